@@ -1,0 +1,1 @@
+"""Entry points: compose a configuration, call vovnet, show the result."""

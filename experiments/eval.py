@@ -1,0 +1,50 @@
+"""Evaluate a policy or baseline, once or over a sweep.
+
+python -m experiments.eval policy/baseline=always_full
+python -m experiments.eval -m policy.lambda_cost=0,0.01,0.02,0.05,0.1
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vovnet.compose import launch
+from vovnet.schema import RunConfig
+
+if TYPE_CHECKING:
+    from vovnet.results.evaluate import Evaluation
+
+
+def run(config: RunConfig, folder: Path) -> "Evaluation":
+    """Evaluate into ``folder``."""
+    from vovnet.results.evaluate import evaluate
+
+    return evaluate(config, folder)
+
+
+def show(evaluation: "Evaluation", folder: Path) -> None:
+    """Print the result of a single run."""
+    from vovnet.report.table import print_rows
+
+    print_rows([evaluation.row], folder)
+
+
+def finish(folder: Path) -> bool:
+    """Merge a sweep, draw its frontier, print its table; False when a job failed."""
+    from vovnet.report.frontier import plot_frontier
+    from vovnet.report.table import print_rows
+    from vovnet.results.sweep import merge_sweep
+
+    rows, failed = merge_sweep(folder)
+    if rows:
+        plot_frontier(rows, folder / "frontier.png")
+    print_rows(rows, folder, failed)
+    return not failed
+
+
+def main() -> None:
+    """Console entry point."""
+    launch("eval", run, show, finish)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The main job: train, sweep lambda, evaluate the fixed policies, merge, plot.
+
+python -m experiments.pipeline
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vovnet.compose import JOB_FILE, launch
+from vovnet.errors import VoVNetError
+from vovnet.schema import RunConfig, Stage
+
+if TYPE_CHECKING:
+    from vovnet.results.row import ResultRow
+
+
+def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
+    """Run every stage in its own process, then merge all results of the stages into ``folder``."""
+    from vovnet.report.frontier import plot_frontier
+    from vovnet.results.sweep import write_merged
+    from vovnet.results.write import RESULTS, read_results
+
+    if config.pipeline is None:
+        raise VoVNetError("this configuration has no pipeline.stages; start from the root config `pipeline`.")
+    passed_on = [o for o in json.loads((folder / JOB_FILE).read_text())["overrides"] if not _own(o)]
+    rows: list[ResultRow] = []
+    for stage in config.pipeline.stages:
+        place = folder / stage.name
+        _run_stage(stage, folder, place, [*passed_on, f"paths.runs={_quoted(config.paths.runs)}"])
+        if stage.entry == "eval":
+            rows += read_results(place / RESULTS)
+    write_merged(folder, rows)
+    plot_frontier(rows, folder / "frontier.png")
+    return rows
+
+
+def _run_stage(stage: Stage, folder: Path, place: Path, passed_on: list[str]) -> None:
+    own = [o.replace("{folder}", str(folder)) for o in stage.overrides]
+    where = "hydra.sweep.dir" if stage.sweep else "hydra.run.dir"
+    arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, f"{where}={_quoted(str(place))}"]
+    print(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}", flush=True)
+    # Set by this process's own launcher; a stage explains its errors itself.
+    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    done = subprocess.run([sys.executable, "-m", f"experiments.{stage.entry}", *arguments], env=environment)
+    if done.returncode != 0:
+        raise VoVNetError(
+            f"stage {stage.name} ended with status {done.returncode}; its message stands above. "
+            "Run the same command again when it is mended: what is computed is kept."
+        )
+
+
+def _own(override: str) -> bool:
+    """Whether an override is the pipeline's and not its stages'."""
+    key = override.partition("=")[0].lstrip("+~")
+    return key in ("experiment", "name", "paths.runs") or key.startswith("pipeline")
+
+
+def _quoted(text: str) -> str:
+    """A value that Hydra's override grammar takes as it is, spaces and all."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def show(rows: "list[ResultRow]", folder: Path) -> None:
+    """Print the merged table and the checks."""
+    from vovnet.report.table import print_checks, print_rows
+    from vovnet.results.checks import sweep_checks
+
+    print_rows(rows, folder)
+    print_checks(sweep_checks(rows))
+
+
+def finish(folder: Path) -> bool:
+    """Pipelines are not swept."""
+    print(f"error: a pipeline holds its own sweeps; run it without -m ({folder})", file=sys.stderr)
+    return False
+
+
+def main() -> None:
+    """Console entry point."""
+    launch("pipeline", run, show, finish)
+
+
+if __name__ == "__main__":
+    main()

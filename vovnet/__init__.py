@@ -1,0 +1,1 @@
+"""VoVNet: how closely should a vision-language model look at the image?"""

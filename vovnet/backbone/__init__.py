@@ -1,0 +1,1 @@
+"""The vision-language model: checkpoints, budgets, prompts, forward passes, decoding."""

@@ -1,0 +1,290 @@
+"""The vision-language model: one text pass, then the answer under any action.
+
+Drives the vision tower and the language model of Qwen3-VL and Qwen2.5-VL directly, with explicit
+rotary positions in every call. The models' own forward keeps the offsets of an earlier call
+(``rope_deltas``) and then places images wrongly without a word; explicit positions cannot go stale.
+"""
+
+from collections.abc import Sequence as Rows
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from vovnet.actions import Action
+from vovnet.backbone.decoding import Answer, Decoding, next_tokens, row_generators
+from vovnet.backbone.forward import Prefill, fork_cache, pad_left
+from vovnet.backbone.inputs import Batch, InputBuilder, Pixels
+from vovnet.backbone.prompt import Sequence
+
+
+class Backbone(nn.Module):
+    """A Hugging Face vision-language model with the operations that routing needs.
+
+    Args:
+        model: ``Qwen3VLForConditionalGeneration`` or ``Qwen2_5_VLForConditionalGeneration``.
+        builder: tokeniser, image processor and budget that make this model's batches.
+        end_tokens: ids that end an answer.
+        fingerprint: SHA-256 of weights and configuration, see ``loading``.
+        cache_reuse: continue the text pass's cache in a vision pass where the order allows it.
+    """
+
+    def __init__(
+        self, model: Any, builder: InputBuilder, end_tokens: tuple[int, ...], fingerprint: str, cache_reuse: bool
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.builder = builder
+        self.end_tokens = end_tokens
+        self.fingerprint = fingerprint
+        self.cache_reuse = cache_reuse and builder.format.order == "text_first"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def hidden_size(self) -> int:
+        """Width D of the text pass's hidden state."""
+        return int(self.model.config.text_config.hidden_size)
+
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """How hidden states are kept: float32 for a float32 model, half precision otherwise. Live
+        routing rounds through the same type, so that it decides on the very numbers replay sees."""
+        return torch.float32 if self.model.dtype == torch.float32 else torch.float16
+
+    def text_pass(self, batch: Batch) -> Prefill:
+        """Read the prompts without images and without answers."""
+        sequences = [self.builder.format.text_pass(q) for q in batch.questions]
+        return self._prefill(sequences, None, None)
+
+    def look(self, batch: Batch, action: Action, text: Prefill | None) -> Prefill:
+        """Read the prompts with their images under a visual action.
+
+        With cache reuse, ``text`` must be the text pass of the same batch; its cache is continued
+        after the question and stays usable. Without, the whole prompt is read in one pass.
+        """
+        pixels = batch.pixels[action]
+        sequences = self._sequences(batch, pixels)
+        return self._prefill(sequences, pixels, text if self.cache_reuse else None)
+
+    def answer_nll(self, prefill: Prefill, references: Rows[list[int]]) -> Tensor:
+        """Mean negative log-likelihood of each reference, nats per token, float32 [B].
+
+        Token t of the answer is scored by the logits at the position before it. ``prefill`` is
+        left as it was.
+        """
+        answers, real = _pad_right(references, self.builder.end_token, self.device)
+        logits = prefill.logits[:, None]
+        if answers.shape[1] > 1:
+            length = prefill.mask.shape[1]
+            steps = torch.arange(answers.shape[1] - 1, device=self.device)
+            hidden = self._read(
+                self.model.get_input_embeddings()(answers[:, :-1]),
+                torch.cat([prefill.mask, real[:, :-1].long()], dim=1),
+                (prefill.next_position[:, None] + steps).expand(3, -1, -1),
+                fork_cache(prefill.cache, length),
+            )
+            logits = torch.cat([logits, self.model.lm_head(hidden).float()], dim=1)
+        token_nll = nn.functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
+        return (token_nll * real).sum(1) / real.sum(1)
+
+    def training_nll(self, batch: Batch, action: Action) -> Tensor:
+        """The same quantity in a single pass over prompt and answer; for backbone training. [B]"""
+        pixels = batch.pixels.get(action)
+        if pixels is None:
+            prompts = [self.builder.format.text_pass(q) for q in batch.questions]
+        else:
+            prompts = self._sequences(batch, pixels)
+        answers, real = _pad_right(batch.references, self.builder.end_token, self.device)
+        count = answers.shape[1]
+        padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
+        embeds, visual = self._embed(padded.ids, padded.mask, pixels)
+        starts = torch.tensor([p.next_position for p in prompts], device=self.device)
+        steps = torch.arange(count - 1, device=self.device)
+        hidden = self._read(
+            torch.cat([embeds, self.model.get_input_embeddings()(answers[:, :-1])], dim=1),
+            torch.cat([padded.mask, real[:, :-1].long()], dim=1),
+            torch.cat([padded.positions, (starts[:, None] + steps).expand(3, -1, -1)], dim=2),
+            None,
+            *_extend(visual, count - 1),
+        )
+        logits = self.model.lm_head(hidden[:, -count:]).float()
+        token_nll = nn.functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
+        return (token_nll * real).sum(1) / real.sum(1)
+
+    @torch.no_grad()
+    def decode(self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int = 0) -> list[Answer]:
+        """Answers that continue a prefill; ``prefill`` is left as it was."""
+        if decoding.num_beams > 1:
+            return self._beam_search(batch, action, prefill, decoding)
+        cache = fork_cache(prefill.cache, prefill.mask.shape[1])
+        logits, mask, position = prefill.logits, prefill.mask, prefill.next_position
+        ends = torch.tensor(self.end_tokens, device=self.device)
+        done = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
+        log_prob = torch.zeros(len(batch), device=self.device)
+        generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
+        chosen = []
+        for step in range(decoding.max_new_tokens):
+            token = next_tokens(logits, decoding, generators)
+            token_log_prob = torch.log_softmax(logits, dim=-1).gather(1, token[:, None])[:, 0]
+            log_prob += torch.where(done, 0.0, token_log_prob)
+            chosen.append(torch.where(done, self.builder.end_token, token))
+            done |= torch.isin(token, ends)
+            if step + 1 == decoding.max_new_tokens or bool(done.all()):
+                break
+            mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
+            hidden = self._read(
+                self.model.get_input_embeddings()(token[:, None]),
+                mask,
+                (position + step)[None, :, None].expand(3, -1, -1),
+                cache,
+            )
+            logits = self.model.lm_head(hidden[:, -1]).float()
+        return self._answers(torch.stack(chosen, dim=1), log_prob.exp())
+
+    def _sequences(self, batch: Batch, pixels: Pixels) -> list[Sequence]:
+        return [
+            self.builder.format.with_images(question, pixels.grids(row)) for row, question in enumerate(batch.questions)
+        ]
+
+    def _prefill(self, sequences: list[Sequence], pixels: Pixels | None, text: Prefill | None) -> Prefill:
+        """Read prompts, from the start or after what they share with a text pass."""
+        begins = [s.shared if text is not None else 0 for s in sequences]
+        padded = pad_left(sequences, begins, self.builder.end_token, self.device)
+        mask, cache = padded.mask, DynamicCache()
+        if text is not None:
+            shared = text.mask.shape[1] - len(self.builder.format.tail)
+            cache = fork_cache(text.cache, shared)
+            mask = torch.cat([text.mask[:, :shared], mask], dim=1)
+        embeds, visual = self._embed(padded.ids, padded.mask, pixels)
+        hidden = self._read(embeds, mask, padded.positions, cache, *visual)[:, -1]
+        return Prefill(
+            hidden=hidden,
+            logits=self.model.lm_head(hidden).float(),
+            cache=cache,
+            mask=mask,
+            next_position=torch.tensor([s.next_position for s in sequences], device=self.device),
+        )
+
+    def _embed(self, ids: Tensor, mask: Tensor, pixels: Pixels | None) -> tuple[Tensor, tuple[Any, Any]]:
+        """Token embeddings with image features in place, and what DeepStack adds at those places."""
+        embeds = self.model.get_input_embeddings()(ids)
+        if pixels is None:
+            return embeds, (None, None)
+        features, deepstack = self._encode_images(pixels)
+        places = (ids == self.builder.format.image_pad) & mask.bool()
+        if int(places.sum()) != len(features):
+            raise RuntimeError(f"{int(places.sum())} image tokens for {len(features)} image features")
+        embeds = embeds.masked_scatter(places[..., None], features.to(embeds.dtype))
+        return embeds, (places, deepstack or None)
+
+    def _encode_images(self, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
+        """Vision tower over distinct images; features [tokens, D] in the order of the samples,
+        and the same for every DeepStack level (none for Qwen2.5-VL)."""
+        visual = self.model.model.visual
+        patches = torch.cat([p for p, _ in pixels.images]).to(self.device, visual.dtype)
+        grids = torch.tensor([g for _, g in pixels.images], device=self.device)
+        out = visual(patches, grid_thw=grids, return_dict=True)
+        counts = (grids.prod(-1) // visual.spatial_merge_size**2).tolist()
+        order = [i for row in pixels.rows for i in row]
+        distinct = order == list(range(len(counts)))
+
+        def arrange(features: Tensor) -> Tensor:
+            if distinct:
+                return features
+            parts = torch.split(features, counts)
+            return torch.cat([parts[i] for i in order])
+
+        return arrange(out.pooler_output), [arrange(f) for f in getattr(out, "deepstack_features", None) or []]
+
+    def _read(
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        cache: Any,
+        places: Tensor | None = None,
+        deepstack: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Language model over new columns; hidden states [B, new, D]. ``cache`` grows in place."""
+        extra = {} if deepstack is None else {"visual_pos_masks": places, "deepstack_visual_embeds": deepstack}
+        out = self.model.model.language_model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **extra,
+        )
+        hidden: Tensor = out.last_hidden_state
+        return hidden
+
+    def _beam_search(self, batch: Batch, action: Action, prefill: Prefill, decoding: Decoding) -> list[Answer]:
+        """Beam search by transformers, over the whole prompt in one pass."""
+        pixels = batch.pixels.get(action)
+        prompts = (
+            [self.builder.format.text_pass(q) for q in batch.questions]
+            if pixels is None
+            else self._sequences(batch, pixels)
+        )
+        padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
+        vision = {}
+        if pixels is not None:
+            order = [i for row in pixels.rows for i in row]
+            vision = {
+                "pixel_values": torch.cat([pixels.images[i][0] for i in order]).to(self.device),
+                "image_grid_thw": torch.tensor([pixels.images[i][1] for i in order], device=self.device),
+                "mm_token_type_ids": ((padded.ids == self.builder.format.image_pad) & padded.mask.bool()).int(),
+            }
+        self.model.model.rope_deltas = None
+        ids = self.model.generate(
+            input_ids=padded.ids,
+            attention_mask=padded.mask,
+            max_new_tokens=decoding.max_new_tokens,
+            num_beams=decoding.num_beams,
+            do_sample=False,
+            eos_token_id=list(self.end_tokens),
+            pad_token_id=self.builder.end_token,
+            **vision,
+        )[:, padded.ids.shape[1] :]
+        generated = [self._until_end(row) for row in ids.tolist()]
+        lengths = torch.tensor([len(g) for g in generated], device=self.device)
+        nll = self.answer_nll(prefill, generated)
+        return self._answers(ids, torch.exp(-nll * lengths))
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        """Generated ids up to and including the first end token."""
+        for place, token in enumerate(ids):
+            if token in self.end_tokens:
+                return ids[: place + 1]
+        return ids
+
+    def _answers(self, ids: Tensor, confidence: Tensor) -> list[Answer]:
+        generated = [self._until_end(row) for row in ids.tolist()]
+        texts = self.builder.tokenizer.batch_decode(generated, skip_special_tokens=True)
+        return [
+            Answer(text.strip(), len(tokens), float(c))
+            for text, tokens, c in zip(texts, generated, confidence.tolist(), strict=True)
+        ]
+
+
+def _pad_right(answers: Rows[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Stack answers: ids [B, T], and 1.0 where a token is real [B, T]."""
+    length = max(len(a) for a in answers)
+    ids = torch.full((len(answers), length), pad, dtype=torch.long)
+    real = torch.zeros((len(answers), length))
+    for i, answer in enumerate(answers):
+        ids[i, : len(answer)] = torch.tensor(answer)
+        real[i, : len(answer)] = 1.0
+    return ids.to(device), real.to(device)
+
+
+def _extend(visual: tuple[Any, Any], columns: int) -> tuple[Any, Any]:
+    """Widen the mask of image places by answer columns, which hold no image."""
+    places, deepstack = visual
+    return (None if places is None else nn.functional.pad(places, (0, columns))), deepstack

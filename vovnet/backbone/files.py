@@ -1,0 +1,111 @@
+"""A checkpoint on disk: where it lies, what it is, and its fingerprint. Reads no weights into memory."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vovnet.errors import VoVNetError
+from vovnet.schema import BackboneConfig
+
+PACKAGED = Path(__file__).parent / "checkpoints"
+# Everything that can change an answer: weights, tokeniser, template, image processor.
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt")
+MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder that has been found complete.
+
+    Attributes:
+        folder: as written by ``save_pretrained``.
+        fingerprint: SHA-256 over names and contents of the files that determine answers.
+        config: the parsed ``config.json``.
+    """
+
+    folder: Path
+    fingerprint: str
+    config: dict[str, Any]
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a vision patch in pixels."""
+        return int(self.config["vision_config"]["patch_size"])
+
+    @property
+    def merge_size(self) -> int:
+        """Patches merged into one token, per axis."""
+        return int(self.config["vision_config"].get("spatial_merge_size", 2))
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """Sizes of the language model; older Qwen2.5-VL files keep them at the top level."""
+        return dict(self.config.get("text_config") or self.config)
+
+
+def find_checkpoint(config: BackboneConfig) -> Checkpoint:
+    """Locate a checkpoint in a local folder, in the package or on the hub.
+
+    Raises:
+        VoVNetError: nothing there, files missing, or another architecture.
+    """
+    if config.path is not None:
+        folder = Path(config.path).expanduser()
+        if not folder.is_dir():
+            raise VoVNetError(f"backbone.path={config.path} is not a folder; name one written by save_pretrained.")
+    elif config.packaged:
+        folder = PACKAGED / config.name
+        if not folder.is_dir():
+            raise VoVNetError(
+                f"no checkpoint named {config.name} travels in this package; set backbone.path or another backbone."
+            )
+    else:
+        folder = _download(config.name, config.revision)
+    return open_checkpoint(folder.resolve())
+
+
+@lru_cache(maxsize=8)
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read a folder's configuration and fingerprint its files; remembered for this process."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError as error:
+        raise VoVNetError(f"{folder} has no config.json; it is no model folder.") from error
+    except ValueError as error:
+        raise VoVNetError(f"{folder}/config.json is not valid JSON ({error}); replace it.") from error
+    if config.get("model_type") not in MODEL_TYPES:
+        raise VoVNetError(
+            f"{folder} holds a {config.get('model_type')!r} model; supported are {', '.join(MODEL_TYPES)}."
+        )
+    files = sorted(path for pattern in PATTERNS for path in folder.glob(pattern))
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name} {_file_hash(path)}\n".encode())
+    return Checkpoint(folder, digest.hexdigest(), config)
+
+
+def _file_hash(path: Path) -> str:
+    """SHA-256 of a file. The hub's cache links each large file to a blob named by just that hash."""
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and len(blob.name) == 64:
+        return blob.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(PATTERNS)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise VoVNetError(
+            f"{name} is neither in the local hub cache nor to be downloaded ({type(error).__name__}); "
+            f"download it where there is a network (`hf download {name}`) and set backbone.path to its folder."
+        ) from error

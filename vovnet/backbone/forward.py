@@ -1,0 +1,85 @@
+"""Padding, caches and the language model's forward pass: small pieces without any policy in them."""
+
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from vovnet.backbone.prompt import Sequence
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Left-padded prompts: ids [B, L], mask [B, L] (1 is real), positions [3, B, L]."""
+
+    ids: Tensor
+    mask: Tensor
+    positions: Tensor
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """A prompt that the language model has read and can go on from.
+
+    Attributes:
+        hidden: last-layer hidden state at the last token, [B, D].
+        logits: next-token logits at the last token, float32 [B, V].
+        cache: keys and values of all L tokens.
+        mask: which cached columns are real, [B, L].
+        next_position: rotary position of the next token, [B].
+    """
+
+    hidden: Tensor
+    logits: Tensor
+    cache: Any
+    mask: Tensor
+    next_position: Tensor
+
+    def rows(self, rows: Rows[int]) -> "Prefill":
+        """Some samples, with a cache of their own."""
+        index = torch.as_tensor(rows, device=self.mask.device)
+        return replace(
+            self,
+            hidden=self.hidden[index],
+            logits=self.logits[index],
+            cache=fork_cache(self.cache, self.mask.shape[1], index),
+            mask=self.mask[index],
+            next_position=self.next_position[index],
+        )
+
+
+def pad_left(sequences: Rows[Sequence], begins: Rows[int], pad: int, device: torch.device) -> Padded:
+    """Stack ``sequences[i][begins[i]:]`` so that every row's last token stands in the last column."""
+    length = max(len(s.ids) - b for s, b in zip(sequences, begins, strict=True))
+    ids = torch.full((len(sequences), length), pad, dtype=torch.long)
+    mask = torch.zeros((len(sequences), length), dtype=torch.long)
+    positions = torch.zeros((3, len(sequences), length), dtype=torch.long)
+    for i, (sequence, begin) in enumerate(zip(sequences, begins, strict=True)):
+        size = len(sequence.ids) - begin
+        ids[i, length - size :] = torch.from_numpy(sequence.ids[begin:])
+        mask[i, length - size :] = 1
+        positions[:, i, length - size :] = torch.from_numpy(sequence.positions[:, begin:].copy())
+    return Padded(ids.to(device), mask.to(device), positions.to(device))
+
+
+def fork_cache(cache: Any, length: int, rows: Tensor | None = None) -> DynamicCache:
+    """A new cache of the first ``length`` columns (and of some rows); the old one stays as it is."""
+    fork = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        keys, values = layer.keys[:, :, :length], layer.values[:, :, :length]
+        if rows is not None:
+            keys, values = keys[rows], values[rows]
+        fork.update(keys, values, index)
+    return fork
+
+
+def distribution_stats(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Entropy in nats and margin p1 - p2 of next-token distributions [B, V]; both [B], float32."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    probs = log_probs.exp()
+    entropy = -(probs * log_probs.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
+    top = probs.topk(2, dim=-1).values
+    return entropy, top[:, 0] - top[:, 1]

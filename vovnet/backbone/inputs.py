@@ -1,0 +1,146 @@
+"""From samples to tensors, on the CPU and in worker processes: no weights are needed here."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vovnet.actions import Action
+from vovnet.backbone.budget import VisionBudget
+from vovnet.backbone.prompt import Grid, PromptFormat, encode_user_text
+from vovnet.data import ImageRef, Sample
+
+Patches = tuple[Tensor, Grid]  # pixel patches [P, patch_dim] of one image, and its grid
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The images of a batch at one resolution, each distinct image once.
+
+    Attributes:
+        images: distinct images.
+        rows: per sample, the indices of its images in ``images``.
+    """
+
+    images: tuple[Patches, ...]
+    rows: tuple[tuple[int, ...], ...]
+
+    def grids(self, row: int) -> list[Grid]:
+        """Grids (time, height, width in patches) of one sample's images."""
+        return [self.images[i][1] for i in self.rows[row]]
+
+    def select(self, rows: Sequence[int]) -> "Pixels":
+        """The part that some samples need."""
+        kept = list(dict.fromkeys(i for row in rows for i in self.rows[row]))
+        place = {old: new for new, old in enumerate(kept)}
+        return Pixels(
+            images=tuple(self.images[i] for i in kept),
+            rows=tuple(tuple(place[i] for i in self.rows[row]) for row in rows),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as the backbone takes them.
+
+    Attributes:
+        indices: position of each sample in its dataset.
+        questions: token ids of each sample's prompt text.
+        references: token ids of each sample's reference answer with the end token;
+            read by the NLL and by nothing else.
+        pixels: images per visual action; holds only the actions that were asked for.
+    """
+
+    indices: tuple[int, ...]
+    questions: tuple[list[int], ...]
+    references: tuple[list[int], ...]
+    pixels: Mapping[Action, Pixels]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def select(self, rows: Sequence[int], actions: Iterable[Action]) -> "Batch":
+        """Some samples with the images of some actions."""
+        return Batch(
+            indices=tuple(self.indices[r] for r in rows),
+            questions=tuple(self.questions[r] for r in rows),
+            references=tuple(self.references[r] for r in rows),
+            pixels={a: self.pixels[a].select(rows) for a in actions if a in self.pixels},
+        )
+
+
+@dataclass
+class InputBuilder:
+    """Tokenises questions and cuts images into patches; picklable, for data-loader workers.
+
+    ``cache_size`` prepared images are kept, since questions about one image stand together.
+    """
+
+    tokenizer: Any
+    image_processor: Any
+    format: PromptFormat
+    budget: VisionBudget
+    end_token: int
+    cache_size: int = 64
+    _cache: "OrderedDict[tuple[ImageRef, Action], Patches]" = field(default_factory=OrderedDict)
+
+    def build(self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action]) -> Batch:
+        """Batch (index, sample, prompt text) triples with the images of ``actions``."""
+        return Batch(
+            indices=tuple(index for index, _, _ in samples),
+            questions=tuple(encode_user_text(self.tokenizer, text) for _, _, text in samples),
+            references=tuple(self.encode_answer(s.answers[0]) for _, s, _ in samples),
+            pixels={
+                action: self._pixels([s.images for _, s, _ in samples], action)
+                for action in actions
+                if action is not Action.NO
+            },
+        )
+
+    def encode_answer(self, text: str) -> list[int]:
+        """Token ids of an answer, closed by the token that ends an answer."""
+        return [*encode_user_text(self.tokenizer, text), self.end_token]
+
+    def tokens(self, sample: Sample, action: Action) -> int:
+        """Vision tokens of a sample under an action, from image headers alone."""
+        if action is Action.NO:
+            return 0
+        return sum(self.budget.tokens(*image.size(), action) for image in sample.images)
+
+    def _pixels(self, per_sample: Sequence[tuple[ImageRef, ...]], action: Action) -> Pixels:
+        place: dict[ImageRef, int] = {}
+        images: list[Patches] = []
+        rows = []
+        for references in per_sample:
+            row = []
+            for reference in references:
+                if reference not in place:
+                    place[reference] = len(images)
+                    images.append(self._patches(reference, action))
+                row.append(place[reference])
+            rows.append(tuple(row))
+        return Pixels(tuple(images), tuple(rows))
+
+    def _patches(self, reference: ImageRef, action: Action) -> Patches:
+        key = (reference, action)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        patches = self.patches(reference.load(), action)
+        self._cache[key] = patches
+        if len(self._cache) > self.cache_size:
+            self._cache.popitem(last=False)
+        return patches
+
+    def patches(self, image: Any, action: Action) -> Patches:
+        """Resize a PIL image to the budget, then let the model's own processor normalise and cut it."""
+        width, height = image.size
+        size = self.budget.target_size(width, height, action)
+        if size != image.size:
+            image = image.resize(size, resample=self.image_processor.resample)
+        out = self.image_processor(images=[image], do_resize=False, return_tensors="pt")
+        time, height, width = out["image_grid_thw"][0].tolist()
+        return out["pixel_values"].to(torch.float32), (time, height, width)

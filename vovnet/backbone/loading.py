@@ -1,0 +1,99 @@
+"""From a checkpoint folder to a ``Backbone`` with weights in memory."""
+
+import torch
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
+from transformers.utils import logging as transformers_logging
+
+from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.budget import make_budget
+from vovnet.backbone.files import Checkpoint, find_checkpoint
+from vovnet.backbone.inputs import InputBuilder
+from vovnet.backbone.prompt import make_format
+from vovnet.errors import VoVNetError
+from vovnet.schema import BackboneConfig, VisionBudgetConfig
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+def load_backbone(config: BackboneConfig, budget: VisionBudgetConfig, cache_reuse: bool = True) -> Backbone:
+    """Load model, tokeniser and image processor; evaluation mode, no gradients.
+
+    Raises:
+        VoVNetError: missing or unreadable files, or a device that is not there.
+    """
+    checkpoint = find_checkpoint(config)
+    device = pick_device(config.device)
+    folder = str(checkpoint.folder)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=getattr(torch, config.dtype),
+            attn_implementation=config.attn_implementation,
+            local_files_only=True,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise VoVNetError(f"the model in {folder} cannot be loaded: {_first_line(error)}") from error
+    builder = load_builder(config, budget, checkpoint)
+    backbone = Backbone(model.to(device), builder, _end_tokens(folder, builder), checkpoint.fingerprint, cache_reuse)
+    return backbone.eval().requires_grad_(False)
+
+
+def load_builder(config: BackboneConfig, budget: VisionBudgetConfig, checkpoint: Checkpoint) -> InputBuilder:
+    """The part that makes batches; needs no weights.
+
+    Raises:
+        VoVNetError: tokeniser or image processor are missing.
+    """
+    folder = str(checkpoint.folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # The PIL backend everywhere: torchvision's resampling differs in the last bits.
+        image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise VoVNetError(
+            f"{folder} lacks a tokenizer or an image processor ({_first_line(error)}); save both beside the model."
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise VoVNetError(f"the tokenizer in {folder} has no end token; set eos_token and save it again.")
+    return InputBuilder(
+        tokenizer=tokenizer,
+        image_processor=image_processor,
+        format=make_format(tokenizer, checkpoint.config, checkpoint.merge_size, config.prompt_order),
+        budget=make_budget(budget, checkpoint.patch_size, checkpoint.merge_size),
+        end_token=tokenizer.eos_token_id,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a key like ``auto`` or ``cuda:1`` means.
+
+    Raises:
+        VoVNetError: it does not exist here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise VoVNetError(f"backbone.device={name} is no device; use auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise VoVNetError(
+            f"backbone.device={name}, but this machine has {torch.cuda.device_count()} CUDA devices; use cpu."
+        )
+    return device
+
+
+def _end_tokens(folder: str, builder: InputBuilder) -> tuple[int, ...]:
+    """Ids that end an answer: those of generation_config.json, and always the tokeniser's own."""
+    try:
+        declared = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
+    except OSError:  # the file is optional
+        declared = None
+    ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
+    return tuple(dict.fromkeys([builder.end_token, *ids]))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

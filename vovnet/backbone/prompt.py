@@ -1,0 +1,129 @@
+"""From a question to token ids and rotary positions, in any prompt order.
+
+The chat template is rendered once around a stand-in text and cut there; a sample's own text is
+tokenised by itself with special tokens disabled, so no question can forge ``<|image_pad|>`` or
+close its own turn.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vovnet.errors import VoVNetError
+from vovnet.schema import PromptOrder
+
+STAND_IN = "\ue000"  # a private-use character: no template contains it
+PLAIN_TAIL = "\nAnswer:"  # answer cue of tokenizers without a chat template
+
+Grid = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One sample's prompt, ready for the language model.
+
+    Attributes:
+        ids: token ids, shape [L].
+        positions: multimodal rotary positions (time, height, width), shape [3, L].
+        shared: how many leading tokens equal those of the text pass and precede every image token,
+            i.e. how much of the text pass's key-value cache this prompt can continue.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    shared: int
+
+    @property
+    def next_position(self) -> int:
+        """Position of the first answer token (on all three axes)."""
+        return int(self.positions.max()) + 1 if len(self.ids) else 0
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """Token ids around a question, and the ids that frame an image."""
+
+    head: tuple[int, ...]
+    tail: tuple[int, ...]
+    vision_start: int
+    image_pad: int
+    vision_end: int
+    merge_size: int
+    order: PromptOrder
+
+    def text_pass(self, question: list[int]) -> Sequence:
+        """The prompt without any image: the same in every order."""
+        return self._join([self.head, tuple(question), self.tail], [], shared=0)
+
+    def with_images(self, question: list[int], grids: list[Grid]) -> Sequence:
+        """The prompt with images; ``grids`` are (time, height, width) in patches, one per image."""
+        text = tuple(question)
+        if self.order == "image_first":
+            return self._join([self.head, (*text, *self.tail)], grids, shared=len(self.head))
+        shared = len(self.head) + len(text)
+        again = text if self.order == "sandwich" else ()
+        return self._join([(*self.head, *text), (*again, *self.tail)], grids, shared)
+
+    def _join(self, pieces: list[tuple[int, ...]], grids: list[Grid], shared: int) -> Sequence:
+        """Concatenate text pieces; all images stand between the first piece and the second."""
+        ids: list[int] = list(pieces[0])
+        positions = [_text_positions(0, len(ids))]
+        cursor = len(ids)
+        for _, patch_rows, patch_columns in grids:
+            rows, columns = patch_rows // self.merge_size, patch_columns // self.merge_size
+            ids += [self.vision_start, *[self.image_pad] * (rows * columns), self.vision_end]
+            positions.append(_text_positions(cursor, 1))
+            positions.append(_image_positions(cursor + 1, rows, columns))
+            cursor += 1 + max(rows, columns)  # text resumes after the longer side, not after all tokens
+            positions.append(_text_positions(cursor, 1))
+            cursor += 1
+        for piece in pieces[1:]:
+            ids += piece
+            positions.append(_text_positions(cursor, len(piece)))
+            cursor += len(piece)
+        return Sequence(np.asarray(ids, dtype=np.int64), np.concatenate(positions, axis=1), shared)
+
+
+def make_format(tokenizer: Any, model_config: dict[str, Any], merge_size: int, order: PromptOrder) -> PromptFormat:
+    """Read the template's frame and the image tokens off a tokenizer and a parsed ``config.json``.
+
+    Raises:
+        VoVNetError: the chat template does not render the user's text, or rewrites it.
+    """
+    if tokenizer.chat_template:
+        message = [{"role": "user", "content": [{"type": "text", "text": STAND_IN}]}]
+        rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    else:
+        rendered = STAND_IN + PLAIN_TAIL
+    if rendered.count(STAND_IN) != 1:
+        raise VoVNetError(
+            f"the chat template of {tokenizer.name_or_path} shows the user's text "
+            f"{rendered.count(STAND_IN)} times instead of once; use a template that shows it once."
+        )
+    head, tail = rendered.split(STAND_IN)
+    return PromptFormat(
+        head=tuple(tokenizer.encode(head, add_special_tokens=False)),
+        tail=tuple(tokenizer.encode(tail, add_special_tokens=False)),
+        vision_start=model_config["vision_start_token_id"],
+        image_pad=model_config["image_token_id"],
+        vision_end=model_config["vision_end_token_id"],
+        merge_size=merge_size,
+        order=order,
+    )
+
+
+def encode_user_text(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of text from outside; what looks like a special token stays plain characters."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
+
+
+def _text_positions(start: int, length: int) -> np.ndarray:
+    return np.broadcast_to(np.arange(start, start + length, dtype=np.int64), (3, length))
+
+
+def _image_positions(start: int, rows: int, columns: int) -> np.ndarray:
+    """M-RoPE of one image at ``start``: time stands still, rows and columns count (Qwen2-VL, section 2.1)."""
+    row, column = np.divmod(np.arange(rows * columns, dtype=np.int64), columns)
+    return np.stack([np.full_like(row, start), start + row, start + column])

@@ -1,0 +1,221 @@
+"""From the command line to a typed configuration: the only place that knows Hydra.
+
+``launch`` composes, checks, runs and reports. A job of a sweep that fails is recorded in its folder
+and the others go on; Hydra itself would show the first exception only and skip the end of the sweep.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from vovnet.errors import VoVNetError
+from vovnet.explain import explain_hydra, explain_validation
+from vovnet.files import write_json
+from vovnet.schema import RunConfig
+
+log = logging.getLogger(__name__)
+
+JOB_FILE, SWEEP_FILE = "job.json", "sweep.json"
+# Keys that say how a run is done, not what it computes.
+NOT_IDENTITY = ("name", "paths")
+NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size")
+
+Run = Callable[[RunConfig, Path], Any]  # does one job in a folder
+Show = Callable[[Any, Path], None]  # shows what a single job returned
+Finish = Callable[[Path], bool]  # merges a sweep's folder; False when a job failed
+
+
+def conf_dir() -> Path:
+    """The configuration folder: beside the package in a checkout, inside it when installed."""
+    beside = Path(__file__).resolve().parent.parent / "conf"
+    return beside if beside.is_dir() else Path(__file__).resolve().parent / "conf"
+
+
+def to_typed(config: DictConfig) -> RunConfig:
+    """Resolve interpolations and check every key, type and range.
+
+    Raises:
+        VoVNetError: one sentence naming the key.
+    """
+    keys = [str(key) for key in config if key != "hydra"]
+    container = OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True)
+    try:
+        return TypeAdapter(RunConfig).validate_python(container)
+    except ValidationError as error:
+        raise VoVNetError(explain_validation(error)) from error
+
+
+def config_identity(config: RunConfig) -> dict[str, Any]:
+    """The part of a configuration that determines results."""
+    identity = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
+    identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in NOT_IDENTITY_EVAL}
+    return identity
+
+
+def config_hash(config: RunConfig) -> str:
+    """12 hex digits over the identity of a configuration."""
+    return _digest(config_identity(config), 12)
+
+
+def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
+    """Run an entry point from ``sys.argv`` and exit with a status that tells.
+
+    A single job's result is shown; a sweep's folder is finished, whether or not all jobs succeeded.
+    """
+    asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
+    _register_resolvers()
+    _pin_sweep_folder(config_name)
+    SweepCallback.folder = None
+
+    errors: list[Exception] = []
+
+    def task(composed: DictConfig) -> None:
+        # Hydra prints a line of its own about an exception, so a job hands its error over instead.
+        errors.extend(_run_job(composed, run, show))
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
+        if errors and _swept_folder() is None:
+            raise errors[0]
+        code = 0
+    except VoVNetError as error:
+        code = _fail(str(error), asked_for_traceback)
+    except (HydraException, OmegaConfBaseException) as error:
+        code = _fail(explain_hydra(error), asked_for_traceback)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    folder = _swept_folder()
+    if folder is not None:
+        code = int(not finish(folder)) or code
+    if code:
+        sys.exit(code)
+
+
+def _run_job(composed: DictConfig, run: Run, show: Show) -> list[Exception]:
+    """Run one job and record how it ended; returns the error it ended with, if any."""
+    hydra_config = HydraConfig.get()
+    sweeping = hydra_config.mode == RunMode.MULTIRUN
+    folder = Path(hydra_config.runtime.output_dir)
+    record: dict[str, Any] = {
+        "status": "running",
+        "overrides": list(hydra_config.overrides.task),
+        "sweep": _sweep_token(folder.parent) if sweeping else None,
+        "process": os.getpid(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    try:
+        write_json(folder / JOB_FILE, record)
+        result = run(to_typed(composed), folder)
+        if not sweeping:
+            show(result, folder)
+        record["status"] = "done"
+        return []
+    except Exception as error:
+        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        if isinstance(error, VoVNetError):
+            record["error"] = str(error)
+        if sweeping and not isinstance(error, VoVNetError):
+            traceback.print_exc()
+        if sweeping:
+            log.error("job %s failed: %s", " ".join(record["overrides"]), record["error"])
+        return [error]
+    except BaseException:
+        record["status"] = "interrupted"
+        raise
+    finally:
+        write_json(folder / JOB_FILE, record)
+
+
+class SweepCallback(Callback):
+    """Marks the start of a sweep, so that its own jobs are told from older ones in the same folder."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Note the sweep's folder and give this sweep a token."""
+        SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
+        overrides = list(config.hydra.overrides.task)
+        write_json(SweepCallback.folder / SWEEP_FILE, {"token": uuid.uuid4().hex, "overrides": overrides})
+
+
+def _swept_folder() -> Path | None:
+    """The folder of this process's sweep, once one has begun."""
+    return SweepCallback.folder
+
+
+def _sweep_token(folder: Path) -> str:
+    return str(json.loads((folder / SWEEP_FILE).read_text())["token"])
+
+
+def _fail(sentence: str, with_traceback: bool) -> int:
+    if with_traceback:
+        traceback.print_exc()
+    print(f"error: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _register_resolvers() -> None:
+    OmegaConf.register_new_resolver("job_id", _job_id, replace=True)
+
+
+def _job_id(*, _root_: DictConfig) -> str:
+    """Folder name of a job: a hash of its configuration, so that the same job finds its folder again."""
+    try:
+        return config_hash(to_typed(_root_))
+    except VoVNetError as error:  # the job itself will say so, in a folder of its own
+        return "refused-" + _digest(str(error), 8)
+
+
+def _pin_sweep_folder(config_name: str) -> None:
+    """Fix the folder of a sweep on the command line.
+
+    Hydra composes ``hydra.sweep.dir`` anew in every job, from the job's own overrides; only what
+    stands on the command line is the same for the launcher and for all jobs on all machines.
+    The folder is named after the run, and after a hash of what the command line adds to it.
+    """
+    overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
+    given = [o.partition("=")[0].lstrip("+") for o in overrides]
+    asked = {"-m", "--multirun"} & set(sys.argv[1:])
+    if "hydra.sweep.dir" in given or not (asked or "experiment" in given):
+        return
+    try:
+        fixed = [o.input_line for o in OverridesParser.create().parse_overrides(overrides) if not o.is_sweep_override()]
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = compose(config_name, [o for o in fixed if o], return_hydra_config=True)
+        if not asked and config.hydra.mode != RunMode.MULTIRUN:
+            return
+        added = sorted(o for o, key in zip(overrides, given, strict=True) if key not in ("experiment", "name"))
+        folder = config.name if not added or "name" in given else f"{config.name}-{_digest(added, 8)}"
+        path = (Path(config.paths.runs).expanduser() / folder).absolute()
+    except (HydraException, OmegaConfBaseException):
+        return  # the composition that follows fails alike, and explains itself
+    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    sys.argv.append(f"hydra.sweep.dir='{quoted}'")
+
+
+def _digest(value: Any, length: int) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]

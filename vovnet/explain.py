@@ -1,0 +1,63 @@
+"""Configuration errors in one sentence each."""
+
+import difflib
+import re
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from vovnet.schema import PolicyTraining, RunConfig, TinyBackboneTraining
+
+KINDS = ("policy", "tiny_backbone")  # tags of the union under `training`
+
+
+def explain_validation(error: ValidationError) -> str:
+    """Name each offending key, what is wrong with it and what was given."""
+    return "; ".join(_explain_one(detail) for detail in error.errors())
+
+
+def _explain_one(detail: Any) -> str:
+    place = [str(part) for part in detail["loc"]]
+    if len(place) > 2 and place[0] == "training" and place[1] in KINDS:
+        del place[1]
+    key = ".".join(place)
+    if detail["type"] == "unexpected_keyword_argument":
+        return f"there is no configuration key {key}{_suggest(key)}"
+    if detail["type"] in ("missing", "missing_argument"):
+        return f"the configuration key {key} is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key}={detail['input']!r} is refused: {message[0].lower()}{message[1:]}"
+
+
+def explain_hydra(error: BaseException) -> str:
+    """What Hydra or OmegaConf object to, on one line."""
+    text = str(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return f"there is no configuration key {match[1]}{_suggest(match[1])}; `--cfg job` lists all keys"
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
+        known = ", ".join(options[1].split()) if options else "see the conf folder"
+        return f"{match[1]}={match[2]} does not exist; choose one of: {known}"
+    return " ".join(text.split())
+
+
+def known_keys(cls: type = RunConfig, prefix: str = "") -> list[str]:
+    """All dotted keys of the schema."""
+    keys = []
+    for field in fields(cls):
+        name = prefix + field.name
+        keys.append(name)
+        nested = [t for t in (field.type, *get_args(field.type)) if isinstance(t, type) and is_dataclass(t)]
+        if field.name == "training":
+            nested = [PolicyTraining, TinyBackboneTraining]
+        for inner in nested:
+            keys += known_keys(inner, f"{name}.")
+    return keys
+
+
+def _suggest(key: str) -> str:
+    close = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.75)
+    return f", did you mean {close[0]}?" if close else ""

@@ -1,0 +1,1 @@
+"""What happens to each sample under each action: collected once, stored, replayed."""

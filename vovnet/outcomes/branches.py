@@ -1,0 +1,155 @@
+"""Running the branches of one batch: the only place where the backbone works for its living.
+
+Collection, live evaluation and live training all come through here, so that they cannot differ.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vovnet.actions import Action
+from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.decoding import Answer, Decoding
+from vovnet.backbone.forward import Prefill, distribution_stats
+from vovnet.backbone.inputs import Batch
+from vovnet.data import VQADataset
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
+from vovnet.scoring import SCORERS
+
+Judge = Callable[[int, str], tuple[float, bool]]  # (sample index, prediction) -> (score, parsed)
+
+
+@dataclass(frozen=True)
+class TextState:
+    """A text pass as tensors: the prefill and the features read off it."""
+
+    prefill: Prefill
+    entropy: Tensor
+    margin: Tensor
+    seconds: float
+
+
+def read_text(backbone: Backbone, batch: Batch) -> TextState:
+    """The text pass of a batch. Entropy and margin are read at the last real token."""
+    begun = time.perf_counter()
+    prefill = backbone.text_pass(batch)
+    entropy, margin = distribution_stats(prefill.logits)
+    return TextState(prefill, entropy, margin, time.perf_counter() - begun)
+
+
+def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOutcomes:
+    """Features of a batch as stored.
+
+    Raises:
+        VoVNetError: a feature is NaN or infinite.
+    """
+    hidden = state.prefill.hidden.to(dtype)
+    _check_finite({"hidden": hidden, "entropy": state.entropy, "margin": state.margin}, batch)
+    return TextOutcomes(
+        hidden=BlockRows([hidden.cpu().numpy()]),
+        entropy=state.entropy.cpu().numpy(),
+        margin=state.margin.cpu().numpy(),
+        text_tokens=state.prefill.mask.sum(1).cpu().numpy().astype(np.int32),
+    )
+
+
+def run_branch(
+    backbone: Backbone,
+    batch: Batch,
+    action: Action,
+    text: TextState | None,
+    decoding: Decoding,
+    judge: Judge,
+    seed: int,
+) -> BranchOutcomes:
+    """Answer a batch under one action and judge the answers.
+
+    Without a text pass the whole prompt is read at once and nothing is reused.
+    """
+    begun = time.perf_counter()
+    prefill = None if text is None else text.prefill
+    if action is Action.NO:
+        state = backbone.text_pass(batch) if prefill is None else prefill
+    else:
+        state = backbone.look(batch, action, prefill)
+    answers = backbone.decode(state, decoding, batch, action, seed)
+    seconds = time.perf_counter() - begun
+    nll = backbone.answer_nll(state, batch.references)
+    _check_finite({"answer NLL": nll}, batch)
+    reused = _reused_tokens(backbone, batch, action, state, text is not None)
+    return _branch_outcomes(backbone, batch, action, state, answers, nll, judge, reused, seconds / len(batch))
+
+
+def _branch_outcomes(
+    backbone: Backbone,
+    batch: Batch,
+    action: Action,
+    state: Prefill,
+    answers: Sequence[Answer],
+    nll: Tensor,
+    judge: Judge,
+    reused: np.ndarray,
+    seconds: float,
+) -> BranchOutcomes:
+    size = len(batch)
+    judged = [judge(index, answer.text) for index, answer in zip(batch.indices, answers, strict=True)]
+    patches = np.zeros(size, dtype=np.int64)
+    if action is not Action.NO:
+        pixels = batch.pixels[action]
+        patches = np.array([sum(t * h * w for t, h, w in pixels.grids(row)) for row in range(size)])
+    return BranchOutcomes(
+        prediction=np.array([answer.text for answer in answers], dtype=object),
+        score=np.array([score for score, _ in judged], dtype=np.float32),
+        parsed=np.array([parsed for _, parsed in judged], dtype=bool),
+        nll=nll.detach().cpu().numpy(),
+        confidence=np.array([answer.confidence for answer in answers], dtype=np.float32),
+        vision_tokens=(patches // backbone.builder.format.merge_size**2).astype(np.int32),
+        prompt_tokens=state.mask.sum(1).cpu().numpy().astype(np.int32),
+        reused_tokens=reused.astype(np.int32),
+        patches=patches.astype(np.int32),
+        generated_tokens=np.array([answer.tokens for answer in answers], dtype=np.int32),
+        seconds=np.full(size, seconds, dtype=np.float32),
+    )
+
+
+def _reused_tokens(backbone: Backbone, batch: Batch, action: Action, state: Prefill, after_text: bool) -> np.ndarray:
+    """Prompt tokens whose keys and values came from the text pass, [B]."""
+    if after_text and action is Action.NO:
+        return state.mask.sum(1).cpu().numpy()
+    if after_text and backbone.cache_reuse:
+        head = len(backbone.builder.format.head)
+        return np.array([head + len(question) for question in batch.questions])
+    return np.zeros(len(batch), dtype=np.int64)
+
+
+def _check_finite(values: dict[str, Tensor], batch: Batch) -> None:
+    for name, value in values.items():
+        finite = torch.isfinite(value).reshape(len(batch), -1).all(1)
+        if not bool(finite.all()):
+            sample = batch.indices[int((~finite).nonzero()[0])]
+            raise VoVNetError(
+                f"sample {sample}: the {name} is NaN or infinite; the backbone's weights are damaged or "
+                "overflow in this precision, try backbone.dtype=float32."
+            )
+
+
+def make_judge(dataset: VQADataset) -> Judge:
+    """The data set's scoring rule by sample index: the only place where references meet answers."""
+    scorer = SCORERS[dataset.scorer]
+
+    def judge(index: int, prediction: str) -> tuple[float, bool]:
+        score = scorer(prediction, dataset[index])
+        return score.value, score.parsed
+
+    return judge
+
+
+def batch_rows(order: Sequence[int], batch_size: int) -> Iterable[list[int]]:
+    """Cut an order of samples into batches."""
+    for start in range(0, len(order), batch_size):
+        yield list(order[start : start + batch_size])

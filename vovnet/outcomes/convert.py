@@ -1,0 +1,49 @@
+"""Between columns in memory and Arrow tables."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+import pyarrow as pa
+
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
+
+
+def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
+    """Join batches into one table; row r of the table is row ``order.index(r)`` of the batches."""
+    place = np.argsort(order)
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])[place]
+        for name in ("entropy", "margin", "text_tokens")
+    }
+    hidden = np.concatenate([block for part in parts for block in part.hidden.blocks()])[place]
+    flat = pa.array(np.ascontiguousarray(hidden).reshape(-1))
+    matrix = pa.FixedSizeListArray.from_arrays(flat, hidden.shape[1])
+    return pa.table({"hidden": matrix, **{name: pa.array(column) for name, column in columns.items()}})
+
+
+def branch_table(parts: Sequence[BranchOutcomes], order: Sequence[int]) -> pa.Table:
+    """Join batches of one branch into one table, rows in the order of their indices."""
+    place = np.argsort(order)
+    columns = {}
+    for field in fields(BranchOutcomes):
+        column = np.concatenate([getattr(part, field.name) for part in parts])[place]
+        columns[field.name] = pa.array(column, type=pa.string() if column.dtype == object else None)
+    return pa.table(columns)
+
+
+def text_from_table(table: pa.Table) -> TextOutcomes:
+    """Columns of a text table; the hidden states stay in their memory-mapped files."""
+    width = table.schema.field("hidden").type.list_size
+    blocks = [chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, width) for chunk in table["hidden"].chunks]
+    return TextOutcomes(
+        hidden=BlockRows(blocks),
+        entropy=table["entropy"].to_numpy(),
+        margin=table["margin"].to_numpy(),
+        text_tokens=table["text_tokens"].to_numpy(),
+    )
+
+
+def branch_from_table(table: pa.Table) -> BranchOutcomes:
+    """Columns of a branch table."""
+    return BranchOutcomes(**{field.name: table[field.name].to_numpy() for field in fields(BranchOutcomes)})

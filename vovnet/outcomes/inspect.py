@@ -1,0 +1,68 @@
+"""What the outcome store holds, and deleting from it."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.store import PART, TABLE_FILE
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """One table of the store.
+
+    Attributes:
+        rows: distinct rows in finished parts.
+        bytes: on disk, damaged and unfinished files included.
+        facts: the table's key in the clear.
+    """
+
+    id: str
+    branch: str
+    rows: int
+    bytes: int
+    damaged: int
+    facts: dict[str, Any]
+
+
+def summarise(root: Path) -> list[TableSummary]:
+    """All tables of a store, by data set and branch."""
+    if not root.is_dir():
+        return []
+    tables = [_summary(path.parent) for path in root.glob(f"*/{TABLE_FILE}")]
+    return sorted(tables, key=lambda t: (json.dumps(t.facts.get("dataset"), sort_keys=True), t.branch, t.id))
+
+
+def prune(root: Path, prefix: str, confirm: bool) -> list[TableSummary]:
+    """Tables whose id starts with ``prefix``; deleted when confirmed.
+
+    Raises:
+        VoVNetError: no table is called so.
+    """
+    chosen = [table for table in summarise(root) if table.id.startswith(prefix)]
+    if not prefix or not chosen:
+        raise VoVNetError(f"no table in {root} has an id that starts with {prefix!r}; list them without store.prune.")
+    if confirm:
+        for table in chosen:
+            shutil.rmtree(root / table.id)
+    return chosen
+
+
+def _summary(folder: Path) -> TableSummary:
+    described = json.loads((folder / TABLE_FILE).read_text())
+    rows, cursor = 0, 0
+    for span in sorted((int(m[1]), int(m[2])) for path in folder.iterdir() if (m := PART.match(path.name))):
+        rows += max(0, span[1] - max(span[0], cursor))
+        cursor = max(cursor, span[1])
+    files = list(folder.iterdir())
+    return TableSummary(
+        id=folder.name,
+        branch=described["branch"],
+        rows=rows,
+        bytes=sum(path.stat().st_size for path in files),
+        damaged=sum(path.suffix == ".damaged" for path in files),
+        facts=described["facts"],
+    )

@@ -1,0 +1,64 @@
+"""What determines an outcome, spelled out: the store's keys."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from vovnet.actions import Action
+from vovnet.backbone.files import Checkpoint
+from vovnet.data import VQADataset
+from vovnet.outcomes.store import TableKey
+from vovnet.schema import RunConfig
+from vovnet.scoring import SCORERS
+
+# Raised by hand whenever a change to the code changes what a branch yields.
+CODE_VERSION = {"text": 1, "no": 1, "coarse": 1, "full": 1}
+
+
+def reuses_cache(config: RunConfig) -> bool:
+    """Whether a vision pass continues the text pass's cache: asked for, and possible in this order."""
+    return config.eval.cache_reuse and config.backbone.prompt_order == "text_first"
+
+
+def decoding_facts(config: RunConfig, seed: int) -> dict[str, Any]:
+    """The decoding keys that matter; temperature and seed count only when sampling."""
+    decoding = config.eval
+    facts: dict[str, Any] = {"max_new_tokens": decoding.max_new_tokens, "num_beams": decoding.num_beams}
+    if decoding.do_sample:
+        facts |= {"temperature": decoding.temperature, "seed": seed}
+    return facts
+
+
+def table_keys(
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: tuple[Action, ...]
+) -> Mapping[str, TableKey]:
+    """Keys of the text table and of one table per action.
+
+    The text pass and NO depend on neither budget nor order; COARSE does not depend on FULL's bounds.
+    """
+    common = {
+        "backbone": {
+            "fingerprint": checkpoint.fingerprint,
+            "dtype": config.backbone.dtype,
+            "attention": config.backbone.attn_implementation,
+        },
+        "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
+        "prompt_template": dataset.prompt_template,
+    }
+    scorer = SCORERS[dataset.scorer]
+    answered = {
+        "decoding": decoding_facts(config, config.eval.seed),
+        "scorer": {"name": scorer.name, "version": scorer.version},
+    }
+    keys = {"text": TableKey("text", common | {"code": CODE_VERSION["text"]})}
+    for action in actions:
+        facts: dict[str, Any] = common | answered | {"code": CODE_VERSION[action.label]}
+        if action is not Action.NO:
+            budget = config.vision_budget
+            facts |= {
+                "order": config.backbone.prompt_order,
+                "resolution": asdict(budget.coarse if action is Action.COARSE else budget.full),
+                "cache_reuse": reuses_cache(config),
+            }
+        keys[action.label] = TableKey(action.label, facts)
+    return keys

@@ -1,0 +1,110 @@
+"""Outcomes in memory: plain columns, aligned by sample."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from vovnet.actions import Action
+
+
+class BlockRows:
+    """A [N, D] matrix in row blocks that may lie in memory-mapped files; never joined as a whole."""
+
+    def __init__(self, blocks: Sequence[np.ndarray]) -> None:
+        self._blocks = [block for block in blocks if len(block)]
+        self._starts = np.cumsum([0, *(len(block) for block in self._blocks)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def width(self) -> int:
+        """Number of columns D."""
+        return int(self._blocks[0].shape[1]) if self._blocks else 0
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The blocks in order, without a copy."""
+        yield from self._blocks
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Some rows as one float32 array [len(rows), D]."""
+        out = np.empty((len(rows), self.width), dtype=np.float32)
+        owner = np.searchsorted(self._starts, rows, side="right") - 1
+        for block in np.unique(owner):
+            chosen = owner == block
+            out[chosen] = self._blocks[block][rows[chosen] - self._starts[block]]
+        return out
+
+
+@dataclass(frozen=True)
+class TextOutcomes:
+    """What the text pass says of each sample; all [N] but ``hidden`` [N, D].
+
+    Attributes:
+        hidden: last-layer hidden state at the last token of the prompt.
+        entropy: of the next-token distribution, nats.
+        margin: p1 - p2 of the next-token distribution.
+        text_tokens: length of the prompt without images.
+    """
+
+    hidden: BlockRows
+    entropy: np.ndarray
+    margin: np.ndarray
+    text_tokens: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.entropy)
+
+
+@dataclass(frozen=True)
+class BranchOutcomes:
+    """What happens to each sample under one action; all [N].
+
+    Attributes:
+        prediction: the decoded answer.
+        score: correctness in [0, 1].
+        parsed: whether an answer could be read from the prediction.
+        nll: mean NLL of the reference answer, nats per token.
+        confidence: probability of the predicted token sequence.
+        vision_tokens: image tokens that enter the language model.
+        prompt_tokens: length of the whole prompt.
+        reused_tokens: prompt tokens whose keys and values came from the text pass.
+        patches: patches through the vision tower.
+        generated_tokens: length of the answer with its end token.
+        seconds: wall time of the branch's batch, divided by its samples.
+    """
+
+    prediction: np.ndarray
+    score: np.ndarray
+    parsed: np.ndarray
+    nll: np.ndarray
+    confidence: np.ndarray
+    vision_tokens: np.ndarray
+    prompt_tokens: np.ndarray
+    reused_tokens: np.ndarray
+    patches: np.ndarray
+    generated_tokens: np.ndarray
+    seconds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Everything that decisions and results are made from, for N samples of one split."""
+
+    text: TextOutcomes
+    branches: Mapping[Action, BranchOutcomes]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def stacked(self, column: str, actions: Sequence[Action]) -> np.ndarray:
+        """One branch column for several actions, [N, len(actions)] as float64."""
+        return np.stack([getattr(self.branches[a], column) for a in actions], axis=1).astype(np.float64)
+
+
+TEXT_COLUMNS = tuple(f.name for f in fields(TextOutcomes))
+BRANCH_COLUMNS = tuple(f.name for f in fields(BranchOutcomes))

@@ -1,0 +1,167 @@
+"""The outcome store: finished rows on disk, shared by every job.
+
+A *table* holds one branch of one split under one backbone, prompt, budget and decoding. Its folder
+is named by a hash of exactly those; change any of them and another table is used. A table grows by
+*parts*: immutable Arrow files of consecutive rows, memory-mapped when read. A part appears by one
+rename, so a reader sees whole parts only, and a killed writer loses at most the part it was on.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from filelock import FileLock
+
+from vovnet.errors import VoVNetError
+from vovnet.files import atomic_write, write_json
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # rises when the layout of parts changes; older tables are then left alone
+TABLE_FILE = "table.json"  # a table's key in the clear
+PART = re.compile(r"^(\d{9})-(\d{9})\.arrow$")
+Span = tuple[int, int]  # rows [start, stop)
+
+
+@dataclass(frozen=True)
+class TableKey:
+    """All that determines the rows of a table.
+
+    Attributes:
+        branch: ``text``, ``no``, ``coarse``, ``full`` ...
+        facts: JSON-able description, written beside the rows in the clear.
+    """
+
+    branch: str
+    facts: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Folder name: the branch and 64 bits of SHA-256 over the facts."""
+        text = json.dumps([FORMAT, self.branch, self.facts], sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return f"{self.branch}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+class DamagedPart(VoVNetError):  # noqa: N818  (a thing that is handled, not only reported)
+    """A part could not be read and was set aside; its rows now count as missing."""
+
+
+class Table:
+    """One branch's rows; safe for any number of readers and writers at once."""
+
+    def __init__(self, root: Path, key: TableKey) -> None:
+        self.key = key
+        self.folder = root / key.id
+
+    def parts(self) -> list[tuple[Span, Path]]:
+        """Finished parts in order of their first row."""
+        if not self.folder.is_dir():
+            return []
+        found = []
+        for path in self.folder.iterdir():
+            if match := PART.match(path.name):
+                found.append(((int(match[1]), int(match[2])), path))
+        return sorted(found)
+
+    def missing(self, span: Span) -> list[Span]:
+        """The parts of a span that no file holds yet."""
+        gaps, cursor = [], span[0]
+        for (start, stop), _ in self.parts():
+            if start >= span[1]:
+                break
+            if start > cursor:
+                gaps.append((cursor, start))
+            cursor = max(cursor, stop)
+        if cursor < span[1]:
+            gaps.append((cursor, span[1]))
+        return gaps
+
+    def write(self, start: int, rows: pa.Table, note: Mapping[str, Any]) -> None:
+        """Add consecutive rows; ``note`` (versions, device) is kept beside the key for the curious.
+
+        Two writers of the same rows do no harm: the outcomes are the same, and the last rename stands.
+        """
+        describe = self.folder / TABLE_FILE
+        path = self.folder / f"{start:09d}-{start + len(rows):09d}.arrow"
+        try:
+            if not describe.exists():
+                facts = {"format": FORMAT, "branch": self.key.branch, "facts": self.key.facts, "note": note}
+                write_json(describe, facts)
+            atomic_write(path, lambda temporary: _write_arrow(temporary, rows))
+        except OSError as error:
+            raise VoVNetError(
+                f"the outcome store cannot write {path} ({error.strerror or error}); free space or set paths.store "
+                "to a writable folder. What was written before is kept."
+            ) from error
+
+    def read(self, stop: int) -> pa.Table:
+        """Rows [0, stop), memory-mapped.
+
+        Raises:
+            DamagedPart: a part cannot be read.
+            KeyError: rows are missing.
+        """
+        pieces, cursor = [], 0
+        for (start, end), path in self.parts():
+            if end <= cursor or start >= stop:
+                continue
+            if start > cursor:
+                break
+            piece = _read_arrow(path)
+            if len(piece) != end - start:
+                raise _set_aside(path, f"{len(piece)} rows instead of {end - start}")
+            pieces.append(piece.slice(cursor - start, min(end, stop) - cursor))
+            cursor = min(end, stop)
+        if cursor < stop:
+            raise KeyError(f"{self.folder} holds rows up to {cursor}, not {stop}")
+        return pa.concat_tables(pieces)
+
+
+class OutcomeStore:
+    """A folder of tables, with claims that keep two jobs from computing the same rows."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+
+    def table(self, key: TableKey) -> Table:
+        """The table of a key; it exists on disk once a part is written."""
+        return Table(self.root, key)
+
+    def claim(self, subject: str, span: Span) -> AbstractContextManager[Any]:
+        """A lock on computing some rows of a subject; released by the system if the holder dies."""
+        folder = self.root / "claims"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VoVNetError(
+                f"the outcome store {self.root} cannot be written ({error.strerror}); set paths.store."
+            ) from error
+        return FileLock(folder / f"{subject[:16]}-{span[0]:09d}.lock")
+
+
+def _write_arrow(path: Path, rows: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+        writer.write_table(rows)
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _set_aside(path, str(error)) from error
+
+
+def _set_aside(path: Path, reason: str) -> DamagedPart:
+    """Rename a damaged part so that its rows count as missing."""
+    aside = path.with_suffix(".damaged")
+    path.replace(aside)
+    return DamagedPart(
+        f"the outcome file {path} is damaged ({reason}); it was renamed to {aside.name} and its rows are computed anew."
+    )

@@ -1,0 +1,56 @@
+"""How outcomes teach the head."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vovnet.policy.head import PolicyHead
+
+
+@dataclass(frozen=True)
+class OutcomeBatch:
+    """Outcomes of a batch under every action of the action space.
+
+    Attributes:
+        features: [B, F].
+        score: correctness in [0, 1], [B, A].
+        nll: mean NLL of the reference, nats per token, [B, A].
+        cost: normalised cost, [B, A].
+    """
+
+    features: Tensor
+    score: Tensor
+    nll: Tensor
+    cost: Tensor
+
+
+def value_loss(head: PolicyHead, batch: OutcomeBatch) -> Tensor:
+    """Logarithmic score of the predicted correctness, averaged over actions.
+
+    A proper scoring rule: its minimum is the expected score of each action given the features.
+    It knows no lambda, so one checkpoint serves all of them.
+    """
+    return nn.functional.binary_cross_entropy_with_logits(head.logits(batch.features), batch.score)
+
+
+def mixture_loss(
+    head: PolicyHead,
+    batch: OutcomeBatch,
+    lambda_cost: float,
+    temperature: float,
+    straight_through: bool,
+    loss: str,
+) -> Tensor:
+    """Mean over samples of sum_a y_a (L_a + lambda c_a), y from softmax((v - lambda c) / tau).
+
+    ``straight_through``: y is a Gumbel-softmax sample, one-hot forward and soft backward (Jang et al.
+    2017); otherwise y is the softmax itself. Every branch's loss enters, so the task reaches the policy.
+    """
+    branch_loss = batch.nll if loss == "nll" else 1.0 - batch.score
+    utility = head(batch.features) - lambda_cost * batch.cost
+    if straight_through:
+        weights = nn.functional.gumbel_softmax(utility, tau=temperature, hard=True)
+    else:
+        weights = torch.softmax(utility / temperature, dim=-1)
+    return (weights * (branch_loss + lambda_cost * batch.cost)).sum(-1).mean()

@@ -1,0 +1,95 @@
+"""Live routing: text pass, decision, then only the chosen branch of each sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.decoding import Decoding, decoding_of
+from vovnet.backbone.inputs import Batch
+from vovnet.data import Sample, VQADataset
+from vovnet.outcomes.branches import Judge, TextState, make_judge, read_text, run_branch, text_outcomes
+from vovnet.outcomes.load import shared_backbone
+from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
+from vovnet.policy.policies import Policy
+from vovnet.schema import RunConfig
+
+Item = tuple[int, Sample, str]  # dataset index, sample, prompt text
+
+
+@dataclass(frozen=True)
+class Router:
+    """A backbone, a policy and the rules of decoding and judging, ready to answer batches."""
+
+    backbone: Backbone
+    policy: Policy
+    decoding: Decoding
+    judge: Judge
+    seed: int
+
+    def __call__(self, items: Sequence[Item]) -> Routed:
+        """Answer a batch of mixed actions; images are opened only where an action looks at them."""
+        builder = self.backbone.builder
+        batch = builder.build(items, [])
+        costs = self.costs([sample for _, sample, _ in items])
+        state = read_text(self.backbone, batch) if self.policy.reads_text else None
+        text = _no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)
+        decision = self.policy.decide(text, costs)
+        parts, places = [], []
+        for action in Action:
+            rows = np.flatnonzero(decision.actions == int(action))
+            if len(rows):
+                places.append(rows)
+                parts.append(self._branch(items, batch, rows, action, state))
+        order = np.argsort(np.concatenate(places))
+        chosen = BranchOutcomes(
+            **{f.name: np.concatenate([getattr(p, f.name) for p in parts])[order] for f in fields(BranchOutcomes)}
+        )
+        return Routed(
+            actions=decision.actions,
+            chosen=chosen,
+            cost=chosen.vision_tokens / builder.budget.max_tokens,
+            values=decision.values,
+            entropy=text.entropy,
+            margin=text.margin,
+            text_tokens=text.text_tokens,
+        )
+
+    def costs(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Normalised cost of each allowed action, [N, A]; reads image headers, decodes nothing."""
+        builder = self.backbone.builder
+        tokens = [[builder.tokens(sample, action) for action in self.policy.actions] for sample in samples]
+        return np.asarray(tokens, dtype=np.float64) / builder.budget.max_tokens
+
+    def _branch(
+        self, items: Sequence[Item], batch: Batch, rows: np.ndarray, action: Action, state: TextState | None
+    ) -> BranchOutcomes:
+        """Answer the samples that chose one action."""
+        chosen = rows.tolist()
+        part = batch.select(chosen, [])
+        if action is not Action.NO:
+            part = self.backbone.builder.build([items[row] for row in chosen], [action])
+        whole = len(chosen) == len(batch)
+        if state is not None and not whole:
+            state = TextState(state.prefill.rows(chosen), state.entropy[chosen], state.margin[chosen], state.seconds)
+        return run_branch(self.backbone, part, action, state, self.decoding, self.judge, self.seed)
+
+
+def make_router(config: RunConfig, dataset: VQADataset, policy: Policy) -> Router:
+    """A router over the process's one copy of the backbone."""
+    return Router(
+        backbone=shared_backbone(config.backbone, config.vision_budget, config.eval.cache_reuse),
+        policy=policy,
+        decoding=decoding_of(config.eval),
+        judge=make_judge(dataset),
+        seed=config.eval.seed,
+    )
+
+
+def _no_text(size: int) -> TextOutcomes:
+    """Stand-in for policies that read nothing."""
+    nothing = np.full(size, np.nan, dtype=np.float32)
+    return TextOutcomes(BlockRows([np.zeros((size, 0), dtype=np.float32)]), nothing, nothing, np.zeros(size, np.int32))

@@ -1,0 +1,82 @@
+"""The frontier plot: accuracy against cost."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from vovnet.files import atomic_write
+from vovnet.results.frontier import upper_hull
+from vovnet.results.row import ResultRow
+
+# Okabe and Ito's colour-blind safe palette.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = {"always_full": "s", "always_coarse": "^", "no_vision": "v"}
+
+
+def plot_frontier(rows: Sequence[ResultRow], path: Path) -> None:
+    """One panel per data set: VoVNet over lambda, the fixed policies, and random mixing between them."""
+    datasets = sorted({(row.dataset, row.split) for row in rows})
+    figure, axes = plt.subplots(1, len(datasets), figsize=(5.2 * len(datasets), 4.0), squeeze=False)
+    for axis, key in zip(axes[0], datasets, strict=True):
+        _panel(axis, [row for row in rows if (row.dataset, row.split) == key])
+        axis.set_title(f"{key[0]} ({key[1]})", fontsize=10)
+    figure.tight_layout()
+    atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=160, format="png"))
+    plt.close(figure)
+
+
+def _panel(axis: Axes, rows: Sequence[ResultRow]) -> None:
+    families = sorted({_family(row) for row in rows if not row.baseline_name})
+    for color, family in zip(COLORS, families, strict=False):
+        curve = sorted(
+            (row for row in rows if not row.baseline_name and _family(row) == family), key=lambda r: r.lambda_cost or 0
+        )
+        _curve(axis, curve, color, family)
+    fixed = {row.baseline_name: row for row in rows if row.baseline_name in MARKERS}
+    for name, row in sorted(fixed.items()):
+        axis.errorbar(
+            [row.avg_cost],
+            [row.accuracy],
+            yerr=[[e] for e in _error(row)],
+            fmt=MARKERS[name],
+            color="black",
+            ms=6,
+            capsize=2,
+            label=name,
+        )
+    mixing = sorted((row.avg_cost, row.accuracy) for row in fixed.values())
+    if len(mixing) > 1:
+        hull = upper_hull(mixing)
+        axis.plot(*zip(*hull, strict=True), ls="--", lw=1, color="grey", label="random mixing", zorder=1)
+    axis.set_xlabel("average cost (share of a maximal FULL image's tokens)")
+    axis.set_ylabel("accuracy")
+    axis.grid(alpha=0.25)
+    axis.legend(fontsize=8, loc="lower right")
+
+
+def _curve(axis: Axes, rows: Sequence[ResultRow], color: str, label: str) -> None:
+    costs, scores = [r.avg_cost for r in rows], [r.accuracy for r in rows]
+    errors = list(zip(*(_error(row) for row in rows), strict=True))
+    axis.errorbar(costs, scores, yerr=errors, color=color, marker="o", ms=4, lw=1.4, capsize=2, label=label)
+    labelled: set[tuple[float, float]] = set()
+    for row in rows:
+        place = (round(row.avg_cost, 2), round(row.accuracy, 2))
+        if place not in labelled:  # points that coincide carry one label
+            axis.annotate(
+                f"{row.lambda_cost:g}", (row.avg_cost, row.accuracy), (-4, 5), textcoords="offset points",
+                fontsize=7, color=color, ha="right",
+            )  # fmt: skip
+            labelled.add(place)
+
+
+def _family(row: ResultRow) -> str:
+    return f"VoVNet {row.objective}, {row.action_space} (labels: \u03bb)"
+
+
+def _error(row: ResultRow) -> list[float]:
+    return [max(0.0, row.accuracy - row.accuracy_ci_low), max(0.0, row.accuracy_ci_high - row.accuracy)]

@@ -1,0 +1,118 @@
+"""The check points of the specification, evaluated on results."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vovnet.results.frontier import upper_hull
+from vovnet.results.row import ResultRow
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check point: what was expected, whether it held, what was seen."""
+
+    name: str
+    passed: bool
+    observed: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in summary.json."""
+        return {"name": self.name, "passed": self.passed, "observed": self.observed}
+
+
+FIXED_RATIOS = {"always_full": (0.0, 0.0, 1.0), "always_coarse": (0.0, 1.0, 0.0), "no_vision": (1.0, 0.0, 0.0)}
+
+
+def run_checks(row: ResultRow) -> list[Check]:
+    """Check points of a single run (block B1)."""
+    expected = FIXED_RATIOS.get(row.baseline_name)
+    if expected is None:
+        return []
+    seen = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
+    checks = [Check(f"{row.baseline_name}: action_ratio is {list(expected)}", seen == expected, str(list(seen)))]
+    if row.baseline_name == "no_vision":
+        checks.append(Check("no_vision: avg_cost is 0", row.avg_cost == 0, f"{row.avg_cost:.4f}"))
+    return checks
+
+
+def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """Check points over a sweep (blocks A1 and B1), per data set and otherwise equal settings."""
+    checks = []
+    for group in _grouped(rows, lambda r: (r.dataset, r.split, r.objective, r.feature_mode, r.action_space, r.seed)):
+        over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
+        if len(over_lambda) > 1:
+            checks += _lambda_checks(over_lambda)
+    for group in _grouped(rows, lambda r: (r.dataset, r.split)):
+        checks += _routing_checks(group)
+        fixed = {r.baseline_name: r.avg_cost for r in group if r.baseline_name in FIXED_RATIOS}
+        if len(fixed) == len(FIXED_RATIOS):
+            ordered = fixed["no_vision"] < fixed["always_coarse"] < fixed["always_full"]
+            seen = ", ".join(f"{name} {cost:.4f}" for name, cost in fixed.items())
+            checks.append(Check(f"{group[0].dataset}: avg_cost no < coarse < full", ordered, seen))
+    return checks
+
+
+def _lambda_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    label = f"{rows[0].dataset}, {rows[0].objective}"
+    costs = [r.avg_cost for r in rows]
+    full = [r.action_rate_full for r in rows]
+    return [
+        Check(
+            f"{label}: avg_cost never rises with lambda",
+            all(b <= a for a, b in itertools.pairwise(costs)),
+            " ".join(f"{c:.4f}" for c in costs),
+        ),
+        Check(
+            f"{label}: actions move from FULL towards NO and COARSE as lambda grows",
+            full[-1] < full[0],
+            " ".join(f"{f:.3f}" for f in full),
+        ),
+    ]
+
+
+def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """What routing must be good for, where a set holds both a lambda sweep and the fixed policies."""
+    fixed = {row.baseline_name: row for row in rows if row.baseline_name in FIXED_RATIOS}
+    routed = [row for row in rows if not row.baseline_name]
+    if len(fixed) < len(FIXED_RATIOS) or not routed:
+        return []
+    full = fixed["always_full"]
+    points = upper_hull(sorted((row.avg_cost, row.accuracy) for row in fixed.values()))
+    gains = [row.accuracy - _interpolate(points, row.avg_cost) for row in routed]
+    best = max(range(len(routed)), key=lambda i: gains[i])
+    free = min(routed, key=lambda row: row.lambda_cost or 0.0)
+    kept = [row.avg_cost / full.avg_cost for row in routed if row.accuracy >= full.accuracy - 0.01]
+    label = full.dataset
+    return [
+        Check(
+            f"{label}: VoVNet at its smallest lambda is within one point of always_full",
+            free.accuracy >= full.accuracy - 0.01,
+            f"{free.accuracy:.4f} at lambda {free.lambda_cost:g} against {full.accuracy:.4f}",
+        ),
+        Check(
+            f"{label}: VoVNet keeps always_full's accuracy less one point at 60 % of its cost or less",
+            bool(kept) and min(kept) <= 0.6,
+            f"{min(kept):.3f} of its cost" if kept else "at no lambda",
+        ),
+        Check(
+            f"{label}: VoVNet lies above random mixing of the fixed policies",
+            gains[best] > 0 and min(gains) > -0.01,
+            f"{gains[best]:+.4f} at lambda {routed[best].lambda_cost:g}, never below {min(gains):+.4f}",
+        ),
+    ]
+
+
+def _interpolate(points: Sequence[tuple[float, float]], cost: float) -> float:
+    costs, scores = zip(*points, strict=True)
+    return float(np.interp(cost, costs, scores))
+
+
+def _grouped(rows: Sequence[ResultRow], key: Callable[[ResultRow], tuple[Any, ...]]) -> list[list[ResultRow]]:
+    groups: dict[tuple[Any, ...], list[ResultRow]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.values())

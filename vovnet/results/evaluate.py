@@ -1,0 +1,127 @@
+"""One evaluation: outcomes, decisions, results, files."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vovnet.backbone.budget import make_budget
+from vovnet.backbone.files import Checkpoint, find_checkpoint
+from vovnet.compose import config_hash
+from vovnet.data import VQADataset, load_dataset, prompt_text
+from vovnet.files import write_json
+from vovnet.outcomes.keys import reuses_cache
+from vovnet.outcomes.load import load_outcomes
+from vovnet.outcomes.routed import Routed, join_routed, replay
+from vovnet.policy.policies import Policy, make_policy
+from vovnet.results.checks import run_checks
+from vovnet.results.provenance import provenance
+from vovnet.results.row import ResultRow, RunFacts, make_row
+from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY, write_predictions, write_results
+from vovnet.schema import RunConfig
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    Attributes:
+        row: its line of results.csv.
+        routed: what was done to each sample.
+        computed: outcome rows computed for it, per branch; empty in live mode.
+    """
+
+    row: ResultRow
+    routed: Routed
+    computed: dict[str, int]
+
+
+def evaluate(config: RunConfig, folder: Path) -> Evaluation:
+    """Evaluate the configured policy or baseline and write its files into ``folder``."""
+    begun = time.monotonic()
+    checkpoint = find_checkpoint(config.backbone)
+    dataset = load_dataset(config.dataset, config.eval.split)
+    policy, policy_file = make_policy(config, checkpoint)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    computed: dict[str, int] = {}
+    if config.eval.mode == "live":
+        routed, memory = route_live(config, dataset, policy, count)
+    else:
+        routed, computed = _replay(config, checkpoint, dataset, policy, count)
+        memory = None
+    facts = RunFacts(
+        split=dataset.split,
+        metric=dataset.metric,
+        dataset=dataset.name,
+        groups=np.array([dataset[i].group for i in range(count)]),
+        text_config=checkpoint.text_config,
+        cache_reuse=reuses_cache(config),
+        checkpoint=str(policy_file) if policy_file else None,
+        config_hash=config_hash(config),
+        memory_mb=memory,
+    )
+    row = make_row(config, facts, routed)
+    write_predictions(folder / PREDICTIONS, dataset, routed, policy.actions)
+    write_results(folder / RESULTS, [row])
+    write_json(folder / SUMMARY, _summary(config, checkpoint, dataset, row, computed, time.monotonic() - begun))
+    return Evaluation(row, routed, computed)
+
+
+def _replay(
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int
+) -> tuple[Routed, dict[str, int]]:
+    """Decide on stored outcomes; computes those that are missing."""
+    loaded = load_outcomes(config, checkpoint, dataset, policy.actions, count)
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    costs = loaded.outcomes.stacked("vision_tokens", policy.actions) / budget.max_tokens
+    decision = policy.decide(loaded.outcomes.text, costs)
+    routed = replay(loaded.outcomes, decision.actions, decision.values, budget.max_tokens, policy.reads_text)
+    return routed, dict(loaded.computed)
+
+
+def route_live(config: RunConfig, dataset: VQADataset, policy: Policy, count: int) -> tuple[Routed, float | None]:
+    """Run the routed model end to end; also the peak device memory in MB, where there is a device."""
+    import torch
+
+    from vovnet.policy.route import make_router
+    from vovnet.progress import progress
+
+    router = make_router(config, dataset, policy)
+    on_gpu = router.backbone.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    parts = []
+    with torch.inference_mode(), progress(f"live routing {dataset.name}/{dataset.split}", count, "samples") as bar:
+        for start in range(0, count, config.eval.batch_size):
+            rows = range(start, min(start + config.eval.batch_size, count))
+            parts.append(router([(i, dataset[i], prompt_text(dataset, dataset[i])) for i in rows]))
+            bar.advance(len(rows))
+    return join_routed(parts), torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
+
+
+def _summary(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    row: ResultRow,
+    computed: dict[str, int],
+    seconds: float,
+) -> dict[str, Any]:
+    return {
+        "config": asdict(config),
+        "config_hash": row.config_hash,
+        "seed": row.seed,
+        "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
+        "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
+        "policy_file": row.checkpoint,
+        "result": asdict(row),
+        "rows_computed": computed,
+        "checks": [check.as_json() for check in run_checks(row)],
+        "wall_seconds": round(seconds, 3),
+        **provenance(),
+    }

@@ -1,0 +1,140 @@
+"""One row of results.csv from what was done to each sample."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.outcomes.routed import Routed
+from vovnet.results.metrics import clustered_interval, expected_calibration_error, prefill_flops
+from vovnet.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """The columns of results.csv, in order. None is written as an empty cell: does not apply.
+
+    ``avg_cost`` is normalised (1 is a maximal FULL image); ``avg_text_tokens`` counts every text token
+    the language model read, the text pass included; latencies stand only in live runs.
+    """
+
+    dataset: str
+    split: str
+    metric: str
+    num_samples: int
+    seed: int
+    baseline_name: str
+    objective: str | None
+    feature_mode: str | None
+    action_space: str | None
+    lambda_cost: float | None
+    threshold: float | None
+    uncertainty_metric: str | None
+    vision_mode: str | None
+    pruning_ratio: float | None
+    pruning_mode: str | None
+    remaining_vision_tokens: float | None
+    fallback_mode: str | None
+    fallback_trigger_rate: float | None
+    action_ratio: str
+    action_rate_no: float
+    action_rate_coarse: float
+    action_rate_full: float
+    accuracy: float
+    accuracy_ci_low: float
+    accuracy_ci_high: float
+    avg_cost: float
+    avg_vision_tokens: float
+    avg_text_tokens: float
+    avg_patches: float
+    avg_generated_tokens: float
+    prefill_gflops: float
+    latency_p50_ms: float | None
+    latency_p90_ms: float | None
+    mem_peak_mb: float | None
+    ece: float
+    unparsed_rate: float
+    cache_reuse: bool
+    prompt_order: str
+    mode: str
+    backbone: str
+    checkpoint: str | None
+    config_hash: str
+
+
+COLUMNS = tuple(f.name for f in fields(ResultRow))
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a row says besides measurements."""
+
+    split: str
+    metric: str
+    dataset: str
+    groups: np.ndarray  # [N]
+    text_config: Mapping[str, Any]
+    cache_reuse: bool
+    checkpoint: str | None
+    config_hash: str
+    memory_mb: float | None
+
+
+def make_row(config: RunConfig, facts: RunFacts, routed: Routed) -> ResultRow:
+    """Aggregate one run."""
+    chosen, size = routed.chosen, len(routed.actions)
+    rates = [float((routed.actions == int(action)).mean()) for action in Action]
+    low, high = clustered_interval(chosen.score, facts.groups)
+    vovnet = not config.policy.baseline.name
+    # A NO answer after a text pass reads nothing more; every other branch reads what it cannot reuse.
+    branch_tokens = chosen.prompt_tokens - chosen.reused_tokens
+    flops = prefill_flops(facts.text_config, routed.text_tokens, routed.text_tokens) + prefill_flops(
+        facts.text_config, branch_tokens, chosen.prompt_tokens
+    )
+    live = config.eval.mode == "live"
+    return ResultRow(
+        dataset=facts.dataset,
+        split=facts.split,
+        metric=facts.metric,
+        num_samples=size,
+        seed=config.training.seed,
+        baseline_name=config.policy.baseline.name,
+        objective=config.policy.objective.name if vovnet else None,
+        feature_mode=config.policy.feature_mode if vovnet else None,
+        action_space=config.policy.action_space if vovnet else None,
+        lambda_cost=config.policy.lambda_cost if vovnet else None,
+        threshold=None,
+        uncertainty_metric=None,
+        vision_mode=None,
+        pruning_ratio=None,
+        pruning_mode=None,
+        remaining_vision_tokens=None,
+        fallback_mode=None,
+        fallback_trigger_rate=None,
+        action_ratio="[" + ", ".join(f"{rate:.6f}" for rate in rates) + "]",
+        action_rate_no=rates[0],
+        action_rate_coarse=rates[1],
+        action_rate_full=rates[2],
+        accuracy=float(chosen.score.mean()),
+        accuracy_ci_low=low,
+        accuracy_ci_high=high,
+        avg_cost=float(routed.cost.mean()),
+        avg_vision_tokens=float(chosen.vision_tokens.mean()),
+        avg_text_tokens=float((routed.text_tokens + branch_tokens - chosen.vision_tokens).mean()),
+        avg_patches=float(chosen.patches.mean()),
+        avg_generated_tokens=float(chosen.generated_tokens.mean()),
+        prefill_gflops=float(flops.mean()) / 1e9,
+        latency_p50_ms=float(np.percentile(chosen.seconds, 50)) * 1e3 if live else None,
+        latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if live else None,
+        mem_peak_mb=facts.memory_mb if live else None,
+        ece=expected_calibration_error(chosen.confidence, chosen.score),
+        unparsed_rate=float(1.0 - chosen.parsed.mean()),
+        cache_reuse=facts.cache_reuse,
+        prompt_order=config.backbone.prompt_order,
+        mode=config.eval.mode,
+        backbone=config.backbone.path or config.backbone.name,
+        checkpoint=facts.checkpoint,
+        config_hash=facts.config_hash,
+    )

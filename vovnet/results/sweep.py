@@ -1,0 +1,115 @@
+"""Merging the jobs of a sweep, also when some of them failed."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vovnet.compose import JOB_FILE, SWEEP_FILE
+from vovnet.files import write_json
+from vovnet.results.checks import sweep_checks
+from vovnet.results.provenance import provenance
+from vovnet.results.row import ResultRow
+from vovnet.results.write import RESULTS, SUMMARY, read_results, write_results, write_rows
+
+log = logging.getLogger(__name__)
+
+MATRIX = (
+    "dataset split baseline_name objective feature_mode action_space seed lambda_cost threshold pruning_ratio "
+    "num_samples accuracy avg_cost action_rate_no action_rate_coarse action_rate_full"
+).split()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        folder: its run folder.
+        overrides: what distinguishes it.
+        error: why it has no result; None when it has one.
+    """
+
+    folder: Path
+    overrides: tuple[str, ...]
+    error: str | None
+
+
+def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
+    """Write the merged results.csv, summary.json and eval_matrix of a sweep.
+
+    Returns:
+        All rows in the order of the sweep's parameters, and the jobs that failed.
+    """
+    jobs = sweep_jobs(folder)
+    done = [job for job in jobs if job.error is None]
+    failed = [job for job in jobs if job.error is not None]
+    rows = [row for job in done for row in read_results(job.folder / RESULTS)]
+    rows.sort(key=_order)
+    write_tables(folder, rows)
+    write_json(
+        folder / SUMMARY,
+        {
+            "jobs": [{"folder": job.folder.name, "overrides": list(job.overrides), "error": job.error} for job in jobs],
+            "failed": len(failed),
+            "checks": [check.as_json() for check in sweep_checks(rows)],
+            "metadata": {job.folder.name: _metadata(job.folder) for job in done},
+            **provenance(),
+        },
+    )
+    return rows, failed
+
+
+def sweep_jobs(folder: Path) -> list[Job]:
+    """The jobs of the newest sweep in a folder; a job that never reported an end counts as failed."""
+    token = json.loads((folder / SWEEP_FILE).read_text())["token"]
+    found = (_job(path, token) for path in sorted(folder.glob(f"*/{JOB_FILE}")))
+    return [job for job in found if job is not None]
+
+
+def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
+    """Tables, checks and provenance of results that come from several sweeps."""
+    write_tables(folder, rows)
+    checks = [check.as_json() for check in sweep_checks(rows)]
+    write_json(folder / SUMMARY, {"checks": checks, **provenance()})
+
+
+def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
+    """results.csv with every column; eval_matrix with what tells settings apart and how they did."""
+    write_results(folder / RESULTS, rows)
+    matrix = [{name: asdict(row)[name] for name in MATRIX} for row in rows]
+    write_rows(folder / "eval_matrix.csv", matrix, MATRIX)
+    write_json(folder / "eval_matrix.json", matrix)
+
+
+def _job(path: Path, token: str) -> Job | None:
+    """Read a job's record; None when it belongs to an earlier sweep in the same folder."""
+    record = json.loads(path.read_text())
+    if record.get("sweep") != token:
+        return None
+    error = None
+    if record["status"] != "done":
+        error = record.get("error") or f"the job was {record['status']} when it ended; see its log"
+    return Job(path.parent, tuple(record["overrides"]), error)
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    summary = json.loads((folder / SUMMARY).read_text())
+    kept = ("config_hash", "seed", "dataset", "backbone", "policy_file", "rows_computed", "wall_seconds")
+    return {key: summary[key] for key in kept}
+
+
+def _order(row: ResultRow) -> tuple[Any, ...]:
+    return (
+        row.dataset,
+        row.split,
+        row.baseline_name,
+        row.objective or "",
+        row.feature_mode or "",
+        row.action_space or "",
+        row.seed,
+        row.lambda_cost if row.lambda_cost is not None else -1.0,
+        row.config_hash,
+    )

@@ -1,0 +1,37 @@
+"""Scores: a prediction against its references."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vovnet.data import Sample
+from vovnet.scoring.easy_vqa import score_easy_vqa
+
+
+@dataclass(frozen=True)
+class Score:
+    """A judged prediction.
+
+    Attributes:
+        value: correctness in [0, 1].
+        parsed: whether an answer could be read from the prediction at all; an unparsed one scores 0.
+    """
+
+    value: float
+    parsed: bool
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A benchmark's rule. ``version`` rises whenever the rule gives another score to anything."""
+
+    name: str
+    version: int
+    rule: Callable[[str, tuple[str, ...]], tuple[float, bool]]
+
+    def __call__(self, prediction: str, sample: Sample) -> Score:
+        """Judge one prediction."""
+        value, parsed = self.rule(prediction, sample.answers)
+        return Score(value, parsed)
+
+
+SCORERS = {"easy_vqa": Scorer("easy_vqa", 1, score_easy_vqa)}

@@ -1,0 +1,12 @@
+"""Lightning's chatter about absent accelerators and its own products is kept off the terminal."""
+
+import logging
+import warnings
+
+
+def quiet_lightning() -> None:
+    """Show Lightning's warnings only; drop the ones that are about Lightning's own code."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
