@@ -84,7 +84,7 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
     """
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
-    _register_resolvers()
+    register_resolvers()
     _pin_sweep_folder(config_name)
     SweepCallback.folder = None
 
@@ -178,7 +178,8 @@ def _fail(sentence: str, with_traceback: bool) -> int:
     return 1
 
 
-def _register_resolvers() -> None:
+def register_resolvers() -> None:
+    """Make the resolvers known that the configuration files use."""
     OmegaConf.register_new_resolver("job_id", _job_id, replace=True)
 
 

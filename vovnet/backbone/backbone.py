@@ -14,9 +14,10 @@ from transformers import DynamicCache
 
 from vovnet.actions import Action
 from vovnet.backbone.decoding import Answer, Decoding, next_tokens, row_generators
-from vovnet.backbone.forward import Prefill, fork_cache, pad_left
+from vovnet.backbone.forward import Prefill, fork_cache, pad_left, pad_right
 from vovnet.backbone.inputs import Batch, InputBuilder, Pixels
 from vovnet.backbone.prompt import Sequence
+from vovnet.backbone.vision import encode_images
 
 
 class Backbone(nn.Module):
@@ -78,7 +79,7 @@ class Backbone(nn.Module):
         Token t of the answer is scored by the logits at the position before it. ``prefill`` is
         left as it was.
         """
-        answers, real = _pad_right(references, self.builder.end_token, self.device)
+        answers, real = pad_right(references, self.builder.end_token, self.device)
         logits = prefill.logits[:, None]
         if answers.shape[1] > 1:
             length = prefill.mask.shape[1]
@@ -100,7 +101,7 @@ class Backbone(nn.Module):
             prompts = [self.builder.format.text_pass(q) for q in batch.questions]
         else:
             prompts = self._sequences(batch, pixels)
-        answers, real = _pad_right(batch.references, self.builder.end_token, self.device)
+        answers, real = pad_right(batch.references, self.builder.end_token, self.device)
         count = answers.shape[1]
         padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
         embeds, visual = self._embed(padded.ids, padded.mask, pixels)
@@ -111,7 +112,7 @@ class Backbone(nn.Module):
             torch.cat([padded.mask, real[:, :-1].long()], dim=1),
             torch.cat([padded.positions, (starts[:, None] + steps).expand(3, -1, -1)], dim=2),
             None,
-            *_extend(visual, count - 1),
+            *_with_answer_columns(visual, count - 1),
         )
         logits = self.model.lm_head(hidden[:, -count:]).float()
         token_nll = nn.functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
@@ -176,31 +177,12 @@ class Backbone(nn.Module):
         embeds = self.model.get_input_embeddings()(ids)
         if pixels is None:
             return embeds, (None, None)
-        features, deepstack = self._encode_images(pixels)
+        features, deepstack = encode_images(self.model.model.visual, pixels)
         places = (ids == self.builder.format.image_pad) & mask.bool()
         if int(places.sum()) != len(features):
             raise RuntimeError(f"{int(places.sum())} image tokens for {len(features)} image features")
         embeds = embeds.masked_scatter(places[..., None], features.to(embeds.dtype))
         return embeds, (places, deepstack or None)
-
-    def _encode_images(self, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
-        """Vision tower over distinct images; features [tokens, D] in the order of the samples,
-        and the same for every DeepStack level (none for Qwen2.5-VL)."""
-        visual = self.model.model.visual
-        patches = torch.cat([p for p, _ in pixels.images]).to(self.device, visual.dtype)
-        grids = torch.tensor([g for _, g in pixels.images], device=self.device)
-        out = visual(patches, grid_thw=grids, return_dict=True)
-        counts = (grids.prod(-1) // visual.spatial_merge_size**2).tolist()
-        order = [i for row in pixels.rows for i in row]
-        distinct = order == list(range(len(counts)))
-
-        def arrange(features: Tensor) -> Tensor:
-            if distinct:
-                return features
-            parts = torch.split(features, counts)
-            return torch.cat([parts[i] for i in order])
-
-        return arrange(out.pooler_output), [arrange(f) for f in getattr(out, "deepstack_features", None) or []]
 
     def _read(
         self,
@@ -273,18 +255,7 @@ class Backbone(nn.Module):
         ]
 
 
-def _pad_right(answers: Rows[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Stack answers: ids [B, T], and 1.0 where a token is real [B, T]."""
-    length = max(len(a) for a in answers)
-    ids = torch.full((len(answers), length), pad, dtype=torch.long)
-    real = torch.zeros((len(answers), length))
-    for i, answer in enumerate(answers):
-        ids[i, : len(answer)] = torch.tensor(answer)
-        real[i, : len(answer)] = 1.0
-    return ids.to(device), real.to(device)
-
-
-def _extend(visual: tuple[Any, Any], columns: int) -> tuple[Any, Any]:
+def _with_answer_columns(visual: tuple[Any, Any], columns: int) -> tuple[Any, Any]:
     """Widen the mask of image places by answer columns, which hold no image."""
     places, deepstack = visual
     return (None if places is None else nn.functional.pad(places, (0, columns))), deepstack

@@ -65,6 +65,17 @@ def pad_left(sequences: Rows[Sequence], begins: Rows[int], pad: int, device: tor
     return Padded(ids.to(device), mask.to(device), positions.to(device))
 
 
+def pad_right(answers: Rows[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Stack answers: ids [B, T], and 1.0 where a token is real [B, T]."""
+    length = max(len(answer) for answer in answers)
+    ids = torch.full((len(answers), length), pad, dtype=torch.long)
+    real = torch.zeros((len(answers), length))
+    for i, answer in enumerate(answers):
+        ids[i, : len(answer)] = torch.tensor(answer)
+        real[i, : len(answer)] = 1.0
+    return ids.to(device), real.to(device)
+
+
 def fork_cache(cache: Any, length: int, rows: Tensor | None = None) -> DynamicCache:
     """A new cache of the first ``length`` columns (and of some rows); the old one stays as it is."""
     fork = DynamicCache()

@@ -1,0 +1,61 @@
+"""COARSE and FULL obey their bounds exactly, and COARSE is coarser."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import compose_config
+from vovnet.actions import Action
+from vovnet.backbone.budget import VisionBudget, fit, make_budget
+from vovnet.errors import VoVNetError
+from vovnet.schema import Resolution
+
+sides = st.integers(1, 20_000)
+
+
+@given(sides, sides, st.integers(32, 4096), st.integers(32**2, 4096**2), st.sampled_from([8, 28, 32]))
+def test_a_fitted_size_obeys_both_bounds(width: int, height: int, long_side: int, pixels: int, factor: int) -> None:
+    new_width, new_height = fit(width, height, Resolution(long_side, pixels), factor)
+    assert new_width % factor == 0
+    assert new_height % factor == 0
+    assert factor <= max(new_width, new_height) <= long_side
+    assert new_width * new_height <= pixels
+
+
+@given(sides, sides)
+def test_an_image_is_never_enlarged_beyond_rounding(width: int, height: int) -> None:
+    new_width, new_height = fit(width, height, Resolution(10**6, 10**12), 32)
+    assert abs(new_width - width) < 32
+    assert abs(new_height - height) < 32
+
+
+@given(sides, sides)
+def test_coarse_never_costs_more_than_full(width: int, height: int) -> None:
+    budget = VisionBudget(Resolution(256, 65536), Resolution(1024, 1048576), 32)
+    coarse, full = (budget.tokens(width, height, a) for a in (Action.COARSE, Action.FULL))
+    assert 1 <= coarse <= full <= budget.max_tokens
+
+
+@pytest.mark.parametrize(("width", "height"), [(512, 384), (640, 480), (1024, 1024), (3000, 1000)])
+def test_the_default_budget_gives_coarse_a_quarter_or_less(width: int, height: int) -> None:
+    budget = make_budget(compose_config("backbone=qwen3_vl_8b").vision_budget, 16, 2)
+    assert budget.tokens(width, height, Action.COARSE) <= budget.tokens(width, height, Action.FULL) / 4
+
+
+def test_the_aspect_ratio_is_kept_up_to_rounding() -> None:
+    assert fit(512, 384, Resolution(256, 65536), 32) == (256, 192)
+    assert fit(20_000, 20, Resolution(1024, 1048576), 32) == (1024, 32)
+
+
+def test_no_vision_costs_nothing() -> None:
+    assert VisionBudget(Resolution(16, 256), Resolution(64, 4096), 8).tokens(64, 64, Action.NO) == 0
+
+
+def test_a_wrong_patch_size_is_refused() -> None:
+    with pytest.raises(VoVNetError, match=r"vision_budget.patch_size=4.*patches of 16"):
+        make_budget(compose_config().vision_budget, 16, 2)
+
+
+def test_a_budget_below_one_token_is_refused() -> None:
+    with pytest.raises(VoVNetError, match=r"vision_budget.coarse allows 16 px"):
+        make_budget(compose_config("vision_budget.patch_size=null").vision_budget, 16, 2)

@@ -1,0 +1,144 @@
+"""Small but genuine: shrunken Qwen3-VL and Qwen2.5-VL checkpoints and a slice of easy-VQA."""
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hypothesis import settings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from vovnet.compose import conf_dir, register_resolvers, to_typed
+from vovnet.schema import RunConfig, TinyArchitecture
+
+settings.register_profile("vovnet", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("vovnet")
+
+IMAGES = 12
+Configure = Callable[..., RunConfig]
+
+SIZES = TinyArchitecture(
+    hidden_size=48,
+    intermediate_size=64,
+    num_layers=2,
+    num_heads=3,
+    num_key_value_heads=1,
+    vision_hidden_size=32,
+    vision_intermediate_size=48,
+    vision_depth=2,
+    vision_heads=2,
+    deepstack_layers=(0,),
+    patch_size=4,
+    max_side=64,
+    vocab_size=300,
+)
+
+
+def compose_config(*overrides: str, root: str = "eval") -> RunConfig:
+    """What an entry point would receive for these overrides."""
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return to_typed(compose(root, list(overrides), return_hydra_config=False))
+
+
+@pytest.fixture(scope="session")
+def easy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first images of easy-VQA and all questions about them, in the upstream layout."""
+    spec = importlib.util.find_spec("easy_vqa")
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).parent / "data"
+    folder = tmp_path_factory.mktemp("easy_vqa")
+    for split in ("train", "test"):
+        rows = [r for r in json.loads((source / split / "questions.json").read_text()) if r[2] < IMAGES]
+        (folder / split / "images").mkdir(parents=True)
+        (folder / split / "questions.json").write_text(json.dumps(rows))
+        for image in range(IMAGES):
+            shutil.copy(source / split / "images" / f"{image}.png", folder / split / "images")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen3-VL with DeepStack, its tokenizer and image processor, as save_pretrained writes them."""
+    from vovnet.training.tiny_checkpoint import write_untrained
+
+    folder = tmp_path_factory.mktemp("qwen3")
+    write_untrained(folder, SIZES, ["what color is the shape? red circle yes no"], seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qwen25(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Qwen2.5-VL: window attention in the vision tower, no DeepStack, chat template removed."""
+    import torch
+    from transformers import AutoImageProcessor, AutoTokenizer, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    from vovnet.training.tiny_checkpoint import IMAGE_TOKENS, initialise
+
+    folder = tmp_path_factory.mktemp("qwen25")
+    tokenizer = AutoTokenizer.from_pretrained(qwen3)
+    start, end, image, video = (tokenizer.convert_tokens_to_ids(t) for t in IMAGE_TOKENS)
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": 48,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 3,
+            "num_key_value_heads": 1,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2]},
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 1,
+            "out_hidden_size": 48,
+            "window_size": 16,
+            "fullatt_block_indexes": [1],
+        },
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(1)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    initialise(model)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(folder)
+    AutoImageProcessor.from_pretrained(qwen3, backend="pil").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def configure(easy_data: Path, qwen3: Path, tmp_path: Path) -> Configure:
+    """Compose a configuration on the small data and checkpoint, with runs in a temporary folder."""
+
+    def make(*overrides: str, root: str = "eval") -> RunConfig:
+        base = [
+            f"dataset.path={easy_data}",
+            f"backbone.path={qwen3}",
+            f"paths.runs={tmp_path}/runs",
+            "eval.max_new_tokens=3",
+            "eval.chunk_rows=32",
+            "eval.batch_size=16",
+        ]
+        return compose_config(*base, *overrides, root=root)
+
+    return make
