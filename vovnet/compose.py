@@ -94,20 +94,20 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
         # Hydra prints a line of its own about an exception, so a job hands its error over instead.
         errors.extend(_run_job(composed, run, show))
 
+    code = 0
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
         if errors and _swept_folder() is None:
             raise errors[0]
-        code = 0
     except VoVNetError as error:
         code = _fail(str(error), asked_for_traceback)
     except (HydraException, OmegaConfBaseException) as error:
         code = _fail(explain_hydra(error), asked_for_traceback)
     except KeyboardInterrupt:
         code = 130
-    except Exception:
-        traceback.print_exc()
-        code = 1
+    except Exception as error:
+        # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
+        code = _fail(explain_hydra(error), asked_for_traceback or error in errors)
     folder = _swept_folder()
     if folder is not None:
         code = int(not finish(folder)) or code

@@ -114,9 +114,7 @@ def answers(backbone: Backbone, items: list) -> list:
     batch = build(backbone, items)
     text = backbone.text_pass(batch)
     per_action = [
-        backbone.decode(
-            text if action is Action.NO else backbone.look(batch, action, text), GREEDY, batch, action
-        )
+        backbone.decode(text if action is Action.NO else backbone.look(batch, action, text), GREEDY, batch, action)
         for action in Action
     ]
     return list(zip(*per_action, strict=True))

@@ -48,12 +48,13 @@ def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOut
     Raises:
         VoVNetError: a feature is NaN or infinite.
     """
-    hidden = state.prefill.hidden.to(dtype)
-    _check_finite({"hidden": hidden, "entropy": state.entropy, "margin": state.margin}, batch)
+    hidden = state.prefill.hidden.detach().to(dtype)
+    entropy, margin = state.entropy.detach(), state.margin.detach()
+    _check_finite({"hidden": hidden, "entropy": entropy, "margin": margin}, batch)
     return TextOutcomes(
         hidden=BlockRows([hidden.cpu().numpy()]),
-        entropy=state.entropy.cpu().numpy(),
-        margin=state.margin.cpu().numpy(),
+        entropy=entropy.cpu().numpy(),
+        margin=margin.cpu().numpy(),
         text_tokens=state.prefill.mask.sum(1).cpu().numpy().astype(np.int32),
     )
 

@@ -63,15 +63,22 @@ def _curve(axis: Axes, rows: Sequence[ResultRow], color: str, label: str) -> Non
     costs, scores = [r.avg_cost for r in rows], [r.accuracy for r in rows]
     errors = list(zip(*(_error(row) for row in rows), strict=True))
     axis.errorbar(costs, scores, yerr=errors, color=color, marker="o", ms=4, lw=1.4, capsize=2, label=label)
-    labelled: set[tuple[float, float]] = set()
+    for cluster in _clusters(rows):
+        first, last = cluster[0], cluster[-1]
+        text = f"{first.lambda_cost:g}" if len(cluster) == 1 else f"{first.lambda_cost:g}\u2013{last.lambda_cost:g}"
+        place = (first.avg_cost, max(row.accuracy for row in cluster))
+        axis.annotate(text, place, (-4, 5), textcoords="offset points", fontsize=7, color=color, ha="right")
+
+
+def _clusters(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
+    """Neighbours over lambda that the eye cannot tell apart; they share one label."""
+    clusters: list[list[ResultRow]] = []
     for row in rows:
-        place = (round(row.avg_cost, 2), round(row.accuracy, 2))
-        if place not in labelled:  # points that coincide carry one label
-            axis.annotate(
-                f"{row.lambda_cost:g}", (row.avg_cost, row.accuracy), (-4, 5), textcoords="offset points",
-                fontsize=7, color=color, ha="right",
-            )  # fmt: skip
-            labelled.add(place)
+        if clusters and abs(clusters[-1][0].avg_cost - row.avg_cost) < 0.03:
+            clusters[-1].append(row)
+        else:
+            clusters.append([row])
+    return clusters
 
 
 def _family(row: ResultRow) -> str:

@@ -52,7 +52,6 @@ class Trained:
 def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
     """Train the head in ``folder`` and write the best epoch's policy file there."""
     quiet_lightning()
-    L.seed_everything(training.seed, verbose=False)
     checkpoint = find_checkpoint(config.backbone)
     dataset = load_dataset(config.dataset, "train")
     count = min(len(dataset), training.max_samples or len(dataset))
@@ -184,6 +183,9 @@ class OutcomeBatches:
 
 
 def _new_head(config: RunConfig, width: int) -> PolicyHead:
+    """A fresh head. Seeds here and not earlier: collecting outcomes draws from the same generators, so
+    a training that had to collect first would otherwise differ from one that found them."""
+    L.seed_everything(config.training.seed, verbose=False)
     actions = len(ACTION_SPACES[config.policy.action_space])
     return PolicyHead(width, config.policy.hidden_size, actions, config.policy.objective.name == "value")
 

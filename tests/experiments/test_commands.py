@@ -1,0 +1,190 @@
+"""The commands as a user types them, each in its own process."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(
+    entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{entry}", *arguments],
+        cwd=cwd,
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def base(easy_data: Path, tmp_path: Path) -> list[str]:
+    return [f"dataset.path={easy_data}", f"paths.runs={tmp_path / 'runs'}"]
+
+
+def last_line(process: subprocess.CompletedProcess[str]) -> str:
+    return process.stderr.strip().splitlines()[-1]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["policy.lambda_csot=1"], "did you mean policy.lambda_cost?"),
+        (["policy.lambda_cost=-1"], "policy.lambda_cost=-1 is refused"),
+        (["backbone.path=nowhere"], "backbone.path=nowhere is not a folder"),
+        (["dataset.path=nowhere"], "dataset.path=nowhere is not a folder"),
+        (["backbone=qwen3_vl_8b"], "Qwen/Qwen3-VL-8B-Instruct is neither in the local hub cache nor"),
+        (["eval.checkpoint=nowhere.safetensors"], "nowhere.safetensors does not exist"),
+        (["backbone.device=cuda:9", "policy/baseline=no_vision"], "backbone.device=cuda:9, but this machine has"),
+        ([], "no trained policy under"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_a_status(base: list[str], arguments: list[str], sentence: str) -> None:
+    process = command("eval", *base, *arguments, environment={"HF_HUB_OFFLINE": "1"})
+    assert process.returncode == 1
+    assert last_line(process).startswith("error: ")
+    assert sentence in last_line(process)
+    assert "Traceback" not in process.stderr
+    assert len(process.stderr.strip().splitlines()) <= 2  # at most a line of progress before it
+
+
+def test_a_truncated_image_is_named_and_finished_rows_are_kept(
+    base: list[str], easy_data: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = tmp_path / "data"
+    shutil.copytree(easy_data, folder)
+    image = folder / "test/images/9.png"
+    image.write_bytes(image.read_bytes()[:100])
+    arguments = [f"dataset.path={folder}", base[1], "policy/baseline=always_full", "eval.chunk_rows=20"]
+    process = command("eval", *arguments)
+    assert process.returncode == 1
+    assert "9.png cannot be decoded" in last_line(process)
+    assert len(list((tmp_path / "runs/outcomes").glob("full-*/*.arrow"))) >= 2
+
+
+@pytest.mark.slow
+def test_train_sweep_and_baselines(base: list[str], tmp_path: Path) -> None:
+    trained = command("train", *base, "training.epochs=5")
+    assert trained.returncode == 0, trained.stderr
+    assert "outputs: " in trained.stdout
+
+    swept = command("eval", "-m", *base, "policy.lambda_cost=0,0.01,0.02,0.05,0.1", "name=sweep")
+    assert swept.returncode == 0, swept.stderr
+    folder = tmp_path / "runs/sweep"
+    found = rows(folder / "results.csv")
+    assert [float(r["lambda_cost"]) for r in found] == [0, 0.01, 0.02, 0.05, 0.1]
+    costs = [float(r["avg_cost"]) for r in found]
+    assert costs == sorted(costs, reverse=True)
+    assert (folder / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads((folder / "eval_matrix.json").read_text())) == 5
+    checks = {c["name"]: c["passed"] for c in json.loads((folder / "summary.json").read_text())["checks"]}
+    assert checks["easy_vqa, value: avg_cost never rises with lambda"]
+
+    fixed = command("eval", "+experiment=b1_fixed", *base)
+    assert fixed.returncode == 0, fixed.stderr
+    (folder,) = (tmp_path / "runs").glob("b1_fixed-*")
+    assert {r["baseline_name"] for r in rows(folder / "results.csv")} == {"always_full", "always_coarse", "no_vision"}
+    assert all(c["passed"] for c in json.loads((folder / "summary.json").read_text())["checks"])
+
+
+def test_a_failing_job_does_not_take_the_sweep_with_it(base: list[str], tmp_path: Path) -> None:
+    arguments = ["-m", *base, "policy/baseline=always_coarse", "eval.max_samples=8,-1,16", "name=sweep"]
+    process = command("eval", *arguments)
+    assert process.returncode == 1
+    assert "failed: " in process.stdout
+    assert [r["num_samples"] for r in rows(tmp_path / "runs/sweep/results.csv")] in (["8", "16"], ["16", "8"])
+    summary = json.loads((tmp_path / "runs/sweep/summary.json").read_text())
+    assert summary["failed"] == 1
+    (failed,) = [job for job in summary["jobs"] if job["error"]]
+    assert "eval.max_samples=-1" in failed["overrides"]
+    assert "eval.max_samples=-1 is refused" in failed["error"]
+
+
+def test_the_same_sweep_again_computes_nothing(base: list[str], tmp_path: Path) -> None:
+    arguments = ["-m", *base, "policy/baseline=always_coarse,no_vision", "name=sweep"]
+    tables = []
+    for _ in range(2):
+        assert command("eval", *arguments).returncode == 0
+        tables.append((tmp_path / "runs/sweep/results.csv").read_bytes())
+        metadata = json.loads((tmp_path / "runs/sweep/summary.json").read_text())["metadata"]
+        computed = [sum(job["rows_computed"].values()) for job in metadata.values()]
+    assert tables[0] == tables[1]
+    assert computed == [0, 0]
+
+
+def test_an_older_job_in_the_folder_is_no_part_of_a_new_sweep(base: list[str], tmp_path: Path) -> None:
+    for samples in ("4,8", "16"):
+        arguments = [*base, "policy/baseline=no_vision", f"eval.max_samples={samples}", "name=sweep"]
+        assert command("eval", "-m", *arguments).returncode == 0
+    assert [r["num_samples"] for r in rows(tmp_path / "runs/sweep/results.csv")] == ["16"]
+
+
+def test_a_policy_of_another_backbone_is_refused(base: list[str], qwen3: Path, tmp_path: Path) -> None:
+    small = ["training.max_samples=40", "training.epochs=1"]
+    assert (
+        command("train", *base, *small, f"backbone.path={qwen3}", "hydra.run.dir=" + str(tmp_path / "t")).returncode
+        == 0
+    )
+    process = command("eval", *base, f"eval.checkpoint={tmp_path / 't'}")
+    assert process.returncode == 1
+    assert "belongs to backbone" in last_line(process)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen25"])
+@pytest.mark.parametrize("order", ["text_first", "image_first"])
+def test_local_model_folders_run(base: list[str], request: pytest.FixtureRequest, family: str, order: str) -> None:
+    folder = request.getfixturevalue(family)
+    arguments = [f"backbone.path={folder}", f"backbone.prompt_order={order}", "eval.max_samples=8", "eval.mode=live"]
+    process = command("eval", *base, *arguments, "policy/baseline=always_full")
+    assert process.returncode == 0, process.stderr
+    assert "always_full" in process.stdout
+
+
+def test_a_folder_with_spaces_and_quotes(easy_data: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "my runs, o'clock=1"
+    quoted = "'" + str(runs).replace("'", "\\'") + "'"
+    arguments = ["-m", f"dataset.path={easy_data}", f"paths.runs={quoted}", "policy/baseline=no_vision", "name=s"]
+    process = command("eval", *arguments, "eval.max_samples=4")
+    assert process.returncode == 0, process.stderr
+    assert (runs / "s/results.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_pipeline_merges_its_stages(base: list[str], tmp_path: Path) -> None:
+    process = command("pipeline", *base)
+    assert process.returncode == 0, process.stderr
+    folder = tmp_path / "runs/main"
+    names = {r["baseline_name"] for r in rows(folder / "results.csv")}
+    assert names == {"", "always_full", "always_coarse", "no_vision"}
+    assert (folder / "frontier.png").exists()
+    assert json.loads((folder / "summary.json").read_text())["checks"]
+
+
+def test_the_store_lists_and_prunes(base: list[str], tmp_path: Path) -> None:
+    assert command("eval", *base, "policy/baseline=no_vision", "eval.max_samples=8").returncode == 0
+    listed = command("store", *base)
+    assert "no-" in listed.stdout
+    assert "easy_vqa/test" in listed.stdout
+    shown = command("store", *base, "store.prune=no-")
+    assert "would delete" in shown.stdout
+    assert list((tmp_path / "runs/outcomes").glob("no-*"))
+    assert command("store", *base, "store.prune=no-", "store.confirm=true").returncode == 0
+    assert not list((tmp_path / "runs/outcomes").glob("no-*"))
+    wrong = command("store", *base, "store.prune=xyz")
+    assert wrong.returncode == 1
+    assert "no table" in last_line(wrong)

@@ -1,0 +1,210 @@
+"""Collection: nothing twice, nothing lost, nothing leaked."""
+
+import json
+import multiprocessing
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Configure
+from vovnet.actions import Action
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import load_dataset
+from vovnet.outcomes.keys import table_keys
+from vovnet.outcomes.load import Loaded, load_outcomes
+from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
+from vovnet.schema import RunConfig
+from vovnet.scoring import SCORERS
+
+ALL = tuple(Action)
+
+
+def load(config: RunConfig, count: int = 60, actions: tuple[Action, ...] = ALL) -> Loaded:
+    dataset = load_dataset(config.dataset, config.eval.split)
+    return load_outcomes(config, find_checkpoint(config.backbone), dataset, actions, count)
+
+
+def same(one: Outcomes, two: Outcomes, exactly: bool = True) -> bool:
+    """Equal in everything but wall time; up to rounding where batches differ."""
+    close = np.array_equal if exactly else (lambda a, b: np.allclose(a, b, atol=1e-4))
+    hidden = [o.text.hidden.take(np.arange(len(o))) for o in (one, two)]
+    parts = [close(*hidden), close(one.text.entropy, two.text.entropy), close(one.text.margin, two.text.margin)]
+    for action in one.branches:
+        for column in BRANCH_COLUMNS:
+            a, b = (getattr(o.branches[action], column) for o in (one, two))
+            if column != "seconds":
+                parts.append(np.array_equal(a, b) if a.dtype.kind in "Oib" else close(a, b))
+    return all(parts)
+
+
+def test_a_second_run_computes_nothing(configure: Configure) -> None:
+    first = load(configure())
+    second = load(configure())
+    assert first.computed == dict.fromkeys(("text", "no", "coarse", "full"), 60)
+    assert set(second.computed.values()) == {0}
+    assert same(first.outcomes, second.outcomes)
+
+
+def test_more_samples_compute_only_the_new_ones(configure: Configure) -> None:
+    load(configure(), 40)
+    grown = load(configure(), 60)
+    assert grown.computed["full"] <= 28  # at most the chunk that was cut short, again
+    assert same(grown.outcomes, load(configure("paths.store=${paths.runs}/other"), 60).outcomes, exactly=False)
+
+
+def test_a_missing_branch_is_computed_alone(configure: Configure) -> None:
+    load(configure(), actions=(Action.NO, Action.COARSE))
+    assert load(configure()).computed == {"text": 0, "no": 0, "coarse": 0, "full": 60}
+
+
+def test_scores_are_the_scorers(configure: Configure) -> None:
+    config = configure()
+    outcomes = load(config).outcomes
+    dataset = load_dataset(config.dataset, "test")
+    for action in Action:
+        branch = outcomes.branches[action]
+        for i in range(60):
+            judged = SCORERS["easy_vqa"](branch.prediction[i], dataset[i])
+            assert (judged.value, judged.parsed) == (branch.score[i], branch.parsed[i])
+
+
+def test_token_counts(configure: Configure) -> None:
+    outcomes = load(configure()).outcomes
+    no, coarse, full = (outcomes.branches[a] for a in Action)
+    assert (no.vision_tokens == 0).all()
+    assert (coarse.vision_tokens == 4).all()
+    assert (full.vision_tokens == 64).all()
+    assert (full.prompt_tokens == outcomes.text.text_tokens + 64 + 2).all()  # and two frame tokens
+    assert (full.reused_tokens == outcomes.text.text_tokens - 2).all()  # all but the answer cue
+    assert (no.reused_tokens == no.prompt_tokens).all()
+
+
+@pytest.mark.parametrize("override", ["eval.batch_size=7", "eval.num_workers=1", "eval.chunk_rows=11"])
+def test_how_it_is_run_changes_no_outcome(configure: Configure, override: str) -> None:
+    first = load(configure())
+    second = load(configure(override, "paths.store=${paths.runs}/other"))
+    assert same(first.outcomes, second.outcomes, exactly=False)
+
+
+CHANGES = {
+    "backbone.prompt_order=sandwich": {"coarse", "full"},
+    "eval.cache_reuse=false": {"coarse", "full"},
+    "vision_budget.full.long_side=56": {"full"},
+    "vision_budget.coarse.long_side=24": {"coarse"},
+    "eval.max_new_tokens=2": {"no", "coarse", "full"},
+    "eval.num_beams=2": {"no", "coarse", "full"},
+    "backbone.dtype=bfloat16": {"text", "no", "coarse", "full"},
+    "dataset.prompt_template='Q: {question}'": {"text", "no", "coarse", "full"},
+    "eval.batch_size=3": set(),
+    "eval.temperature=0.5": set(),
+    "policy.lambda_cost=0.7": set(),
+}
+
+
+@pytest.mark.parametrize("override", CHANGES)
+def test_keys_change_with_what_determines_an_outcome_and_with_nothing_else(configure: Configure, override: str) -> None:
+    def keys(config: RunConfig) -> dict[str, str]:
+        dataset = load_dataset(config.dataset, "test")
+        found = table_keys(config, find_checkpoint(config.backbone), dataset, ALL)
+        return {name: key.id for name, key in found.items()}
+
+    before, after = keys(configure()), keys(configure(override))
+    assert {name for name in before if before[name] != after[name]} == CHANGES[override]
+
+
+def test_another_image_or_reference_is_another_dataset(easy_data: Path, tmp_path: Path, configure: Configure) -> None:
+    prints = set()
+    for change in ("nothing", "image", "answer"):
+        folder = tmp_path / change
+        shutil.copytree(easy_data, folder)
+        if change == "image":
+            shutil.copy(folder / "test/images/1.png", folder / "test/images/0.png")
+        if change == "answer":
+            rows = json.loads((folder / "test/questions.json").read_text())
+            rows[0][1] = "teal"
+            (folder / "test/questions.json").write_text(json.dumps(rows))
+        prints.add(load_dataset(configure(f"dataset.path={folder}").dataset, "test").fingerprint)
+    assert len(prints) == 3
+
+
+def test_changing_references_changes_scores_and_nll_only(easy_data: Path, tmp_path: Path, configure: Configure) -> None:
+    folder = tmp_path / "other_answers"
+    shutil.copytree(easy_data, folder)
+    rows = json.loads((folder / "test/questions.json").read_text())
+    (folder / "test/questions.json").write_text(json.dumps([[q, "teal", i] for q, _, i in rows]))
+    one, two = (load(configure(f"dataset.path={f}")).outcomes for f in (easy_data, folder))
+    assert np.array_equal(*(o.text.hidden.take(np.arange(60)) for o in (one, two)))
+    assert np.array_equal(one.text.entropy, two.text.entropy)
+    for action in Action:
+        assert np.array_equal(one.branches[action].prediction, two.branches[action].prediction)
+        assert np.array_equal(one.branches[action].vision_tokens, two.branches[action].vision_tokens)
+    assert not np.array_equal(one.branches[Action.FULL].nll, two.branches[Action.FULL].nll)
+
+
+def test_a_damaged_part_is_computed_again(configure: Configure) -> None:
+    first = load(configure())
+    full = next(Path(configure().paths.store).glob("full-*"))
+    part = sorted(full.glob("*.arrow"))[0]
+    part.write_bytes(part.read_bytes()[:200])
+    again = load(configure())
+    assert again.computed == {"text": 0, "no": 0, "coarse": 0, "full": 32}
+    assert same(first.outcomes, again.outcomes)
+    assert len(list(full.glob("*.damaged"))) == 1
+
+
+def _collect(config: RunConfig) -> dict[str, int]:
+    return dict(load(config).computed)
+
+
+def test_concurrent_jobs_share_the_work(configure: Configure) -> None:
+    alone = load(configure("paths.store=${paths.runs}/alone"))
+    config = configure()
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        computed = pool.map(_collect, [config] * 3)
+    assert [sum(c[name] for c in computed) for name in ("text", "full")] == [60, 60]
+    assert same(alone.outcomes, load(config).outcomes)
+
+
+COLLECT = """
+import sys
+from tests.conftest import compose_config
+from tests.outcomes.test_collect import load
+load(compose_config(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_killing_a_collection_at_any_moment_loses_no_finished_row(configure: Configure, easy_data: Path) -> None:
+    config = configure("eval.chunk_rows=4", "eval.batch_size=4")
+    overrides = [
+        f"dataset.path={easy_data}",
+        f"backbone.path={config.backbone.path}",
+        f"paths.runs={config.paths.runs}",
+        "eval.max_new_tokens=3",
+        "eval.chunk_rows=4",
+        "eval.batch_size=4",
+    ]
+    store = Path(config.paths.store)
+    seen: set[Path] = set()
+    for kill in range(5):
+        process = subprocess.Popen([sys.executable, "-c", COLLECT, *overrides])
+        deadline = time.monotonic() + 60
+        # Wait for new rows, then a little longer each time, so that kills fall at different moments.
+        while time.monotonic() < deadline and process.poll() is None and set(store.glob("full-*/*.arrow")) <= seen:
+            time.sleep(0.005)
+        time.sleep(0.013 * kill)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = set(store.glob("*/*.arrow"))
+        assert seen <= now
+        seen = now
+    resumed = load(config)
+    assert sum(resumed.computed.values()) < 4 * 60
+    undisturbed = load(configure("eval.chunk_rows=4", "eval.batch_size=4", "paths.store=${paths.runs}/undisturbed"))
+    assert same(resumed.outcomes, undisturbed.outcomes)

@@ -1,0 +1,106 @@
+"""The store: keys, parts, overlaps, damage."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.inspect import prune, summarise
+from vovnet.outcomes.store import DamagedPart, OutcomeStore, Table, TableKey
+
+KEY = TableKey("full", {"dataset": {"name": "d"}, "backbone": {"fingerprint": "f" * 12}})
+
+
+def rows(start: int, stop: int) -> pa.Table:
+    return pa.table({"x": list(range(start, stop))})
+
+
+def values(table: Table, stop: int) -> list[int]:
+    return table.read(stop)["x"].to_pylist()
+
+
+def test_parts_join_in_order(tmp_path: Path) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(4, rows(4, 8), {})
+    assert table.missing((0, 10)) == [(0, 4), (8, 10)]
+    table.write(0, rows(0, 4), {})
+    assert values(table, 8) == list(range(8))
+    assert values(table, 5) == list(range(5))
+
+
+spans = st.tuples(st.integers(0, 20), st.integers(1, 8)).map(lambda t: (t[0], t[0] + t[1]))
+
+
+@given(written=st.lists(spans, max_size=8), stop=st.integers(1, 24))
+def test_every_row_once_however_parts_overlap(
+    tmp_path_factory: pytest.TempPathFactory, written: list[tuple[int, int]], stop: int
+) -> None:
+    table = OutcomeStore(tmp_path_factory.mktemp("store")).table(KEY)
+    for start, end in written:
+        table.write(start, rows(start, end), {})
+    covered = {row for start, end in written for row in range(start, end)}
+    missing = {row for start, end in table.missing((0, stop)) for row in range(start, end)}
+    assert missing == set(range(stop)) - covered
+    if missing:
+        with pytest.raises(KeyError):
+            table.read(stop)
+    else:
+        assert values(table, stop) == list(range(stop))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"dataset": {"name": "d"}, "backbone": {"fingerprint": "g" * 12}}, {"dataset": {"name": "e"}}, {}],
+)
+def test_any_other_fact_is_another_table(facts: dict) -> None:
+    assert TableKey("full", facts).id != KEY.id
+    assert TableKey("coarse", KEY.facts).id != KEY.id
+
+
+def test_the_order_of_facts_does_not_matter() -> None:
+    assert TableKey("full", dict(reversed(KEY.facts.items()))).id == KEY.id
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"garbage" * 50])
+def test_a_damaged_part_is_set_aside_and_missing_afterwards(tmp_path: Path, damage) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(0, rows(0, 4), {})
+    table.write(4, rows(4, 8), {})
+    path = table.parts()[1][1]
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedPart, match="is damaged"):
+        table.read(8)
+    assert table.missing((0, 8)) == [(4, 8)]
+    assert values(table, 4) == list(range(4))
+
+
+def test_unfinished_files_are_not_read(tmp_path: Path) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(0, rows(0, 4), {})
+    (table.folder / ".000000004-000000008.arrow.1234.tmp").write_bytes(b"half")
+    assert table.missing((0, 8)) == [(4, 8)]
+
+
+def test_an_unwritable_store_says_so(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file where the folder should be")
+    with pytest.raises(VoVNetError, match=r"cannot write .*set paths.store"):
+        OutcomeStore(tmp_path / "store").table(KEY).write(0, rows(0, 1), {})
+    with pytest.raises(VoVNetError, match="cannot be written"):
+        OutcomeStore(tmp_path / "store").claim("f" * 16, (0, 1))
+
+
+def test_summary_and_prune(tmp_path: Path) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(0, rows(0, 4), {})
+    table.write(2, rows(2, 8), {})
+    (found,) = summarise(tmp_path)
+    assert (found.id, found.branch, found.rows, found.facts) == (KEY.id, "full", 8, KEY.facts)
+    assert prune(tmp_path, "full", confirm=False) == [found]
+    assert summarise(tmp_path) == [found]
+    prune(tmp_path, "full", confirm=True)
+    assert summarise(tmp_path) == []
+    with pytest.raises(VoVNetError, match="no table"):
+        prune(tmp_path, "full", confirm=True)

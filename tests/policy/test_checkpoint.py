@@ -1,0 +1,79 @@
+"""Policy files name their backbone and refuse others."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vovnet.backbone.files import Checkpoint
+from vovnet.errors import VoVNetError
+from vovnet.policy.checkpoint import PolicyCard, load_policy, read_card, save_policy
+from vovnet.policy.head import PolicyHead
+
+CARD = PolicyCard("tiny", "f" * 64, "hidden", "ternary", "value", 8, 4, None, None, 0, "easy_vqa")
+HERE = Checkpoint(Path("/nowhere"), "f" * 64, {})
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, PolicyHead(4, 8, 3, bounded=True), CARD)
+    return path
+
+
+def test_round_trip(policy_file: Path) -> None:
+    head, card = load_policy(policy_file, HERE)
+    assert card == CARD
+    assert not head.training
+    assert not any(p.requires_grad for p in head.parameters())
+
+
+def test_it_holds_the_head_only(policy_file: Path) -> None:
+    assert policy_file.stat().st_size < 4096
+
+
+def test_another_backbone_is_refused(policy_file: Path) -> None:
+    with pytest.raises(VoVNetError, match=r"belongs to backbone tiny .*ffffffffffff.*has fingerprint 000000000000"):
+        load_policy(policy_file, dataclasses.replace(HERE, fingerprint="0" * 64))
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(VoVNetError, match=r"does not exist; give eval.checkpoint=FILE or run"):
+        read_card(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"x" * 100, b"\x02\0\0\0\0\0\0\0{}"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(VoVNetError, match="is not a policy file"):
+        load_policy(path, HERE)
+
+
+def test_truncated_weights_are_refused(policy_file: Path) -> None:
+    policy_file.write_bytes(policy_file.read_bytes()[:-20])
+    with pytest.raises(VoVNetError, match="do not fit its own description"):
+        load_policy(policy_file, HERE)
+
+
+def test_weights_of_another_shape_are_refused(policy_file: Path) -> None:
+    save_policy(policy_file, PolicyHead(4, 9, 3, bounded=True), CARD)
+    with pytest.raises(VoVNetError, match="do not fit"):
+        load_policy(policy_file, HERE)
+
+
+def test_nan_weights_are_refused(policy_file: Path) -> None:
+    head = PolicyHead(4, 8, 3, bounded=True)
+    head.output.bias.data[0] = torch.nan
+    save_policy(policy_file, head, CARD)
+    with pytest.raises(VoVNetError, match="NaN or infinite"):
+        load_policy(policy_file, HERE)
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    save_file({"a": torch.zeros(2)}, path, metadata={"format": "pt"})
+    with pytest.raises(VoVNetError, match="is not a policy file"):
+        read_card(path)

@@ -1,0 +1,72 @@
+"""The decision rule and its invariants."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from vovnet.policy.decide import choose
+
+any_value = st.floats(allow_nan=False, allow_infinity=False, width=64)
+tables = st.integers(1, 8).flatmap(lambda n: arrays(np.float64, (n, 3), elements=any_value))
+steps = st.lists(st.floats(0, 1, allow_nan=False), min_size=2, max_size=2)
+lambdas = st.lists(st.floats(0, 1e6, allow_nan=False), min_size=2, max_size=6).map(sorted)
+
+
+@given(tables, steps, lambdas)
+def test_cost_never_rises_with_lambda_whatever_the_values(
+    values: np.ndarray, increments: list[float], lams: list[float]
+) -> None:
+    costs = np.broadcast_to(np.cumsum([0.0, *increments]), values.shape)
+    rows = np.arange(len(values))
+    paid = [costs[rows, choose(values, costs, lam)] for lam in lams]
+    for cheaper_lambda, dearer_lambda in itertools.pairwise(paid):
+        assert (dearer_lambda <= cheaper_lambda).all()
+
+
+small = st.integers(-20, 20).map(lambda i: i / 8)  # exact in binary: argmax is exact too
+
+
+@given(
+    st.integers(1, 8).flatmap(lambda n: arrays(np.float64, (n, 3), elements=small)),
+    st.tuples(st.integers(0, 8), st.integers(0, 8)),
+    st.integers(0, 16),
+)
+def test_it_is_argmax_of_utility_with_ties_to_the_cheaper(
+    values: np.ndarray, increments: tuple[int, int], lam: int
+) -> None:
+    costs = np.broadcast_to(np.cumsum([0, *increments]) / 8, values.shape)
+    expected = np.argmax(values - lam / 4 * costs, axis=1)  # argmax takes the first: the cheapest
+    assert (choose(values, costs, lam / 4) == expected).all()
+
+
+@given(tables)
+def test_lambda_zero_ignores_cost(values: np.ndarray) -> None:
+    chosen = choose(values, np.tile([0.0, 0.1, 1.0], (len(values), 1)), 0.0)
+    rows = np.arange(len(values))
+    assert (values[rows, chosen] == values.max(axis=1)).all()
+
+
+def test_equal_values_take_the_cheapest() -> None:
+    assert choose(np.ones((1, 3)), np.array([[0.0, 0.1, 1.0]]), 0.0).tolist() == [0]
+
+
+def test_binary_action_space() -> None:
+    values, costs = np.array([[0.5, 0.9], [0.5, 0.6]]), np.array([[0.0, 1.0], [0.0, 1.0]])
+    assert choose(values, costs, 0.2).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        choose(np.array([[0.0, bad]]), np.array([[0.0, 1.0]]), 0.1)
+
+
+def test_falling_costs_and_negative_lambda_are_refused() -> None:
+    with pytest.raises(ValueError, match="must not fall"):
+        choose(np.zeros((1, 2)), np.array([[1.0, 0.0]]), 0.1)
+    with pytest.raises(ValueError, match="lambda"):
+        choose(np.zeros((1, 2)), np.array([[0.0, 1.0]]), -0.1)

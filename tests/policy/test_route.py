@@ -1,0 +1,106 @@
+"""Replay and live agree, sample by sample."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import Configure
+from vovnet.actions import ACTION_SPACES, Action
+from vovnet.backbone.files import find_checkpoint
+from vovnet.outcomes.rows import BRANCH_COLUMNS
+from vovnet.policy.checkpoint import PolicyCard, save_policy
+from vovnet.policy.features import feature_width
+from vovnet.policy.head import PolicyHead
+from vovnet.results.evaluate import Evaluation, evaluate
+from vovnet.schema import RunConfig
+
+COUNT = "eval.max_samples=48"
+
+
+def policy_file(config: RunConfig, path: Path, spread: float = 2.0) -> Path:
+    """A head with random weights that spreads its choices over all actions."""
+    torch.manual_seed(3)
+    checkpoint = find_checkpoint(config.backbone)
+    width = feature_width(config.policy.feature_mode, checkpoint.text_config["hidden_size"])
+    head = PolicyHead(width, 8, len(ACTION_SPACES[config.policy.action_space]), bounded=True)
+    torch.nn.init.normal_(head.output.weight, std=spread)
+    card = PolicyCard(
+        "x", checkpoint.fingerprint, config.policy.feature_mode, config.policy.action_space, "value", 8, width,
+        None, None, 0, "easy_vqa",
+    )  # fmt: skip
+    save_policy(path, head, card)
+    return path
+
+
+def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluation, Evaluation]:
+    path = policy_file(configure(*overrides), tmp_path / "policy.safetensors")
+    given = (f"eval.checkpoint={path}", COUNT, *overrides)
+    replayed = evaluate(configure(*given), tmp_path / "replay")
+    live = evaluate(configure("eval.mode=live", *given), tmp_path / "live")
+    return replayed, live
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("eval.batch_size=1",),
+        ("eval.cache_reuse=false",),
+        ("backbone.prompt_order=image_first",),
+        ("backbone.prompt_order=sandwich",),
+        ("policy.action_space=binary",),
+        ("policy.feature_mode=hidden",),
+        ("backbone.dtype=bfloat16", "eval.batch_size=48", "eval.chunk_rows=48"),
+        ("policy/baseline=always_full",),
+        ("policy/baseline=always_coarse",),
+        ("policy/baseline=no_vision",),
+    ],
+)
+def test_replay_equals_live(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    replayed, live = (e.routed for e in both(configure, tmp_path, *overrides))
+    assert np.array_equal(replayed.actions, live.actions)
+    assert np.array_equal(replayed.cost, live.cost)
+    assert np.array_equal(replayed.text_tokens, live.text_tokens)
+    for column in set(BRANCH_COLUMNS) - {"seconds", "nll", "confidence"}:
+        if "bfloat16" not in str(overrides) or column not in ("prediction", "generated_tokens"):
+            assert np.array_equal(getattr(replayed.chosen, column), getattr(live.chosen, column)), column
+    if "bfloat16" not in str(overrides):
+        assert np.allclose(replayed.chosen.nll, live.chosen.nll, atol=1e-4)
+
+
+def test_the_random_head_really_mixes_actions(configure: Configure, tmp_path: Path) -> None:
+    replayed, _ = both(configure, tmp_path, "policy.lambda_cost=0.01")
+    assert len(Counter(replayed.routed.actions.tolist())) == len(Action)
+
+
+def test_rows_agree_but_for_what_only_live_measures(configure: Configure, tmp_path: Path) -> None:
+    replayed, live = (e.row for e in both(configure, tmp_path))
+    assert replayed.latency_p50_ms is None
+    assert live.latency_p50_ms is not None
+    assert live.latency_p90_ms >= live.latency_p50_ms > 0
+    for name in ("accuracy", "avg_cost", "avg_text_tokens", "prefill_gflops", "action_ratio", "unparsed_rate"):
+        assert getattr(replayed, name) == getattr(live, name)
+
+
+def test_a_fixed_policy_pays_for_no_text_pass(configure: Configure, tmp_path: Path) -> None:
+    replayed, _ = both(configure, tmp_path, "policy/baseline=always_full")
+    chosen = replayed.routed.chosen
+    assert (replayed.routed.text_tokens == 0).all()
+    assert (chosen.reused_tokens == 0).all()
+    assert replayed.row.avg_text_tokens == (chosen.prompt_tokens - chosen.vision_tokens).mean()
+
+
+def test_average_cost_never_rises_with_lambda(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    costs = [
+        evaluate(
+            configure(f"eval.checkpoint={path}", COUNT, f"policy.lambda_cost={lam}"), tmp_path / "run"
+        ).row.avg_cost
+        for lam in (0, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 10)
+    ]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] == 0
+    assert costs[0] > 0

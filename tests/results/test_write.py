@@ -1,0 +1,77 @@
+"""The files of a run."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Configure
+from vovnet.errors import VoVNetError
+from vovnet.results.evaluate import evaluate
+from vovnet.results.row import COLUMNS
+from vovnet.results.write import read_results, write_results
+
+CONTRACT = (
+    "dataset split metric num_samples seed baseline_name objective feature_mode action_space lambda_cost threshold "
+    "uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens fallback_mode "
+    "fallback_trigger_rate action_ratio action_rate_no action_rate_coarse action_rate_full accuracy accuracy_ci_low "
+    "accuracy_ci_high avg_cost avg_vision_tokens avg_text_tokens prefill_gflops latency_p50_ms latency_p90_ms "
+    "mem_peak_mb ece unparsed_rate cache_reuse prompt_order backbone checkpoint config_hash"
+).split()
+
+
+@pytest.fixture
+def folder(configure: Configure, tmp_path: Path) -> Path:
+    evaluate(configure("policy/baseline=always_coarse", "eval.max_samples=20"), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_results_csv_has_the_contracts_columns(folder: Path) -> None:
+    assert set(CONTRACT) <= set(COLUMNS)
+    with (folder / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert tuple(row) == COLUMNS
+    assert json.loads(row["action_ratio"]) == [0, 1, 0]
+    assert (row["baseline_name"], row["num_samples"], row["lambda_cost"]) == ("always_coarse", "20", "")
+
+
+def test_rows_survive_a_round_trip(folder: Path, tmp_path: Path) -> None:
+    rows = read_results(folder / "results.csv")
+    write_results(tmp_path / "again.csv", rows)
+    assert (tmp_path / "again.csv").read_bytes() == (folder / "results.csv").read_bytes()
+    assert read_results(tmp_path / "again.csv") == rows
+
+
+def test_summary_says_where_the_result_comes_from(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["config"]["policy"]["baseline"]["name"] == "always_coarse"
+    assert len(summary["dataset"]["fingerprint"]) == len(summary["backbone"]["fingerprint"]) == 64
+    assert summary["config_hash"] == summary["result"]["config_hash"]
+    assert {"torch", "transformers", "lightning"} <= set(summary["versions"])
+    assert summary["wall_seconds"] > 0
+    assert summary["checks"] == [
+        {"name": "always_coarse: action_ratio is [0.0, 1.0, 0.0]", "passed": True, "observed": "[0.0, 1.0, 0.0]"}
+    ]
+    assert "git_commit" in summary
+
+
+def test_predictions_have_a_line_per_sample(folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [str(i) for i in range(20)]
+    assert {"action", "prediction", "score", "cost", "answers"} <= set(lines[0])
+    (row,) = read_results(folder / "results.csv")
+    assert sum(line["score"] for line in lines) / 20 == pytest.approx(row.accuracy)
+    assert sum(line["cost"] for line in lines) / 20 == pytest.approx(row.avg_cost)
+
+
+def test_unreadable_results_are_named(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(VoVNetError, match="cannot be read"):
+        read_results(tmp_path / "none.csv")
+    text = (folder / "results.csv").read_text()
+    (tmp_path / "short.csv").write_text(text.replace("accuracy,", "acc,", 1))
+    with pytest.raises(VoVNetError, match="lacks the column accuracy"):
+        read_results(tmp_path / "short.csv")
+    (tmp_path / "wrong.csv").write_text(text.replace("\neasy_vqa,test,exact_match,20", "\neasy_vqa,test,exact_match,x"))
+    with pytest.raises(VoVNetError, match=r"line 2: num_samples='x'"):
+        read_results(tmp_path / "wrong.csv")

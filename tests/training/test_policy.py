@@ -1,0 +1,173 @@
+"""Policy training: from the store, live, and what it leaves behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import Configure
+from vovnet.actions import Action
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import load_dataset, prompt_text
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.load import load_outcomes
+from vovnet.policy.checkpoint import find_policy, load_policy
+from vovnet.policy.head import PolicyHead
+from vovnet.policy.objective import OutcomeBatch
+from vovnet.policy.policies import FixedPolicy
+from vovnet.policy.route import make_router
+from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.training.module import VoVNetModule
+from vovnet.training.policy import Trained, train_policy
+from vovnet.training.split import split_groups
+
+SMALL = ("training.max_samples=60", "training.epochs=3", "training.batch_size=16")
+
+
+def train(config: RunConfig, folder: Path) -> Trained:
+    assert isinstance(config.training, PolicyTraining)
+    return train_policy(config, config.training, folder)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("policy/objective=mixture",),
+        ("policy/objective=mixture", "policy.use_straight_through=false", "policy.objective.loss=error"),
+        ("policy.action_space=binary", "policy.feature_mode=hidden"),
+    ],
+)
+def test_it_trains_and_its_file_loads(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    config = configure(*SMALL, *overrides, root="train")
+    trained = train(config, tmp_path / "run")
+    head, card = load_policy(trained.path, find_checkpoint(config.backbone))
+    assert (card.objective, card.action_space, card.feature_mode) == (
+        config.policy.objective.name, config.policy.action_space, config.policy.feature_mode,
+    )  # fmt: skip
+    assert head.output.out_features == (2 if "binary" in str(overrides) else 3)
+    assert sum(trained.samples) == 60
+    assert 0 <= trained.metrics["val/acc"] <= 1
+
+
+def test_the_same_seed_gives_the_same_file(configure: Configure, tmp_path: Path) -> None:
+    files = [train(configure(*SMALL, root="train"), tmp_path / name).path.read_bytes() for name in "ab"]
+    other = train(configure(*SMALL, "training.seed=1", root="train"), tmp_path / "c").path.read_bytes()
+    assert files[0] == files[1] != other
+
+
+def test_a_second_training_collects_nothing(configure: Configure, tmp_path: Path) -> None:
+    first = train(configure(*SMALL, root="train"), tmp_path / "a")
+    second = train(configure(*SMALL, "training.seed=5", "training.epochs=1", root="train"), tmp_path / "b")
+    assert first.computed["full"] == 60
+    assert set(second.computed.values()) == {0}
+
+
+def test_checkpoints_hold_no_backbone(configure: Configure, tmp_path: Path) -> None:
+    train(configure(*SMALL, "training.live=true", "training.epochs=1", root="train"), tmp_path / "run")
+    saved = torch.load(tmp_path / "run/steps/best.ckpt", weights_only=True)["state_dict"]
+    assert {name.split(".")[0] for name in saved} == {"head"}
+
+
+def test_live_branches_equal_stored_ones(configure: Configure) -> None:
+    config = configure("dataset.name=easy_vqa")
+    dataset = load_dataset(config.dataset, "train")
+    items = [(i, dataset[i], prompt_text(dataset, dataset[i])) for i in range(12)]
+    router = make_router(config, dataset, FixedPolicy(tuple(Action)))
+    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
+    with torch.no_grad():
+        live = module.live_outcomes(items)
+    stored_config = configure("eval.split=train")
+    stored = load_outcomes(stored_config, find_checkpoint(config.backbone), dataset, tuple(Action), 12).outcomes
+    assert np.allclose(live.nll, stored.stacked("nll", tuple(Action)), atol=1e-4)
+    assert np.array_equal(live.score, stored.stacked("score", tuple(Action)))
+    assert np.allclose(live.cost, stored.stacked("vision_tokens", tuple(Action)) / 64)
+    assert np.allclose(live.features[:, :48], stored.text.hidden.take(np.arange(12)), atol=1e-5)
+
+
+def test_gradients_reach_a_trainable_backbone(configure: Configure) -> None:
+    config = configure("policy/objective=mixture")
+    dataset = load_dataset(config.dataset, "train")
+    items = [(i, dataset[i], prompt_text(dataset, dataset[i])) for i in range(4)]
+    router = make_router(config, dataset, FixedPolicy(tuple(Action)))
+    router.backbone.requires_grad_(True)
+    try:
+        module = VoVNetModule(PolicyHead(50, 8, 3, False), config.policy, config.training, router)  # type: ignore[arg-type]
+        module.loss(module.live_outcomes(items)).backward()
+        vision = router.backbone.model.model.visual.patch_embed.proj.weight
+        assert vision.grad is not None
+        assert float(vision.grad.abs().sum()) > 0
+    finally:
+        router.backbone.zero_grad(set_to_none=True)
+        router.backbone.requires_grad_(False)
+
+
+def test_a_module_without_backbone_says_so(configure: Configure) -> None:
+    config = configure()
+    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training)  # type: ignore[arg-type]
+    with pytest.raises(VoVNetError, match="needs the backbone"):
+        module.predict_step([], 0)
+
+
+def test_predict_step_routes_live(configure: Configure) -> None:
+    config = configure()
+    dataset = load_dataset(config.dataset, "test")
+    router = make_router(config, dataset, FixedPolicy((Action.COARSE,)))
+    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        routed = module.predict_step([(0, dataset[0], prompt_text(dataset, dataset[0]))], 0)
+    assert routed.actions.tolist() == [int(Action.COARSE)]
+    assert routed.cost.tolist() == [4 / 64]
+
+
+def test_the_newest_fitting_policy_is_found(configure: Configure, tmp_path: Path) -> None:
+    config = configure(*SMALL, root="train")
+    runs = Path(config.paths.runs)
+    checkpoint = find_checkpoint(config.backbone)
+    with pytest.raises(VoVNetError, match=r"no trained policy under .* run `python -m experiments.train`"):
+        find_policy(config.policy, None, runs, checkpoint)
+    first = train(config, runs / "train/a").path
+    assert find_policy(config.policy, None, runs, checkpoint) == first
+    second = train(config, runs / "train/b").path
+    assert find_policy(config.policy, None, runs, checkpoint) == second
+    binary = configure("policy.action_space=binary").policy
+    with pytest.raises(VoVNetError, match=r"action_space=binary"):
+        find_policy(binary, None, runs, checkpoint)
+    with pytest.raises(VoVNetError, match=r"set policy\.action_space=ternary"):
+        find_policy(binary, str(first), runs, checkpoint)
+
+
+def test_no_image_is_in_both_parts() -> None:
+    groups = [str(i // 3) for i in range(99)]
+    train_groups, val_groups = split_groups(groups, 0.1, seed=0)
+    assert not train_groups & val_groups
+    assert train_groups | val_groups == set(groups)
+    assert len(val_groups) == 3
+    assert split_groups(groups, 0.1, seed=1)[1] != val_groups
+
+
+def test_validation_uses_whole_images_only(configure: Configure, tmp_path: Path) -> None:
+    config = configure(*SMALL, "training.val_fraction=0.3", root="train")
+    trained = train(config, tmp_path / "run")
+    rows = json.loads((Path(config.dataset.path or "") / "train/questions.json").read_text())[:60]
+    sizes = [sum(1 for r in rows if r[2] == image) for image in {r[2] for r in rows}]
+    assert trained.samples[1] in {
+        sum(sizes[i] for i in range(len(sizes)) if m >> i & 1) for m in range(2 ** len(sizes))
+    }
+
+
+def test_stored_training_uses_no_backbone(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(configure(*SMALL, root="train"), tmp_path / "a")
+    monkeypatch.setattr("vovnet.outcomes.load.shared_backbone", lambda *_: pytest.fail("the backbone was loaded"))
+    train(configure(*SMALL, root="train"), tmp_path / "b")
+
+
+def test_outcome_batch_moves_as_a_whole() -> None:
+    batch = OutcomeBatch(*(torch.zeros(2, n) for n in (4, 3, 3, 3)))
+    module = VoVNetModule.__new__(VoVNetModule)
+    moved = VoVNetModule.transfer_batch_to_device(module, batch, torch.device("cpu"), 0)
+    assert isinstance(moved, OutcomeBatch)

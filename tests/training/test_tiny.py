@@ -1,0 +1,126 @@
+"""The tiny backbone: its recipe at small size, and the checkpoint that ships."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import SIZES, compose_config
+from vovnet.actions import Action
+from vovnet.backbone.files import PACKAGED, find_checkpoint, open_checkpoint
+from vovnet.backbone.inputs import Batch
+from vovnet.backbone.loading import load_backbone
+from vovnet.data import load_dataset
+from vovnet.results.evaluate import evaluate
+from vovnet.schema import TinyBackboneTraining
+from vovnet.training.tiny_backbone import train_tiny_backbone
+from vovnet.training.tiny_batches import StepBatches
+from vovnet.training.tiny_checkpoint import write_untrained
+
+
+def test_the_same_seed_writes_the_same_checkpoint(tmp_path: Path) -> None:
+    prints = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write_untrained(tmp_path / name, SIZES, ["is it red? yes"], seed)
+        prints.append(open_checkpoint(tmp_path / name).fingerprint)
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.fixture
+def recipe(easy_data: Path, tmp_path: Path):
+    def make(steps: int):
+        config = compose_config(
+            "+experiment=tiny_backbone",
+            f"dataset.path={easy_data}",
+            f"paths.runs={tmp_path}",
+            "training.batch_size=8",
+            "training.save_every=6",
+            "training.val_fraction=0.2",
+            f"training.phases=[{{steps: 4, questions: open, branch_weights: [0, 0, 1]}},"
+            f"{{steps: {steps - 4}, questions: all, branch_weights: [1, 1, 1]}}]",
+            "training.architecture.num_layers=1",
+            "training.architecture.vision_depth=1",
+            root="train",
+        )
+        assert isinstance(config.training, TinyBackboneTraining)
+        return config, config.training
+
+    return make
+
+
+def test_batches_depend_on_the_step_only(recipe, easy_data: Path) -> None:
+    config, training = recipe(12)
+    builder = load_backbone(compose_config().backbone, config.vision_budget).builder
+    dataset = load_dataset(config.dataset, "train")
+    groups = {dataset[i].group for i in range(len(dataset))}
+
+    def make() -> StepBatches:
+        return StepBatches(dataset, groups, builder, training)
+
+    whole = list(make())
+    assert len(whole) == 12
+    resumed = make()
+    resumed.load_state_dict({"position": 7})
+    for (a, action_a), (b, action_b) in zip(whole[7:], resumed, strict=True):
+        assert (a.indices, action_a) == (b.indices, action_b)
+    assert all(action is Action.FULL for _, action in whole[:4])
+    assert all(dataset[i].answers[0] not in ("yes", "no") for batch, _ in whole[:4] for i in batch.indices)
+
+
+def test_questions_about_one_image_share_its_encoding(recipe) -> None:
+    config, training = recipe(12)
+    builder = load_backbone(compose_config().backbone, config.vision_budget).builder
+    dataset = load_dataset(config.dataset, "train")
+    batch: Batch = StepBatches(dataset, {dataset[i].group for i in range(len(dataset))}, builder, training).batch(0)[0]
+    assert len(batch.pixels[Action.FULL].images) < len(batch)
+
+
+@pytest.mark.slow
+def test_a_stopped_recipe_goes_on_to_the_same_weights(recipe, tmp_path: Path, monkeypatch) -> None:
+    config, training = recipe(12)
+    whole = train_tiny_backbone(config, training, tmp_path / "whole")
+
+    original = StepBatches.batch
+
+    def stop(self: StepBatches, step: int):
+        if step == 9:
+            raise KeyboardInterrupt
+        return original(self, step)
+
+    monkeypatch.setattr(StepBatches, "batch", stop)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train_tiny_backbone(config, training, tmp_path / "stopped")
+    assert (tmp_path / "stopped/steps/last.ckpt").exists()
+    monkeypatch.setattr(StepBatches, "batch", original)
+    resumed = train_tiny_backbone(config, training, tmp_path / "stopped")
+    assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_the_packaged_checkpoint_is_a_small_genuine_qwen3_vl() -> None:
+    checkpoint = find_checkpoint(compose_config().backbone)
+    assert checkpoint.folder == PACKAGED / "tiny"
+    assert checkpoint.config["model_type"] == "qwen3_vl"
+    assert checkpoint.config["vision_config"]["deepstack_visual_indexes"]
+    assert (checkpoint.folder / "model.safetensors").stat().st_size < 16 * 2**20
+    assert (checkpoint.folder / "README.md").exists()
+    backbone = load_backbone(compose_config().backbone, compose_config().vision_budget)
+    assert type(backbone.model).__name__ == "Qwen3VLForConditionalGeneration"
+    assert not any(p.requires_grad for p in backbone.parameters())
+    assert not backbone.training
+
+
+@pytest.mark.slow
+def test_the_packaged_checkpoint_reaches_its_targets(tmp_path: Path) -> None:
+    """Over the whole easy-VQA test split: the figures that its card states."""
+    accuracy = {}
+    for name in ("always_full", "always_coarse", "no_vision"):
+        config = compose_config(f"policy/baseline={name}", f"paths.runs={tmp_path}")
+        accuracy[name] = evaluate(config, tmp_path / name).row.accuracy
+    assert accuracy["always_full"] >= 0.97
+    assert 0.65 <= accuracy["no_vision"] <= 0.68
+    assert accuracy["no_vision"] + 0.1 < accuracy["always_coarse"] < accuracy["always_full"] - 0.1
+
+
+def test_weights_are_finite() -> None:
+    backbone = load_backbone(compose_config().backbone, compose_config().vision_budget)
+    assert all(bool(torch.isfinite(p).all()) for p in backbone.parameters())
