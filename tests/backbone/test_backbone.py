@@ -284,7 +284,7 @@ def test_several_images_add_their_costs(load: Load, items: list) -> None:
     index, sample, text = items[0]
     images = (*sample.images, *items[-1][1].images)
     double = Sample(sample.id, sample.question, images, sample.answers, sample.group, sample.category)
-    assert backbone.builder.tokens(double, Action.FULL) == 128
+    assert backbone.builder.tokens(double, [Action.NO, Action.FULL]) == [0, 128]
     batch = build(backbone, [(index, double, text)])
     with torch.inference_mode():
         state = backbone.look(batch, Action.FULL, backbone.text_pass(batch))
@@ -297,7 +297,7 @@ def test_tokens_known_before_vision_equal_tokens_after(load: Load, configure: Co
     for action in VISUAL_ACTIONS:
         for row, (_, sample, _) in enumerate(items):
             patches = sum(t * h * w for t, h, w in batch.pixels[action].grids(row))
-            assert backbone.builder.tokens(sample, action) == patches // 4
+            assert backbone.builder.tokens(sample, [action]) == [patches // 4]
 
 
 def test_coarse_sees_a_smaller_image(load: Load) -> None:

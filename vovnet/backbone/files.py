@@ -13,6 +13,7 @@ from vovnet.schema import BackboneConfig
 PACKAGED = Path(__file__).parent / "checkpoints"
 # Everything that can change an answer: weights, tokeniser, template, image processor.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt")
+REQUIRED = ("vision_config", "image_token_id", "vision_start_token_id", "vision_end_token_id")
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
 
 
@@ -80,6 +81,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise VoVNetError(
             f"{folder} holds a {config.get('model_type')!r} model; supported are {', '.join(MODEL_TYPES)}."
         )
+    missing = [key for key in REQUIRED if key not in config]
+    if missing:
+        raise VoVNetError(f"{folder}/config.json lacks {missing[0]}; save the model again with save_pretrained.")
     files = sorted(path for pattern in PATTERNS for path in folder.glob(pattern))
     if not any(path.suffix == ".safetensors" for path in files):
         raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")

@@ -104,11 +104,10 @@ class InputBuilder:
         """Token ids of an answer, closed by the token that ends an answer."""
         return [*encode_user_text(self.tokenizer, text), self.end_token]
 
-    def tokens(self, sample: Sample, action: Action) -> int:
-        """Vision tokens of a sample under an action, from image headers alone."""
-        if action is Action.NO:
-            return 0
-        return sum(self.budget.tokens(*image.size(), action) for image in sample.images)
+    def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
+        """Vision tokens of a sample under each action, from image headers alone."""
+        sizes = [image.size() for image in sample.images]
+        return [sum(self.budget.tokens(width, height, action) for width, height in sizes) for action in actions]
 
     def _pixels(self, per_sample: Sequence[tuple[ImageRef, ...]], action: Action) -> Pixels:
         place: dict[ImageRef, int] = {}

@@ -37,7 +37,8 @@ class EasyVQA:
             ) from error
         except ValueError as error:
             raise VoVNetError(f"{questions_file} is not valid JSON ({error}); replace the file.") from error
-        self._samples = [_sample(row, i, folder, questions_file) for i, row in enumerate(rows)]
+        images: dict[int, ImageRef] = {}  # one object per image, however many questions it has
+        self._samples = [_sample(row, i, folder, images, questions_file) for i, row in enumerate(rows)]
         if not self._samples:
             raise VoVNetError(f"{questions_file} holds no question; replace the file.")
         self.fingerprint = self._fingerprint(text)
@@ -76,7 +77,7 @@ def _data_folder(path: str | None) -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def _sample(row: object, index: int, folder: Path, source: Path) -> Sample:
+def _sample(row: object, index: int, folder: Path, images: dict[int, ImageRef], source: Path) -> Sample:
     """Check one row and give its question a category."""
     if not (
         isinstance(row, list)
@@ -90,11 +91,12 @@ def _sample(row: object, index: int, folder: Path, source: Path) -> Sample:
             f"{source}, row {index}: expected [question, answer, image id], found {str(row)[:80]}; mend the row."
         )
     question, answer, image = row
-    reference = ImageRef(key=f"{image}.png", path=folder / "images" / f"{image}.png")
+    if image not in images:
+        images[image] = ImageRef(key=f"{image}.png", path=folder / "images" / f"{image}.png")
     return Sample(
         id=str(index),
         question=question,
-        images=(reference,),
+        images=(images[image],),
         answers=(answer,),
         group=str(image),
         category=_category(question, answer),

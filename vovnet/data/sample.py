@@ -1,6 +1,5 @@
 """What a question is, and what a set of questions offers."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,7 +40,7 @@ class ImageRef:
 
     def _open(self) -> Image.Image:
         try:
-            return Image.open(io.BytesIO(self.path.read_bytes()))
+            return Image.open(self.path)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VoVNetError(f"image {self.path} cannot be read ({error}); replace the file.") from error
 

@@ -67,10 +67,12 @@ def run_branch(
     decoding: Decoding,
     judge: Judge,
     seed: int,
+    with_nll: bool,
 ) -> BranchOutcomes:
     """Answer a batch under one action and judge the answers.
 
-    Without a text pass the whole prompt is read at once and nothing is reused.
+    Without a text pass the whole prompt is read at once and nothing is reused. The reference's NLL
+    is for training; without ``with_nll`` that column is NaN and costs nothing.
     """
     begun = time.perf_counter()
     prefill = None if text is None else text.prefill
@@ -80,8 +82,10 @@ def run_branch(
         state = backbone.look(batch, action, prefill)
     answers = backbone.decode(state, decoding, batch, action, seed)
     seconds = time.perf_counter() - begun
-    nll = backbone.answer_nll(state, batch.references)
-    _check_finite({"answer NLL": nll}, batch)
+    nll = torch.full((len(batch),), torch.nan)
+    if with_nll:
+        nll = backbone.answer_nll(state, batch.references)
+        _check_finite({"answer NLL": nll}, batch)
     reused = _reused_tokens(backbone, batch, action, state, text is not None)
     return _branch_outcomes(backbone, batch, action, state, answers, nll, judge, reused, seconds / len(batch))
 

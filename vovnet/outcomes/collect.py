@@ -1,7 +1,7 @@
 """Filling the store: each missing branch once per sample, in chunks that survive a kill."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,10 +72,11 @@ class Collector:
         with torch.inference_mode(), progress(label, total, "samples") as bar:
             batches = self._batches(chunks, backbone.builder)
             for chunk in chunks:
-                parts = [next(batches) for _ in self._orders(chunk, backbone.builder)]
+                count = len(self._orders(chunk))
                 with self.store.claim(self.tables["text"].key.id.removeprefix("text-"), chunk.span):
                     # Another job may have computed this chunk while we waited for the claim.
                     missing = tuple(b for b in chunk.branches if self.tables[b].missing(chunk.span))
+                    parts = (next(batches) for _ in range(count))
                     self._compute(backbone, Chunk(chunk.span, missing), parts, collection, bar)
         return collection
 
@@ -92,7 +93,7 @@ class Collector:
                 chunks.append(Chunk((first, span[1]), branches))
         return chunks
 
-    def _orders(self, chunk: Chunk, builder: InputBuilder) -> list[list[int]]:
+    def _orders(self, chunk: Chunk) -> list[list[int]]:
         """Batches of a chunk, questions of like length together, those about one image side by side."""
 
         def rank(index: int) -> tuple[int, str, int]:
@@ -103,7 +104,7 @@ class Collector:
 
     def _batches(self, chunks: Sequence[Chunk], builder: InputBuilder) -> Iterator[Batch]:
         """Prepared batches of all chunks in order; decoded and cut in workers ahead of the model."""
-        plan = [(order, chunk.visual) for chunk in chunks for order in self._orders(chunk, builder)]
+        plan = [(order, chunk.visual) for chunk in chunks for order in self._orders(chunk)]
         loader = DataLoader(
             PreparedBatches(self.dataset, builder, plan),
             batch_size=None,
@@ -113,19 +114,22 @@ class Collector:
         return iter(loader)
 
     def _compute(
-        self, backbone: Backbone, chunk: Chunk, parts: Sequence[Batch], collection: Collection, bar: Progress
+        self, backbone: Backbone, chunk: Chunk, parts: Iterable[Batch], collection: Collection, bar: Progress
     ) -> None:
         """Run a chunk's batches and write one part per branch."""
-        order = [index for batch in parts for index in batch.indices]
+        order: list[int] = []
         judge, decoding = make_judge(self.dataset), decoding_of(self.options)
         texts: list[TextOutcomes] = []
         answers: dict[Action, list[BranchOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
-        for batch in parts:
+        for batch in parts:  # also taken off the loader, unused, where nothing is missing any more
+            order += batch.indices
             if chunk.branches:
                 state = read_text(backbone, batch)
                 texts.append(text_outcomes(state, batch, backbone.feature_dtype))
                 for action, done in answers.items():
-                    done.append(run_branch(backbone, batch, action, state, decoding, judge, self.options.seed))
+                    done.append(
+                        run_branch(backbone, batch, action, state, decoding, judge, self.options.seed, with_nll=True)
+                    )
             bar.advance(len(batch))
         rows: dict[str, pa.Table] = {a.label: branch_table(done, order) for a, done in answers.items()}
         if "text" in chunk.branches:

@@ -65,7 +65,7 @@ class BranchOutcomes:
         prediction: the decoded answer.
         score: correctness in [0, 1].
         parsed: whether an answer could be read from the prediction.
-        nll: mean NLL of the reference answer, nats per token.
+        nll: mean NLL of the reference answer, nats per token; NaN in live runs, which need none.
         confidence: probability of the predicted token sequence.
         vision_tokens: image tokens that enter the language model.
         prompt_tokens: length of the whole prompt.

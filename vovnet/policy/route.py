@@ -61,7 +61,7 @@ class Router:
     def costs(self, samples: Sequence[Sample]) -> np.ndarray:
         """Normalised cost of each allowed action, [N, A]; reads image headers, decodes nothing."""
         builder = self.backbone.builder
-        tokens = [[builder.tokens(sample, action) for action in self.policy.actions] for sample in samples]
+        tokens = [builder.tokens(sample, self.policy.actions) for sample in samples]
         return np.asarray(tokens, dtype=np.float64) / builder.budget.max_tokens
 
     def _branch(
@@ -75,7 +75,7 @@ class Router:
         whole = len(chosen) == len(batch)
         if state is not None and not whole:
             state = TextState(state.prefill.rows(chosen), state.entropy[chosen], state.margin[chosen], state.seconds)
-        return run_branch(self.backbone, part, action, state, self.decoding, self.judge, self.seed)
+        return run_branch(self.backbone, part, action, state, self.decoding, self.judge, self.seed, with_nll=False)
 
 
 def make_router(config: RunConfig, dataset: VQADataset, policy: Policy) -> Router:

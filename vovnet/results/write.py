@@ -80,6 +80,8 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
     values = None if routed.values is None else np.round(routed.values, 6).tolist()
     columns = {name: getattr(chosen, name).tolist() for name in ("prediction", "score", "parsed", "vision_tokens")}
     cost, taken = routed.cost.tolist(), routed.actions.tolist()
+    labels = {int(action): action.label for action in Action}
+    names = [action.label for action in actions]
     lines = []
     for i in range(len(taken)):
         sample = dataset[i]
@@ -87,12 +89,12 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
             "id": sample.id,
             "group": sample.group,
             "category": sample.category,
-            "action": Action(taken[i]).label,
+            "action": labels[taken[i]],
             **{name: column[i] for name, column in columns.items()},
             "cost": round(cost[i], 8),
             "answers": list(sample.answers),
         }
         if values is not None:
-            line["values"] = {a.label: v for a, v in zip(actions, values[i], strict=True)}
+            line["values"] = dict(zip(names, values[i], strict=True))
         lines.append(json.dumps(line, ensure_ascii=False))
     write_text(path, "\n".join(lines) + "\n")

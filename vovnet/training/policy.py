@@ -129,7 +129,9 @@ def _fit(
     """Run Lightning, put the best epoch's weights into the head, return that epoch's metrics."""
     # `value` is judged by its scoring rule, which needs no lambda; `mixture` by what it is trained for.
     monitor, mode = ("val/loss", "min") if config.policy.objective.name == "value" else ("val/utility", "max")
-    keeper = ModelCheckpoint(folder / "steps", filename="best", monitor=monitor, mode=mode, save_top_k=1)
+    keeper = ModelCheckpoint(
+        folder / "steps", filename="best", monitor=monitor, mode=mode, enable_version_counter=False
+    )
     best = BestMetrics(monitor, mode)
     trainer = L.Trainer(
         accelerator="cpu",
