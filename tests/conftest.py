@@ -77,7 +77,7 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def qwen25(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen2.5-VL: window attention in the vision tower, no DeepStack, chat template removed."""
     import torch
-    from transformers import AutoImageProcessor, AutoTokenizer, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers import AutoTokenizer, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     from vovnet.training.tiny_checkpoint import IMAGE_TOKENS, initialise
 
@@ -122,7 +122,10 @@ def qwen25(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     tokenizer.chat_template = None
     tokenizer.save_pretrained(folder)
-    AutoImageProcessor.from_pretrained(qwen3, backend="pil").save_pretrained(folder)
+    # The layout of a whole saved processor: the image processor nested in processor_config.json.
+    settings = json.loads((qwen3 / "preprocessor_config.json").read_text())
+    nested = {"image_processor": settings, "processor_class": "Qwen2_5_VLProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(nested))
     return folder
 
 

@@ -1,7 +1,8 @@
 """From a checkpoint folder to a ``Backbone`` with weights in memory."""
 
 import torch
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
 from vovnet.backbone.backbone import Backbone
@@ -49,8 +50,9 @@ def load_builder(config: BackboneConfig, budget: VisionBudgetConfig, checkpoint:
     folder = str(checkpoint.folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        # The PIL backend everywhere: torchvision's resampling differs in the last bits.
-        image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+        # Both families use this processor. Its PIL backend by name: torchvision's differs in the last
+        # bits, and transformers' automatic choice refuses to work without torchvision in some versions.
+        image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError) as error:
         raise VoVNetError(
             f"{folder} lacks a tokenizer or an image processor ({_first_line(error)}); save both beside the model."
