@@ -39,7 +39,8 @@ def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
 
 
 def _run_stage(stage: Stage, folder: Path, place: Path, passed_on: list[str]) -> None:
-    own = [o.replace("{folder}", str(folder)) for o in stage.overrides]
+    given = {_key(o) for o in passed_on}  # what the user says wins over the stage's own
+    own = [o.replace("{folder}", str(folder)) for o in stage.overrides if _key(o) not in given]
     where = "hydra.sweep.dir" if stage.sweep else "hydra.run.dir"
     arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, f"{where}={_quoted(str(place))}"]
     print(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}", flush=True)
@@ -55,8 +56,12 @@ def _run_stage(stage: Stage, folder: Path, place: Path, passed_on: list[str]) ->
 
 def _own(override: str) -> bool:
     """Whether an override is the pipeline's and not its stages'."""
-    key = override.partition("=")[0].lstrip("+~")
+    key = _key(override)
     return key in ("experiment", "name", "paths.runs") or key.startswith("pipeline")
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _quoted(text: str) -> str:

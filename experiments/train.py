@@ -4,6 +4,7 @@ python -m experiments.train
 python -m experiments.train -m training.seed=0,1,2
 """
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -23,8 +24,9 @@ def run(config: RunConfig, folder: Path) -> Union["Trained", Path]:
     from vovnet.training.policy import train_policy
     from vovnet.training.report import write_training
 
+    begun = time.monotonic()
     trained = train_policy(config, config.training, folder)
-    write_training(config, trained, folder)
+    write_training(config, trained, folder, time.monotonic() - begun)
     return trained
 
 

@@ -47,8 +47,8 @@ Finish = Callable[[Path], bool]  # merges a sweep's folder; False when a job fai
 
 def conf_dir() -> Path:
     """The configuration folder: beside the package in a checkout, inside it when installed."""
-    beside = Path(__file__).resolve().parent.parent / "conf"
-    return beside if beside.is_dir() else Path(__file__).resolve().parent / "conf"
+    inside = Path(__file__).resolve().parent / "conf"
+    return inside if inside.is_dir() else inside.parent.parent / "conf"
 
 
 def to_typed(config: DictConfig) -> RunConfig:
@@ -72,9 +72,10 @@ def config_identity(config: RunConfig) -> dict[str, Any]:
     return identity
 
 
-def config_hash(config: RunConfig) -> str:
-    """12 hex digits over the identity of a configuration."""
-    return _digest(config_identity(config), 12)
+def config_hash(config: RunConfig, policy_file: Path | None = None) -> str:
+    """12 hex digits over the identity of a configuration, and of the trained policy it was used with."""
+    policy = None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest()
+    return _digest([config_identity(config), policy], 12)
 
 
 def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
@@ -105,6 +106,9 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
         code = _fail(explain_hydra(error), asked_for_traceback)
     except KeyboardInterrupt:
         code = 130
+    except OSError as error:
+        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        code = _fail(f"{where}; set paths.runs to a writable folder.", asked_for_traceback or error in errors)
     except Exception as error:
         # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
         code = _fail(explain_hydra(error), asked_for_traceback or error in errors)
@@ -120,15 +124,18 @@ def _run_job(composed: DictConfig, run: Run, show: Show) -> list[Exception]:
     hydra_config = HydraConfig.get()
     sweeping = hydra_config.mode == RunMode.MULTIRUN
     folder = Path(hydra_config.runtime.output_dir)
-    record: dict[str, Any] = {
-        "status": "running",
-        "overrides": list(hydra_config.overrides.task),
-        "sweep": _sweep_token(folder.parent) if sweeping else None,
-        "process": os.getpid(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
+    record: dict[str, Any] = {"status": "running"}
     try:
+        record |= {
+            "overrides": list(hydra_config.overrides.task),
+            "sweep": _sweep_token(folder.parent) if sweeping else None,
+            "process": os.getpid(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
         write_json(folder / JOB_FILE, record)
+    except OSError as error:
+        return [VoVNetError(f"{folder} cannot be written ({error.strerror}); set paths.runs to a writable folder.")]
+    try:
         result = run(to_typed(composed), folder)
         if not sweeping:
             show(result, folder)
@@ -157,9 +164,10 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder and give this sweep a token."""
-        SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
+        folder = Path(config.hydra.sweep.dir).absolute()
         overrides = list(config.hydra.overrides.task)
-        write_json(SweepCallback.folder / SWEEP_FILE, {"token": uuid.uuid4().hex, "overrides": overrides})
+        write_json(folder / SWEEP_FILE, {"token": uuid.uuid4().hex, "overrides": overrides})
+        SweepCallback.folder = folder
 
 
 def _swept_folder() -> Path | None:
@@ -215,7 +223,9 @@ def _pin_sweep_folder(config_name: str) -> None:
     except (HydraException, OmegaConfBaseException):
         return  # the composition that follows fails alike, and explains itself
     quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    sys.argv.append(f"hydra.sweep.dir='{quoted}'")
+    # Beside the other overrides: the argument parser takes them in one run only.
+    place = sys.argv.index(overrides[0]) if overrides else len(sys.argv)
+    sys.argv.insert(place, f"hydra.sweep.dir='{quoted}'")
 
 
 def _digest(value: Any, length: int) -> str:

@@ -35,7 +35,7 @@ class BackboneConfig:
     revision: str | None  # hub revision
     prompt_order: PromptOrder
     dtype: Dtype
-    device: str  # auto, cpu, cuda, cuda:1 ...
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]  # auto takes CUDA where there is some
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"]
 
 
@@ -154,6 +154,12 @@ class Phase:
     questions: Literal["open", "all"]  # open: only those that the image alone can answer
     branch_weights: tuple[NonNegative, NonNegative, NonNegative]  # NO, COARSE, FULL
 
+    @model_validator(mode="after")
+    def _some_branch(self) -> "Phase":
+        if sum(self.branch_weights) <= 0:
+            raise ValueError("branch_weights must not all be 0")
+        return self
+
 
 @dataclass(frozen=True, config=STRICT)
 class TinyArchitecture:
@@ -180,7 +186,7 @@ class TinyBackboneTraining:
 
     kind: Literal["tiny_backbone"]
     architecture: TinyArchitecture
-    phases: tuple[Phase, ...]
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     batch_size: Positive
     learning_rate: Rate
     weight_decay: NonNegative

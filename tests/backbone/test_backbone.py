@@ -87,6 +87,31 @@ def test_cached_equals_uncached(load: Load, items: list, size: int) -> None:
             )
 
 
+@pytest.mark.parametrize("size", [1, 16])
+def test_cached_equals_uncached_with_mixed_actions(load: Load, items: list, size: int) -> None:
+    """As the router does it: each action's samples continue their own rows of the batch's text pass."""
+    cached, plain = load(), load(reuse=False)
+    batch = build(cached, items[:size])
+    with torch.inference_mode():
+        text = cached.text_pass(batch)
+        for action in Action:
+            rows = [row for row in range(size) if row % len(Action) == int(action)]
+            if not rows:
+                continue
+            part = build(cached, [items[row] for row in rows])
+            mine = text.rows(rows)
+            expected = plain.text_pass(part) if action is Action.NO else plain.look(part, action, None)
+            seen = mine if action is Action.NO else cached.look(part, action, mine)
+            torch.testing.assert_close(seen.logits, expected.logits, atol=1e-5, rtol=0)
+
+
+def test_beams_obey_this_projects_decoding_keys_only(load: Load, tmp_path: Path) -> None:
+    backbone = load()
+    settings = backbone.model.generation_config
+    assert settings.repetition_penalty in (None, 1.0)
+    assert settings.suppress_tokens is None
+
+
 def test_a_text_pass_survives_what_continues_it(load: Load, items: list) -> None:
     backbone = load()
     batch = build(backbone, items)

@@ -36,6 +36,19 @@ def test_coarse_never_costs_more_than_full(width: int, height: int) -> None:
     assert 1 <= coarse <= full <= budget.max_tokens
 
 
+@given(sides, sides, st.integers(8, 64), st.integers(8, 64), st.integers(64, 4096), st.integers(64, 4096))
+def test_coarse_never_costs_more_whatever_the_bounds(
+    width: int, height: int, side_a: int, side_b: int, pixels_a: int, pixels_b: int
+) -> None:
+    coarse = Resolution(min(side_a, side_b), min(pixels_a, pixels_b))
+    budget = VisionBudget(coarse, Resolution(max(side_a, side_b), max(pixels_a, pixels_b)), 8)
+    assert budget.tokens(width, height, Action.COARSE) <= budget.tokens(width, height, Action.FULL) <= budget.max_tokens
+
+
+def test_the_unit_of_cost_is_an_image_that_exists() -> None:
+    assert VisionBudget(Resolution(8, 64), Resolution(64, 3000), 8).max_tokens == 42  # 6 x 7; 46 has no such grid
+
+
 @pytest.mark.parametrize(("width", "height"), [(512, 384), (640, 480), (1024, 1024), (3000, 1000)])
 def test_the_default_budget_gives_coarse_a_quarter_or_less(width: int, height: int) -> None:
     budget = make_budget(compose_config("backbone=qwen3_vl_8b").vision_budget, 16, 2)

@@ -81,7 +81,7 @@ def test_broken_files_are_named(easy_data: Path, tmp_path: Path) -> None:
     with pytest.raises(VoVNetError, match=r"3.png cannot be read"):
         load_dataset(config, "test")
     (folder / "test/questions.json").write_text('[["cut')
-    with pytest.raises(VoVNetError, match="is not valid JSON"):
+    with pytest.raises(VoVNetError, match="is not a JSON list of questions"):
         load_dataset(config, "test")
     (folder / "test/questions.json").write_text("[]")
     with pytest.raises(VoVNetError, match="holds no question"):

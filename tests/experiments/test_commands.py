@@ -127,6 +127,20 @@ def test_the_same_sweep_again_computes_nothing(base: list[str], tmp_path: Path) 
     assert computed == [0, 0]
 
 
+def test_the_sweep_flag_may_stand_last(base: list[str], tmp_path: Path) -> None:
+    process = command("eval", *base, "policy/baseline=no_vision,always_coarse", "eval.max_samples=4", "name=s", "-m")
+    assert process.returncode == 0, process.stderr
+    assert len(rows(tmp_path / "runs/s/results.csv")) == 2
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_an_unwritable_folder_is_named(easy_data: Path, sweep: list[str]) -> None:
+    process = command("eval", *sweep, f"dataset.path={easy_data}", "paths.runs=/proc/nope", "policy/baseline=no_vision")
+    assert process.returncode == 1
+    assert "paths.runs" in last_line(process)
+    assert "Traceback" not in process.stderr
+
+
 def test_an_older_job_in_the_folder_is_no_part_of_a_new_sweep(base: list[str], tmp_path: Path) -> None:
     for samples in ("4,8", "16"):
         arguments = [*base, "policy/baseline=no_vision", f"eval.max_samples={samples}", "name=sweep"]
@@ -166,8 +180,10 @@ def test_a_folder_with_spaces_and_quotes(easy_data: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_pipeline_merges_its_stages(base: list[str], tmp_path: Path) -> None:
-    process = command("pipeline", *base)
+    process = command("pipeline", *base, "policy.lambda_cost=0,0.7")
     assert process.returncode == 0, process.stderr
+    assert "policy.lambda_cost=0,0.7" in process.stdout
+    assert "0.05" not in process.stdout.split("fixed:")[0].split("pareto:")[1].splitlines()[0]
     folder = tmp_path / "runs/main"
     names = {r["baseline_name"] for r in rows(folder / "results.csv")}
     assert names == {"", "always_full", "always_coarse", "no_vision"}

@@ -16,6 +16,7 @@ from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import Loaded, load_outcomes
 from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
@@ -54,7 +55,7 @@ def test_a_second_run_computes_nothing(configure: Configure) -> None:
 def test_more_samples_compute_only_the_new_ones(configure: Configure) -> None:
     load(configure(), 40)
     grown = load(configure(), 60)
-    assert grown.computed["full"] <= 28  # at most the chunk that was cut short, again
+    assert grown.computed["full"] == 20
     assert same(grown.outcomes, load(configure("paths.store=${paths.runs}/other"), 60).outcomes, exactly=False)
 
 
@@ -104,6 +105,9 @@ CHANGES = {
     "eval.batch_size=3": set(),
     "eval.temperature=0.5": set(),
     "policy.lambda_cost=0.7": set(),
+    "eval.seed=3": set(),
+    "eval.do_sample=true": {"no", "coarse", "full"},
+    "backbone.attn_implementation=eager": {"text", "no", "coarse", "full"},
 }
 
 
@@ -116,6 +120,26 @@ def test_keys_change_with_what_determines_an_outcome_and_with_nothing_else(confi
 
     before, after = keys(configure()), keys(configure(override))
     assert {name for name in before if before[name] != after[name]} == CHANGES[override]
+
+
+def test_the_seed_of_sampling_is_part_of_the_key(configure: Configure) -> None:
+    ids = []
+    for seed in (0, 1):
+        config = configure("eval.do_sample=true", f"eval.seed={seed}")
+        dataset = load_dataset(config.dataset, "test")
+        ids.append(table_keys(config, find_checkpoint(config.backbone), dataset, ALL)["full"].id)
+    assert ids[0] != ids[1]
+
+
+def test_a_damaged_image_in_a_worker_is_named_in_one_line(
+    easy_data: Path, tmp_path: Path, configure: Configure
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(easy_data, folder)
+    image = folder / "test/images/2.png"
+    image.write_bytes(image.read_bytes()[:100])
+    with pytest.raises(VoVNetError, match=r"^image .*2\.png cannot be (read|decoded) .*; replace the file\.$"):
+        load(configure(f"dataset.path={folder}", "eval.num_workers=1"))
 
 
 def test_another_image_or_reference_is_another_dataset(easy_data: Path, tmp_path: Path, configure: Configure) -> None:
@@ -163,11 +187,12 @@ def _collect(config: RunConfig) -> dict[str, int]:
 
 
 def test_concurrent_jobs_share_the_work(configure: Configure) -> None:
-    alone = load(configure("paths.store=${paths.runs}/alone"))
-    config = configure()
+    alone = load(configure("eval.chunk_rows=2", "eval.batch_size=2", "paths.store=${paths.runs}/alone"))
+    config = configure("eval.chunk_rows=2", "eval.batch_size=2")
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         computed = pool.map(_collect, [config] * 3)
     assert [sum(c[name] for c in computed) for name in ("text", "full")] == [60, 60]
+    assert sum(c["full"] > 0 for c in computed) > 1, "only one of three jobs worked"
     assert same(alone.outcomes, load(config).outcomes)
 
 

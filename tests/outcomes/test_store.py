@@ -11,6 +11,13 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import prune, summarise
 from vovnet.outcomes.store import DamagedPart, OutcomeStore, Table, TableKey
 
+
+def flip(content: bytes) -> bytes:
+    """One bit of a value: still a perfect Arrow file."""
+    place = content.index((5).to_bytes(8, "little"))
+    return content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :]
+
+
 KEY = TableKey("full", {"dataset": {"name": "d"}, "backbone": {"fingerprint": "f" * 12}})
 
 
@@ -64,7 +71,7 @@ def test_the_order_of_facts_does_not_matter() -> None:
     assert TableKey("full", dict(reversed(KEY.facts.items()))).id == KEY.id
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"garbage" * 50])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"garbage" * 50, flip])
 def test_a_damaged_part_is_set_aside_and_missing_afterwards(tmp_path: Path, damage) -> None:
     table = OutcomeStore(tmp_path).table(KEY)
     table.write(0, rows(0, 4), {})
@@ -80,7 +87,7 @@ def test_a_damaged_part_is_set_aside_and_missing_afterwards(tmp_path: Path, dama
 def test_unfinished_files_are_not_read(tmp_path: Path) -> None:
     table = OutcomeStore(tmp_path).table(KEY)
     table.write(0, rows(0, 4), {})
-    (table.folder / ".000000004-000000008.arrow.1234.tmp").write_bytes(b"half")
+    (table.folder / ".000000004-000000008-00000000.arrow.1234.tmp").write_bytes(b"half")
     assert table.missing((0, 8)) == [(4, 8)]
 
 
@@ -89,7 +96,7 @@ def test_an_unwritable_store_says_so(tmp_path: Path) -> None:
     with pytest.raises(VoVNetError, match=r"cannot write .*set paths.store"):
         OutcomeStore(tmp_path / "store").table(KEY).write(0, rows(0, 1), {})
     with pytest.raises(VoVNetError, match="cannot be written"):
-        OutcomeStore(tmp_path / "store").claim("f" * 16, (0, 1))
+        OutcomeStore(tmp_path / "store").claim("f" * 16, 0)
 
 
 def test_summary_and_prune(tmp_path: Path) -> None:

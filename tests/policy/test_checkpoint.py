@@ -12,7 +12,10 @@ from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import PolicyCard, load_policy, read_card, save_policy
 from vovnet.policy.head import PolicyHead
 
-CARD = PolicyCard("tiny", "f" * 64, "hidden", "ternary", "value", 8, 4, None, None, 0, "easy_vqa")
+CARD = PolicyCard(
+    "tiny", "f" * 64, "hidden", "ternary", "value", 8, 4, None, None, 0, "easy_vqa",
+    "text_first", (16, 256), (64, 4096), "float32", "{question}",
+)  # fmt: skip
 HERE = Checkpoint(Path("/nowhere"), "f" * 64, {})
 
 

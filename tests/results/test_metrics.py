@@ -42,6 +42,17 @@ def test_the_interval_holds_the_mean_and_stays_in_range(rows: list[tuple[float, 
     assert low < high
 
 
+def test_one_group_counts_as_one_sample() -> None:
+    low, high = clustered_interval(np.array([1.0, 0.0] * 20), np.zeros(40))
+    assert high - low > 0.85
+
+
+def test_few_groups_widen_the_interval() -> None:
+    scores = np.array([1.0, 0.0, 1.0, 1.0] * 10)
+    few, many = (clustered_interval(scores, np.arange(40) % count) for count in (4, 40))
+    assert few[1] - few[0] > many[1] - many[0]
+
+
 def test_a_perfect_score_still_has_an_interval() -> None:
     low, high = clustered_interval(np.ones(50), np.arange(50))
     assert 0.9 < low < 1

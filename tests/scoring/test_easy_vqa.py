@@ -22,6 +22,8 @@ from vovnet.scoring.easy_vqa import ANSWERS, score_easy_vqa
         ("yes no", "yes", 0.0, False),
         ("no", "yes", 0.0, True),
         ("red", "teal", 0.0, True),
+        ("Yes", "Yes", 1.0, True),
+        ("purple", "Purple.", 1.0, True),
     ],
 )
 def test_cases(prediction: str, answer: str, score: float, parsed: bool) -> None:

@@ -18,6 +18,7 @@ from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch
 from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import make_router
+from vovnet.results.evaluate import evaluate
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training.module import VoVNetModule
 from vovnet.training.policy import Trained, train_policy
@@ -127,16 +128,61 @@ def test_the_newest_fitting_policy_is_found(configure: Configure, tmp_path: Path
     runs = Path(config.paths.runs)
     checkpoint = find_checkpoint(config.backbone)
     with pytest.raises(VoVNetError, match=r"no trained policy under .* run `python -m experiments.train`"):
-        find_policy(config.policy, None, runs, checkpoint)
+        find_policy(config, checkpoint)
     first = train(config, runs / "train/a").path
-    assert find_policy(config.policy, None, runs, checkpoint) == first
-    second = train(config, runs / "train/b").path
-    assert find_policy(config.policy, None, runs, checkpoint) == second
-    binary = configure("policy.action_space=binary").policy
-    with pytest.raises(VoVNetError, match=r"action_space=binary"):
-        find_policy(binary, None, runs, checkpoint)
-    with pytest.raises(VoVNetError, match=r"set policy\.action_space=ternary"):
-        find_policy(binary, str(first), runs, checkpoint)
+    assert find_policy(config, checkpoint) == first
+    second = train(config, runs / "train-sweep/b").path  # where a training sweep leaves it
+    assert find_policy(config, checkpoint) == second
+    (runs / "train/junk").mkdir()
+    (runs / "train/junk/policy.safetensors").write_bytes(b"junk")
+    assert find_policy(config, checkpoint) == second
+    for other in (
+        "policy.action_space=binary", "policy.feature_mode=hidden", "policy/objective=mixture", "training.seed=1",
+        "backbone.prompt_order=sandwich", "vision_budget.full.long_side=56", "policy.hidden_size=9",
+    ):  # fmt: skip
+        with pytest.raises(VoVNetError, match="no trained policy"):
+            find_policy(configure(other), checkpoint)
+    for other, mend in (("policy.action_space=binary", "set policy.action_space=ternary"),
+                        ("policy/objective=mixture", "set policy/objective=value")):  # fmt: skip
+        with pytest.raises(VoVNetError, match=mend):
+            find_policy(configure(other, f"eval.checkpoint={first}"), checkpoint)
+
+
+def test_rows_describe_the_head_and_not_the_configuration(configure: Configure, tmp_path: Path) -> None:
+    given = ("policy/objective=mixture", "policy.lambda_cost=0.3", "training.seed=7")
+    trained = train(configure(*SMALL, *given, root="train"), tmp_path / "run")
+    small = (f"eval.checkpoint={trained.path}", "eval.max_samples=20", "policy/objective=mixture")
+    rows = [evaluate(configure(*small, f"policy.lambda_cost={lam}"), tmp_path / "eval").row for lam in (0, 0.1)]
+    assert [(r.seed, r.trained_lambda, r.lambda_cost) for r in rows] == [(7, 0.3, 0), (7, 0.3, 0.1)]
+    assert rows[0].config_hash != rows[1].config_hash
+    again = train(configure(*SMALL, *given, "training.epochs=1", root="train"), tmp_path / "again")
+    other = evaluate(configure(*small, f"eval.checkpoint={again.path}", "policy.lambda_cost=0"), tmp_path / "eval").row
+    assert other.config_hash != rows[0].config_hash
+
+
+def test_another_prompt_template_is_said(
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained = train(configure(*SMALL, root="train"), tmp_path / "run")
+    config = configure(f"eval.checkpoint={trained.path}", "dataset.prompt_template='Q: {question}'")
+    find_policy(config, find_checkpoint(config.backbone))
+    assert "dataset.prompt_template" in caplog.text
+
+
+def test_too_few_questions_are_refused(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(VoVNetError, match=r"raise training\.max_samples"):
+        train(configure("training.max_samples=3", root="train"), tmp_path / "run")
+
+
+def test_divergence_is_said(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(VoVNetError, match=r"lower training\.learning_rate"):
+        train(configure(*SMALL, "training.learning_rate=1e30", root="train"), tmp_path / "run")
+
+
+def test_a_constant_feature_stays_small() -> None:
+    head = PolicyHead(2, 4, 3, bounded=True)
+    head.standardise(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    assert head.scale.tolist() == [1.0, 1.0]
 
 
 def test_no_image_is_in_both_parts() -> None:
@@ -151,11 +197,11 @@ def test_no_image_is_in_both_parts() -> None:
 def test_validation_uses_whole_images_only(configure: Configure, tmp_path: Path) -> None:
     config = configure(*SMALL, "training.val_fraction=0.3", root="train")
     trained = train(config, tmp_path / "run")
-    rows = json.loads((Path(config.dataset.path or "") / "train/questions.json").read_text())[:60]
-    sizes = [sum(1 for r in rows if r[2] == image) for image in {r[2] for r in rows}]
-    assert trained.samples[1] in {
-        sum(sizes[i] for i in range(len(sizes)) if m >> i & 1) for m in range(2 ** len(sizes))
-    }
+    groups = [str(r[2]) for r in json.loads((Path(config.dataset.path or "") / "train/questions.json").read_text())][
+        :60
+    ]
+    _, held_out = split_groups(groups, 0.3, config.training.seed)
+    assert trained.samples[1] == sum(group in held_out for group in groups)
 
 
 def test_stored_training_uses_no_backbone(

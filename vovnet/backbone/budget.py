@@ -23,13 +23,13 @@ class VisionBudget:
     full: Resolution
     factor: int
 
-    def resolution(self, action: Action) -> Resolution:
-        """The bounds that apply under a visual action."""
-        return self.coarse if action is Action.COARSE else self.full
-
     def target_size(self, width: int, height: int, action: Action) -> tuple[int, int]:
-        """(width, height) in pixels to which an image is resized under ``action``."""
-        return fit(width, height, self.resolution(action), self.factor)
+        """(width, height) in pixels to which an image is resized under ``action``.
+
+        COARSE is fitted inside FULL's size, so that it never costs more, whatever the rounding.
+        """
+        size = fit(width, height, self.full, self.factor)
+        return size if action is Action.FULL else fit(*size, self.coarse, self.factor)
 
     def tokens(self, width: int, height: int, action: Action) -> int:
         """Vision tokens that enter the language model; known before any vision runs."""
@@ -42,8 +42,8 @@ class VisionBudget:
     def max_tokens(self) -> int:
         """Tokens of a maximal FULL image: the unit of the normalised cost, so that lambda is
         the accuracy worth one whole image."""
-        side = self.full.long_side // self.factor
-        return max(1, min(side * side, self.full.max_pixels // self.factor**2))
+        side, area = self.full.long_side // self.factor, self.full.max_pixels // self.factor**2
+        return max(rows * min(side, area // rows) for rows in range(1, min(side, area) + 1))
 
 
 def make_budget(config: VisionBudgetConfig, patch_size: int, merge_size: int) -> VisionBudget:

@@ -32,15 +32,6 @@ class Pixels:
         """Grids (time, height, width in patches) of one sample's images."""
         return [self.images[i][1] for i in self.rows[row]]
 
-    def select(self, rows: Sequence[int]) -> "Pixels":
-        """The part that some samples need."""
-        kept = list(dict.fromkeys(i for row in rows for i in self.rows[row]))
-        place = {old: new for new, old in enumerate(kept)}
-        return Pixels(
-            images=tuple(self.images[i] for i in kept),
-            rows=tuple(tuple(place[i] for i in self.rows[row]) for row in rows),
-        )
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -62,13 +53,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.questions)
 
-    def select(self, rows: Sequence[int], actions: Iterable[Action]) -> "Batch":
-        """Some samples with the images of some actions."""
+    def select(self, rows: Sequence[int]) -> "Batch":
+        """Some samples, without images."""
         return Batch(
             indices=tuple(self.indices[r] for r in rows),
             questions=tuple(self.questions[r] for r in rows),
             references=tuple(self.references[r] for r in rows),
-            pixels={a: self.pixels[a].select(rows) for a in actions if a in self.pixels},
+            pixels={},
         )
 
 

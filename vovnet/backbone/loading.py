@@ -37,7 +37,11 @@ def load_backbone(config: BackboneConfig, budget: VisionBudgetConfig, cache_reus
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise VoVNetError(f"the model in {folder} cannot be loaded: {_first_line(error)}") from error
     builder = load_builder(config, budget, checkpoint)
-    backbone = Backbone(model.to(device), builder, _end_tokens(folder, builder), checkpoint.fingerprint, cache_reuse)
+    end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
+    # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
+    # for greedy decoding; this project's decoding keys are all that counts.
+    model.generation_config = GenerationConfig(eos_token_id=list(end_tokens), pad_token_id=builder.end_token)
+    backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse)
     return backbone.eval().requires_grad_(False)
 
 
@@ -87,12 +91,8 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _end_tokens(folder: str, builder: InputBuilder) -> tuple[int, ...]:
-    """Ids that end an answer: those of generation_config.json, and always the tokeniser's own."""
-    try:
-        declared = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
-    except OSError:  # the file is optional
-        declared = None
+def _end_tokens(declared: int | list[int] | None, builder: InputBuilder) -> tuple[int, ...]:
+    """Ids that end an answer: those of the checkpoint's generation settings, and always the tokeniser's own."""
     ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
     return tuple(dict.fromkeys([builder.end_token, *ids]))
 

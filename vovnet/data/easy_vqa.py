@@ -30,13 +30,19 @@ class EasyVQA:
         try:
             text = questions_file.read_bytes()
             rows = json.loads(text)
+            if not isinstance(rows, list):
+                raise ValueError("no list of rows")
         except FileNotFoundError as error:
             raise VoVNetError(
                 f"{questions_file} does not exist; dataset.path must name a folder with "
                 f"{split}/questions.json and {split}/images, or be null."
             ) from error
         except ValueError as error:
-            raise VoVNetError(f"{questions_file} is not valid JSON ({error}); replace the file.") from error
+            raise VoVNetError(
+                f"{questions_file} is not a JSON list of questions ({error}); replace the file."
+            ) from error
+        except OSError as error:
+            raise VoVNetError(f"{questions_file} cannot be read ({error.strerror}); mend its permissions.") from error
         images: dict[int, ImageRef] = {}  # one object per image, however many questions it has
         self._samples = [_sample(row, i, folder, images, questions_file) for i, row in enumerate(rows)]
         if not self._samples:

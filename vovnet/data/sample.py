@@ -56,6 +56,7 @@ class Sample:
         answers: accepted references; the first is the one whose NLL is taken.
         group: samples of one group share an image and are resampled together in intervals.
         category: kind of question, for slices.
+        options: of a multiple-choice question, in the order of their letters; empty for open ones.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Sample:
     answers: tuple[str, ...]
     group: str
     category: str
+    options: tuple[str, ...] = ()
 
 
 class VQADataset(Protocol):

@@ -31,15 +31,13 @@ class TextState:
     prefill: Prefill
     entropy: Tensor
     margin: Tensor
-    seconds: float
 
 
 def read_text(backbone: Backbone, batch: Batch) -> TextState:
     """The text pass of a batch. Entropy and margin are read at the last real token."""
-    begun = time.perf_counter()
     prefill = backbone.text_pass(batch)
     entropy, margin = distribution_stats(prefill.logits)
-    return TextState(prefill, entropy, margin, time.perf_counter() - begun)
+    return TextState(prefill, entropy, margin)
 
 
 def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOutcomes:

@@ -1,12 +1,14 @@
 """Filling the store: each missing branch once per sample, in chunks that survive a kill."""
 
-import logging
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import torch
+from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 
 from vovnet.actions import VISUAL_ACTIONS, Action
@@ -14,14 +16,13 @@ from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import decoding_of
 from vovnet.backbone.inputs import Batch, InputBuilder
 from vovnet.data import VQADataset, prompt_text
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import batch_rows, make_judge, read_text, run_branch, text_outcomes
 from vovnet.outcomes.convert import branch_table, text_table
 from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,14 @@ class Chunk:
     def visual(self) -> tuple[Action, ...]:
         """Visual actions among the branches."""
         return tuple(action for action in VISUAL_ACTIONS if action.label in self.branches)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A chunk that this job computes, and the lock that keeps others off it."""
+
+    chunk: Chunk
+    lock: FileLock
 
 
 @dataclass
@@ -59,39 +68,65 @@ class Collector:
     options: EvalConfig
     backbone: Callable[[], Backbone]
     note: Mapping[str, Any]
+    subject: str  # names what is claimed: backbone, data and prompt
 
     def fill(self, stop: int) -> Collection:
         """Compute whatever rows of [0, stop) are missing. The backbone is loaded only if there are any."""
         collection = Collection(dict.fromkeys(self.tables, 0))
-        chunks = self._plan(stop)
-        if not chunks:
+        size = self.options.chunk_rows
+        numbers = [n for n in range(-(-stop // size)) if self._missing(n, stop) is not None]
+        if not numbers:
             return collection
         backbone = self.backbone()
-        total = sum(chunk.span[1] - chunk.span[0] for chunk in chunks)
-        label = f"collecting {self.dataset.name}/{self.dataset.split} ({', '.join(chunks[0].branches)})"
-        with torch.inference_mode(), progress(label, total, "samples") as bar:
-            batches = self._batches(chunks, backbone.builder)
-            for chunk in chunks:
-                count = len(self._orders(chunk))
-                with self.store.claim(self.tables["text"].key.id.removeprefix("text-"), chunk.span):
-                    # Another job may have computed this chunk while we waited for the claim.
-                    missing = tuple(b for b in chunk.branches if self.tables[b].missing(chunk.span))
-                    parts = (next(batches) for _ in range(count))
-                    self._compute(backbone, Chunk(chunk.span, missing), parts, collection, bar)
+        busy: list[int] = []  # chunks that other jobs hold
+        with torch.inference_mode(), progress(f"collecting {self.dataset.name}", len(numbers), "chunks") as bar:
+            self._pass(backbone, self._claim(numbers, stop, busy), collection, bar)
+            for number in busy:  # one at a time: who holds one claim and waits for another may wait for ever
+                self._pass(backbone, self._claim([number], stop, None), collection, bar)
         return collection
 
-    def _plan(self, stop: int) -> list[Chunk]:
-        """Chunks aligned to multiples of ``chunk_rows``, so that concurrent jobs plan alike."""
+    def _pass(self, backbone: Backbone, claims: Iterator[Claimed], collection: Collection, bar: Progress) -> None:
+        """Compute chunks as they are claimed; workers may claim some ahead."""
+        ahead: deque[Claimed] = deque()
+        try:
+            batches = self._batches(claims, ahead, backbone.builder)
+            for first in batches:
+                chunk = ahead[0].chunk
+                rest = itertools.islice(batches, len(self._orders(chunk)) - 1)
+                self._compute(backbone, chunk, itertools.chain([first], rest), collection)
+                ahead.popleft().lock.release()
+                bar.advance(1)
+        finally:
+            for held in ahead:
+                held.lock.release()
+
+    def _missing(self, number: int, stop: int) -> Chunk | None:
+        """What is missing of a chunk: from its first missing row on, and in which branches."""
         size = self.options.chunk_rows
-        chunks = []
-        for start in range(0, stop, size):
-            span = (start, min(start + size, stop))
-            gaps = {name: table.missing(span) for name, table in self.tables.items()}
-            branches = tuple(name for name, gap in gaps.items() if gap)
-            if branches:
-                first = min(gap[0][0] for gap in gaps.values() if gap)
-                chunks.append(Chunk((first, span[1]), branches))
-        return chunks
+        span = (number * size, min((number + 1) * size, stop))
+        gaps = {name: gap for name, table in self.tables.items() if (gap := table.missing(span))}
+        if not gaps:
+            return None
+        return Chunk((min(gap[0][0] for gap in gaps.values()), span[1]), tuple(gaps))
+
+    def _claim(self, numbers: Sequence[int], stop: int, busy: list[int] | None) -> Iterator[Claimed]:
+        """Claim chunks one by one; those that other jobs hold go to ``busy``, or are waited for without it.
+
+        A chunk is looked at again once it is claimed: another job may have computed it meanwhile.
+        """
+        for number in numbers:
+            lock = self.store.claim(f"{self.subject}-{self.options.chunk_rows}", number)
+            try:
+                lock.acquire(blocking=busy is None)
+            except Timeout:
+                if busy is not None:
+                    busy.append(number)
+                continue
+            chunk = self._missing(number, stop)
+            if chunk is None:
+                lock.release()
+            else:
+                yield Claimed(chunk, lock)
 
     def _orders(self, chunk: Chunk) -> list[list[int]]:
         """Batches of a chunk, questions of like length together, those about one image side by side."""
@@ -102,37 +137,45 @@ class Collector:
 
         return list(batch_rows(sorted(range(*chunk.span), key=rank), self.options.batch_size))
 
-    def _batches(self, chunks: Sequence[Chunk], builder: InputBuilder) -> Iterator[Batch]:
-        """Prepared batches of all chunks in order; decoded and cut in workers ahead of the model."""
-        plan = [(order, chunk.visual) for chunk in chunks for order in self._orders(chunk)]
+    def _batches(self, claims: Iterator[Claimed], ahead: deque[Claimed], builder: InputBuilder) -> Iterator[Batch]:
+        """Prepared batches of claimed chunks in order; decoded and cut in workers ahead of the model."""
+
+        def plan() -> Iterator[tuple[tuple[int, ...], tuple[Action, ...]]]:
+            for claimed in claims:
+                ahead.append(claimed)
+                for order in self._orders(claimed.chunk):
+                    yield tuple(order), claimed.chunk.visual
+
         loader = DataLoader(
-            PreparedBatches(self.dataset, builder, plan),
+            PreparedBatches(self.dataset, builder),
+            sampler=plan(),  # any iterable of what the data set takes
             batch_size=None,
             num_workers=self.options.num_workers,
             collate_fn=_unchanged,
         )
-        return iter(loader)
+        for batch in loader:
+            if isinstance(batch, VoVNetError):
+                raise batch
+            yield batch
 
-    def _compute(
-        self, backbone: Backbone, chunk: Chunk, parts: Iterable[Batch], collection: Collection, bar: Progress
-    ) -> None:
+    def _compute(self, backbone: Backbone, chunk: Chunk, batches: Iterable[Batch], collection: Collection) -> None:
         """Run a chunk's batches and write one part per branch."""
-        order: list[int] = []
         judge, decoding = make_judge(self.dataset), decoding_of(self.options)
+        order: list[int] = []
         texts: list[TextOutcomes] = []
         answers: dict[Action, list[BranchOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
-        for batch in parts:  # also taken off the loader, unused, where nothing is missing any more
+        reads_text = "text" in chunk.branches or Action.NO in answers or backbone.cache_reuse
+        for batch in batches:
             order += batch.indices
-            if chunk.branches:
-                state = read_text(backbone, batch)
+            state = read_text(backbone, batch) if reads_text else None
+            if state is not None and "text" in chunk.branches:
                 texts.append(text_outcomes(state, batch, backbone.feature_dtype))
-                for action, done in answers.items():
-                    done.append(
-                        run_branch(backbone, batch, action, state, decoding, judge, self.options.seed, with_nll=True)
-                    )
-            bar.advance(len(batch))
+            for action, done in answers.items():
+                done.append(
+                    run_branch(backbone, batch, action, state, decoding, judge, self.options.seed, with_nll=True)
+                )
         rows: dict[str, pa.Table] = {a.label: branch_table(done, order) for a, done in answers.items()}
-        if "text" in chunk.branches:
+        if texts:
             rows["text"] = text_table(texts, order)
         for name, table in rows.items():
             self.tables[name].write(chunk.span[0], table, self.note)
@@ -140,20 +183,22 @@ class Collector:
 
 
 @dataclass(frozen=True)
-class PreparedBatches(Dataset[Batch]):
-    """Batches by number; picklable, so that worker processes can prepare them."""
+class PreparedBatches(Dataset[Batch | VoVNetError]):
+    """Batches by their rows and visual actions; picklable, so that worker processes can prepare them.
+
+    An error is handed over as a value: raised in a worker it would arrive buried in a traceback.
+    """
 
     dataset: VQADataset
     builder: InputBuilder
-    plan: Sequence[tuple[list[int], tuple[Action, ...]]]
 
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, number: int) -> Batch:
-        order, actions = self.plan[number]
-        items = [(i, self.dataset[i], prompt_text(self.dataset, self.dataset[i])) for i in order]
-        return self.builder.build(items, actions)
+    def __getitem__(self, planned: tuple[tuple[int, ...], tuple[Action, ...]]) -> Batch | VoVNetError:
+        rows, actions = planned
+        items = [(i, self.dataset[i], prompt_text(self.dataset, self.dataset[i])) for i in rows]
+        try:
+            return self.builder.build(items, actions)
+        except VoVNetError as error:
+            return error
 
 
 def _unchanged(batch: Any) -> Any:

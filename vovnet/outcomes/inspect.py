@@ -16,7 +16,7 @@ class TableSummary:
 
     Attributes:
         rows: distinct rows in finished parts.
-        bytes: on disk, damaged and unfinished files included.
+        bytes: on disk, damaged parts included.
         facts: the table's key in the clear.
     """
 
@@ -57,7 +57,7 @@ def _summary(folder: Path) -> TableSummary:
     for span in sorted((int(m[1]), int(m[2])) for path in folder.iterdir() if (m := PART.match(path.name))):
         rows += max(0, span[1] - max(span[0], cursor))
         cursor = max(cursor, span[1])
-    files = list(folder.iterdir())
+    files = [path for path in folder.iterdir() if path.suffix in (".arrow", ".damaged", ".json")]
     return TableSummary(
         id=folder.name,
         branch=described["branch"],

@@ -4,7 +4,6 @@ import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vovnet.actions import Action
@@ -12,7 +11,7 @@ from vovnet.backbone.files import Checkpoint
 from vovnet.data import VQADataset
 from vovnet.outcomes.convert import branch_from_table, text_from_table
 from vovnet.outcomes.keys import table_keys
-from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.rows import Outcomes, no_text
 from vovnet.outcomes.store import DamagedPart, OutcomeStore, Table
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig
 
@@ -31,19 +30,25 @@ class Loaded:
 
 
 def load_outcomes(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: tuple[Action, ...], count: int
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    actions: tuple[Action, ...],
+    count: int,
+    with_text: bool = True,
 ) -> Loaded:
-    """The first ``count`` samples' outcomes under ``actions``.
+    """The first ``count`` samples' outcomes under ``actions``, and their text pass where it is needed.
 
     A warm call touches neither torch nor transformers: it maps the store's files and returns.
     """
     store = OutcomeStore(config.paths.store)
     keys = table_keys(config, checkpoint, dataset, actions)
-    tables = {name: store.table(key) for name, key in keys.items()}
+    tables = {name: store.table(key) for name, key in keys.items() if with_text or name != "text"}
+    subject = keys["text"].id.removeprefix("text-")
     computed = dict.fromkeys(tables, 0)
     while True:
         if any(table.missing((0, count)) for table in tables.values()):
-            for name, rows in _collect(config, store, tables, dataset, count).items():
+            for name, rows in _collect(config, store, tables, dataset, count, subject).items():
                 computed[name] += rows
         try:
             return Loaded(_read(tables, actions, count), computed)
@@ -53,13 +58,13 @@ def load_outcomes(
 
 def _read(tables: Mapping[str, Table], actions: tuple[Action, ...], count: int) -> Outcomes:
     return Outcomes(
-        text=text_from_table(tables["text"].read(count)),
+        text=text_from_table(tables["text"].read(count)) if "text" in tables else no_text(count),
         branches={action: branch_from_table(tables[action.label].read(count)) for action in actions},
     )
 
 
 def _collect(
-    config: RunConfig, store: OutcomeStore, tables: Mapping[str, Table], dataset: VQADataset, count: int
+    config: RunConfig, store: OutcomeStore, tables: Mapping[str, Table], dataset: VQADataset, count: int, subject: str
 ) -> Mapping[str, int]:
     from vovnet.outcomes.collect import Collector  # imports torch
 
@@ -70,17 +75,24 @@ def _collect(
         options=config.eval,
         backbone=lambda: shared_backbone(config.backbone, config.vision_budget, config.eval.cache_reuse),
         note=_note(),
+        subject=subject,
     )
     return collector.fill(count).computed
 
 
-@lru_cache(maxsize=1)
+_LOADED: "dict[tuple[BackboneConfig, VisionBudgetConfig, bool], Backbone]" = {}
+
+
 def shared_backbone(config: BackboneConfig, budget: VisionBudgetConfig, cache_reuse: bool) -> "Backbone":
     """The backbone, loaded once per process however many jobs of a sweep need it."""
     from vovnet.backbone.loading import load_backbone
 
-    log.info("loading backbone %s", config.path or config.name)
-    return load_backbone(config, budget, cache_reuse)
+    key = (config, budget, cache_reuse)
+    if key not in _LOADED:
+        _LOADED.clear()  # let go of the old one first: two may not fit into the device's memory
+        log.info("loading backbone %s", config.path or config.name)
+        _LOADED[key] = load_backbone(config, budget, cache_reuse)
+    return _LOADED[key]
 
 
 def _note() -> dict[str, Any]:

@@ -72,7 +72,8 @@ class BranchOutcomes:
         reused_tokens: prompt tokens whose keys and values came from the text pass.
         patches: patches through the vision tower.
         generated_tokens: length of the answer with its end token.
-        seconds: wall time of the branch's batch, divided by its samples.
+        seconds: wall time of the batch divided by its samples; of the branch when collected, of everything
+            from question to answer when routed live.
     """
 
     prediction: np.ndarray
@@ -106,5 +107,10 @@ class Outcomes:
         return np.stack([getattr(self.branches[a], column) for a in actions], axis=1).astype(np.float64)
 
 
-TEXT_COLUMNS = tuple(f.name for f in fields(TextOutcomes))
+def no_text(size: int) -> TextOutcomes:
+    """Stand-in where no text pass is read: no hidden state, NaN entropy and margin, no tokens."""
+    nothing = np.full(size, np.nan, dtype=np.float32)
+    return TextOutcomes(BlockRows([np.zeros((size, 0), dtype=np.float32)]), nothing, nothing, np.zeros(size, np.int32))
+
+
 BRANCH_COLUMNS = tuple(f.name for f in fields(BranchOutcomes))

@@ -10,9 +10,10 @@ import hashlib
 import json
 import logging
 import re
+import zlib
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # rises when the layout of parts changes; older tables are then left alone
 TABLE_FILE = "table.json"  # a table's key in the clear
-PART = re.compile(r"^(\d{9})-(\d{9})\.arrow$")
+PART = re.compile(r"^(\d{9})-(\d{9})-([0-9a-f]{8})\.arrow$")  # first row, row after the last, CRC-32 of the file
 Span = tuple[int, int]  # rows [start, stop)
 
 
@@ -89,12 +90,13 @@ class Table:
         Two writers of the same rows do no harm: the outcomes are the same, and the last rename stands.
         """
         describe = self.folder / TABLE_FILE
-        path = self.folder / f"{start:09d}-{start + len(rows):09d}.arrow"
+        content = _arrow_bytes(rows)
+        path = self.folder / f"{start:09d}-{start + len(rows):09d}-{zlib.crc32(content):08x}.arrow"
         try:
             if not describe.exists():
                 facts = {"format": FORMAT, "branch": self.key.branch, "facts": self.key.facts, "note": note}
                 write_json(describe, facts)
-            atomic_write(path, lambda temporary: _write_arrow(temporary, rows))
+            atomic_write(path, lambda temporary: temporary.write_bytes(content))
         except OSError as error:
             raise VoVNetError(
                 f"the outcome store cannot write {path} ({error.strerror or error}); free space or set paths.store "
@@ -134,8 +136,8 @@ class OutcomeStore:
         """The table of a key; it exists on disk once a part is written."""
         return Table(self.root, key)
 
-    def claim(self, subject: str, span: Span) -> AbstractContextManager[Any]:
-        """A lock on computing some rows of a subject; released by the system if the holder dies."""
+    def claim(self, subject: str, chunk: int) -> FileLock:
+        """A lock, not yet taken, on computing a chunk of a subject; the system frees it if the holder dies."""
         folder = self.root / "claims"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -143,17 +145,35 @@ class OutcomeStore:
             raise VoVNetError(
                 f"the outcome store {self.root} cannot be written ({error.strerror}); set paths.store."
             ) from error
-        return FileLock(folder / f"{subject[:16]}-{span[0]:09d}.lock")
+        return FileLock(folder / f"{subject}-{chunk:09d}.lock")
 
 
-def _write_arrow(path: Path, rows: pa.Table) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+def _arrow_bytes(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, rows.schema) as writer:
         writer.write_table(rows)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+@lru_cache(maxsize=65_536)
+def _intact(path: Path, modified: int) -> bool:
+    """Whether a part's bytes have the checksum in its name; asked once per process and file state."""
+    match = PART.match(path.name)
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return match is not None and f"{checksum:08x}" == match[3]
 
 
 def _read_arrow(path: Path) -> pa.Table:
     try:
+        if not _intact(path, path.stat().st_mtime_ns):
+            raise _set_aside(path, "its checksum is wrong")
         return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+    except FileNotFoundError as error:
+        raise DamagedPart(f"the outcome file {path} was set aside by another job") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise _set_aside(path, str(error)) from error
 
@@ -161,7 +181,14 @@ def _read_arrow(path: Path) -> pa.Table:
 def _set_aside(path: Path, reason: str) -> DamagedPart:
     """Rename a damaged part so that its rows count as missing."""
     aside = path.with_suffix(".damaged")
-    path.replace(aside)
+    try:
+        path.replace(aside)
+    except FileNotFoundError:  # another reader was faster
+        log.info("%s was set aside by another job", path)
+    except OSError as error:
+        raise VoVNetError(
+            f"the outcome file {path} is damaged ({reason}) and cannot be renamed ({error.strerror}); remove it."
+        ) from error
     return DamagedPart(
         f"the outcome file {path} is damaged ({reason}); it was renamed to {aside.name} and its rows are computed anew."
     )

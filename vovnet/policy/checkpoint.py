@@ -1,6 +1,7 @@
 """Policy files: the head's weights, and the name of the backbone they belong to."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write
-from vovnet.schema import ActionSpace, FeatureMode, PolicyConfig
+from vovnet.schema import ActionSpace, FeatureMode, RunConfig
 
 if TYPE_CHECKING:
     from vovnet.policy.head import PolicyHead
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 FILE_NAME = "policy.safetensors"
@@ -24,8 +27,11 @@ class PolicyCard:
     Attributes:
         backbone: name of the backbone, for people.
         fingerprint: of the backbone's files; the head reads that backbone's hidden states and no other's.
+        hidden_size: units of the head's hidden layer; ``width``: number of features.
         lambda_cost: the lambda of training; None when the objective knows none.
-        seed: of the training.
+        prompt_order, coarse, full: under which the branches' scores were learned; resolutions are
+            (long side, max pixels).
+        dtype, prompt_template: under which the text pass was read.
     """
 
     backbone: str
@@ -39,7 +45,36 @@ class PolicyCard:
     straight_through: bool | None
     seed: int
     dataset: str
+    prompt_order: str
+    coarse: tuple[int, int]
+    full: tuple[int, int]
+    dtype: str
+    prompt_template: str
     format: int = FORMAT
+
+
+def make_card(config: RunConfig, checkpoint: Checkpoint, width: int) -> PolicyCard:
+    """Describe a head that is trained under a configuration."""
+    mixture = config.policy.objective.name == "mixture"
+    coarse, full = config.vision_budget.coarse, config.vision_budget.full
+    return PolicyCard(
+        backbone=config.backbone.path or config.backbone.name,
+        fingerprint=checkpoint.fingerprint,
+        feature_mode=config.policy.feature_mode,
+        action_space=config.policy.action_space,
+        objective=config.policy.objective.name,
+        hidden_size=config.policy.hidden_size,
+        width=width,
+        lambda_cost=config.policy.lambda_cost if mixture else None,
+        straight_through=config.policy.use_straight_through if mixture else None,
+        seed=config.training.seed,
+        dataset=config.dataset.name,
+        prompt_order=config.backbone.prompt_order,
+        coarse=(coarse.long_side, coarse.max_pixels),
+        full=(full.long_side, full.max_pixels),
+        dtype=config.backbone.dtype,
+        prompt_template=config.dataset.prompt_template,
+    )
 
 
 def save_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
@@ -68,6 +103,8 @@ def read_card(path: Path) -> PolicyCard:
             raise VoVNetError(
                 f"policy file {path} has format {described.get('format')}, this version reads {FORMAT}; train it again."
             )
+        for name in ("coarse", "full"):
+            described[name] = tuple(described[name])
         return PolicyCard(**described)
     except FileNotFoundError as error:
         raise VoVNetError(
@@ -116,38 +153,73 @@ def check_backbone(path: Path, card: PolicyCard, checkpoint: Checkpoint) -> None
         )
 
 
-def find_policy(config: PolicyConfig, given: str | None, runs: Path, checkpoint: Checkpoint) -> Path:
-    """The policy file to use: the given one, or the newest fitting one under ``runs``/train.
+# Card fields that must equal the configuration, and the key that sets them.
+MUST_EQUAL = {
+    "feature_mode": "policy.feature_mode",
+    "action_space": "policy.action_space",
+    "objective": "policy/objective",
+    "hidden_size": "policy.hidden_size",
+    "prompt_order": "backbone.prompt_order",
+    "coarse": "vision_budget.coarse",
+    "full": "vision_budget.full",
+}
+# A policy may be carried over to another template (another data set's) or precision, but not unnoticed.
+SHOULD_EQUAL = {"prompt_template": "dataset.prompt_template", "dtype": "backbone.dtype"}
+
+
+def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
+    """The policy file to use: the one given by ``eval.checkpoint``, or the newest fitting one.
+
+    A file fits when backbone, objective, features, actions, prompt order, budget and training seed
+    are the configuration's.
 
     Raises:
         VoVNetError: none fits, or the given one differs from the configuration.
     """
-    if given is not None:
-        path = Path(given).expanduser()
+    wanted = make_card(config, checkpoint, width=0)
+    if config.eval.checkpoint is not None:
+        path = Path(config.eval.checkpoint).expanduser()
         path = path / FILE_NAME if path.is_dir() else path
         card = read_card(path)
         check_backbone(path, card, checkpoint)
-        for key in ("feature_mode", "action_space"):
-            if getattr(card, key) != getattr(config, key):
+        for name, key in MUST_EQUAL.items():
+            if getattr(card, name) != getattr(wanted, name):
                 raise VoVNetError(
-                    f"policy file {path} was trained with policy.{key}={getattr(card, key)}, the configuration says "
-                    f"{getattr(config, key)}; set policy.{key}={getattr(card, key)}."
+                    f"policy file {path} was trained with {key}={getattr(card, name)}, the configuration says "
+                    f"{getattr(wanted, name)}; set {key}={getattr(card, name)}."
                 )
-        return path
-    found = []
-    for path in (runs / "train").glob(f"*/{FILE_NAME}"):
+    else:
+        path = _newest(Path(config.paths.runs), wanted)
         card = read_card(path)
-        if (card.fingerprint, card.feature_mode, card.action_space, card.objective) == (
-            checkpoint.fingerprint,
-            config.feature_mode,
-            config.action_space,
-            config.objective.name,
-        ):
+        log.info("policy: %s", path)
+    for name, key in SHOULD_EQUAL.items():
+        if getattr(card, name) != getattr(wanted, name):
+            log.warning(
+                "policy file %s was trained with %s=%r, this run has %r",
+                path,
+                key,
+                getattr(card, name),
+                getattr(wanted, name),
+            )
+    return path
+
+
+def _newest(runs: Path, wanted: PolicyCard) -> Path:
+    """The newest fitting policy file of single trainings and of training sweeps."""
+    found = []
+    for path in (*runs.glob(f"*/{FILE_NAME}"), *runs.glob(f"*/*/{FILE_NAME}")):
+        try:
+            card = read_card(path)
+        except VoVNetError as error:  # it may be another program's, or half deleted
+            log.warning("passing over a policy file: %s", error)
+            continue
+        if all(getattr(card, name) == getattr(wanted, name) for name in ("fingerprint", "seed", *MUST_EQUAL)):
             found.append(path)
     if not found:
         raise VoVNetError(
-            f"no trained policy under {runs / 'train'} fits this backbone, objective={config.objective.name}, "
-            f"feature_mode={config.feature_mode} and action_space={config.action_space}; "
-            "run `python -m experiments.train` with the same overrides, or give eval.checkpoint=FILE."
+            f"no trained policy under {runs} fits this backbone, prompt order and budget with "
+            f"objective={wanted.objective}, feature_mode={wanted.feature_mode}, action_space={wanted.action_space} "
+            f"and training.seed={wanted.seed}; run `python -m experiments.train` with the same overrides, "
+            "or give eval.checkpoint=FILE."
         )
     return max(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))

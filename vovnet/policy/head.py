@@ -31,7 +31,8 @@ class PolicyHead(nn.Module):
     def standardise(self, features: Tensor) -> None:
         """Take mean and scale of each feature from training data [N, F]."""
         self.mean.copy_(features.mean(0))
-        self.scale.copy_(features.std(0, correction=0).clamp_min(1e-6))
+        deviation = features.std(0, correction=0)
+        self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0))  # a constant feature stays small
 
     def logits(self, features: Tensor) -> Tensor:
         """Raw outputs [B, A]."""

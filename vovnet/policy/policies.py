@@ -108,6 +108,6 @@ def make_policy(config: RunConfig, checkpoint: Checkpoint) -> tuple[Policy, Path
     name = config.policy.baseline.name
     if name:
         return FixedPolicy(FIXED[name]), None
-    path = find_policy(config.policy, config.eval.checkpoint, Path(config.paths.runs), checkpoint)
+    path = find_policy(config, checkpoint)
     head, card = load_policy(path, checkpoint)
     return VoVNetPolicy(head, card, config.policy.lambda_cost), path

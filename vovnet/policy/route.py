@@ -1,5 +1,6 @@
 """Live routing: text pass, decision, then only the chosen branch of each sample."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -13,7 +14,7 @@ from vovnet.data import Sample, VQADataset
 from vovnet.outcomes.branches import Judge, TextState, make_judge, read_text, run_branch, text_outcomes
 from vovnet.outcomes.load import shared_backbone
 from vovnet.outcomes.routed import Routed
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
+from vovnet.outcomes.rows import BranchOutcomes, no_text
 from vovnet.policy.policies import Policy
 from vovnet.schema import RunConfig
 
@@ -32,11 +33,12 @@ class Router:
 
     def __call__(self, items: Sequence[Item]) -> Routed:
         """Answer a batch of mixed actions; images are opened only where an action looks at them."""
+        begun = time.perf_counter()
         builder = self.backbone.builder
         batch = builder.build(items, [])
         costs = self.costs([sample for _, sample, _ in items])
         state = read_text(self.backbone, batch) if self.policy.reads_text else None
-        text = _no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)
+        text = no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)
         decision = self.policy.decide(text, costs)
         parts, places = [], []
         for action in Action:
@@ -45,9 +47,10 @@ class Router:
                 places.append(rows)
                 parts.append(self._branch(items, batch, rows, action, state))
         order = np.argsort(np.concatenate(places))
-        chosen = BranchOutcomes(
-            **{f.name: np.concatenate([getattr(p, f.name) for p in parts])[order] for f in fields(BranchOutcomes)}
-        )
+        columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts])[order] for f in fields(BranchOutcomes)}
+        # Everything between question and answer: reading, deciding, opening images, decoding.
+        columns["seconds"][:] = (time.perf_counter() - begun) / len(batch)
+        chosen = BranchOutcomes(**columns)
         return Routed(
             actions=decision.actions,
             chosen=chosen,
@@ -69,12 +72,12 @@ class Router:
     ) -> BranchOutcomes:
         """Answer the samples that chose one action."""
         chosen = rows.tolist()
-        part = batch.select(chosen, [])
+        part = batch.select(chosen)
         if action is not Action.NO:
             part = self.backbone.builder.build([items[row] for row in chosen], [action])
         whole = len(chosen) == len(batch)
         if state is not None and not whole:
-            state = TextState(state.prefill.rows(chosen), state.entropy[chosen], state.margin[chosen], state.seconds)
+            state = TextState(state.prefill.rows(chosen), state.entropy[chosen], state.margin[chosen])
         return run_branch(self.backbone, part, action, state, self.decoding, self.judge, self.seed, with_nll=False)
 
 
@@ -87,9 +90,3 @@ def make_router(config: RunConfig, dataset: VQADataset, policy: Policy) -> Route
         judge=make_judge(dataset),
         seed=config.eval.seed,
     )
-
-
-def _no_text(size: int) -> TextOutcomes:
-    """Stand-in for policies that read nothing."""
-    nothing = np.full(size, np.nan, dtype=np.float32)
-    return TextOutcomes(BlockRows([np.zeros((size, 0), dtype=np.float32)]), nothing, nothing, np.zeros(size, np.int32))

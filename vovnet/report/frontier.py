@@ -1,5 +1,6 @@
 """The frontier plot: accuracy against cost."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,10 +32,12 @@ def plot_frontier(rows: Sequence[ResultRow], path: Path) -> None:
 
 
 def _panel(axis: Axes, rows: Sequence[ResultRow]) -> None:
-    families = sorted({_family(row) for row in rows if not row.baseline_name})
-    for color, family in zip(COLORS, families, strict=False):
+    shown = _varying([row for row in rows if not row.baseline_name])
+    families = sorted({_family(row, shown) for row in rows if not row.baseline_name})
+    for color, family in zip(itertools.cycle(COLORS), families, strict=False):
         curve = sorted(
-            (row for row in rows if not row.baseline_name and _family(row) == family), key=lambda r: r.lambda_cost or 0
+            (row for row in rows if not row.baseline_name and _family(row, shown) == family),
+            key=lambda r: r.lambda_cost or 0,
         )
         _curve(axis, curve, color, family)
     fixed = {row.baseline_name: row for row in rows if row.baseline_name in MARKERS}
@@ -81,8 +84,20 @@ def _clusters(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
     return clusters
 
 
-def _family(row: ResultRow) -> str:
-    return f"VoVNet {row.objective}, {row.action_space} (labels: \u03bb)"
+CURVE_SETTINGS = (
+    "objective", "feature_mode", "action_space", "trained_lambda", "seed", "backbone", "prompt_order",
+    "cache_reuse", "mode", "num_samples", "decoding_seed", "checkpoint",
+)  # fmt: skip
+
+
+def _varying(rows: Sequence[ResultRow]) -> list[str]:
+    """Settings that differ between rows; each combination is a curve of its own."""
+    return [name for name in CURVE_SETTINGS if len({getattr(row, name) for row in rows}) > 1]
+
+
+def _family(row: ResultRow, varying: Sequence[str]) -> str:
+    settings = ", ".join(f"{name}={getattr(row, name)}" for name in varying)
+    return f"VoVNet {settings or row.objective} (labels: \u03bb)"
 
 
 def _error(row: ResultRow) -> list[float]:

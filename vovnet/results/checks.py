@@ -42,12 +42,13 @@ def run_checks(row: ResultRow) -> list[Check]:
 def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """Check points over a sweep (blocks A1 and B1), per data set and otherwise equal settings."""
     checks = []
-    for group in _grouped(rows, lambda r: (r.dataset, r.split, r.objective, r.feature_mode, r.action_space, r.seed)):
+    for group in _grouped(rows, _one_policy):
         over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
         if len(over_lambda) > 1:
             checks += _lambda_checks(over_lambda)
-    for group in _grouped(rows, lambda r: (r.dataset, r.split)):
-        checks += _routing_checks(group)
+    for group in _grouped(rows, _protocol):
+        for policy in _grouped([r for r in group if not r.baseline_name], _one_policy):
+            checks += _routing_checks([*policy, *(r for r in group if r.baseline_name)])
         fixed = {r.baseline_name: r.avg_cost for r in group if r.baseline_name in FIXED_RATIOS}
         if len(fixed) == len(FIXED_RATIOS):
             ordered = fixed["no_vision"] < fixed["always_coarse"] < fixed["always_full"]
@@ -86,7 +87,7 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
     best = max(range(len(routed)), key=lambda i: gains[i])
     free = min(routed, key=lambda row: row.lambda_cost or 0.0)
     kept = [row.avg_cost / full.avg_cost for row in routed if row.accuracy >= full.accuracy - 0.01]
-    label = full.dataset
+    label = f"{full.dataset}, {routed[0].objective}"
     return [
         Check(
             f"{label}: VoVNet at its smallest lambda is within one point of always_full",
@@ -99,7 +100,7 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
             f"{min(kept):.3f} of its cost" if kept else "at no lambda",
         ),
         Check(
-            f"{label}: VoVNet lies above random mixing of the fixed policies",
+            f"{label}: VoVNet lies above random mixing of the fixed policies, at no lambda more than a point below",
             gains[best] > 0 and min(gains) > -0.01,
             f"{gains[best]:+.4f} at lambda {routed[best].lambda_cost:g}, never below {min(gains):+.4f}",
         ),
@@ -109,6 +110,21 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
 def _interpolate(points: Sequence[tuple[float, float]], cost: float) -> float:
     costs, scores = zip(*points, strict=True)
     return float(np.interp(cost, costs, scores))
+
+
+def _protocol(row: ResultRow) -> tuple[Any, ...]:
+    """What rows must share to be compared."""
+    return (
+        row.dataset, row.split, row.num_samples, row.backbone, row.prompt_order, row.mode, row.decoding_seed,
+    )  # fmt: skip
+
+
+def _one_policy(row: ResultRow) -> tuple[Any, ...]:
+    """What rows of one lambda curve share."""
+    return (
+        *_protocol(row), row.cache_reuse, row.objective, row.feature_mode, row.action_space, row.seed,
+        row.trained_lambda, row.checkpoint,
+    )  # fmt: skip
 
 
 def _grouped(rows: Sequence[ResultRow], key: Callable[[ResultRow], tuple[Any, ...]]) -> list[list[ResultRow]]:

@@ -16,7 +16,7 @@ from vovnet.files import write_json
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.routed import Routed, join_routed, replay
-from vovnet.policy.policies import Policy, make_policy
+from vovnet.policy.policies import Policy, VoVNetPolicy, make_policy
 from vovnet.results.checks import run_checks
 from vovnet.results.provenance import provenance
 from vovnet.results.row import ResultRow, RunFacts, make_row
@@ -60,9 +60,10 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
         dataset=dataset.name,
         groups=np.array([dataset[i].group for i in range(count)]),
         text_config=checkpoint.text_config,
-        cache_reuse=reuses_cache(config),
+        cache_reuse=reuses_cache(config) and policy.reads_text,
         checkpoint=str(policy_file) if policy_file else None,
-        config_hash=config_hash(config),
+        card=policy.card if isinstance(policy, VoVNetPolicy) else None,
+        config_hash=config_hash(config, policy_file),
         memory_mb=memory,
     )
     row = make_row(config, facts, routed)
@@ -76,7 +77,7 @@ def _replay(
     config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int
 ) -> tuple[Routed, dict[str, int]]:
     """Decide on stored outcomes; computes those that are missing."""
-    loaded = load_outcomes(config, checkpoint, dataset, policy.actions, count)
+    loaded = load_outcomes(config, checkpoint, dataset, policy.actions, count, policy.reads_text)
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     costs = loaded.outcomes.stacked("vision_tokens", policy.actions) / budget.max_tokens
     decision = policy.decide(loaded.outcomes.text, costs)
@@ -94,14 +95,14 @@ def route_live(config: RunConfig, dataset: VQADataset, policy: Policy, count: in
     router = make_router(config, dataset, policy)
     on_gpu = router.backbone.device.type == "cuda"
     if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(router.backbone.device)
     parts = []
     with torch.inference_mode(), progress(f"live routing {dataset.name}/{dataset.split}", count, "samples") as bar:
         for start in range(0, count, config.eval.batch_size):
             rows = range(start, min(start + config.eval.batch_size, count))
             parts.append(router([(i, dataset[i], prompt_text(dataset, dataset[i])) for i in rows]))
             bar.advance(len(rows))
-    return join_routed(parts), torch.cuda.max_memory_allocated() / 2**20 if on_gpu else None
+    return join_routed(parts), torch.cuda.max_memory_allocated(router.backbone.device) / 2**20 if on_gpu else None
 
 
 def _summary(

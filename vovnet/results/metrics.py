@@ -14,21 +14,26 @@ def clustered_interval(scores: np.ndarray, groups: np.ndarray) -> tuple[float, f
 
     Wilson's interval at the effective sample size n / design effect, the design effect being the
     ratio of the cluster-robust variance (Liang and Zeger 1986; Miller 2024, "Adding error bars to
-    evals", eq. 4) to the independent one. Stays within [0, 1] and has width at accuracies 0 and 1.
+    evals", eq. 4; with the G/(G-1) correction for few groups) to the independent one. Stays within
+    [0, 1] and has width at accuracies 0 and 1. Where the data say nothing of the dependence (one
+    group, or equal scores throughout) each group counts as one sample.
     """
     count = len(scores)
     if count == 0:
         return math.nan, math.nan
+    scores = scores.astype(np.float64)
     mean = float(scores.mean())
-    independent = float(((scores - mean) ** 2).sum())
     _, membership = np.unique(groups, return_inverse=True)
-    sums = np.bincount(membership, weights=scores - mean)
-    clustered = float((sums**2).sum())
-    effect = max(1.0, clustered / independent) if independent > 0 else float(np.bincount(membership).max())
-    size = count / effect
+    distinct = int(membership.max()) + 1
+    independent = float(((scores - mean) ** 2).sum())
+    size = float(distinct)
+    if distinct > 1 and independent > 1e-12 * count:
+        sums = np.bincount(membership, weights=scores - mean)
+        effect = distinct / (distinct - 1) * float((sums**2).sum()) / independent
+        size = max(1.0, count / max(1.0, effect))
     centre = (mean + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
     half = Z95 / (1 + Z95**2 / size) * math.sqrt(mean * (1 - mean) / size + Z95**2 / (4 * size**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
 
 
 def expected_calibration_error(confidence: np.ndarray, scores: np.ndarray, bins: int = 15) -> float:

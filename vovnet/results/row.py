@@ -8,6 +8,7 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.outcomes.routed import Routed
+from vovnet.policy.checkpoint import PolicyCard
 from vovnet.results.metrics import clustered_interval, expected_calibration_error, prefill_flops
 from vovnet.schema import RunConfig
 
@@ -17,7 +18,8 @@ class ResultRow:
     """The columns of results.csv, in order. None is written as an empty cell: does not apply.
 
     ``avg_cost`` is normalised (1 is a maximal FULL image); ``avg_text_tokens`` counts every text token
-    the language model read, the text pass included; latencies stand only in live runs.
+    the language model read, the text pass included; latencies stand only in live runs at batch size 1;
+    ``seed`` and ``trained_lambda`` are those of the policy's training, ``decoding_seed`` that of sampling.
     """
 
     dataset: str
@@ -30,6 +32,7 @@ class ResultRow:
     feature_mode: str | None
     action_space: str | None
     lambda_cost: float | None
+    trained_lambda: float | None
     threshold: float | None
     uncertainty_metric: str | None
     vision_mode: str | None
@@ -61,6 +64,7 @@ class ResultRow:
     mode: str
     backbone: str
     checkpoint: str | None
+    decoding_seed: int | None
     config_hash: str
 
 
@@ -78,6 +82,7 @@ class RunFacts:
     text_config: Mapping[str, Any]
     cache_reuse: bool
     checkpoint: str | None
+    card: PolicyCard | None  # of the policy file; None for baselines
     config_hash: str
     memory_mb: float | None
 
@@ -87,24 +92,25 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed) -> ResultRow:
     chosen, size = routed.chosen, len(routed.actions)
     rates = [float((routed.actions == int(action)).mean()) for action in Action]
     low, high = clustered_interval(chosen.score, facts.groups)
-    vovnet = not config.policy.baseline.name
+    card = facts.card
+    alone = config.eval.mode == "live" and config.eval.batch_size == 1
     # A NO answer after a text pass reads nothing more; every other branch reads what it cannot reuse.
     branch_tokens = chosen.prompt_tokens - chosen.reused_tokens
     flops = prefill_flops(facts.text_config, routed.text_tokens, routed.text_tokens) + prefill_flops(
         facts.text_config, branch_tokens, chosen.prompt_tokens
     )
-    live = config.eval.mode == "live"
     return ResultRow(
         dataset=facts.dataset,
         split=facts.split,
         metric=facts.metric,
         num_samples=size,
-        seed=config.training.seed,
+        seed=card.seed if card else config.training.seed,
         baseline_name=config.policy.baseline.name,
-        objective=config.policy.objective.name if vovnet else None,
-        feature_mode=config.policy.feature_mode if vovnet else None,
-        action_space=config.policy.action_space if vovnet else None,
-        lambda_cost=config.policy.lambda_cost if vovnet else None,
+        objective=card.objective if card else None,
+        feature_mode=card.feature_mode if card else None,
+        action_space=card.action_space if card else None,
+        lambda_cost=config.policy.lambda_cost if card else None,
+        trained_lambda=card.lambda_cost if card else None,
         threshold=None,
         uncertainty_metric=None,
         vision_mode=None,
@@ -117,7 +123,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed) -> ResultRow:
         action_rate_no=rates[0],
         action_rate_coarse=rates[1],
         action_rate_full=rates[2],
-        accuracy=float(chosen.score.mean()),
+        accuracy=float(chosen.score.mean(dtype=np.float64)),
         accuracy_ci_low=low,
         accuracy_ci_high=high,
         avg_cost=float(routed.cost.mean()),
@@ -126,9 +132,9 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed) -> ResultRow:
         avg_patches=float(chosen.patches.mean()),
         avg_generated_tokens=float(chosen.generated_tokens.mean()),
         prefill_gflops=float(flops.mean()) / 1e9,
-        latency_p50_ms=float(np.percentile(chosen.seconds, 50)) * 1e3 if live else None,
-        latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if live else None,
-        mem_peak_mb=facts.memory_mb if live else None,
+        latency_p50_ms=float(np.percentile(chosen.seconds, 50)) * 1e3 if alone else None,
+        latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if alone else None,
+        mem_peak_mb=facts.memory_mb,
         ece=expected_calibration_error(chosen.confidence, chosen.score),
         unparsed_rate=float(1.0 - chosen.parsed.mean()),
         cache_reuse=facts.cache_reuse,
@@ -136,5 +142,6 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed) -> ResultRow:
         mode=config.eval.mode,
         backbone=config.backbone.path or config.backbone.name,
         checkpoint=facts.checkpoint,
+        decoding_seed=config.eval.seed if config.eval.do_sample else None,
         config_hash=facts.config_hash,
     )

@@ -17,8 +17,9 @@ from vovnet.results.write import RESULTS, SUMMARY, read_results, write_results, 
 log = logging.getLogger(__name__)
 
 MATRIX = (
-    "dataset split baseline_name objective feature_mode action_space seed lambda_cost threshold pruning_ratio "
-    "num_samples accuracy avg_cost action_rate_no action_rate_coarse action_rate_full"
+    "dataset split baseline_name objective feature_mode action_space seed lambda_cost trained_lambda threshold "
+    "pruning_ratio backbone prompt_order decoding_seed num_samples accuracy avg_cost "
+    "action_rate_no action_rate_coarse action_rate_full"
 ).split()
 
 
@@ -109,7 +110,11 @@ def _order(row: ResultRow) -> tuple[Any, ...]:
         row.objective or "",
         row.feature_mode or "",
         row.action_space or "",
+        row.backbone,
+        row.prompt_order,
         row.seed,
+        row.decoding_seed or 0,
+        row.trained_lambda or 0.0,
         row.lambda_cost if row.lambda_cost is not None else -1.0,
         row.config_hash,
     )

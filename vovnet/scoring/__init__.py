@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from vovnet.data import Sample
 from vovnet.scoring.easy_vqa import score_easy_vqa
+from vovnet.scoring.mmbench import score_mmbench
+from vovnet.scoring.mmmu import score_mmmu
+from vovnet.scoring.textvqa import score_textvqa
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,27 @@ class Score:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A benchmark's rule. ``version`` rises whenever the rule gives another score to anything."""
+    """A benchmark's rule. ``version`` rises whenever the rule gives another score to anything.
+
+    ``rule`` takes prediction, accepted answers and options, and returns (score, parsed).
+    """
 
     name: str
     version: int
-    rule: Callable[[str, tuple[str, ...]], tuple[float, bool]]
+    rule: Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]]
 
     def __call__(self, prediction: str, sample: Sample) -> Score:
         """Judge one prediction."""
-        value, parsed = self.rule(prediction, sample.answers)
+        value, parsed = self.rule(prediction, sample.answers, sample.options)
         return Score(value, parsed)
 
 
-SCORERS = {"easy_vqa": Scorer("easy_vqa", 1, score_easy_vqa)}
+SCORERS = {
+    scorer.name: scorer
+    for scorer in (
+        Scorer("easy_vqa", 1, score_easy_vqa),
+        Scorer("mmbench", 1, score_mmbench),
+        Scorer("mmmu", 1, score_mmmu),
+        Scorer("textvqa", 1, score_textvqa),
+    )
+}

@@ -54,7 +54,10 @@ class VoVNetModule(L.LightningModule):
         outcomes = batch if isinstance(batch, OutcomeBatch) else self.live_outcomes(batch)
         size = len(outcomes.score)
         costs = outcomes.cost.double().cpu().numpy()
-        chosen = choose(self.head(outcomes.features).double().cpu().numpy(), costs, self.policy.lambda_cost)
+        values = self.head(outcomes.features).double().cpu().numpy()
+        if not np.isfinite(values).all():
+            raise VoVNetError("the policy's values became NaN or infinite; lower training.learning_rate.")
+        chosen = choose(values, costs, self.policy.lambda_cost)
         rows = np.arange(size)
         accuracy = float(outcomes.score.cpu().numpy()[rows, chosen].mean())
         cost = float(costs[rows, chosen].mean())

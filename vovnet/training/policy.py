@@ -1,5 +1,6 @@
 """Stage 2: train the policy head on the training split's outcomes."""
 
+import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from torch.utils.data import DataLoader
 from vovnet.actions import ACTION_SPACES
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.data import VQADataset, load_dataset, prompt_text
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes
-from vovnet.policy.checkpoint import FILE_NAME, PolicyCard, save_policy
+from vovnet.policy.checkpoint import FILE_NAME, make_card, save_policy
 from vovnet.policy.features import feature_width, features
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch
@@ -30,6 +32,7 @@ from vovnet.training.quiet import quiet_lightning
 from vovnet.training.split import split_groups
 
 log = logging.getLogger(__name__)
+STANDARDISE_BATCHES = 8  # shuffled batches whose features set mean and scale in live training
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class Trained:
         metrics: validation metrics of the kept epoch.
         computed: outcome rows that had to be computed first, per branch.
         samples: training and validation questions.
+        data_fingerprint: of the training split.
     """
 
     path: Path
     metrics: dict[str, float]
     computed: dict[str, int]
     samples: tuple[int, int]
+    data_fingerprint: str
 
 
 def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
@@ -59,6 +64,11 @@ def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> T
     _, held_out = split_groups(groups, training.val_fraction, training.seed)
     is_val = np.array([group in held_out for group in groups])
     rows = (np.flatnonzero(~is_val), np.flatnonzero(is_val))
+    if not len(rows[0]) or not len(rows[1]):
+        raise VoVNetError(
+            f"{count} questions about {len(set(groups))} images leave nothing to train on or to validate with; "
+            "raise training.max_samples."
+        )
 
     computed: dict[str, int] = {}
     if training.live:
@@ -71,8 +81,8 @@ def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> T
 
     best = _fit(module, loaders, training, config, folder)
     path = folder / FILE_NAME
-    save_policy(path, module.head, _card(config, training, checkpoint, module.head))
-    return Trained(path, best, computed, (len(rows[0]), len(rows[1])))
+    save_policy(path, module.head, make_card(config, checkpoint, len(module.head.mean)))
+    return Trained(path, best, computed, (len(rows[0]), len(rows[1])), dataset.fingerprint)
 
 
 Loaders = tuple[Any, Any]
@@ -118,8 +128,8 @@ def _live(config: RunConfig, training: PolicyTraining, dataset: VQADataset, rows
         )
 
     with torch.no_grad():
-        first = next(iter(loader(rows[0], shuffle=False)))
-        module.head.standardise(module.live_outcomes(first).features)
+        some = itertools.islice(loader(rows[0], shuffle=True), STANDARDISE_BATCHES)
+        module.head.standardise(torch.cat([module.live_outcomes(items).features for items in some]))
     return module, (loader(rows[0], shuffle=True), loader(rows[1], shuffle=False))
 
 
@@ -196,20 +206,3 @@ def _max_tokens(config: RunConfig, checkpoint: Checkpoint) -> int:
     from vovnet.backbone.budget import make_budget
 
     return make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size).max_tokens
-
-
-def _card(config: RunConfig, training: PolicyTraining, checkpoint: Checkpoint, head: PolicyHead) -> PolicyCard:
-    mixture = config.policy.objective.name == "mixture"
-    return PolicyCard(
-        backbone=config.backbone.path or config.backbone.name,
-        fingerprint=checkpoint.fingerprint,
-        feature_mode=config.policy.feature_mode,
-        action_space=config.policy.action_space,
-        objective=config.policy.objective.name,
-        hidden_size=config.policy.hidden_size,
-        width=len(head.mean),
-        lambda_cost=config.policy.lambda_cost if mixture else None,
-        straight_through=config.policy.use_straight_through if mixture else None,
-        seed=training.seed,
-        dataset=config.dataset.name,
-    )

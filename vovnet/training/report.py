@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from vovnet.backbone.files import find_checkpoint
 from vovnet.compose import config_hash
 from vovnet.files import write_json
 from vovnet.results.provenance import provenance
@@ -11,20 +12,24 @@ from vovnet.schema import RunConfig
 from vovnet.training.policy import Trained
 
 
-def write_training(config: RunConfig, trained: Trained, folder: Path) -> None:
+def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: float) -> None:
     """Write summary.json."""
+    checkpoint = find_checkpoint(config.backbone)
     write_json(
         folder / SUMMARY,
         {
             "config": asdict(config),
             "config_hash": config_hash(config),
             "seed": config.training.seed,
+            "dataset": {"name": config.dataset.name, "split": "train", "fingerprint": trained.data_fingerprint},
+            "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
             "policy_file": str(trained.path),
             "validation": trained.metrics,
             "train_samples": trained.samples[0],
             "val_samples": trained.samples[1],
             "rows_computed": trained.computed,
             "checks": [],
+            "wall_seconds": round(seconds, 3),
             **provenance(),
         },
     )

@@ -19,6 +19,7 @@ from vovnet.backbone.decoding import Decoding
 from vovnet.backbone.inputs import Batch
 from vovnet.backbone.loading import load_backbone
 from vovnet.data import VQADataset, load_dataset, prompt_text
+from vovnet.files import whole_folder
 from vovnet.schema import BackboneConfig, RunConfig, TinyBackboneTraining
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.split import split_groups
@@ -89,9 +90,9 @@ def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder:
     L.seed_everything(recipe.seed, verbose=False)
     dataset = load_dataset(config.dataset, "train")
     untrained, trained = folder / "untrained", folder / "checkpoint"
-    if not (untrained / "model.safetensors").exists():
+    if not untrained.exists():
         texts = [t for i in range(len(dataset)) for t in (prompt_text(dataset, dataset[i]), dataset[i].answers[0])]
-        write_untrained(untrained, recipe.architecture, texts, recipe.seed)
+        whole_folder(untrained, lambda place: write_untrained(place, recipe.architecture, texts, recipe.seed))
     backbone = load_backbone(_at(config.backbone, untrained), config.vision_budget)
     backbone.builder.cache_size = CACHED_IMAGES
     backbone.requires_grad_(True).train()
@@ -109,7 +110,7 @@ def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder:
         ckpt_path=last if last.exists() else None,
         weights_only=True,
     )
-    _save(backbone, trained)
+    whole_folder(trained, lambda place: _save(backbone, place))
     log.info("tiny backbone saved in %s", trained)
     return trained
 

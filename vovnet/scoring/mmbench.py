@@ -1,0 +1,52 @@
+"""MMBench: reading the chosen letter, by offline exact matching.
+
+Semantics of the part of lmms-eval's ``tasks/mmbench/mmbench_evals.py`` that needs no judge model
+(``can_infer_option``, then ``can_infer_text``). What it cannot resolve is unparsed and wrong, as in
+VLMEvalKit's ``exact_matching``; no letter is ever drawn at random.
+"""
+
+import string
+from collections.abc import Mapping, Sequence
+
+LETTERS = "ABCDE"  # upstream looks for five letters whatever the number of options
+AFFIXES = (
+    ("", "."), ("", ","), ("", ":"), ("", ")"), ("", ")."), ("(", ")"), ("(", ")."),
+    (":", ""), (":", ","), (":", "."), (":", ")"), (":", ")."),
+)  # fmt: skip
+
+
+def infer_choice(response: str, options: Mapping[str, str]) -> str | None:
+    """The letter that a response chooses among lettered options, or None."""
+    return infer_letter(response) or infer_text(response, options)
+
+
+def infer_letter(response: str) -> str | None:
+    """A single letter standing alone, or alone with an affix such as ``(B)``.
+
+    Where "A" stands in more than three words it may be the article, and bare letters do not count.
+    """
+    words = response.split()
+    for prefix, suffix in (("", ""), *AFFIXES):
+        found = [letter for letter in LETTERS if prefix + letter + suffix in words]
+        article = not prefix and not suffix and "A" in words and len(words) > 3
+        if len(found) == 1 and not article:
+            return found[0]
+    return None
+
+
+def infer_text(response: str, options: Mapping[str, str]) -> str | None:
+    """The one option whose text stands in the response."""
+    lower = response.lower()
+    found = [letter for letter, text in options.items() if text.lower() in lower]
+    return found[0] if len(found) == 1 else None
+
+
+def lettered(options: Sequence[str]) -> dict[str, str]:
+    """Options by letter; an empty text marks a letter that the question does not offer."""
+    return {letter: text for letter, text in zip(string.ascii_uppercase, options, strict=False) if text}
+
+
+def score_mmbench(prediction: str, answers: Sequence[str], options: Sequence[str]) -> tuple[float, bool]:
+    """(score, parsed) of one row."""
+    letter = infer_choice(prediction, lettered(options))
+    return float(letter in answers), letter is not None
