@@ -29,7 +29,8 @@ def clustered_interval(scores: np.ndarray, groups: np.ndarray) -> tuple[float, f
     size = float(distinct)
     if distinct > 1 and independent > 1e-12 * count:
         sums = np.bincount(membership, weights=scores - mean)
-        effect = distinct / (distinct - 1) * float((sums**2).sum()) / independent
+        clustered = distinct / (distinct - 1) * float((sums**2).sum())
+        effect = clustered / (count / (count - 1) * independent)
         size = max(1.0, count / max(1.0, effect))
     centre = (mean + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
     half = Z95 / (1 + Z95**2 / size) * math.sqrt(mean * (1 - mean) / size + Z95**2 / (4 * size**2))
