@@ -63,17 +63,33 @@ class VisionBudgetConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class SplitFiles:
+    """File patterns of each split, looked for under ``dataset.path``."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True, config=STRICT)
 class DatasetConfig:
-    """Which questions, and the one prompt template that every policy and baseline uses."""
+    """Which questions, and the one prompt template that every policy and baseline uses.
+
+    A template may show {question} or {Question} (first letter capital, the rest small), {options}
+    (a line per option) and {hint}.
+    """
 
     name: str
-    path: str | None  # a local folder; null takes the copy that the package `easy-vqa` carries
-    prompt_template: str  # must contain {question}
+    path: str | None  # a local file or folder; null takes easy-VQA's copy in its package
+    files: SplitFiles
+    prompt_template: str
+    open_template: str | None  # for questions without options; null takes prompt_template
+    on_error: Literal["raise", "skip"]  # of a malformed row
 
     @model_validator(mode="after")
     def _template_shows_question(self) -> "DatasetConfig":
-        if "{question}" not in self.prompt_template:
-            raise ValueError("prompt_template must contain {question}")
+        for template in (self.prompt_template, self.open_template or "{question}"):
+            if "{question}" not in template and "{Question}" not in template:
+                raise ValueError("prompt_template and open_template must contain {question}")
         return self
 
 

@@ -21,10 +21,11 @@ class EasyVQA:
     name = "easy_vqa"
     metric = "exact_match"
     scorer = "easy_vqa"
+    skipped: tuple[str, ...] = ()
 
     def __init__(self, config: DatasetConfig, split: str) -> None:
         self.split = split
-        self.prompt_template = config.prompt_template
+        self.config = config
         folder = _data_folder(config.path) / split
         questions_file = folder / "questions.json"
         try:

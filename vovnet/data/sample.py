@@ -7,6 +7,7 @@ from typing import Protocol
 from PIL import Image
 
 from vovnet.errors import VoVNetError
+from vovnet.schema import DatasetConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,9 @@ class Sample:
         answers: accepted references; the first is the one whose NLL is taken.
         group: samples of one group share an image and are resampled together in intervals.
         category: kind of question, for slices.
-        options: of a multiple-choice question, in the order of their letters; empty for open ones.
+        options: of a multiple-choice question, in the order of their letters, "" for a letter that is
+            not offered; empty for open questions.
+        hint: context that belongs to the question.
     """
 
     id: str
@@ -66,6 +69,7 @@ class Sample:
     group: str
     category: str
     options: tuple[str, ...] = ()
+    hint: str = ""
 
 
 class VQADataset(Protocol):
@@ -76,7 +80,8 @@ class VQADataset(Protocol):
     metric: str
     scorer: str  # name in vovnet.scoring
     fingerprint: str  # changes when any question, reference or image changes
-    prompt_template: str
+    config: DatasetConfig
+    skipped: tuple[str, ...]  # rows left out by dataset.on_error=skip, and why
 
     def __len__(self) -> int: ...
 

@@ -43,7 +43,8 @@ def table_keys(
             "attention": config.backbone.attn_implementation,
         },
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
-        "prompt_template": dataset.prompt_template,
+        "prompt_template": dataset.config.prompt_template,
+        "open_template": dataset.config.open_template,
     }
     scorer = SCORERS[dataset.scorer]
     answered = {

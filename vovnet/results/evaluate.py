@@ -122,6 +122,7 @@ def _summary(
         "policy_file": row.checkpoint,
         "result": asdict(row),
         "rows_computed": computed,
+        "rows_skipped": list(dataset.skipped),
         "checks": [check.as_json() for check in run_checks(row)],
         "wall_seconds": round(seconds, 3),
         **provenance(),

@@ -1,0 +1,116 @@
+"""Images that lie inside table files: opened when they are looked at, and only then."""
+
+import base64
+import binascii
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from vovnet.data.sample import ImageRef
+from vovnet.errors import VoVNetError
+
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a base64 image is one field
+
+
+@dataclass(frozen=True)
+class TsvImage(ImageRef):
+    """A base64 image in one field of a tab-separated record.
+
+    Attributes:
+        start, length: the record's place in the file, bytes.
+        column: the field's number in the record.
+    """
+
+    start: int = 0
+    length: int = 0
+    column: int = 0
+
+    def _open(self) -> Image.Image:
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            record = file.read(self.length).decode("utf-8")
+        (fields,) = csv.reader(io.StringIO(record, newline=""), delimiter="\t")
+        try:
+            content = base64.b64decode(fields[self.column], validate=True)
+        except binascii.Error as error:
+            raise VoVNetError(f"image {self.key} in {self.path} is no base64 ({error}); mend the row.") from error
+        return open_bytes(content, self)
+
+
+@dataclass(frozen=True)
+class ParquetImage(ImageRef):
+    """An image in a parquet file of the hub's layout: a column of {bytes, path}.
+
+    Attributes:
+        row: in the file.
+        column: name of the image column.
+    """
+
+    row: int = 0
+    column: str = "image"
+
+    def _open(self) -> Image.Image:
+        cell = parquet_cell(self.path, self.column, self.row)
+        content = cell.get("bytes") if isinstance(cell, dict) else None
+        if not content:
+            raise VoVNetError(f"{self.path}, row {self.row}: {self.column} holds no image bytes; mend the row.")
+        return open_bytes(content, self)
+
+
+def open_bytes(content: bytes, reference: ImageRef) -> Image.Image:
+    """Open an encoded image that came out of a table."""
+    try:
+        return Image.open(io.BytesIO(content))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VoVNetError(
+            f"image {reference.key} in {reference.path} cannot be read ({error}); mend the row."
+        ) from error
+
+
+def parquet_cell(path: Path, column: str, row: int) -> object:
+    """One cell, by way of its row group; neighbours come from the same read."""
+    file = _parquet(path)
+    for group in range(file.num_row_groups):
+        size = file.metadata.row_group(group).num_rows
+        if row < size:
+            return _group_column(path, group, column)[row].as_py()
+        row -= size
+    raise IndexError(f"{path} has no row {row}")
+
+
+@lru_cache(maxsize=32)
+def _parquet(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path)
+
+
+@lru_cache(maxsize=4)
+def _group_column(path: Path, group: int, column: str) -> Any:
+    return _parquet(path).read_row_group(group, columns=[column]).column(0)
+
+
+def tsv_records(path: Path) -> Iterator[tuple[int, int, list[str]]]:
+    """Records of a tab-separated file with their byte offsets: (start, length, fields).
+
+    Quoted fields may hold tabs and line breaks. One record is in memory at a time.
+    """
+    with path.open("rb") as file:
+        end = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal end
+            for line in file:
+                end += len(line)
+                yield line.decode("utf-8-sig" if end == len(line) else "utf-8")
+
+        start = 0
+        for fields in csv.reader(lines(), delimiter="\t"):
+            yield start, end - start, fields
+            start = end
