@@ -205,8 +205,20 @@ def test_textvqa_parquet_and_broken_json(tmp_path: Path) -> None:
     dataset = open_split("textvqa", tmp_path)
     assert dataset[0].images[0].load().getpixel((0, 0)) == (0, 0, 255)
     (tmp_path / "TextVQA_0.5.1_val.json").write_text('{"data": [{"question"')
-    with pytest.raises(VoVNetError, match="is not TextVQA's JSON"):
+    with pytest.raises(VoVNetError, match="is no JSON with rows under `data`"):
         open_split("textvqa", tmp_path)
+
+
+def test_files_that_are_something_else(tmp_path: Path) -> None:
+    (tmp_path / "MMBench_DEV_EN.tsv").write_text("")
+    with pytest.raises(VoVNetError, match="no usable question"):
+        open_split("mmbench", tmp_path)
+    (tmp_path / "validation-00000.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(VoVNetError, match="is no readable parquet file"):
+        open_split("mmmu", tmp_path)
+    (tmp_path / "TextVQA_0.5.1_val.json").write_text("[3]")
+    with pytest.raises(VoVNetError, match=r"row 0: '3' is no record"):
+        open_split("textvqa", tmp_path / "TextVQA_0.5.1_val.json")
 
 
 @pytest.mark.parametrize("name", ["mmbench", "mmmu", "textvqa"])

@@ -4,24 +4,20 @@ Everything but images is read at once; images stay in their files until they are
 """
 
 import ast
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from vovnet.data.embedded import ParquetImage, TsvImage, tsv_records
+from vovnet.data.embedded import ParquetImage, TsvImage
 from vovnet.data.rows import RowErrors, files_under, fingerprint_files
 from vovnet.data.sample import ImageRef, Sample
+from vovnet.data.tables import POINTER_LENGTH, cell_text, json_rows, lower_names, parquet_rows, tsv_rows
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
 
 CIRCULAR = 10**6  # option-shifted copies of MMBench's row i stand at i + k * 1,000,000
-POINTER_LENGTH = 64  # an `image` of at most so many characters names another row
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,10 @@ class Benchmark:
 
 def read_mmbench(path: Path, errors: RowErrors) -> Iterator[Sample]:
     """MMBench: a TSV with base64 images, or the hub's parquet."""
-    rows = _tsv_rows(path) if path.suffix == ".tsv" else _parquet_rows(path, "image")
+    rows = tsv_rows(path) if path.suffix == ".tsv" else parquet_rows(path, "image")
     samples, images = [], {}
     for number, row, image in rows:
-        key = _lower(row)
+        key = lower_names(row)
         problem = _mmbench_problem(key)
         if problem:
             errors.report(path, number, problem)
@@ -75,37 +71,37 @@ def read_mmbench(path: Path, errors: RowErrors) -> Iterator[Sample]:
         if points_to not in images:
             errors.report(path, number, f"its image is that of row {points_to}, which is not there")
             continue
-        options = [_text(key.get(letter)) for letter in "abcde"]
+        options = [cell_text(key.get(letter)) for letter in "abcde"]
         while options and not options[-1]:
             options.pop()
         yield Sample(
             id=str(index),
-            question=_text(key["question"]),
+            question=cell_text(key["question"]),
             images=(images[points_to],),
-            answers=(_text(key["answer"]),),
+            answers=(cell_text(key["answer"]),),
             group=str(index % CIRCULAR),
-            category=_text(key.get("category")),
+            category=cell_text(key.get("category")),
             options=tuple(options),
-            hint=_text(key.get("hint")),
+            hint=cell_text(key.get("hint")),
         )
 
 
 def _mmbench_problem(row: dict[str, Any]) -> str:
-    if not re.fullmatch(r"\d+(\.0)?", _text(row.get("index"))):
+    if not re.fullmatch(r"\d+(\.0)?", cell_text(row.get("index"))):
         return f"index {row.get('index')!r} is no number"
-    if not _text(row.get("question")):
+    if not cell_text(row.get("question")):
         return "the question is empty"
-    answer = _text(row.get("answer"))
+    answer = cell_text(row.get("answer"))
     if not answer:
         return "there is no answer (the test file carries none; take the dev file)"
-    if len(answer) != 1 or not _text(row.get(answer.lower())):
+    if len(answer) != 1 or not cell_text(row.get(answer.lower())):
         return f"answer {answer!r} is none of its options"
     return "" if row.get("image") else "there is no image"
 
 
 def read_mmmu(path: Path, errors: RowErrors) -> Iterator[Sample]:
     """MMMU: the hub's parquet, one file per subject and split."""
-    for number, row, _ in _parquet_rows(path, *(f"image_{k}" for k in range(1, 8))):
+    for number, row, _ in parquet_rows(path, *(f"image_{k}" for k in range(1, 8))):
         try:
             options = tuple(str(option) for option in ast.literal_eval(row.get("options") or "[]"))
         except (ValueError, SyntaxError):
@@ -114,10 +110,10 @@ def read_mmmu(path: Path, errors: RowErrors) -> Iterator[Sample]:
         answers = _references(row.get("answer"))
         letters = [chr(ord("A") + place) for place in range(len(options))]
         choice = row.get("question_type") == "multiple-choice"
-        shown = " ".join([_text(row.get("question")), *options])
+        shown = " ".join([cell_text(row.get("question")), *options])
         images = sorted({int(k) for k in re.findall(r"<image (\d+)>", shown)})
         absent = [k for k in images if f"image_{k}" not in row["images"]]
-        if not _text(row.get("question")):
+        if not cell_text(row.get("question")):
             errors.report(path, number, "the question is empty")
         elif choice and (not answers or answers[0] not in letters):
             errors.report(path, number, f"answer {row.get('answer')!r} is none of its options")
@@ -127,7 +123,7 @@ def read_mmmu(path: Path, errors: RowErrors) -> Iterator[Sample]:
             subject = re.fullmatch(r"[^_]+_(.+)_\d+", str(row["id"]))
             yield Sample(
                 id=str(row["id"]),
-                question=_text(row["question"]),
+                question=cell_text(row["question"]),
                 images=tuple(ParquetImage(f"{row['id']}:{k}", path, number, f"image_{k}") for k in images),
                 answers=answers,
                 group=str(row["id"]),
@@ -142,11 +138,11 @@ def read_textvqa(path: Path, errors: RowErrors) -> Iterator[Sample]:
     OCR tokens stay in the file: with them in the prompt the text pass could read the image.
     """
     parquet = path.suffix == ".parquet"
-    rows = _parquet_rows(path, "image") if parquet else _json_rows(path)
+    rows = parquet_rows(path, "image") if parquet else json_rows(path)
     for number, row, image in rows:
         answers = tuple(str(answer) for answer in row.get("answers") or ())
         reference = image if parquet else _textvqa_file(path, str(row.get("image_id")))
-        if not _text(row.get("question")):
+        if not cell_text(row.get("question")):
             errors.report(path, number, "the question is empty")
         elif not answers:
             errors.report(path, number, "there are no answers (the test file carries none; take the validation file)")
@@ -156,7 +152,7 @@ def read_textvqa(path: Path, errors: RowErrors) -> Iterator[Sample]:
             key = str(row.get("image_id") or number)
             yield Sample(
                 id=str(row.get("question_id", number)),
-                question=_text(row["question"]),
+                question=cell_text(row["question"]),
                 images=(replace(reference, key=key),),
                 answers=answers,
                 group=key,
@@ -172,76 +168,15 @@ def _textvqa_file(path: Path, image_id: str) -> ImageRef | None:
     return None
 
 
-Row = tuple[int, dict[str, Any], Any]  # number in the file, fields, image
-
-
-def _tsv_rows(path: Path) -> Iterator[Row]:
-    records = tsv_records(path)
-    _, _, header = next(records)
-    names = [name.lower() for name in header]
-    column = names.index("image") if "image" in names else -1
-    for number, (start, length, fields) in enumerate(records):
-        row = dict(zip(names, fields, strict=False))
-        image = TsvImage(str(row.get("index", number)), path, start, length, column)
-        if len(row.get("image", "")) > POINTER_LENGTH:
-            row["image"] = "embedded" * 9  # present and no pointer; its bytes stay in the file
-        yield number, row, image
-
-
-def _parquet_rows(path: Path, *image_columns: str) -> Iterator[Row]:
-    """Rows without their images' bytes; ``images`` names the image columns that are filled."""
-    file = pq.ParquetFile(path)
-    names = file.schema_arrow.names
-    present = [name for name in image_columns if name in names]
-    filled = _filled(file, present)
-    number = 0
-    for batch in file.iter_batches(1024, columns=[name for name in names if name not in present]):
-        for row in batch.to_pylist():
-            row["images"] = [name for name in present if filled[name][number]]
-            image = ParquetImage(str(row.get("index", number)), path, number, present[0] if present else "image")
-            if "image" in row["images"]:
-                row["image"] = "embedded"
-            yield number, row, image
-            number += 1
-
-
-def _filled(file: pq.ParquetFile, columns: list[str]) -> dict[str, list[bool]]:
-    """Which rows have an image in which column; read from the small part of the cells, never the bytes."""
-    kinds = {name: file.schema_arrow.field(name).type for name in columns}
-    small = [f"{name}.path" if pa.types.is_struct(kind) else name for name, kind in kinds.items()]
-    table = file.read(columns=small)
-    return {name: table[name].is_valid().to_pylist() for name in columns}
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows: Iterable[Any] = content["data"] if isinstance(content, dict) else content
-    except (ValueError, KeyError) as error:
-        raise VoVNetError(f"{path} is not TextVQA's JSON ({error}); download the file again.") from error
-    for number, row in enumerate(rows):
-        yield number, row, None
-
-
 def _references(answer: Any) -> tuple[str, ...]:
     """One answer, or several as a stringified list."""
-    text = _text(answer)
+    text = cell_text(answer)
     if text.startswith("["):
         try:
             return tuple(str(item) for item in ast.literal_eval(text))
         except (ValueError, SyntaxError):  # an answer that merely begins with a bracket
             return (text,)
     return (text,) if text else ()
-
-
-def _lower(row: dict[str, Any]) -> dict[str, Any]:
-    return {str(name).lower(): value for name, value in row.items()}
-
-
-def _text(value: Any) -> str:
-    """A cell as text; pandas' "nan" and null are empty."""
-    text = "" if value is None else str(value).strip()
-    return "" if text == "nan" else text
 
 
 BENCHMARKS = {
