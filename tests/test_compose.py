@@ -46,7 +46,7 @@ def test_every_root_composes(root: str) -> None:
         ("training.val_fraction=1", "training.val_fraction=1 is refused"),
         ("training.epochs=-3", "training.epochs=-3 is refused"),
         ("vision_budget.coarse.long_side=128", "vision_budget: coarse may not exceed full"),
-        ("dataset.prompt_template=Hello", "dataset: prompt_template must contain {question}"),
+        ("dataset.prompt_template=Hello", "dataset: prompt_template and open_template must contain {question}"),
         ("+policy.lambda_csot=1", "there is no configuration key policy.lambda_csot, did you mean policy.lambda_cost?"),
         ("~eval.split", "the configuration key eval.split is missing"),
     ],
