@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import JOB_FILE, launch
+from vovnet.compose import JOB_FILE, launch, quoted
 from vovnet.errors import VoVNetError
 from vovnet.schema import RunConfig, Stage
 
@@ -30,7 +30,7 @@ def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
     rows: list[ResultRow] = []
     for stage in config.pipeline.stages:
         place = folder / stage.name
-        _run_stage(stage, folder, place, [*passed_on, f"paths.runs={_quoted(config.paths.runs)}"])
+        _run_stage(stage, folder, place, [*passed_on, f"paths.runs={quoted(config.paths.runs)}"])
         if stage.entry == "eval":
             rows += read_results(place / RESULTS)
     write_merged(folder, rows)
@@ -42,7 +42,7 @@ def _run_stage(stage: Stage, folder: Path, place: Path, passed_on: list[str]) ->
     given = {_key(o) for o in passed_on}  # what the user says wins over the stage's own
     own = [o.replace("{folder}", str(folder)) for o in stage.overrides if _key(o) not in given]
     where = "hydra.sweep.dir" if stage.sweep else "hydra.run.dir"
-    arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, f"{where}={_quoted(str(place))}"]
+    arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, f"{where}={quoted(str(place))}"]
     print(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}", flush=True)
     # Set by this process's own launcher; a stage explains its errors itself.
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
@@ -62,11 +62,6 @@ def _own(override: str) -> bool:
 
 def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
-
-
-def _quoted(text: str) -> str:
-    """A value that Hydra's override grammar takes as it is, spaces and all."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def show(rows: "list[ResultRow]", folder: Path) -> None:

@@ -107,8 +107,10 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
     except KeyboardInterrupt:
         code = 130
     except OSError as error:
+        ours = error in errors  # a job's own; Hydra's is about the folder it could not make
+        advice = "" if ours else "; set paths.runs to a writable folder."
         where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        code = _fail(f"{where}; set paths.runs to a writable folder.", asked_for_traceback or error in errors)
+        code = _fail(where + advice, asked_for_traceback or ours)
     except Exception as error:
         # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
         code = _fail(explain_hydra(error), asked_for_traceback or error in errors)
@@ -222,10 +224,14 @@ def _pin_sweep_folder(config_name: str) -> None:
         path = (Path(config.paths.runs).expanduser() / folder).absolute()
     except (HydraException, OmegaConfBaseException):
         return  # the composition that follows fails alike, and explains itself
-    quoted = str(path).replace("\\", "\\\\").replace("'", "\\'")
     # Beside the other overrides: the argument parser takes them in one run only.
     place = sys.argv.index(overrides[0]) if overrides else len(sys.argv)
-    sys.argv.insert(place, f"hydra.sweep.dir='{quoted}'")
+    sys.argv.insert(place, f"hydra.sweep.dir={quoted(str(path))}")
+
+
+def quoted(text: str) -> str:
+    """A value that Hydra's override grammar takes as it is, spaces and all."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _digest(value: Any, length: int) -> str:

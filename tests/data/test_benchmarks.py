@@ -187,6 +187,8 @@ def test_textvqa_json(tmp_path: Path) -> None:
     text = prompt_text(dataset, dataset[0])
     assert text == "What is the brand?\nAnswer the question using a single word or phrase."
     assert dataset[0].images[0].load().size == (20, 10)
+    (tmp_path / "train_images/0054c91397f2fe05.jpg").write_bytes(picture("blue"))
+    assert open_split("textvqa", path).fingerprint != dataset.fingerprint
 
 
 @pytest.mark.parametrize("image_id", ["missing", "../secret"])

@@ -60,8 +60,7 @@ class Backbone(nn.Module):
 
     def text_pass(self, batch: Batch) -> Prefill:
         """Read the prompts without images and without answers."""
-        sequences = [self.builder.format.text_pass(q) for q in batch.questions]
-        return self._prefill(sequences, None, None)
+        return self._prefill(self._sequences(batch, None), None, None)
 
     def look(self, batch: Batch, action: Action, text: Prefill | None) -> Prefill:
         """Read the prompts with their images under a visual action.
@@ -91,16 +90,12 @@ class Backbone(nn.Module):
                 fork_cache(prefill.cache, length),
             )
             logits = torch.cat([logits, self.model.lm_head(hidden).float()], dim=1)
-        token_nll = nn.functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
-        return (token_nll * real).sum(1) / real.sum(1)
+        return _mean_nll(logits, answers, real)
 
     def training_nll(self, batch: Batch, action: Action) -> Tensor:
         """The same quantity in a single pass over prompt and answer; for backbone training. [B]"""
         pixels = batch.pixels.get(action)
-        if pixels is None:
-            prompts = [self.builder.format.text_pass(q) for q in batch.questions]
-        else:
-            prompts = self._sequences(batch, pixels)
+        prompts = self._sequences(batch, pixels)
         answers, real = pad_right(batch.references, self.builder.end_token, self.device)
         count = answers.shape[1]
         padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
@@ -115,8 +110,7 @@ class Backbone(nn.Module):
             *_with_answer_columns(visual, count - 1),
         )
         logits = self.model.lm_head(hidden[:, -count:]).float()
-        token_nll = nn.functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
-        return (token_nll * real).sum(1) / real.sum(1)
+        return _mean_nll(logits, answers, real)
 
     @torch.no_grad()
     def decode(self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int = 0) -> list[Answer]:
@@ -148,7 +142,10 @@ class Backbone(nn.Module):
             logits = self.model.lm_head(hidden[:, -1]).float()
         return self._answers(torch.stack(chosen, dim=1), log_prob.exp())
 
-    def _sequences(self, batch: Batch, pixels: Pixels) -> list[Sequence]:
+    def _sequences(self, batch: Batch, pixels: Pixels | None) -> list[Sequence]:
+        """Prompts with their images, or the text pass's where there are none."""
+        if pixels is None:
+            return [self.builder.format.text_pass(question) for question in batch.questions]
         return [
             self.builder.format.with_images(question, pixels.grids(row)) for row, question in enumerate(batch.questions)
         ]
@@ -209,11 +206,7 @@ class Backbone(nn.Module):
     def _beam_search(self, batch: Batch, action: Action, prefill: Prefill, decoding: Decoding) -> list[Answer]:
         """Beam search by transformers, over the whole prompt in one pass."""
         pixels = batch.pixels.get(action)
-        prompts = (
-            [self.builder.format.text_pass(q) for q in batch.questions]
-            if pixels is None
-            else self._sequences(batch, pixels)
-        )
+        prompts = self._sequences(batch, pixels)
         padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
         vision = {}
         if pixels is not None:
@@ -253,6 +246,12 @@ class Backbone(nn.Module):
             Answer(text.strip(), len(tokens), float(c))
             for text, tokens, c in zip(texts, generated, confidence.tolist(), strict=True)
         ]
+
+
+def _mean_nll(logits: Tensor, answers: Tensor, real: Tensor) -> Tensor:
+    """Mean over real tokens of -log p(answer), [B]; logits [B, T, V] stand one position before their token."""
+    token_nll = nn.functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
+    return (token_nll * real).sum(1) / real.sum(1)
 
 
 def _with_answer_columns(visual: tuple[Any, Any], columns: int) -> tuple[Any, Any]:

@@ -1,6 +1,5 @@
 """A checkpoint on disk: where it lies, what it is, and its fingerprint. Reads no weights into memory."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
+from vovnet.files import fingerprint_files
 from vovnet.schema import BackboneConfig
 
 PACKAGED = Path(__file__).parent / "checkpoints"
@@ -84,22 +84,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     missing = [key for key in REQUIRED if key not in config]
     if missing:
         raise VoVNetError(f"{folder}/config.json lacks {missing[0]}; save the model again with save_pretrained.")
-    files = sorted(path for pattern in PATTERNS for path in folder.glob(pattern))
+    files = [path for pattern in PATTERNS for path in folder.glob(pattern)]
     if not any(path.suffix == ".safetensors" for path in files):
         raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.name} {_file_hash(path)}\n".encode())
-    return Checkpoint(folder, digest.hexdigest(), config)
-
-
-def _file_hash(path: Path) -> str:
-    """SHA-256 of a file. The hub's cache links each large file to a blob named by just that hash."""
-    blob = path.resolve()
-    if blob.parent.name == "blobs" and len(blob.name) == 64:
-        return blob.name
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return Checkpoint(folder, fingerprint_files(files), config)
 
 
 def _download(name: str, revision: str | None) -> Path:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.data.embedded import ParquetImage, TsvImage
-from vovnet.data.rows import RowErrors, files_under, fingerprint_files
+from vovnet.data.rows import RowErrors, files_under
 from vovnet.data.sample import ImageRef, Sample
 from vovnet.data.tables import POINTER_LENGTH, cell_text, json_rows, lower_names, parquet_rows, tsv_rows
 from vovnet.errors import VoVNetError
+from vovnet.files import fingerprint_files
 from vovnet.schema import DatasetConfig
 
 CIRCULAR = 10**6  # option-shifted copies of MMBench's row i stand at i + k * 1,000,000
@@ -43,7 +44,8 @@ class Benchmark:
         self.skipped = tuple(errors.skipped)
         if not self._samples:
             raise VoVNetError(f"no usable question in {', '.join(str(f) for f in files)}; {rows.advice}")
-        self.fingerprint = fingerprint_files(files)
+        # Images in files of their own count too: another image is another outcome.
+        self.fingerprint = fingerprint_files({*files, *(i.path for sample in self._samples for i in sample.images)})
 
     def __len__(self) -> int:
         return len(self._samples)

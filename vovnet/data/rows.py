@@ -1,7 +1,5 @@
 """Rows that cannot be used: refused with file and row, or skipped and counted."""
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -29,15 +27,6 @@ class RowErrors:
         if self.on_error == "raise":
             raise VoVNetError(f"{sentence}; mend the row, or set dataset.on_error=skip.")
         self.skipped.append(sentence)
-
-
-def fingerprint_files(paths: Iterable[Path]) -> str:
-    """SHA-256 over names and contents of files."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
 def files_under(path: str | None, patterns: tuple[str, ...], split: str, name: str, advice: str) -> list[Path]:

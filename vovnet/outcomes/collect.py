@@ -52,11 +52,6 @@ class Collection:
 
     computed: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def total(self) -> int:
-        """Computed rows over all branches."""
-        return sum(self.computed.values())
-
 
 @dataclass(frozen=True)
 class Collector:

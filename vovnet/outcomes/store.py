@@ -87,7 +87,7 @@ class Table:
     def write(self, start: int, rows: pa.Table, note: Mapping[str, Any]) -> None:
         """Add consecutive rows; ``note`` (versions, device) is kept beside the key for the curious.
 
-        Two writers of the same rows do no harm: the outcomes are the same, and the last rename stands.
+        Two writers of the same rows do no harm: the outcomes are the same, and a reader takes each row once.
         """
         describe = self.folder / TABLE_FILE
         content = _arrow_bytes(rows)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from vovnet.files import atomic_write
 from vovnet.results.frontier import upper_hull
-from vovnet.results.row import ResultRow
+from vovnet.results.row import CURVE, ResultRow
 
 # Okabe and Ito's colour-blind safe palette.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -84,15 +84,9 @@ def _clusters(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
     return clusters
 
 
-CURVE_SETTINGS = (
-    "objective", "feature_mode", "action_space", "trained_lambda", "seed", "backbone", "prompt_order",
-    "cache_reuse", "mode", "num_samples", "decoding_seed", "checkpoint",
-)  # fmt: skip
-
-
 def _varying(rows: Sequence[ResultRow]) -> list[str]:
     """Settings that differ between rows; each combination is a curve of its own."""
-    return [name for name in CURVE_SETTINGS if len({getattr(row, name) for row in rows}) > 1]
+    return [name for name in CURVE if len({getattr(row, name) for row in rows}) > 1]
 
 
 def _family(row: ResultRow, varying: Sequence[str]) -> str:

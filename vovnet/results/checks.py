@@ -1,14 +1,14 @@
 """The check points of the specification, evaluated on results."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vovnet.results.frontier import upper_hull
-from vovnet.results.row import ResultRow
+from vovnet.results.row import CURVE, PROTOCOL, ResultRow
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def run_checks(row: ResultRow) -> list[Check]:
 def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """Check points over a sweep (blocks A1 and B1), per data set and otherwise equal settings."""
     checks = []
-    for group in _grouped(rows, _one_policy):
+    for group in _grouped(rows, CURVE):
         over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
         if len(over_lambda) > 1:
             checks += _lambda_checks(over_lambda)
-    for group in _grouped(rows, _protocol):
-        for policy in _grouped([r for r in group if not r.baseline_name], _one_policy):
+    for group in _grouped(rows, PROTOCOL):
+        for policy in _grouped([r for r in group if not r.baseline_name], CURVE):
             checks += _routing_checks([*policy, *(r for r in group if r.baseline_name)])
         fixed = {r.baseline_name: r.avg_cost for r in group if r.baseline_name in FIXED_RATIOS}
         if len(fixed) == len(FIXED_RATIOS):
@@ -112,23 +112,9 @@ def _interpolate(points: Sequence[tuple[float, float]], cost: float) -> float:
     return float(np.interp(cost, costs, scores))
 
 
-def _protocol(row: ResultRow) -> tuple[Any, ...]:
-    """What rows must share to be compared."""
-    return (
-        row.dataset, row.split, row.num_samples, row.backbone, row.prompt_order, row.mode, row.decoding_seed,
-    )  # fmt: skip
-
-
-def _one_policy(row: ResultRow) -> tuple[Any, ...]:
-    """What rows of one lambda curve share."""
-    return (
-        *_protocol(row), row.cache_reuse, row.objective, row.feature_mode, row.action_space, row.seed,
-        row.trained_lambda, row.checkpoint,
-    )  # fmt: skip
-
-
-def _grouped(rows: Sequence[ResultRow], key: Callable[[ResultRow], tuple[Any, ...]]) -> list[list[ResultRow]]:
+def _grouped(rows: Sequence[ResultRow], settings: Sequence[str]) -> list[list[ResultRow]]:
+    """Rows that agree in some columns, together."""
     groups: dict[tuple[Any, ...], list[ResultRow]] = {}
     for row in rows:
-        groups.setdefault(key(row), []).append(row)
+        groups.setdefault(tuple(getattr(row, name) for name in settings), []).append(row)
     return list(groups.values())

@@ -68,6 +68,10 @@ class ResultRow:
     config_hash: str
 
 
+# What rows must share to be compared, and what the rows of one lambda curve share besides.
+PROTOCOL = ("dataset", "split", "num_samples", "backbone", "prompt_order", "mode", "decoding_seed")
+CURVE = (*PROTOCOL, "cache_reuse", "objective", "feature_mode", "action_space", "seed", "trained_lambda", "checkpoint")
+
 COLUMNS = tuple(f.name for f in fields(ResultRow))
 
 
