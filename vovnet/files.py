@@ -1,11 +1,10 @@
-"""Files: written so that a reader sees the old content or the new and never half of one; fingerprinted."""
+"""Files, written so that a reader sees the old content or the new and never half of one."""
 
-import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +32,6 @@ def whole_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     fill(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-
-
-def fingerprint_files(paths: Iterable[Path]) -> str:
-    """SHA-256 over names and contents of files, in order of their paths."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(f"{path.name} {_file_hash(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    """SHA-256 of a file. The hub's cache links each large file to a blob named by just that hash."""
-    blob = path.resolve()
-    if blob.parent.name == "blobs" and len(blob.name) == 64:
-        return blob.name
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ below and nothing further inside ever sees a DictConfig. Unknown keys, wrong typ
 of range are errors here.
 """
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -71,6 +72,25 @@ class SplitFiles:
 
 
 @dataclass(frozen=True, config=STRICT)
+class HubConfig:
+    """Where a set lies on the hub; used while ``dataset.path`` is null."""
+
+    id: str
+    configs: tuple[str, ...]  # read one after another; empty takes the only one
+    train: str | None  # upstream's name of our split
+    test: str | None
+
+
+@dataclass(frozen=True, config=STRICT)
+class GenerateConfig:
+    """How a mini set is drawn; the same numbers give the same files."""
+
+    seed: Seed
+    train_images: Positive
+    test_images: Positive
+
+
+@dataclass(frozen=True, config=STRICT)
 class DatasetConfig:
     """Which questions, and the one prompt template that every policy and baseline uses.
 
@@ -81,13 +101,18 @@ class DatasetConfig:
     name: str
     path: str | None  # a local file or folder; null takes easy-VQA's copy in its package
     files: SplitFiles
-    prompt_template: str
+    prompt_template: str | None  # null in a mixture only
     open_template: str | None  # for questions without options; null takes prompt_template
     on_error: Literal["raise", "skip"]  # of a malformed row
+    hub: HubConfig | None = None
+    generate: GenerateConfig | None = None  # the mini sets: written to `path` when it is not there
+    parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
 
     @model_validator(mode="after")
     def _template_shows_question(self) -> "DatasetConfig":
-        for template in (self.prompt_template, self.open_template or "{question}"):
+        if (self.prompt_template is None) != bool(self.parts):
+            raise ValueError("prompt_template must be set, except in a mixture, whose parts bring their own")
+        for template in (self.prompt_template or "{question}", self.open_template or "{question}"):
             if "{question}" not in template and "{Question}" not in template:
                 raise ValueError("prompt_template and open_template must contain {question}")
         return self
@@ -167,8 +192,9 @@ class Phase:
     """A stretch of backbone training: which questions, and how often each branch is drawn."""
 
     steps: Positive
-    questions: Literal["open", "all"]  # open: only those that the image alone can answer
+    questions: Literal["open", "all"]  # open: those without options and not answered by yes or no
     branch_weights: tuple[NonNegative, NonNegative, NonNegative]  # NO, COARSE, FULL
+    set_weights: dict[str, NonNegative]  # how often each set of a mixture is drawn; empty: all images alike
 
     @model_validator(mode="after")
     def _some_branch(self) -> "Phase":
@@ -202,18 +228,22 @@ class TinyBackboneTraining:
 
     kind: Literal["tiny_backbone"]
     architecture: TinyArchitecture
+    vision_steps: Annotated[int, Field(ge=0)]  # phase 0: the vision tower alone, on labelled scenes
+    vision_batch_size: Positive  # scenes
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     batch_size: Positive
+    optimizer: Literal["adamw", "muon"]  # muon: for the matrices inside the layers; AdamW for the rest
     learning_rate: Rate
     weight_decay: NonNegative
     warmup_fraction: Fraction
     gradient_clip: Rate
     questions_per_image: Positive  # drawn together at most, so that an image is encoded once
-    flips: bool  # random horizontal and vertical flips of training images
+    flips: tuple[str, ...]  # sets whose images may be mirrored at random: no question of theirs tells left from right
     val_fraction: Fraction
     save_every: Positive  # steps
     seed: Seed
     num_threads: Positive
+    num_workers: Annotated[int, Field(ge=0, le=64)]  # processes that make batches; 0 makes them between the steps
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -222,6 +252,7 @@ class PathsConfig:
 
     runs: str  # every run's and sweep's folder
     store: str  # the outcome store
+    data: str  # generated and prepared data sets
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -253,6 +284,22 @@ Training = Annotated[PolicyTraining | TinyBackboneTraining, Field(discriminator=
 
 
 @dataclass(frozen=True, config=STRICT)
+class LeaksConfig:
+    """What the leak guard lets pass; recorded in every summary."""
+
+    allow: tuple[Literal["image", "question", "split"], ...]
+
+
+@dataclass(frozen=True, config=STRICT)
+class PrepareConfig:
+    """What ``experiments.prepare`` compares the training set with, and what it leaves behind."""
+
+    evaluation: dict[str, DatasetConfig]
+    out: str | None  # a folder for the training set as JSONL with its images; null writes none
+    drop: bool  # leave rows that leak out of it instead of refusing
+
+
+@dataclass(frozen=True, config=STRICT)
 class RunConfig:
     """One whole experiment: what an entry point receives."""
 
@@ -264,5 +311,7 @@ class RunConfig:
     eval: EvalConfig
     training: Training
     paths: PathsConfig
+    leaks: LeaksConfig
     pipeline: PipelineConfig | None = None  # experiments.pipeline only
     store: StoreConfig | None = None  # experiments.store only
+    prepare: PrepareConfig | None = None  # experiments.prepare only

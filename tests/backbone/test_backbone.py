@@ -14,7 +14,7 @@ from vovnet.backbone.decoding import Decoding
 from vovnet.backbone.forward import distribution_stats
 from vovnet.backbone.inputs import Batch
 from vovnet.backbone.loading import load_backbone
-from vovnet.data import Sample, load_dataset, prompt_text
+from vovnet.data import Sample, item, load_dataset
 
 GREEDY = Decoding(max_new_tokens=4, num_beams=1, do_sample=False, temperature=1.0)
 ORDERS = ("text_first", "image_first", "sandwich")
@@ -37,7 +37,7 @@ def items(easy_data: Path) -> list[tuple[int, Sample, str]]:
     config = compose_config(f"dataset.path={easy_data}")
     dataset = load_dataset(config.dataset, "test")
     step = len(dataset) // 16  # questions of several lengths about several images
-    return [(i, dataset[i], prompt_text(dataset, dataset[i])) for i in range(0, step * 16, step)]
+    return [item(dataset, i) for i in range(0, step * 16, step)]
 
 
 def build(backbone: Backbone, items: list) -> Batch:

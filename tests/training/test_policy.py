@@ -10,7 +10,7 @@ import torch
 from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.backbone.files import find_checkpoint
-from vovnet.data import load_dataset, prompt_text
+from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.policy.checkpoint import find_policy, load_policy
@@ -75,7 +75,7 @@ def test_checkpoints_hold_no_backbone(configure: Configure, tmp_path: Path) -> N
 def test_live_branches_equal_stored_ones(configure: Configure) -> None:
     config = configure("dataset.name=easy_vqa")
     dataset = load_dataset(config.dataset, "train")
-    items = [(i, dataset[i], prompt_text(dataset, dataset[i])) for i in range(12)]
+    items = [item(dataset, i) for i in range(12)]
     router = make_router(config, dataset, FixedPolicy(tuple(Action)))
     module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
     with torch.no_grad():
@@ -91,7 +91,7 @@ def test_live_branches_equal_stored_ones(configure: Configure) -> None:
 def test_gradients_reach_a_trainable_backbone(configure: Configure) -> None:
     config = configure("policy/objective=mixture")
     dataset = load_dataset(config.dataset, "train")
-    items = [(i, dataset[i], prompt_text(dataset, dataset[i])) for i in range(4)]
+    items = [item(dataset, i) for i in range(4)]
     router = make_router(config, dataset, FixedPolicy(tuple(Action)))
     router.backbone.requires_grad_(True)
     try:
@@ -118,7 +118,7 @@ def test_predict_step_routes_live(configure: Configure) -> None:
     router = make_router(config, dataset, FixedPolicy((Action.COARSE,)))
     module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
     with torch.inference_mode():
-        routed = module.predict_step([(0, dataset[0], prompt_text(dataset, dataset[0]))], 0)
+        routed = module.predict_step([item(dataset, 0)], 0)
     assert routed.actions.tolist() == [int(Action.COARSE)]
     assert routed.cost.tolist() == [4 / 64]
 

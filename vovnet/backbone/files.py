@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.files import fingerprint_files
+from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import BackboneConfig
 
 PACKAGED = Path(__file__).parent / "checkpoints"

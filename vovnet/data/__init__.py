@@ -2,30 +2,45 @@
 
 import re
 import string
+from pathlib import Path
 
-from vovnet.data.benchmarks import BENCHMARKS, Benchmark
+from vovnet.data.benchmarks import KINDS, Benchmark
 from vovnet.data.easy_vqa import EasyVQA
+from vovnet.data.mixture import Mixture
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
 
-__all__ = ["ImageRef", "Sample", "VQADataset", "load_dataset", "prompt_text"]
+__all__ = ["ImageRef", "Item", "Sample", "VQADataset", "item", "load_dataset", "prompt_text"]
 
+Item = tuple[int, Sample, str]  # index in the data set, sample, prompt text
 FIELD = re.compile(r"\{(question|Question|options|hint)\}")
 
 
 def load_dataset(config: DatasetConfig, split: str) -> VQADataset:
-    """Open one split; images stay on disk.
+    """Open one split; images stay on disk. A mini set that is not there yet is drawn first.
 
     Raises:
         VoVNetError: unknown name, missing file or malformed row.
     """
+    if config.parts:
+        return Mixture(config, split, [load_dataset(part, split) for part in config.parts.values()])
     if config.name == "easy_vqa":
         return EasyVQA(config, split)
-    if config.name in BENCHMARKS:
-        return Benchmark(BENCHMARKS[config.name], config, split)
-    known = ", ".join(("easy_vqa", *BENCHMARKS))
+    if config.generate is not None and config.path is not None:
+        from vovnet.data.mini.generate import ensure_mini  # draws; needs matplotlib's typefaces
+
+        ensure_mini(config.name, Path(config.path).expanduser(), config.generate)
+    if config.name in KINDS:
+        return Benchmark(KINDS[config.name], config, split)
+    known = ", ".join(("easy_vqa", *KINDS))
     raise VoVNetError(f"dataset.name={config.name} is unknown; choose one of {known}.")
+
+
+def item(dataset: VQADataset, index: int) -> Item:
+    """A question as the model is asked it, under the prompt of the set it comes from."""
+    sample = dataset[index]
+    return index, sample, prompt_text(dataset.member(index), sample)
 
 
 def prompt_text(dataset: VQADataset, sample: Sample) -> str:
@@ -35,6 +50,8 @@ def prompt_text(dataset: VQADataset, sample: Sample) -> str:
     """
     config = dataset.config
     template = config.prompt_template if sample.options or config.open_template is None else config.open_template
+    if template is None:
+        raise ValueError(f"{dataset.name} is a mixture; ask the member that the question comes from")
     lettered = zip(string.ascii_uppercase, sample.options, strict=False)
     values = {
         "question": sample.question,

@@ -5,23 +5,22 @@ The package ``easy-vqa`` carries the files; ``dataset.path`` may name a folder o
 and ``answers.txt``.
 """
 
-import hashlib
 import importlib.util
 import json
 from pathlib import Path
 
-from vovnet.data.sample import ImageRef, Sample
+from vovnet.data.sample import ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
+from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import DatasetConfig
 
 
-class EasyVQA:
+class EasyVQA(PlainSet):
     """One split, in the order of ``questions.json``."""
 
     name = "easy_vqa"
     metric = "exact_match"
     scorer = "easy_vqa"
-    skipped: tuple[str, ...] = ()
 
     def __init__(self, config: DatasetConfig, split: str) -> None:
         self.split = split
@@ -29,8 +28,7 @@ class EasyVQA:
         folder = _data_folder(config.path) / split
         questions_file = folder / "questions.json"
         try:
-            text = questions_file.read_bytes()
-            rows = json.loads(text)
+            rows = json.loads(questions_file.read_bytes())
             if not isinstance(rows, list):
                 raise ValueError("no list of rows")
         except FileNotFoundError as error:
@@ -44,31 +42,15 @@ class EasyVQA:
             ) from error
         except OSError as error:
             raise VoVNetError(f"{questions_file} cannot be read ({error.strerror}); mend its permissions.") from error
+        self.files = (questions_file,)
         images: dict[int, ImageRef] = {}  # one object per image, however many questions it has
         self._samples = [_sample(row, i, folder, images, questions_file) for i, row in enumerate(rows)]
         if not self._samples:
             raise VoVNetError(f"{questions_file} holds no question; replace the file.")
-        self.fingerprint = self._fingerprint(text)
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
-
-    def _fingerprint(self, questions: bytes) -> str:
-        """SHA-256 over the questions and every image's bytes, in order of image id."""
-        digest = hashlib.sha256(questions)
-        images = {image.key: image.path for sample in self._samples for image in sample.images}
-        for key in sorted(images):
-            try:
-                content = images[key].read_bytes()
-            except OSError as error:
-                raise VoVNetError(
-                    f"image {images[key]} cannot be read ({error.strerror}); restore the file."
-                ) from error
-            digest.update(f"{key} {len(content)} ".encode() + content)
-        return digest.hexdigest()
+        try:
+            self.fingerprint = fingerprint_files({questions_file, *(image.path for image in images.values())})
+        except OSError as error:
+            raise VoVNetError(f"image {error.filename} cannot be read ({error.strerror}); restore the file.") from error
 
 
 def _data_folder(path: str | None) -> Path:

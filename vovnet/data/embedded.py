@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from PIL import Image
 
 from vovnet.data.sample import ImageRef
 from vovnet.errors import VoVNetError
@@ -33,16 +32,20 @@ class TsvImage(ImageRef):
     length: int = 0
     column: int = 0
 
-    def _open(self) -> Image.Image:
+    def content(self) -> bytes:
+        """The decoded field."""
         with self.path.open("rb") as file:
             file.seek(self.start)
             record = file.read(self.length).decode("utf-8")
         (fields,) = csv.reader(io.StringIO(record, newline=""), delimiter="\t")
         try:
-            content = base64.b64decode(fields[self.column], validate=True)
+            return base64.b64decode(fields[self.column], validate=True)
         except binascii.Error as error:
-            raise VoVNetError(f"image {self.key} in {self.path} is no base64 ({error}); mend the row.") from error
-        return open_bytes(content, self)
+            raise VoVNetError(f"image {self.where()} is no base64 ({error}); mend the row.") from error
+
+    def where(self) -> str:
+        """Row and file."""
+        return f"{self.key} in {self.path}"
 
 
 @dataclass(frozen=True)
@@ -57,22 +60,17 @@ class ParquetImage(ImageRef):
     row: int = 0
     column: str = "image"
 
-    def _open(self) -> Image.Image:
+    def content(self) -> bytes:
+        """The cell's bytes."""
         cell = parquet_cell(self.path, self.column, self.row)
         content = cell.get("bytes") if isinstance(cell, dict) else None
-        if not content:
+        if not isinstance(content, bytes) or not content:
             raise VoVNetError(f"{self.path}, row {self.row}: {self.column} holds no image bytes; mend the row.")
-        return open_bytes(content, self)
+        return content
 
-
-def open_bytes(content: bytes, reference: ImageRef) -> Image.Image:
-    """Open an encoded image that came out of a table."""
-    try:
-        return Image.open(io.BytesIO(content))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VoVNetError(
-            f"image {reference.key} in {reference.path} cannot be read ({error}); mend the row."
-        ) from error
+    def where(self) -> str:
+        """Row, column and file."""
+        return f"in {self.path}, row {self.row}, {self.column},"
 
 
 def parquet_cell(path: Path, column: str, row: int) -> object:

@@ -1,10 +1,12 @@
-"""Rows that cannot be used: refused with file and row, or skipped and counted."""
+"""Files of a split and their rows: found, refused with file and row, or skipped and counted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
+from vovnet.data.sample import ImageRef
 from vovnet.errors import VoVNetError
 
 OnError = Literal["raise", "skip"]
@@ -29,26 +31,31 @@ class RowErrors:
         self.skipped.append(sentence)
 
 
-def files_under(path: str | None, patterns: tuple[str, ...], split: str, name: str, advice: str) -> list[Path]:
+def files_under(path: Path, patterns: tuple[str, ...], split: str, advice: str) -> list[Path]:
     """The files of a split that ``dataset.path`` means: itself, or those in the folder that match.
 
     A single file must match as well: the name is what tells a training file from an evaluation file.
 
     Raises:
-        VoVNetError: no such split, no path, or nothing there; says what to download and where to put it.
+        VoVNetError: nothing there; says what to download and where to put it.
     """
-    if not patterns:
-        raise VoVNetError(f"dataset={name} has no {split} split; its published files are for evaluation.")
-    if path is None:
-        raise VoVNetError(f"dataset={name} needs dataset.path=FILE or FOLDER; {advice}")
-    place = Path(path).expanduser()
-    if place.is_file():
-        found = [place] if any(fnmatch(place.name, pattern) for pattern in patterns) else []
+    if path.is_file():
+        found = [path] if any(fnmatch(path.name, pattern) for pattern in patterns) else []
     else:
-        found = sorted({file for pattern in patterns for file in place.rglob(pattern)})
+        found = sorted({file for pattern in patterns for file in path.rglob(pattern)})
     if not found:
         raise VoVNetError(
             f"dataset.path={path} holds no {split} file ({', '.join(patterns)}); {advice} "
             f"Files of other names: dataset.files.{split}=[PATTERN]."
         )
     return found
+
+
+def image_beside(table: Path, folders: Sequence[str], name: str) -> ImageRef | None:
+    """An image file that a row names, in one of the folders beside its table and never outside of them."""
+    for folder in folders:
+        root = (table.parent / folder).resolve()
+        file = root / name
+        if file.resolve().is_relative_to(root) and file.is_file():
+            return ImageRef(name, file)
+    return None

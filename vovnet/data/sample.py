@@ -1,5 +1,6 @@
 """What a question is, and what a set of questions offers."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +9,8 @@ from PIL import Image
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
+
+DECODING_ERRORS = (OSError, SyntaxError, ValueError)  # what Pillow raises for content that is no image
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,19 @@ class ImageRef:
     key: str
     path: Path
 
+    def content(self) -> bytes:
+        """The encoded image, as it is stored.
+
+        Raises:
+            VoVNetError: it cannot be read.
+        """
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise VoVNetError(f"image {self.path} cannot be read ({error.strerror}); restore the file.") from error
+
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels, from the file's header alone."""
+        """(width, height) in pixels, from the image's header alone."""
         with self._open() as image:
             return image.size
 
@@ -36,14 +50,26 @@ class ImageRef:
         with self._open() as image:
             try:
                 return image.convert("RGB")
-            except (OSError, SyntaxError, ValueError) as error:
-                raise VoVNetError(f"image {self.path} cannot be decoded ({error}); replace the file.") from error
+            except DECODING_ERRORS as error:
+                raise VoVNetError(f"image {self.where()} cannot be decoded ({error}); replace it.") from error
+
+    def problem(self) -> str:
+        """What is wrong with the image, if anything; decodes it."""
+        try:
+            self.load()
+        except VoVNetError as error:
+            return str(error)
+        return ""
+
+    def where(self) -> str:
+        """The image's place, for people."""
+        return str(self.path)
 
     def _open(self) -> Image.Image:
         try:
-            return Image.open(self.path)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise VoVNetError(f"image {self.path} cannot be read ({error}); replace the file.") from error
+            return Image.open(io.BytesIO(self.content()))
+        except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
+            raise VoVNetError(f"image {self.where()} cannot be read ({error}); replace it.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +86,8 @@ class Sample:
         options: of a multiple-choice question, in the order of their letters, "" for a letter that is
             not offered; empty for open questions.
         hint: context that belongs to the question.
+        supercategory: coarser kind, such as MMBench's l2-category.
+        is_copy: an option-shifted copy of another row of its group (MMBench's circular evaluation).
     """
 
     id: str
@@ -70,6 +98,8 @@ class Sample:
     category: str
     options: tuple[str, ...] = ()
     hint: str = ""
+    supercategory: str = ""
+    is_copy: bool = False
 
 
 class VQADataset(Protocol):
@@ -78,11 +108,53 @@ class VQADataset(Protocol):
     name: str
     split: str
     metric: str
-    scorer: str  # name in vovnet.scoring
     fingerprint: str  # changes when any question, reference or image changes
     config: DatasetConfig
     skipped: tuple[str, ...]  # rows left out by dataset.on_error=skip, and why
 
+    @property
+    def members(self) -> "tuple[PlainSet, ...]":
+        """The sets of a mixture; a plain set is its own only member."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+    def member(self, index: int) -> "PlainSet":
+        """The set that a question comes from, whose prompt and scoring rule are the question's."""
+        ...
+
+
+class PlainSet:
+    """What every set that is no mixture has in common.
+
+    Attributes:
+        scorer: name in ``vovnet.scoring``.
+        files: the tables that its rows come from.
+    """
+
+    name: str
+    split: str
+    metric: str
+    scorer: str
+    fingerprint: str
+    config: DatasetConfig
+    skipped: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    _samples: list[Sample]
+
+    @property
+    def members(self) -> "tuple[PlainSet, ...]":
+        """Itself."""
+        return (self,)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
+
+    def member(self, index: int) -> "PlainSet":
+        """Itself."""
+        return self

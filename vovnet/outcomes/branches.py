@@ -143,10 +143,9 @@ def _check_finite(values: dict[str, Tensor], batch: Batch) -> None:
 
 def make_judge(dataset: VQADataset) -> Judge:
     """The data set's scoring rule by sample index: the only place where references meet answers."""
-    scorer = SCORERS[dataset.scorer]
 
     def judge(index: int, prediction: str) -> tuple[float, bool]:
-        score = scorer(prediction, dataset[index])
+        score = SCORERS[dataset.member(index).scorer](prediction, dataset[index])
         return score.value, score.parsed
 
     return judge

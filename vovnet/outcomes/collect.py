@@ -15,7 +15,7 @@ from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import decoding_of
 from vovnet.backbone.inputs import Batch, InputBuilder
-from vovnet.data import VQADataset, prompt_text
+from vovnet.data import VQADataset, item
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import batch_rows, make_judge, read_text, run_branch, text_outcomes
 from vovnet.outcomes.convert import branch_table, text_table
@@ -189,7 +189,7 @@ class PreparedBatches(Dataset[Batch | VoVNetError]):
 
     def __getitem__(self, planned: tuple[tuple[int, ...], tuple[Action, ...]]) -> Batch | VoVNetError:
         rows, actions = planned
-        items = [(i, self.dataset[i], prompt_text(self.dataset, self.dataset[i])) for i in rows]
+        items = [item(self.dataset, i) for i in rows]
         try:
             return self.builder.build(items, actions)
         except VoVNetError as error:

@@ -43,13 +43,11 @@ def table_keys(
             "attention": config.backbone.attn_implementation,
         },
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
-        "prompt_template": dataset.config.prompt_template,
-        "open_template": dataset.config.open_template,
+        "prompts": [[m.config.prompt_template, m.config.open_template] for m in dataset.members],
     }
-    scorer = SCORERS[dataset.scorer]
     answered = {
         "decoding": decoding_facts(config, config.eval.seed),
-        "scorer": {"name": scorer.name, "version": scorer.version},
+        "scorers": [[m.scorer, SCORERS[m.scorer].version] for m in dataset.members],
     }
     keys = {"text": TableKey("text", common | {"code": CODE_VERSION["text"]})}
     for action in actions:

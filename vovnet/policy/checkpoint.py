@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write
-from vovnet.schema import ActionSpace, FeatureMode, RunConfig
+from vovnet.schema import ActionSpace, DatasetConfig, FeatureMode, RunConfig
 
 if TYPE_CHECKING:
     from vovnet.policy.head import PolicyHead
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "policy.safetensors"
 
 
@@ -31,7 +31,9 @@ class PolicyCard:
         lambda_cost: the lambda of training; None when the objective knows none.
         prompt_order, coarse, full: under which the branches' scores were learned; resolutions are
             (long side, max pixels).
-        dtype, prompt_template: under which the text pass was read.
+        data_fingerprint, data_config: of the training split; the configuration as JSON, so that an evaluation
+            can look for its own samples there.
+        dtype, prompts: under which the text pass was read.
     """
 
     backbone: str
@@ -45,15 +47,17 @@ class PolicyCard:
     straight_through: bool | None
     seed: int
     dataset: str
+    data_fingerprint: str
+    data_config: str
     prompt_order: str
     coarse: tuple[int, int]
     full: tuple[int, int]
     dtype: str
-    prompt_template: str
+    prompts: tuple[str, ...]
     format: int = FORMAT
 
 
-def make_card(config: RunConfig, checkpoint: Checkpoint, width: int) -> PolicyCard:
+def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_fingerprint: str = "") -> PolicyCard:
     """Describe a head that is trained under a configuration."""
     mixture = config.policy.objective.name == "mixture"
     coarse, full = config.vision_budget.coarse, config.vision_budget.full
@@ -69,11 +73,13 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int) -> PolicyCa
         straight_through=config.policy.use_straight_through if mixture else None,
         seed=config.training.seed,
         dataset=config.dataset.name,
+        data_fingerprint=data_fingerprint,
+        data_config=json.dumps(asdict(config.dataset), sort_keys=True),
         prompt_order=config.backbone.prompt_order,
         coarse=(coarse.long_side, coarse.max_pixels),
         full=(full.long_side, full.max_pixels),
         dtype=config.backbone.dtype,
-        prompt_template=config.dataset.prompt_template,
+        prompts=_prompts(config.dataset),
     )
 
 
@@ -103,7 +109,7 @@ def read_card(path: Path) -> PolicyCard:
             raise VoVNetError(
                 f"policy file {path} has format {described.get('format')}, this version reads {FORMAT}; train it again."
             )
-        for name in ("coarse", "full"):
+        for name in ("coarse", "full", "prompts"):
             described[name] = tuple(described[name])
         return PolicyCard(**described)
     except FileNotFoundError as error:
@@ -163,8 +169,6 @@ MUST_EQUAL = {
     "coarse": "vision_budget.coarse",
     "full": "vision_budget.full",
 }
-# A policy may be carried over to another template (another data set's) or precision, but not unnoticed.
-SHOULD_EQUAL = {"prompt_template": "dataset.prompt_template", "dtype": "backbone.dtype"}
 
 
 def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
@@ -192,16 +196,24 @@ def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
         path = _newest(Path(config.paths.runs), wanted)
         card = read_card(path)
         log.info("policy: %s", path)
-    for name, key in SHOULD_EQUAL.items():
-        if getattr(card, name) != getattr(wanted, name):
-            log.warning(
-                "policy file %s was trained with %s=%r, this run has %r",
-                path,
-                key,
-                getattr(card, name),
-                getattr(wanted, name),
-            )
+    _warn_of_differences(path, card, wanted)
     return path
+
+
+def _warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> None:
+    """A policy may be carried over to another template (another data set's) or precision, but not unnoticed."""
+    if card.dtype != wanted.dtype:
+        log.warning(
+            "policy file %s was trained with backbone.dtype=%s, this run has %s", path, card.dtype, wanted.dtype
+        )
+    for prompt in set(wanted.prompts) - set(card.prompts):
+        log.warning("policy file %s was not trained with dataset.prompt_template=%r", path, prompt)
+
+
+def _prompts(config: DatasetConfig) -> tuple[str, ...]:
+    """All prompt templates of a set or mixture."""
+    own = {template for template in (config.prompt_template, config.open_template) if template is not None}
+    return tuple(sorted(own.union(*(_prompts(part) for part in config.parts.values()))))
 
 
 def _newest(runs: Path, wanted: PolicyCard) -> Path:

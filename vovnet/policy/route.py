@@ -10,15 +10,13 @@ from vovnet.actions import Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.inputs import Batch
-from vovnet.data import Sample, VQADataset
+from vovnet.data import Item, Sample, VQADataset
 from vovnet.outcomes.branches import Judge, TextState, make_judge, read_text, run_branch, text_outcomes
 from vovnet.outcomes.load import shared_backbone
 from vovnet.outcomes.routed import Routed
 from vovnet.outcomes.rows import BranchOutcomes, no_text
 from vovnet.policy.policies import Policy
 from vovnet.schema import RunConfig
-
-Item = tuple[int, Sample, str]  # dataset index, sample, prompt text
 
 
 @dataclass(frozen=True)

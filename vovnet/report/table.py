@@ -70,7 +70,7 @@ def print_store(tables: Sequence[TableSummary]) -> None:
             f"{dataset['name']}/{dataset['split']}",
             backbone["fingerprint"][:12],
             backbone["dtype"],
-            repr(item.facts["prompt_template"])[:40],
+            repr(item.facts["prompts"][0][0])[:40],
             " ".join(f"{k}={list(v.values()) if isinstance(v, dict) else v}" for k, v in detail.items())
             + (f" damaged={item.damaged}" if item.damaged else ""),
             str(item.rows),

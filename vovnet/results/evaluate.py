@@ -11,7 +11,7 @@ import numpy as np
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.compose import config_hash
-from vovnet.data import VQADataset, load_dataset, prompt_text
+from vovnet.data import VQADataset, item, load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
@@ -100,7 +100,7 @@ def route_live(config: RunConfig, dataset: VQADataset, policy: Policy, count: in
     with torch.inference_mode(), progress(f"live routing {dataset.name}/{dataset.split}", count, "samples") as bar:
         for start in range(0, count, config.eval.batch_size):
             rows = range(start, min(start + config.eval.batch_size, count))
-            parts.append(router([(i, dataset[i], prompt_text(dataset, dataset[i])) for i in rows]))
+            parts.append(router([item(dataset, i) for i in rows]))
             bar.advance(len(rows))
     return join_routed(parts), torch.cuda.max_memory_allocated(router.backbone.device) / 2**20 if on_gpu else None
 

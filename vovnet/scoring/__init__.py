@@ -7,7 +7,9 @@ from vovnet.data import Sample
 from vovnet.scoring.easy_vqa import score_easy_vqa
 from vovnet.scoring.mmbench import score_mmbench
 from vovnet.scoring.mmmu import score_mmmu
+from vovnet.scoring.plain import score_plain
 from vovnet.scoring.textvqa import score_textvqa
+from vovnet.scoring.token_f1 import score_token_f1
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ SCORERS = {
         Scorer("easy_vqa", 1, score_easy_vqa),
         Scorer("mmbench", 1, score_mmbench),
         Scorer("mmmu", 1, score_mmmu),
+        Scorer("plain", 1, score_plain),
         Scorer("textvqa", 1, score_textvqa),
+        Scorer("token_f1", 1, score_token_f1),
     )
 }

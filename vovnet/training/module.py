@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vovnet.actions import ACTION_SPACES, Action
+from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import read_text, text_outcomes
 from vovnet.outcomes.routed import Routed
@@ -16,7 +17,7 @@ from vovnet.policy.decide import choose
 from vovnet.policy.features import features
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch, mixture_loss, value_loss
-from vovnet.policy.route import Item, Router
+from vovnet.policy.route import Router
 from vovnet.schema import PolicyConfig, PolicyTraining
 
 

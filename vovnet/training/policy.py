@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from vovnet.actions import ACTION_SPACES
 from vovnet.backbone.files import Checkpoint, find_checkpoint
-from vovnet.data import VQADataset, load_dataset, prompt_text
+from vovnet.data import VQADataset, item, load_dataset
+from vovnet.data.leaks import enforce, held_out, leak_report
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes
@@ -44,14 +45,16 @@ class Trained:
         metrics: validation metrics of the kept epoch.
         computed: outcome rows that had to be computed first, per branch.
         samples: training and validation questions.
-        data_fingerprint: of the training split.
+        dataset: the training split.
+        leaks: what the leak guard found, per evaluation split.
     """
 
     path: Path
     metrics: dict[str, float]
     computed: dict[str, int]
     samples: tuple[int, int]
-    data_fingerprint: str
+    dataset: VQADataset
+    leaks: list[dict[str, Any]]
 
 
 def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
@@ -59,10 +62,12 @@ def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> T
     quiet_lightning()
     checkpoint = find_checkpoint(config.backbone)
     dataset = load_dataset(config.dataset, "train")
+    reports = [leak_report(dataset, test, Path(config.paths.data)) for test in held_out(config.dataset)]
+    leaks = enforce(reports, config.leaks)
     count = min(len(dataset), training.max_samples or len(dataset))
     groups = [dataset[i].group for i in range(count)]
-    _, held_out = split_groups(groups, training.val_fraction, training.seed)
-    is_val = np.array([group in held_out for group in groups])
+    _, apart = split_groups(groups, training.val_fraction, training.seed)
+    is_val = np.array([group in apart for group in groups])
     rows = (np.flatnonzero(~is_val), np.flatnonzero(is_val))
     if not len(rows[0]) or not len(rows[1]):
         raise VoVNetError(
@@ -81,8 +86,9 @@ def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> T
 
     best = _fit(module, loaders, training, config, folder)
     path = folder / FILE_NAME
-    save_policy(path, module.head, make_card(config, checkpoint, len(module.head.mean)))
-    return Trained(path, best, computed, (len(rows[0]), len(rows[1])), dataset.fingerprint)
+    card = make_card(config, checkpoint, len(module.head.mean), dataset.fingerprint)
+    save_policy(path, module.head, card)
+    return Trained(path, best, computed, (len(rows[0]), len(rows[1])), dataset, leaks)
 
 
 Loaders = tuple[Any, Any]
@@ -118,7 +124,7 @@ def _live(config: RunConfig, training: PolicyTraining, dataset: VQADataset, rows
     generator = torch.Generator().manual_seed(training.seed)
 
     def loader(part: np.ndarray, shuffle: bool) -> DataLoader[Any]:
-        items = [(i, dataset[i], prompt_text(dataset, dataset[i])) for i in part.tolist()]
+        items = [item(dataset, i) for i in part.tolist()]
         return DataLoader(
             items,  # type: ignore[arg-type]
             batch_size=min(training.batch_size, config.eval.batch_size),

@@ -1,0 +1,47 @@
+"""Make training and evaluation sets ready, and see that they share nothing.
+
+python -m experiments.prepare dataset=mini
+python -m experiments.prepare dataset=train_mix +dataset@prepare.evaluation.mmbench=mmbench
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vovnet.compose import launch
+from vovnet.errors import VoVNetError
+from vovnet.schema import RunConfig
+
+if TYPE_CHECKING:
+    from vovnet.data.prepare import Prepared
+
+
+def run(config: RunConfig, folder: Path) -> "Prepared":
+    """Prepare into ``prepare.out``, or only look."""
+    from vovnet.data.prepare import prepare
+
+    if config.prepare is None:
+        raise VoVNetError("this configuration has no prepare section; start from the root config `prepare`.")
+    return prepare(config, config.prepare, folder)
+
+
+def show(prepared: "Prepared", folder: Path) -> None:
+    """Print what was found."""
+    for line in prepared.lines():
+        print(line)
+    print(f"outputs: {folder}")
+
+
+def finish(folder: Path) -> bool:
+    """Preparing is not swept."""
+    print(f"error: run this without -m ({folder})", file=sys.stderr)
+    return False
+
+
+def main() -> None:
+    """Console entry point."""
+    launch("prepare", run, show, finish)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Published sets from the hub, by the `datasets` library: downloaded once, then read from its local cache."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vovnet.data.sample import ImageRef
+from vovnet.data.tables import Row
+from vovnet.errors import VoVNetError
+from vovnet.schema import HubConfig
+
+
+@dataclass(frozen=True)
+class HubImage(ImageRef):
+    """An image in the library's Arrow cache.
+
+    Attributes:
+        table: what the cache was opened as.
+        row, column: its cell.
+    """
+
+    table: tuple[str, str | None, str] = ("", None, "")
+    row: int = 0
+    column: str = "image"
+
+    def content(self) -> bytes:
+        """The cell's bytes."""
+        cell = _open_table(*self.table)[self.row][self.column]
+        if not cell or not (cell.get("bytes") or cell.get("path")):
+            raise VoVNetError(f"image {self.where()} is not there; download the set again.")
+        stored: bytes = cell["bytes"] or Path(cell["path"]).read_bytes()
+        return stored
+
+    def where(self) -> str:
+        """Set, row and column."""
+        return f"of {self.table[0]} ({self.table[2]}), row {self.row}, {self.column},"
+
+
+def hub_table(name: str, hub: HubConfig, split: str, advice: str) -> list[tuple[Path, Iterator[Row]]]:
+    """Each configuration's cache file with its rows.
+
+    Raises:
+        VoVNetError: neither in the cache nor to be downloaded.
+    """
+    upstream = hub.train if split == "train" else hub.test
+    if upstream is None:
+        raise VoVNetError(f"dataset={name} has no {split} split on the hub ({hub.id}).")
+    tables = []
+    for config in hub.configs or (None,):
+        key = (hub.id, config, upstream)
+        try:
+            table = _open_table(*key)
+        except Exception as error:  # the library raises whatever its back ends raise; all of it means: not there
+            raise VoVNetError(
+                f"{hub.id} ({config or 'default'}, {upstream}) is neither in the local cache nor to be downloaded "
+                f"({type(error).__name__}); {advice} Then set dataset.path to where it lies."
+            ) from error
+        path = Path(table.cache_files[0]["filename"])
+        tables.append((path, _rows(key, path)))
+    return tables
+
+
+@lru_cache(maxsize=64)
+def _open_table(name: str, config: str | None, split: str) -> Any:
+    """A split with its images as stored bytes."""
+    from datasets import Image as ImageFeature
+    from datasets import load_dataset
+
+    table = load_dataset(name, config, split=split)
+    for column, feature in table.features.items():
+        if isinstance(feature, ImageFeature):
+            table = table.cast_column(column, ImageFeature(decode=False))
+    return table
+
+
+def _rows(key: tuple[str, str | None, str], path: Path) -> Iterator[Row]:
+    """Rows without images' bytes."""
+    from datasets import Image as ImageFeature
+
+    table = _open_table(*key)
+    images = [name for name, feature in table.features.items() if isinstance(feature, ImageFeature)]
+    small = table.remove_columns(images)
+    filled = {name: table.data.column(name).combine_chunks().is_valid().to_pylist() for name in images}
+    for number, record in enumerate(small):
+        present = [name for name in images if filled[name][number]]
+        found: dict[str, ImageRef] = {
+            name.lower(): HubImage(f"{number}:{name}", path, key, number, name) for name in present
+        }
+        yield Row(number, {name.lower(): value for name, value in record.items()}, found)

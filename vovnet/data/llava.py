@@ -1,0 +1,46 @@
+"""LLaVA-Instruct: conversations about COCO images, for training (Liu et al. 2023).
+
+Schema: ``llava_instruct_150k.json``, a list of {id, image, conversations: [{from: human | gpt, value}]}.
+Every turn of a human with the answer that follows is a question of its own; earlier turns are not shown.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vovnet.data.rows import RowErrors, image_beside
+from vovnet.data.sample import Sample
+from vovnet.data.tables import Row, cell_text
+
+IMAGE_FOLDERS = ("", "images", "train2017", "coco/train2017")
+
+
+def read_llava(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
+    """One sample per turn, in file order."""
+    for row in rows:
+        name = cell_text(row.fields.get("image"))
+        turns = row.fields.get("conversations")
+        image = image_beside(path, IMAGE_FOLDERS, name) if name else None
+        if row.problem:
+            errors.report(path, row.number, row.problem)
+        elif not name:
+            continue  # text-only conversations of the larger mixes ask about nothing that could be seen
+        elif image is None:
+            errors.report(path, row.number, f"image {name} is in no image folder beside the file")
+        elif not isinstance(turns, list) or not list(_turns(turns)):
+            errors.report(path, row.number, "it has no human turn followed by an answer")
+        else:
+            key = cell_text(row.fields.get("id")) or str(row.number)
+            for number, (question, answer) in enumerate(_turns(turns)):
+                yield Sample(f"{key}-{row.number}-{number}", question, (image,), (answer,), name, "")
+
+
+def _turns(turns: list[Any]) -> Iterator[tuple[str, str]]:
+    """(question, answer) pairs without the image's place-holder."""
+    spoken = [t for t in turns if isinstance(t, dict)]
+    for asked, given in itertools.pairwise(spoken):
+        question = cell_text(asked.get("value")).replace("<image>", "").strip()
+        answer = cell_text(given.get("value"))
+        if asked.get("from") == "human" and given.get("from") == "gpt" and question and answer:
+            yield question, answer

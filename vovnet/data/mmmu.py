@@ -1,0 +1,83 @@
+"""MMMU: 30 subjects, multiple choice and open, up to seven images; the hub's parquet.
+
+Schema: ``MMMU/MMMU`` on the hub; ``options`` is a stringified list, and ``<image k>`` stands for an image in
+the question and in the options.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vovnet.data.rows import RowErrors
+from vovnet.data.sample import Sample
+from vovnet.data.tables import Row, cell_text
+
+# The six disciplines of Yue et al. (2024), table 1, under which the official evaluator reports.
+DOMAINS = {
+    "Art and Design": "Art Art_Theory Design Music",
+    "Business": "Accounting Economics Finance Manage Marketing",
+    "Science": "Biology Chemistry Geography Math Physics",
+    "Health and Medicine": "Basic_Medical_Science Clinical_Medicine Diagnostics_and_Laboratory_Medicine Pharmacy "
+    "Public_Health",
+    "Humanities and Social Science": "History Literature Psychology Sociology",
+    "Tech and Engineering": "Agriculture Architecture_and_Engineering Computer_Science Electronics Energy_and_Power "
+    "Materials Mechanical_Engineering",
+}
+DOMAIN_OF = {subject: domain for domain, subjects in DOMAINS.items() for subject in subjects.split()}
+
+
+def read_mmmu(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
+    """Samples in file order."""
+    for row in rows:
+        try:
+            options = tuple(str(option) for option in ast.literal_eval(row.fields.get("options") or "[]"))
+        except (ValueError, SyntaxError):
+            errors.report(path, row.number, f"options {row.fields.get('options')!r} are no list")
+            continue
+        choice = row.fields.get("question_type") == "multiple-choice"
+        answers = _references(row.fields.get("answer"))
+        shown = " ".join([cell_text(row.fields.get("question")), *options])
+        images = sorted({int(k) for k in re.findall(r"<image (\d+)>", shown)})
+        problem = row.problem or _problem(row, choice, options, answers, images)
+        if problem:
+            errors.report(path, row.number, problem)
+            continue
+        name = str(row.fields["id"])
+        subject = re.fullmatch(r"[^_]+_(.+)_\d+", name)
+        yield Sample(
+            id=name,
+            question=cell_text(row.fields["question"]),
+            images=tuple(row.images[f"image_{k}"] for k in images),
+            answers=answers,
+            group=name,
+            category=subject[1] if subject else path.parent.name,
+            options=options if choice else (),
+            supercategory=DOMAIN_OF.get(subject[1], "") if subject else "",
+        )
+
+
+def _problem(row: Row, choice: bool, options: tuple[str, ...], answers: tuple[str, ...], images: list[int]) -> str:
+    letters = [chr(ord("A") + place) for place in range(len(options))]
+    absent = [k for k in images if f"image_{k}" not in row.images]
+    if not cell_text(row.fields.get("id")):
+        return "it has no id"
+    if not cell_text(row.fields.get("question")):
+        return "the question is empty"
+    if not answers or (choice and answers[0] not in letters):
+        return f"answer {row.fields.get('answer')!r} is none of its options" if choice else "there is no answer"
+    if absent:
+        return f"image {absent[0]} is not there"
+    return "" if images else "it shows no image"
+
+
+def _references(answer: Any) -> tuple[str, ...]:
+    """One answer, or several as a stringified list."""
+    text = cell_text(answer)
+    if text.startswith("["):
+        try:
+            return tuple(str(item) for item in ast.literal_eval(text))
+        except (ValueError, SyntaxError):  # an answer that merely begins with a bracket
+            return (text,)
+    return (text,) if text else ()

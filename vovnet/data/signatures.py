@@ -1,0 +1,97 @@
+"""What two splits are compared by: small pictures of their images, and normal forms of their questions."""
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vovnet.data.sample import ImageRef, Sample, VQADataset
+from vovnet.files import atomic_write
+from vovnet.progress import progress
+
+SIDE = 16  # pixels of a thumbnail
+FORMAT = 1  # rises when thumbnails are made otherwise
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """A split's images and questions in comparable form.
+
+    Attributes:
+        images: distinct images in order of their first question.
+        thumbs: [M, SIDE * SIDE * 3] float32.
+        exact: SHA-256 of each image's pixels.
+        first: the first question about each image.
+        wording: normalised question of each sample.
+        group: images that each sample is about.
+    """
+
+    images: Sequence[ImageRef]
+    thumbs: np.ndarray
+    exact: Sequence[str]
+    first: Sequence[int]
+    wording: Sequence[str]
+    group: Sequence[str]
+
+
+def signatures(dataset: VQADataset, cache: Path) -> Signatures:
+    """Compute a split's signatures; its thumbnails are kept under ``cache`` by the split's fingerprint."""
+    first: dict[ImageRef, int] = {}
+    samples = [dataset[i] for i in range(len(dataset))]
+    for index, sample in enumerate(samples):
+        for image in sample.images:
+            first.setdefault(image, index)
+    images = list(first)
+    file = cache / f"{dataset.fingerprint[:24]}-{FORMAT}.npz"
+    thumbs, exact = _load(file, len(images)) or _compute(images, file, f"{dataset.name}/{dataset.split}")
+    return Signatures(
+        images=images,
+        thumbs=thumbs.astype(np.float32),
+        exact=exact.tolist(),
+        first=list(first.values()),
+        wording=[normal_form(s.question) for s in samples],
+        group=[s.group for s in samples],
+    )
+
+
+def _load(file: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    if not file.exists():
+        return None
+    with np.load(file, allow_pickle=False) as content:
+        thumbs, exact = content["thumbs"], content["exact"]
+    return (thumbs, exact) if len(thumbs) == count else None
+
+
+def _compute(images: Sequence[ImageRef], file: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
+    thumbs = np.empty((len(images), SIDE * SIDE * 3), dtype=np.uint8)
+    exact = np.empty(len(images), dtype="U32")
+    with progress(f"looking through {label}", len(images), "images") as bar:
+        for row, reference in enumerate(images):
+            image = reference.load()
+            thumbs[row] = thumbnail(image).reshape(-1)
+            exact[row] = hashlib.sha256(image.tobytes() + str(image.size).encode()).hexdigest()[:32]
+            bar.advance(1)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, thumbs=thumbs, exact=exact)
+    atomic_write(file, lambda temporary: temporary.write_bytes(buffer.getvalue()))
+    return thumbs, exact
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """Area averages, uint8 [SIDE, SIDE, 3]."""
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.uint8)
+
+
+def normal_form(text: str) -> str:
+    """Lower case, without punctuation, image marks and repeated white space."""
+    return " ".join(re.sub(r"[^\w\s]|<image \d+>", " ", text.lower()).split())
+
+
+def choices(sample: Sample) -> frozenset[str]:
+    """A question's options in normal form and in no order; its references where it has no options."""
+    return frozenset(normal_form(text) for text in (sample.options or sample.answers) if text)

@@ -1,0 +1,91 @@
+"""Content hashes of files, remembered while a file's size and time stay as they are.
+
+Weights and image folders are gigabytes: hashing them in every process would cost more than a warm
+evaluation. As git does with its index, a hash is kept beside the file's size and modification time, and a
+file that was changed within the last seconds is not trusted yet.
+"""
+
+import hashlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+SETTLED = 3.0  # seconds after which an unchanged time stamp means unchanged content
+SMALL = 1 << 16  # bytes; smaller files are hashed faster than looked up
+
+
+def fingerprint_files(paths: Iterable[Path]) -> str:
+    """SHA-256 over names and contents of files, in order of their paths."""
+    ordered = sorted(paths)
+    hashes = file_hashes(ordered)
+    digest = hashlib.sha256()
+    for path in ordered:
+        digest.update(f"{path.name} {hashes[path]}\n".encode())
+    return digest.hexdigest()
+
+
+def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
+    """SHA-256 of each file's content."""
+    stats = {path: path.stat() for path in paths}
+    large = {str(path.resolve()): path for path, stat in stats.items() if stat.st_size > SMALL}
+    known = _recall(large, {str(p.resolve()): stats[p] for p in large.values()}) if large else {}
+    fresh: dict[str, tuple[int, int, str]] = {}
+    found: dict[Path, str] = {}
+    for path, stat in stats.items():
+        place = str(path.resolve()) if stat.st_size > SMALL else ""
+        if place in known:
+            found[path] = known[place]
+            continue
+        found[path] = _hash(path)
+        if place and time.time() - stat.st_mtime > SETTLED:
+            fresh[place] = (stat.st_size, stat.st_mtime_ns, found[path])
+    if fresh:
+        _remember(fresh)
+    return found
+
+
+def _hash(path: Path) -> str:
+    """SHA-256 of a file. The hub's cache links each large file to a blob named by just that hash."""
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and len(blob.name) == 64:
+        return blob.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _recall(places: Iterable[str], stats: dict[str, os.stat_result]) -> dict[str, str]:
+    """Remembered hashes of those files that look as they did."""
+    try:
+        with closing(_database()) as database:
+            rows = {place: database.execute(SELECT, (place,)).fetchone() for place in places}
+    except (sqlite3.Error, OSError) as error:  # a read-only home: hash again, and say so
+        log.info("hashes of files cannot be remembered (%s)", error)
+        return {}
+    same = {p: row for p, row in rows.items() if row and row[:2] == (stats[p].st_size, stats[p].st_mtime_ns)}
+    return {place: row[2] for place, row in same.items()}
+
+
+def _remember(hashes: dict[str, tuple[int, int, str]]) -> None:
+    try:
+        with closing(_database()) as database, database:
+            database.executemany(INSERT, [(place, *row) for place, row in hashes.items()])
+    except (sqlite3.Error, OSError) as error:
+        log.info("hashes of files cannot be remembered (%s)", error)
+
+
+CREATE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, hash TEXT)"
+SELECT = "SELECT size, modified, hash FROM files WHERE path = ?"
+INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)"
+
+
+def _database() -> sqlite3.Connection:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vovnet"
+    folder.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(folder / "hashes.sqlite", timeout=30)
+    database.execute(CREATE)
+    return database
