@@ -162,7 +162,8 @@ class EvalConfig:
     do_sample: bool
     temperature: Rate
     cache_reuse: bool  # continue the text pass's key-value cache when the order allows it
-    seed: Seed  # of sampled decoding
+    seed: Seed  # of sampled decoding and of the random fallback
+    random_fallback: bool  # MMMU: draw a letter for a choice that cannot be read, as its evaluator does
     checkpoint: str | None  # policy file; null takes the newest that fits under paths.runs/train
 
     @model_validator(mode="after")

@@ -98,7 +98,7 @@ def test_a_damaged_image_is_named(easy_data: Path, tmp_path: Path, damage) -> No
     source = (easy_data / "test/images/0.png").read_bytes()
     path = tmp_path / "0.png"
     path.write_bytes(damage(source))
-    with pytest.raises(VoVNetError, match=r"0.png cannot be (read|decoded).*replace the file"):
+    with pytest.raises(VoVNetError, match=r"0.png cannot be (read|decoded).*replace it"):
         ImageRef("0.png", path).load()
 
 

@@ -14,7 +14,7 @@ from vovnet.policy.head import PolicyHead
 
 CARD = PolicyCard(
     "tiny", "f" * 64, "hidden", "ternary", "value", 8, 4, None, None, 0, "easy_vqa",
-    "text_first", (16, 256), (64, 4096), "float32", "{question}",
+    "d" * 64, "{}", "text_first", (16, 256), (64, 4096), "float32", ("{question}",),
 )  # fmt: skip
 HERE = Checkpoint(Path("/nowhere"), "f" * 64, {})
 

@@ -14,8 +14,12 @@ from vovnet.data import load_dataset
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import TinyBackboneTraining
 from vovnet.training.tiny_backbone import train_tiny_backbone
+from vovnet.training.steps import StepLoader
 from vovnet.training.tiny_batches import StepBatches
 from vovnet.training.tiny_checkpoint import write_untrained
+
+
+SETS = ("mmbench", "mmmu", "textvqa")
 
 
 def test_the_same_seed_writes_the_same_checkpoint(tmp_path: Path) -> None:
@@ -31,13 +35,16 @@ def recipe(easy_data: Path, tmp_path: Path):
     def make(steps: int):
         config = compose_config(
             "+experiment=tiny_backbone",
-            f"dataset.path={easy_data}",
+            f"dataset.parts.easy_vqa.path={easy_data}",
+            *(f"dataset.parts.mini_{name}.generate.{split}_images=12" for name in SETS for split in ("train", "test")),
             f"paths.runs={tmp_path}",
             "training.batch_size=8",
             "training.save_every=6",
             "training.val_fraction=0.2",
-            f"training.phases=[{{steps: 4, questions: open, branch_weights: [0, 0, 1]}},"
-            f"{{steps: {steps - 4}, questions: all, branch_weights: [1, 1, 1]}}]",
+            f"training.phases=[{{steps: 4, questions: open, branch_weights: [0, 0, 1], set_weights: {{}}}},"
+            f"{{steps: {steps - 4}, questions: all, branch_weights: [1, 1, 1], set_weights: {{}}}}]",
+            "training.vision_steps=3",
+            "training.vision_batch_size=4",
             "training.architecture.num_layers=1",
             "training.architecture.vision_depth=1",
             root="train",
@@ -57,9 +64,9 @@ def test_batches_depend_on_the_step_only(recipe, easy_data: Path) -> None:
     def make() -> StepBatches:
         return StepBatches(dataset, groups, builder, training)
 
-    whole = list(make())
+    whole = list(StepLoader(make(), 0))
     assert len(whole) == 12
-    resumed = make()
+    resumed = StepLoader(make(), 0)
     resumed.load_state_dict({"position": 7})
     for (a, action_a), (b, action_b) in zip(whole[7:], resumed, strict=True):
         assert (a.indices, action_a) == (b.indices, action_b)
@@ -71,7 +78,7 @@ def test_questions_about_one_image_share_its_encoding(recipe) -> None:
     config, training = recipe(12)
     builder = load_backbone(compose_config().backbone, config.vision_budget).builder
     dataset = load_dataset(config.dataset, "train")
-    batch: Batch = StepBatches(dataset, {dataset[i].group for i in range(len(dataset))}, builder, training).batch(0)[0]
+    batch: Batch = StepBatches(dataset, {dataset[i].group for i in range(len(dataset))}, builder, training)[0][0]
     assert len(batch.pixels[Action.FULL].images) < len(batch)
 
 
@@ -80,18 +87,18 @@ def test_a_stopped_recipe_goes_on_to_the_same_weights(recipe, tmp_path: Path, mo
     config, training = recipe(12)
     whole = train_tiny_backbone(config, training, tmp_path / "whole")
 
-    original = StepBatches.batch
+    original = StepBatches.__getitem__
 
     def stop(self: StepBatches, step: int):
         if step == 9:
             raise KeyboardInterrupt
         return original(self, step)
 
-    monkeypatch.setattr(StepBatches, "batch", stop)
+    monkeypatch.setattr(StepBatches, "__getitem__", stop)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         train_tiny_backbone(config, training, tmp_path / "stopped")
     assert (tmp_path / "stopped/steps/last.ckpt").exists()
-    monkeypatch.setattr(StepBatches, "batch", original)
+    monkeypatch.setattr(StepBatches, "__getitem__", original)
     resumed = train_tiny_backbone(config, training, tmp_path / "stopped")
     assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 

@@ -89,7 +89,7 @@ def thumbnail(image: Image.Image) -> np.ndarray:
 
 def normal_form(text: str) -> str:
     """Lower case, without punctuation, image marks and repeated white space."""
-    return " ".join(re.sub(r"[^\w\s]|<image \d+>", " ", text.lower()).split())
+    return " ".join(re.sub(r"<image \d+>|[^\w\s]", " ", text.lower()).split())
 
 
 def choices(sample: Sample) -> frozenset[str]:

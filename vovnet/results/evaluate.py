@@ -18,9 +18,19 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.routed import Routed, join_routed, replay
 from vovnet.policy.policies import Policy, VoVNetPolicy, make_policy
 from vovnet.results.checks import run_checks
+from vovnet.results.leaks import look_for_leaks
+from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.provenance import provenance
 from vovnet.results.row import ResultRow, RunFacts, make_row
-from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY, write_predictions, write_results
+from vovnet.results.write import (
+    CATEGORIES,
+    PREDICTIONS,
+    RESULTS,
+    SUMMARY,
+    write_predictions,
+    write_results,
+    write_rows,
+)
 from vovnet.schema import RunConfig
 
 log = logging.getLogger(__name__)
@@ -47,6 +57,8 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     checkpoint = find_checkpoint(config.backbone)
     dataset = load_dataset(config.dataset, config.eval.split)
     policy, policy_file = make_policy(config, checkpoint)
+    card = policy.card if isinstance(policy, VoVNetPolicy) else None
+    leaks = look_for_leaks(config, card, dataset)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     computed: dict[str, int] = {}
     if config.eval.mode == "live":
@@ -62,14 +74,21 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and policy.reads_text,
         checkpoint=str(policy_file) if policy_file else None,
-        card=policy.card if isinstance(policy, VoVNetPolicy) else None,
+        card=card,
         config_hash=config_hash(config, policy_file),
         memory_mb=memory,
     )
-    row = make_row(config, facts, routed)
+    routed, drawn = (
+        with_random_fallback(dataset, routed, config.eval.seed) if config.eval.random_fallback else (routed, 0)
+    )
+    scores = official_scores(dataset, routed)
+    row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
     write_predictions(folder / PREDICTIONS, dataset, routed, policy.actions)
     write_results(folder / RESULTS, [row])
-    write_json(folder / SUMMARY, _summary(config, checkpoint, dataset, row, computed, time.monotonic() - begun))
+    write_rows(folder / CATEGORIES, category_rows(dataset, routed), CATEGORY_COLUMNS)
+    summary = _summary(config, checkpoint, dataset, row, computed)
+    summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
+    write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
     return Evaluation(row, routed, computed)
 
 
@@ -111,7 +130,6 @@ def _summary(
     dataset: VQADataset,
     row: ResultRow,
     computed: dict[str, int],
-    seconds: float,
 ) -> dict[str, Any]:
     return {
         "config": asdict(config),
@@ -124,6 +142,5 @@ def _summary(
         "rows_computed": computed,
         "rows_skipped": list(dataset.skipped),
         "checks": [check.as_json() for check in run_checks(row)],
-        "wall_seconds": round(seconds, 3),
         **provenance(),
     }

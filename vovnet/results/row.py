@@ -11,12 +11,14 @@ from vovnet.outcomes.routed import Routed
 from vovnet.policy.checkpoint import PolicyCard
 from vovnet.results.metrics import clustered_interval, expected_calibration_error, prefill_flops
 from vovnet.schema import RunConfig
+from vovnet.scoring.official import OfficialScores
 
 
 @dataclass(frozen=True)
 class ResultRow:
     """The columns of results.csv, in order. None is written as an empty cell: does not apply.
 
+    ``accuracy`` is the mean over all rows, copies included; ``official_score`` is the benchmark's own headline.
     ``avg_cost`` is normalised (1 is a maximal FULL image); ``avg_text_tokens`` counts every text token
     the language model read, the text pass included; latencies stand only in live runs at batch size 1;
     ``seed`` and ``trained_lambda`` are those of the policy's training, ``decoding_seed`` that of sampling.
@@ -48,6 +50,8 @@ class ResultRow:
     accuracy: float
     accuracy_ci_low: float
     accuracy_ci_high: float
+    official_metric: str | None
+    official_score: float | None
     avg_cost: float
     avg_vision_tokens: float
     avg_text_tokens: float
@@ -91,8 +95,8 @@ class RunFacts:
     memory_mb: float | None
 
 
-def make_row(config: RunConfig, facts: RunFacts, routed: Routed) -> ResultRow:
-    """Aggregate one run."""
+def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: OfficialScores | None) -> ResultRow:
+    """Aggregate one run; ``official`` is None for a mixture, whose sets are scored apart."""
     chosen, size = routed.chosen, len(routed.actions)
     rates = [float((routed.actions == int(action)).mean()) for action in Action]
     low, high = clustered_interval(chosen.score, facts.groups)
@@ -130,6 +134,8 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed) -> ResultRow:
         accuracy=float(chosen.score.mean(dtype=np.float64)),
         accuracy_ci_low=low,
         accuracy_ci_high=high,
+        official_metric=official.name if official else None,
+        official_score=official.value if official else None,
         avg_cost=float(routed.cost.mean()),
         avg_vision_tokens=float(chosen.vision_tokens.mean()),
         avg_text_tokens=float((routed.text_tokens + branch_tokens - chosen.vision_tokens).mean()),

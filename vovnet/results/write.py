@@ -18,6 +18,7 @@ from vovnet.outcomes.routed import Routed
 from vovnet.results.row import COLUMNS, ResultRow
 
 RESULTS, SUMMARY, PREDICTIONS = "results.csv", "summary.json", "predictions.jsonl"
+CATEGORIES = "categories.csv"
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:

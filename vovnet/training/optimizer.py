@@ -54,8 +54,12 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """One step; parameters without a gradient stay."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
@@ -66,6 +70,7 @@ class Muon(Optimizer):
                 updates = orthogonal(torch.stack([self._momentum(p, group["momentum"]) for p in parameters]))
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * size)
+        return loss
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
         """Nesterov's average of gradients."""
@@ -74,7 +79,8 @@ class Muon(Optimizer):
             state["average"] = torch.zeros_like(parameter)
         gradient: Tensor = parameter.grad  # type: ignore[assignment]
         state["average"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(state["average"], momentum)
+        nesterov: Tensor = gradient.lerp(state["average"], momentum)
+        return nesterov
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:

@@ -73,7 +73,7 @@ class StepLoader:
         """Batches from the current position on."""
         if self.workers:
             # Many small tensors a batch: handed over as files, else as open descriptors, of which there are few.
-            torch.multiprocessing.set_sharing_strategy("file_system")
+            torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
         ahead: DataLoader[Any] = DataLoader(
             self.source,
             batch_size=None,

@@ -127,7 +127,7 @@ class Canvas:
         face = TYPEFACES[self.rng.integers(len(TYPEFACES))]
         size = max(6, round(height * 1.3 * self.scale))
         while True:
-            font = _font(face, size)
+            font = typeface(face, size)
             left, top, right, bottom = font.getbbox(text)
             if size <= 6 or (right - left <= max_width * self.scale and bottom - top <= height * self.scale):
                 break
@@ -184,6 +184,7 @@ def _circle(points: int, start: float) -> list[tuple[float, float]]:
 
 
 @lru_cache(maxsize=512)
-def _font(face: str, size: int) -> ImageFont.FreeTypeFont:
+def typeface(face: str, size: int) -> ImageFont.FreeTypeFont:
+    """One of matplotlib's typefaces at a size in pixels."""
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)

@@ -1,0 +1,182 @@
+"""LLaVA-Instruct, plain JSONL, sets from the hub's library, and mixtures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import compose_config
+from tests.data.test_benchmarks import MMBENCH, mmbench_parquet, open_split, picture, write_tsv
+from vovnet.data import item, load_dataset
+from vovnet.errors import VoVNetError
+
+TURNS = [
+    {"from": "human", "value": "<image>\nWhat color is the bus?"},
+    {"from": "gpt", "value": "It is red."},
+    {"from": "human", "value": "And the sky?"},
+    {"from": "gpt", "value": "Blue."},
+]
+
+
+def llava(folder: Path, rows: list[dict]) -> Path:
+    (folder / "train2017").mkdir(parents=True, exist_ok=True)
+    (folder / "train2017/000000033471.jpg").write_bytes(picture("red"))
+    path = folder / "llava_instruct_150k.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_every_human_turn_is_a_question(tmp_path: Path) -> None:
+    row = {"id": "000000033471", "image": "000000033471.jpg", "conversations": TURNS}
+    dataset = open_split("llava", llava(tmp_path, [row, {"id": "text", "conversations": TURNS}]), "train")
+    assert [(dataset[i].question, dataset[i].answers) for i in range(len(dataset))] == [
+        ("What color is the bus?", ("It is red.",)),
+        ("And the sky?", ("Blue.",)),
+    ]
+    assert dataset[0].images[0].load().getpixel((0, 0)) == (254, 0, 0) or dataset[0].images[0].load().size == (20, 10)
+    assert len({dataset[i].id for i in range(2)}) == 2
+    assert item(dataset, 1)[2] == "And the sky?"
+    with pytest.raises(VoVNetError, match="has no test split"):
+        open_split("llava", tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"image": "none.jpg"}, "image none.jpg is in no image folder"),
+        ({"image": "../secret.jpg"}, "image ../secret.jpg is in no image folder"),
+        ({"conversations": TURNS[:1]}, "it has no human turn followed by an answer"),
+        ({"conversations": "x"}, "it has no human turn followed by an answer"),
+    ],
+)
+def test_malformed_conversations(tmp_path: Path, change: dict, problem: str) -> None:
+    row = {"id": "000000033471", "image": "000000033471.jpg", "conversations": TURNS}
+    (tmp_path / "secret.jpg").write_bytes(picture("red"))
+    path = llava(tmp_path / "data", [row, row | change])
+    with pytest.raises(VoVNetError, match=rf"row 1: {problem}"):
+        open_split("llava", path, "train")
+    kept = open_split("llava", path, "train", "dataset.on_error=skip")
+    assert (len(kept), len(kept.skipped)) == (2, 1)
+
+
+LINES = [
+    {"image": "a.png", "question": "What is it?", "answers": ["a cat", "cat"], "id": "first"},
+    {"image": ["a.png", "b.png"], "question": "Which?", "options": ["left", "right"], "answer": "B", "hint": "Look."},
+]
+
+
+def jsonl(folder: Path, lines: list[object]) -> Path:
+    for name, color in (("a", "red"), ("b", "blue")):
+        (folder / f"{name}.png").write_bytes(picture(color))
+    path = folder / "test.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return path
+
+
+def test_plain_lines(tmp_path: Path) -> None:
+    dataset = open_split("jsonl", jsonl(tmp_path, [*LINES, ""]))
+    free, choice = dataset[0], dataset[1]
+    assert (free.id, free.answers, free.group, free.options) == ("first", ("a cat", "cat"), "a.png", ())
+    assert (choice.id, choice.answers, len(choice.images)) == ("1", ("B",), 2)
+    assert item(dataset, 0)[2] == "What is it?\nAnswer the question using a single word or phrase."
+    assert item(dataset, 1)[2].startswith("Look. Which?\nA. left\nB. right\n\nAnswer with")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"image": "a.png", "question": "cut', "the line is no JSON"),
+        ("[1]", r"'\[1\]' is no record"),
+        (LINES[0] | {"question": " "}, "the question is empty"),
+        (LINES[0] | {"image": None}, "there is no image"),
+        (LINES[0] | {"image": "c.png"}, "image c.png is not in the folder"),
+        (LINES[0] | {"image": "../c.png"}, "image ../c.png is not in the folder"),
+        (LINES[0] | {"image": "/etc/hostname"}, "image /etc/hostname is not in the folder"),
+        (LINES[0] | {"answers": []}, "there is no answer"),
+        (LINES[1] | {"answer": "C"}, "answer 'C' is none of its options"),
+        (LINES[0], "id first stands twice"),
+    ],
+)
+def test_malformed_lines(tmp_path: Path, line: object, problem: str) -> None:
+    (tmp_path.parent / "c.png").write_bytes(picture("red"))
+    path = jsonl(tmp_path, [*LINES, line])
+    with pytest.raises(VoVNetError, match=rf"test.jsonl, row 2: {problem}"):
+        open_split("jsonl", path)
+    kept = open_split("jsonl", path, "test", "dataset.on_error=skip")
+    assert len(kept) == 2
+    assert problem.replace("\\", "") in kept.skipped[0]
+
+
+def test_skip_leaves_broken_images_out(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, LINES)
+    (tmp_path / "b.png").write_bytes(picture("blue")[:40])
+    kept = open_split("jsonl", path, "test", "dataset.on_error=skip")
+    assert [kept[i].id for i in range(len(kept))] == ["first"]
+    assert "b.png cannot be" in kept.skipped[0]
+
+
+def test_a_set_from_the_hubs_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in the layout of a hub repository is opened as the library opens one it has downloaded."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    local = open_split("mmbench", mmbench_parquet(tmp_path / "dev-00000-of-00001.parquet"))
+    repository = tmp_path / "repository"
+    (repository / "en").mkdir(parents=True)
+    table = datasets.Dataset.from_parquet(str(tmp_path / "dev-00000-of-00001.parquet"), cache_dir=str(tmp_path / "c"))
+    table = table.cast_column("image", datasets.Image())
+    table.to_parquet(repository / "en/dev-00000-of-00001.parquet")
+    (repository / "README.md").write_text(
+        "---\nconfigs:\n- config_name: en\n  data_files:\n  - split: dev\n    path: en/dev-*\n---\n"
+    )
+    hub = load_dataset(compose_config("dataset=mmbench", f"dataset.hub.id={repository}").dataset, "test")
+    assert len(hub) == len(local) == 1
+    assert (hub[0].question, hub[0].options, hub[0].answers) == (local[0].question, local[0].options, local[0].answers)
+    assert hub[0].images[0].load().tobytes() == local[0].images[0].load().tobytes()
+    with pytest.raises(VoVNetError, match="has no train split"):
+        load_dataset(compose_config("dataset=mmbench", f"dataset.hub.id={repository}").dataset, "train")
+
+
+def test_a_mixture_keeps_prompts_and_scoring_apart(tmp_path: Path, easy_data: Path) -> None:
+    path = write_tsv(tmp_path / "MMBench_DEV_EN.tsv", MMBENCH)
+    config = compose_config(
+        "dataset=mini",
+        "~dataset.parts.mini_mmmu",
+        "~dataset.parts.mini_textvqa",
+        "+dataset@dataset.parts.easy=easy_vqa",
+        f"dataset.parts.easy.path={easy_data}",
+        f"dataset.parts.mini_mmbench.path={path}",
+        "dataset.parts.mini_mmbench.generate=null",
+        "dataset.parts.mini_mmbench.files.test=['*DEV*.tsv']",
+    ).dataset
+    dataset = load_dataset(config, "test")
+    assert [member.name for member in dataset.members] == ["mini_mmbench", "easy_vqa"]
+    assert len(dataset) == sum(len(member) for member in dataset.members)
+    assert item(dataset, 0)[2].endswith("directly.")
+    assert item(dataset, 4)[2] == dataset[4].question
+    assert (dataset.member(3).scorer, dataset.member(4).scorer) == ("mmbench", "easy_vqa")
+    assert dataset[0].group.startswith("mini_mmbench:")
+    with pytest.raises(IndexError):
+        dataset.member(len(dataset))
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_questions_open_in_seconds(tmp_path: Path) -> None:
+    import time
+    import tracemalloc
+
+    (tmp_path / "a.png").write_bytes(picture("red"))
+    line = {"image": "a.png", "question": "What is on the table in front of the window?", "answers": ["a vase"]}
+    (tmp_path / "test.jsonl").write_text((json.dumps(line) + "\n") * 100_000)
+    begun = time.process_time()
+    dataset = open_split("jsonl", tmp_path)
+    seconds = time.process_time() - begun
+    assert len(dataset) == 100_000
+    del dataset
+    tracemalloc.start()
+    dataset = open_split("jsonl", tmp_path)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(dataset) == 100_000
+    assert held < 250e6
+    assert seconds < 30  # a bound for slow machines; the figure stands in the README

@@ -1,0 +1,113 @@
+"""Aggregates of a split: MMBench's circular score, MMMU's subjects, and the state that adds up over ranks."""
+
+import socket
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vovnet.data import Sample
+from vovnet.scoring.official import aggregate
+from vovnet.scoring.plain import score_plain
+from vovnet.scoring.table import ScoreTable
+from vovnet.scoring.token_f1 import score_token_f1, token_f1
+
+
+def sample(number: int, group: str, category: str = "", copy: bool = False) -> Sample:
+    return Sample(str(number), "?", (), ("A",), group, category, supercategory=category[:1], is_copy=copy)
+
+
+ROWS = [
+    sample(0, "0", "color"),
+    sample(1, "1", "shape"),
+    sample(2, "0", "color", copy=True),
+    sample(3, "1", "shape", copy=True),
+    sample(4, "1", "shape", copy=True),
+]
+
+
+def test_a_group_is_right_when_all_its_rotations_are() -> None:
+    scores = aggregate(ROWS, np.array([1.0, 1, 1, 1, 0]), np.array([1, 1, 1, 1, 0.0]), "accuracy")
+    assert (scores.name, scores.value, scores.circular, scores.vanilla) == ("circular_accuracy", 0.5, 0.5, 1.0)
+    assert scores.categories == {"color": 1.0, "shape": 0.0}
+    assert scores.supercategories == {"c": 1.0, "s": 0.0}
+    assert scores.unparsed_rate == pytest.approx(0.2)
+
+
+def test_without_copies_every_sample_weighs_the_same() -> None:
+    scores = aggregate(ROWS[:2] + [sample(5, "5", "color")], np.array([1.0, 0, 0.5]), np.ones(3), "vqa_accuracy")
+    assert (scores.name, scores.value, scores.circular) == ("vqa_accuracy", 0.5, None)
+    assert scores.categories == {"color": 0.75, "shape": 0.0}
+
+
+@given(st.lists(st.booleans(), min_size=5, max_size=5))
+def test_the_circular_score_is_never_above_the_vanilla_one(right: list[bool]) -> None:
+    scores = aggregate(ROWS, np.array(right, dtype=float), np.ones(5), "accuracy")
+    assert scores.circular is not None
+    assert scores.circular <= scores.vanilla
+
+
+def test_nothing_scored_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no sample was scored"):
+        aggregate([], np.zeros(0), np.zeros(0), "accuracy")
+
+
+def test_a_sample_that_comes_twice_counts_once() -> None:
+    table = ScoreTable(ROWS, "accuracy")
+    for rows in ([0, 1, 2], [3, 4], [4, 0]):
+        table.update(torch.tensor(rows), torch.tensor([1.0] * len(rows)), torch.tensor([True] * len(rows)))
+    assert (table.compute()["samples"], table.compute()["value"]) == (5, 1.0)
+
+
+def _rank(rank: int, port: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    table = ScoreTable(ROWS, "accuracy")
+    rows = [[0, 2, 4], [1, 3, 0]][rank]  # a padded sampler gives row 0 to both
+    right = torch.tensor([float(row != 4) for row in rows])
+    table.update(torch.tensor(rows), right, torch.ones(3, dtype=torch.bool))
+    Path(folder, str(rank)).write_text(repr(table.compute()))
+    dist.destroy_process_group()
+
+
+def test_two_ranks_agree_with_one_process(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_rank, (port, str(tmp_path)), nprocs=2)
+    alone = aggregate(ROWS, np.array([1.0, 1, 1, 1, 0]), np.ones(5), "accuracy")
+    assert {(tmp_path / rank).read_text() for rank in "01"} == {repr(asdict(alone))}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answers", "options", "expected"),
+    [
+        ("B", ("B",), ("x", "y"), (1.0, True)),
+        ("y", ("B",), ("x", "y"), (1.0, True)),
+        ("A", ("B",), ("x", "y"), (0.0, True)),
+        ("neither", ("B",), ("left", "right"), (0.0, False)),
+        ("The Cat.", ("cat",), (), (1.0, True)),
+        ("two", ("2", "three"), (), (1.0, True)),
+        ("cats", ("cat",), (), (0.0, True)),
+        ("", ("cat",), (), (0.0, False)),
+        ("the", ("a",), (), (0.0, True)),  # nothing is left of either
+    ],
+)
+def test_plain_scoring(
+    prediction: str, answers: tuple[str, ...], options: tuple[str, ...], expected: tuple[float, bool]
+) -> None:
+    assert score_plain(prediction, answers, options) == expected
+
+
+def test_word_overlap() -> None:
+    assert token_f1("a red bus", "the red bus") == 1.0
+    assert token_f1("red", "red bus") == pytest.approx(2 / 3)
+    assert token_f1("blue car", "red bus") == 0.0
+    assert token_f1("", "") == 1.0
+    assert score_token_f1("", ("red",)) == (0.0, False)
+    assert score_token_f1("red", ("blue", "red bus"))[0] == pytest.approx(2 / 3)

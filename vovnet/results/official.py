@@ -1,0 +1,71 @@
+"""Official scores of a run, set by set, and the official random fallback of MMMU."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.data import VQADataset
+from vovnet.outcomes.routed import Routed
+from vovnet.scoring.official import OfficialScores, aggregate
+
+CATEGORY_COLUMNS = (
+    "dataset category num_samples score unparsed_rate avg_cost action_rate_no action_rate_coarse action_rate_full"
+).split()
+
+
+def member_rows(dataset: VQADataset, count: int) -> dict[str, np.ndarray]:
+    """Indices among the first ``count`` samples that come from each set of a mixture."""
+    rows: dict[str, list[int]] = {}
+    for index in range(count):
+        rows.setdefault(dataset.member(index).name, []).append(index)
+    return {name: np.array(found) for name, found in rows.items()}
+
+
+def official_scores(dataset: VQADataset, routed: Routed) -> dict[str, OfficialScores]:
+    """What each set's own evaluator would say."""
+    scores = {}
+    for name, rows in member_rows(dataset, len(routed.actions)).items():
+        metric = dataset.member(int(rows[0])).metric
+        samples = [dataset[i] for i in rows.tolist()]
+        scores[name] = aggregate(samples, routed.chosen.score[rows], routed.chosen.parsed[rows], metric)
+    return scores
+
+
+def category_rows(dataset: VQADataset, routed: Routed) -> list[dict[str, object]]:
+    """One line per set and category: score, cost and what was chosen."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index in range(len(routed.actions)):
+        groups.setdefault((dataset.member(index).name, dataset[index].category), []).append(index)
+    lines = []
+    for (name, category), rows in sorted(groups.items()):
+        taken = routed.actions[rows]
+        rates = {f"action_rate_{action.label}": float((taken == int(action)).mean()) for action in Action}
+        lines.append(
+            {
+                "dataset": name,
+                "category": category,
+                "num_samples": len(rows),
+                "score": float(routed.chosen.score[rows].mean(dtype=np.float64)),
+                "unparsed_rate": 1.0 - float(routed.chosen.parsed[rows].mean()),
+                "avg_cost": float(routed.cost[rows].mean()),
+                **rates,
+            }
+        )
+    return lines
+
+
+def with_random_fallback(dataset: VQADataset, routed: Routed, seed: int) -> tuple[Routed, int]:
+    """MMMU's official treatment of choices that cannot be read: a letter drawn at random; and how many.
+
+    Each sample draws from a stream of its own. Only results are changed: outcomes in the store, and so what
+    a policy learns from, never contain luck.
+    """
+    score, drawn = routed.chosen.score.copy(), 0
+    for index in np.flatnonzero(~routed.chosen.parsed).tolist():
+        sample = dataset[index]
+        if dataset.member(index).scorer == "mmmu" and sample.options:
+            letter = chr(ord("A") + int(np.random.default_rng([seed, index]).integers(len(sample.options))))
+            score[index] = float(letter in sample.answers)
+            drawn += 1
+    return replace(routed, chosen=replace(routed.chosen, score=score)), drawn
