@@ -120,6 +120,13 @@ def test_short_open_questions_need_a_common_answer(tmp_path: Path) -> None:
         assert len(report.findings) == leaks
 
 
+def test_a_closed_set_of_answers_tells_nothing(tmp_path: Path) -> None:
+    rows = [({"question": f"Is {n} there?", "answers": [("yes", "no")[n % 2]]}, png(scene(n))) for n in range(20)]
+    more = [(row, png(scene(100 + n))) for n, (row, _) in enumerate(rows)]
+    train, test = write(tmp_path / "a", "train", more), write(tmp_path / "b", "test", rows)
+    assert compare(load_dataset(train, "train"), load_dataset(test, "test"), tmp_path).findings == ()
+
+
 def test_an_evaluation_file_is_no_training_file(tmp_path: Path) -> None:
     config = write(tmp_path, "test", EVALUATION)
     dev = tmp_path / "MMBench_DEV_EN.jsonl"

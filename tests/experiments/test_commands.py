@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,8 +65,6 @@ def test_mistakes_get_one_sentence_and_a_status(base: list[str], arguments: list
 def test_a_truncated_image_is_named_and_finished_rows_are_kept(
     base: list[str], easy_data: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     folder = tmp_path / "data"
     shutil.copytree(easy_data, folder)
     image = folder / "test/images/9.png"
@@ -206,3 +205,42 @@ def test_the_store_lists_and_prunes(base: list[str], tmp_path: Path) -> None:
     wrong = command("store", *base, "store.prune=xyz")
     assert wrong.returncode == 1
     assert "no table" in last_line(wrong)
+
+
+def test_prepare_finds_what_was_slipped_in(base: list[str], easy_data: Path, tmp_path: Path) -> None:
+    clean = command("prepare", *base)
+    assert clean.returncode == 0, clean.stderr
+    assert "nothing shared" in clean.stdout
+    folder = tmp_path / "leaky"
+    shutil.copytree(easy_data, folder)
+    shutil.copy(folder / "test/images/3.png", folder / "train/images/7.png")
+    leaky = command("prepare", f"dataset.path={folder}", base[1])
+    assert leaky.returncode == 1
+    assert "by image" in leaky.stderr
+    assert "7.png" in leaky.stderr
+    trained = command("train", f"dataset.path={folder}", base[1])
+    assert trained.returncode == 1
+    assert "is in the training data" in trained.stderr
+    written = [f"prepare.out={tmp_path / 'out'}", "prepare.drop=true"]
+    dropped = command("prepare", f"dataset.path={folder}", base[1], *written)
+    assert dropped.returncode == 0, dropped.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
+    assert lines
+    assert all(line["group"] != "7" for line in lines)
+    assert all((tmp_path / "out" / name).exists() for line in lines for name in line["image"])
+
+
+@pytest.mark.slow
+def test_leaks_are_recorded_where_they_are_allowed(base: list[str], easy_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "leaky"
+    shutil.copytree(easy_data, folder)
+    shutil.copy(folder / "test/images/3.png", folder / "train/images/7.png")
+    arguments = [f"dataset.path={folder}", base[1], "leaks.allow=[image]"]
+    assert command("train", *arguments, "training.epochs=1").returncode == 0
+    assert command("eval", *arguments, "eval.max_samples=8").returncode == 0
+    refused = command("eval", *arguments[:2], "eval.max_samples=8")
+    assert refused.returncode == 1
+    assert "leaks.allow" in refused.stderr
+    for path in (tmp_path / "runs").glob("*/*/summary.json"):
+        (guard,) = json.loads(path.read_text())["leak_guard"]
+        assert (guard["passed"], guard["allowed"]) == (False, ["image"])

@@ -41,7 +41,7 @@ def test_a_group_is_right_when_all_its_rotations_are() -> None:
 
 
 def test_without_copies_every_sample_weighs_the_same() -> None:
-    scores = aggregate(ROWS[:2] + [sample(5, "5", "color")], np.array([1.0, 0, 0.5]), np.ones(3), "vqa_accuracy")
+    scores = aggregate([*ROWS[:2], sample(5, "5", "color")], np.array([1.0, 0, 0.5]), np.ones(3), "vqa_accuracy")
     assert (scores.name, scores.value, scores.circular) == ("vqa_accuracy", 0.5, None)
     assert scores.categories == {"color": 0.75, "shape": 0.0}
 

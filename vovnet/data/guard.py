@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vovnet.data.sample import Sample, VQADataset
-from vovnet.data.signatures import Signatures, choices, signatures, thumbnail
+from vovnet.data.signatures import Signatures, choices, normal_form, signatures, thumbnail
 
 TEMPLATE = 4  # a wording about so many images is a template
 # Thumbnails of a copy correlate above, and differ by less than: measured on re-encoded and cropped copies of
@@ -29,6 +29,7 @@ COPY_TINT, COPY_MEAN, COPY_LIGHT, COPY_BLOCK = 5.0, 5.5, 12.0, 36.0
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 MAX_CROP = 0.07  # of a side, and at least 4 pixels
 LONG_QUESTION = 8  # words
+OPEN_VOCABULARY = 0.3  # distinct references per question, from which on a common one tells something
 SHOWN = 20  # findings that are listed in full
 
 EVALUATION_FILE = {
@@ -205,6 +206,8 @@ def _questions(
             about.setdefault(wording, set()).add(group)
     for row, wording in enumerate(seen.wording):
         known.setdefault(wording, []).append(row)
+    answers = {normal_form(evaluation[row].answers[0]) for row in range(len(evaluation))}
+    telling = len(answers) >= OPEN_VOCABULARY * len(evaluation)
     findings, templates = [], 0
     for row, wording in enumerate(asked.wording):
         if wording not in known:
@@ -212,21 +215,22 @@ def _questions(
         if len(about[wording]) >= TEMPLATE:
             templates += 1
             continue
-        match = next((r for r in known[wording] if _same_question(training[r], evaluation[row])), None)
+        match = next((r for r in known[wording] if _same_question(training[r], evaluation[row], telling)), None)
         if match is not None:
             names = evaluation[row].id, training[match].id
             findings.append(Finding("question", *names, f"{evaluation[row].question[:60]!r} in both"))
     return findings, templates
 
 
-def _same_question(one: Sample, other: Sample) -> bool:
+def _same_question(one: Sample, other: Sample, telling: bool) -> bool:
     """Whether questions of the same wording are the same: equal options in any order, or a common reference.
 
     Short open questions are asked by chance about unrelated images ("what brand is this?"); then the
-    references tell. Long ones are not.
+    references tell. In a set with but a few references (``telling`` is false) nothing does.
     """
     if one.options and other.options:
         return choices(one) == choices(other)
-    if one.options or other.options or len(other.question.split()) >= LONG_QUESTION:
+    if one.options or other.options:
         return True
-    return bool(choices(one) & choices(other))
+    common = len(other.question.split()) >= LONG_QUESTION or bool(choices(one) & choices(other))
+    return telling and common

@@ -92,7 +92,8 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 def warmup_cosine(optimizer: Optimizer, recipe: TinyBackboneTraining, steps: int) -> dict[str, Any]:
