@@ -193,7 +193,9 @@ class Phase:
     """A stretch of backbone training: which questions, and how often each branch is drawn."""
 
     steps: Positive
-    questions: Literal["open", "all"]  # open: those without options and not answered by yes or no
+    # open: those without options and not answered by yes or no; text: those that mini_mmbench marks as
+    # answered by their text alone
+    questions: Literal["open", "text", "all"]
     branch_weights: tuple[NonNegative, NonNegative, NonNegative]  # NO, COARSE, FULL
     set_weights: dict[str, NonNegative]  # how often each set of a mixture is drawn; empty: all images alike
 
@@ -239,6 +241,7 @@ class TinyBackboneTraining:
     warmup_fraction: Fraction
     gradient_clip: Rate
     questions_per_image: Positive  # drawn together at most, so that an image is encoded once
+    shuffle_options: bool  # another order of the options every time a question is drawn
     flips: tuple[str, ...]  # sets whose images may be mirrored at random: no question of theirs tells left from right
     val_fraction: Fraction
     save_every: Positive  # steps

@@ -1,6 +1,6 @@
 """Training batches of the tiny backbone: the batch of a step is a function of the seed and the step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +8,7 @@ from PIL import Image
 
 from vovnet.actions import Action
 from vovnet.backbone.inputs import Batch, InputBuilder
-from vovnet.data import ImageRef, Sample, VQADataset, item
+from vovnet.data import ImageRef, Sample, VQADataset, prompt_text
 from vovnet.schema import Phase, TinyBackboneTraining
 
 FLIPS = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
@@ -34,13 +34,12 @@ class Pool:
     by_set: dict[str, tuple[tuple[int, ...], ...]]  # set -> image -> questions
 
     @classmethod
-    def of(cls, dataset: VQADataset, groups: set[str], open_only: bool) -> "Pool":
-        """Group a split's questions; ``open_only`` leaves out those with options and those answered by yes or no."""
+    def of(cls, dataset: VQADataset, groups: set[str], keep: Callable[[Sample], bool]) -> "Pool":
+        """Group a split's questions of some images, those that ``keep`` accepts."""
         images: dict[str, dict[str, list[int]]] = {}
         for index in range(len(dataset)):
             sample = dataset[index]
-            closed = sample.options or sample.answers[0] in ("yes", "no")
-            if sample.group in groups and not (open_only and closed):
+            if sample.group in groups and keep(sample):
                 name = dataset.member(index).name
                 images.setdefault(name, {}).setdefault(sample.group, []).append(index)
         return cls({name: tuple(tuple(rows) for rows in some.values()) for name, some in images.items()})
@@ -68,7 +67,8 @@ class StepBatches:
         self.dataset = dataset
         self.builder = builder
         self.recipe = recipe
-        self.pools = {name: Pool.of(dataset, groups, name == "open") for name in ("open", "all")}
+        asked = {phase.questions for phase in recipe.phases}
+        self.pools = {name: Pool.of(dataset, groups, QUESTIONS[name]) for name in asked}
 
     def __len__(self) -> int:
         return sum(phase.steps for phase in self.recipe.phases)
@@ -84,10 +84,12 @@ class StepBatches:
         flips = {self.dataset[row].group: int(rng.integers(len(FLIPS))) for row in rows}
         items = []
         for row in rows:
-            index, sample, prompt = item(self.dataset, row)
-            if self.dataset.member(row).name in self.recipe.flips:
+            sample, member = self.dataset[row], self.dataset.member(row)
+            if member.name in self.recipe.flips:
                 sample = _flipped(sample, flips)
-            items.append((index, sample, prompt))
+            if self.recipe.shuffle_options and sample.options:
+                sample = shuffled(sample, rng)
+            items.append((row, sample, prompt_text(member, sample)))
         return self.builder.build(items, [action]), action
 
     def _phase(self, step: int) -> Phase:
@@ -96,6 +98,29 @@ class StepBatches:
                 return phase
             step -= phase.steps
         raise IndexError("step beyond the last phase")
+
+
+def _is_open(sample: Sample) -> bool:
+    return not sample.options and sample.answers[0] not in ("yes", "no")
+
+
+QUESTIONS: dict[str, Callable[[Sample], bool]] = {
+    "all": lambda sample: True,
+    "open": _is_open,
+    "text": lambda sample: sample.supercategory == "text",
+}
+
+
+def shuffled(sample: Sample, rng: np.random.Generator) -> Sample:
+    """The same question with its options in another order, and the letter that is then right.
+
+    Options that name images keep their places: the images' order is theirs.
+    """
+    if any("<image" in option for option in sample.options):
+        return sample
+    order = rng.permutation(len(sample.options)).tolist()
+    right = order.index(ord(sample.answers[0]) - ord("A"))
+    return replace(sample, options=tuple(sample.options[i] for i in order), answers=(chr(ord("A") + right),))
 
 
 def _flipped(sample: Sample, flips: dict[str, int]) -> Sample:
