@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from vovnet.schema import PolicyTraining, RunConfig, TinyBackboneTraining
+from vovnet.schema import RunConfig
 
-KINDS = ("policy", "tiny_backbone")  # tags of the union under `training`
+UNIONS = (("training",), ("policy", "baseline"))  # keys whose fields depend on a name or kind
 
 
 def explain_validation(error: ValidationError) -> str:
@@ -19,8 +19,9 @@ def explain_validation(error: ValidationError) -> str:
 
 def _explain_one(detail: Any) -> str:
     place = [str(part) for part in detail["loc"]]
-    if len(place) > 2 and place[0] == "training" and place[1] in KINDS:
-        del place[1]
+    for union in UNIONS:  # pydantic names the chosen member of a union after the union's key
+        if tuple(place[: len(union)]) == union and len(place) > len(union) + 1:
+            del place[len(union)]
     key = ".".join(place)
     if detail["type"] == "unexpected_keyword_argument":
         return f"there is no configuration key {key}{_suggest(key)}"
@@ -50,12 +51,16 @@ def known_keys(cls: type = RunConfig, prefix: str = "") -> list[str]:
     for field in fields(cls):
         name = prefix + field.name
         keys.append(name)
-        nested = [t for t in (field.type, *get_args(field.type)) if isinstance(t, type) and is_dataclass(t)]
-        if field.name == "training":
-            nested = [PolicyTraining, TinyBackboneTraining]
-        for inner in nested:
+        for inner in _dataclasses_in(field.type):
             keys += known_keys(inner, f"{name}.")
     return keys
+
+
+def _dataclasses_in(kind: Any) -> list[type]:
+    """The configuration classes that a type names, inside unions and annotations too."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        return [kind]
+    return [cls for inner in get_args(kind) for cls in _dataclasses_in(inner)]
 
 
 def _suggest(key: str) -> str:

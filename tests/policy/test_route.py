@@ -53,6 +53,13 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("policy/baseline=always_full",),
         ("policy/baseline=always_coarse",),
         ("policy/baseline=no_vision",),
+        ("policy/baseline=uncertainty_threshold", "policy.baseline.threshold=5.6"),
+        ("policy/baseline=random_policy_matched", "policy.baseline.target_ratios=[0.3,0.3,0.4]", "eval.batch_size=7"),
+        ("policy/baseline=cascade", "policy.baseline.threshold=1e-5"),
+        ("policy/baseline=resolution_scaling",),
+        ("policy/baseline=vision_token_pruning_proxy",),
+        ("policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_mode=merge", "eval.batch_size=5"),
+        ("policy.fallback_mode=full", "policy.fallback_margin_threshold=0.01", "policy.lambda_cost=0.3"),
     ],
 )
 def test_replay_equals_live(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:

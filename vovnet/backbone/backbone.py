@@ -17,7 +17,8 @@ from vovnet.backbone.decoding import Answer, Decoding, next_tokens, row_generato
 from vovnet.backbone.forward import Prefill, fork_cache, pad_left, pad_right
 from vovnet.backbone.inputs import Batch, InputBuilder, Pixels
 from vovnet.backbone.prompt import Sequence
-from vovnet.backbone.vision import encode_images
+from vovnet.backbone.vision import Encoded, encode
+from vovnet.errors import VoVNetError
 
 
 class Backbone(nn.Module):
@@ -69,8 +70,9 @@ class Backbone(nn.Module):
         after the question and stays usable. Without, the whole prompt is read in one pass.
         """
         pixels = batch.pixels[action]
-        sequences = self._sequences(batch, pixels)
-        return self._prefill(sequences, pixels, text if self.cache_reuse else None)
+        images = self._encode(pixels)
+        sequences = self._sequences(batch, pixels, images)
+        return self._prefill(sequences, images, text if self.cache_reuse else None)
 
     def answer_nll(self, prefill: Prefill, references: Rows[list[int]]) -> Tensor:
         """Mean negative log-likelihood of each reference, nats per token, float32 [B].
@@ -95,11 +97,12 @@ class Backbone(nn.Module):
     def training_nll(self, batch: Batch, action: Action) -> Tensor:
         """The same quantity in a single pass over prompt and answer; for backbone training. [B]"""
         pixels = batch.pixels.get(action)
-        prompts = self._sequences(batch, pixels)
+        images = None if pixels is None else self._encode(pixels)
+        prompts = self._sequences(batch, pixels, images)
         answers, real = pad_right(batch.references, self.builder.end_token, self.device)
         count = answers.shape[1]
         padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
-        embeds, visual = self._embed(padded.ids, padded.mask, pixels)
+        embeds, visual = self._embed(padded.ids, padded.mask, images)
         starts = torch.tensor([p.next_position for p in prompts], device=self.device)
         steps = torch.arange(count - 1, device=self.device)
         hidden = self._read(
@@ -142,15 +145,20 @@ class Backbone(nn.Module):
             logits = self.model.lm_head(hidden[:, -1]).float()
         return self._answers(torch.stack(chosen, dim=1), log_prob.exp())
 
-    def _sequences(self, batch: Batch, pixels: Pixels | None) -> list[Sequence]:
+    def _encode(self, pixels: Pixels) -> Encoded:
+        return encode(self.model.model.visual, pixels, self.builder.budget.pruning)
+
+    def _sequences(self, batch: Batch, pixels: Pixels | None, images: Encoded | None = None) -> list[Sequence]:
         """Prompts with their images, or the text pass's where there are none."""
         if pixels is None:
             return [self.builder.format.text_pass(question) for question in batch.questions]
+        kept = None if images is None else images.kept
         return [
-            self.builder.format.with_images(question, pixels.grids(row)) for row, question in enumerate(batch.questions)
+            self.builder.format.with_images(question, pixels.grids(row), None if kept is None else kept[row])
+            for row, question in enumerate(batch.questions)
         ]
 
-    def _prefill(self, sequences: list[Sequence], pixels: Pixels | None, text: Prefill | None) -> Prefill:
+    def _prefill(self, sequences: list[Sequence], images: Encoded | None, text: Prefill | None) -> Prefill:
         """Read prompts, from the start or after what they share with a text pass."""
         begins = [s.shared if text is not None else 0 for s in sequences]
         padded = pad_left(sequences, begins, self.builder.end_token, self.device)
@@ -159,7 +167,7 @@ class Backbone(nn.Module):
             shared = text.mask.shape[1] - len(self.builder.format.tail)
             cache = fork_cache(text.cache, shared)
             mask = torch.cat([text.mask[:, :shared], mask], dim=1)
-        embeds, visual = self._embed(padded.ids, padded.mask, pixels)
+        embeds, visual = self._embed(padded.ids, padded.mask, images)
         hidden = self._read(embeds, mask, padded.positions, cache, *visual)[:, -1]
         return Prefill(
             hidden=hidden,
@@ -169,12 +177,12 @@ class Backbone(nn.Module):
             next_position=torch.tensor([s.next_position for s in sequences], device=self.device),
         )
 
-    def _embed(self, ids: Tensor, mask: Tensor, pixels: Pixels | None) -> tuple[Tensor, tuple[Any, Any]]:
+    def _embed(self, ids: Tensor, mask: Tensor, images: Encoded | None) -> tuple[Tensor, tuple[Any, Any]]:
         """Token embeddings with image features in place, and what DeepStack adds at those places."""
         embeds = self.model.get_input_embeddings()(ids)
-        if pixels is None:
+        if images is None:
             return embeds, (None, None)
-        features, deepstack = encode_images(self.model.model.visual, pixels)
+        features, deepstack = images.features, images.deepstack
         places = (ids == self.builder.format.image_pad) & mask.bool()
         if int(places.sum()) != len(features):
             raise RuntimeError(f"{int(places.sum())} image tokens for {len(features)} image features")
@@ -204,8 +212,14 @@ class Backbone(nn.Module):
         return hidden
 
     def _beam_search(self, batch: Batch, action: Action, prefill: Prefill, decoding: Decoding) -> list[Answer]:
-        """Beam search by transformers, over the whole prompt in one pass."""
+        """Beam search by transformers, over the whole prompt in one pass.
+
+        Raises:
+            VoVNetError: vision tokens are pruned, which transformers' generate cannot do.
+        """
         pixels = batch.pixels.get(action)
+        if pixels is not None and self.builder.budget.pruning is not None:
+            raise VoVNetError("beam search cannot prune vision tokens; set eval.num_beams=1.")
         prompts = self._sequences(batch, pixels)
         padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
         vision = {}

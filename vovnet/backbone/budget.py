@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from vovnet.actions import Action
+from vovnet.backbone.pruning import Pruning
 from vovnet.errors import VoVNetError
 from vovnet.schema import Resolution, VisionBudgetConfig
 
@@ -22,6 +23,7 @@ class VisionBudget:
     coarse: Resolution
     full: Resolution
     factor: int
+    pruning: Pruning | None = None  # of every image's tokens
 
     def target_size(self, width: int, height: int, action: Action) -> tuple[int, int]:
         """(width, height) in pixels to which an image is resized under ``action``.
@@ -36,17 +38,23 @@ class VisionBudget:
         if action is Action.NO:
             return 0
         target_width, target_height = self.target_size(width, height, action)
-        return (target_width // self.factor) * (target_height // self.factor)
+        return self.remaining(target_height // self.factor, target_width // self.factor)
+
+    def remaining(self, rows: int, columns: int) -> int:
+        """Tokens that are left of an image of rows x columns tokens."""
+        return rows * columns if self.pruning is None else self.pruning.remaining(rows, columns)
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a maximal FULL image: the unit of the normalised cost, so that lambda is
+        """Tokens of a maximal FULL image, unpruned: the unit of the normalised cost, so that lambda is
         the accuracy worth one whole image."""
         side, area = self.full.long_side // self.factor, self.full.max_pixels // self.factor**2
         return max(rows * min(side, area // rows) for rows in range(1, min(side, area) + 1))
 
 
-def make_budget(config: VisionBudgetConfig, patch_size: int, merge_size: int) -> VisionBudget:
+def make_budget(
+    config: VisionBudgetConfig, patch_size: int, merge_size: int, pruning: Pruning | None = None
+) -> VisionBudget:
     """Join the configured bounds with the backbone's patch geometry.
 
     Raises:
@@ -65,7 +73,7 @@ def make_budget(config: VisionBudgetConfig, patch_size: int, merge_size: int) ->
                 f"{resolution.max_pixels} pixels, but one token of this backbone covers {factor}x{factor}; "
                 f"raise long_side to {factor} and max_pixels to {factor**2} at least."
             )
-    return VisionBudget(config.coarse, config.full, factor)
+    return VisionBudget(config.coarse, config.full, factor, pruning)
 
 
 def fit(width: int, height: int, resolution: Resolution, factor: int) -> tuple[int, int]:

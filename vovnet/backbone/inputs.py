@@ -100,6 +100,11 @@ class InputBuilder:
         sizes = [image.size() for image in sample.images]
         return [sum(self.budget.tokens(width, height, action) for width, height in sizes) for action in actions]
 
+    def read_tokens(self, pixels: Pixels, row: int) -> int:
+        """Vision tokens of one sample of a batch that enter the language model."""
+        side = self.format.merge_size
+        return sum(self.budget.remaining(height // side, width // side) for _, height, width in pixels.grids(row))
+
     def _pixels(self, per_sample: Sequence[tuple[ImageRef, ...]], action: Action) -> Pixels:
         place: dict[ImageRef, int] = {}
         images: list[Patches] = []

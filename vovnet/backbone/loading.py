@@ -10,6 +10,7 @@ from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.prompt import make_format
+from vovnet.backbone.pruning import Pruning
 from vovnet.errors import VoVNetError
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 
@@ -17,7 +18,9 @@ transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
 
-def load_backbone(config: BackboneConfig, budget: VisionBudgetConfig, cache_reuse: bool = True) -> Backbone:
+def load_backbone(
+    config: BackboneConfig, budget: VisionBudgetConfig, cache_reuse: bool = True, pruning: Pruning | None = None
+) -> Backbone:
     """Load model, tokeniser and image processor; evaluation mode, no gradients.
 
     Raises:
@@ -36,7 +39,7 @@ def load_backbone(config: BackboneConfig, budget: VisionBudgetConfig, cache_reus
         )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise VoVNetError(f"the model in {folder} cannot be loaded: {_first_line(error)}") from error
-    builder = load_builder(config, budget, checkpoint)
+    builder = load_builder(config, budget, checkpoint, pruning)
     end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
     # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
     # for greedy decoding; this project's decoding keys are all that counts.
@@ -45,7 +48,9 @@ def load_backbone(config: BackboneConfig, budget: VisionBudgetConfig, cache_reus
     return backbone.eval().requires_grad_(False)
 
 
-def load_builder(config: BackboneConfig, budget: VisionBudgetConfig, checkpoint: Checkpoint) -> InputBuilder:
+def load_builder(
+    config: BackboneConfig, budget: VisionBudgetConfig, checkpoint: Checkpoint, pruning: Pruning | None = None
+) -> InputBuilder:
     """The part that makes batches; needs no weights.
 
     Raises:
@@ -67,7 +72,7 @@ def load_builder(config: BackboneConfig, budget: VisionBudgetConfig, checkpoint:
         tokenizer=tokenizer,
         image_processor=image_processor,
         format=make_format(tokenizer, checkpoint.config, checkpoint.merge_size, config.prompt_order),
-        budget=make_budget(budget, checkpoint.patch_size, checkpoint.merge_size),
+        budget=make_budget(budget, checkpoint.patch_size, checkpoint.merge_size, pruning),
         end_token=tokenizer.eos_token_id,
     )
 

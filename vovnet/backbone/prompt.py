@@ -5,6 +5,7 @@ tokenised by itself with special tokens disabled, so no question can forge ``<|i
 close its own turn.
 """
 
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ STAND_IN = "\ue000"  # a private-use character: no template contains it
 PLAIN_TAIL = "\nAnswer:"  # answer cue of tokenizers without a chat template
 
 Grid = tuple[int, int, int]
+Kept = Seq[np.ndarray]  # per image, indices of its tokens in row-major order
 
 
 @dataclass(frozen=True)
@@ -56,25 +58,38 @@ class PromptFormat:
         """The prompt without any image: the same in every order."""
         return self._join([self.head, tuple(question), self.tail], [], shared=0)
 
-    def with_images(self, question: list[int], grids: list[Grid]) -> Sequence:
-        """The prompt with images; ``grids`` are (time, height, width) in patches, one per image."""
+    def with_images(self, question: list[int], grids: list[Grid], kept: Kept | None = None) -> Sequence:
+        """The prompt with images.
+
+        Args:
+            grids: (time, height, width) in patches, one per image.
+            kept: which tokens of each image are there, in row-major order; None where all are.
+        """
         text = tuple(question)
         if self.order == "image_first":
-            return self._join([self.head, (*text, *self.tail)], grids, shared=len(self.head))
+            return self._join([self.head, (*text, *self.tail)], grids, len(self.head), kept)
         shared = len(self.head) + len(text)
         again = text if self.order == "sandwich" else ()
-        return self._join([(*self.head, *text), (*again, *self.tail)], grids, shared)
+        return self._join([(*self.head, *text), (*again, *self.tail)], grids, shared, kept)
 
-    def _join(self, pieces: list[tuple[int, ...]], grids: list[Grid], shared: int) -> Sequence:
-        """Concatenate text pieces; all images stand between the first piece and the second."""
+    def _join(
+        self, pieces: list[tuple[int, ...]], grids: list[Grid], shared: int, kept: Kept | None = None
+    ) -> Sequence:
+        """Concatenate text pieces; all images stand between the first piece and the second.
+
+        What is pruned leaves its position empty: everything else stands where it stood.
+        """
         ids: list[int] = list(pieces[0])
         positions = [_text_positions(0, len(ids))]
         cursor = len(ids)
-        for _, patch_rows, patch_columns in grids:
+        for number, (_, patch_rows, patch_columns) in enumerate(grids):
             rows, columns = patch_rows // self.merge_size, patch_columns // self.merge_size
-            ids += [self.vision_start, *[self.image_pad] * (rows * columns), self.vision_end]
+            image = _image_positions(cursor + 1, rows, columns)
+            if kept is not None:
+                image = image[:, kept[number]]
+            ids += [self.vision_start, *[self.image_pad] * image.shape[1], self.vision_end]
             positions.append(_text_positions(cursor, 1))
-            positions.append(_image_positions(cursor + 1, rows, columns))
+            positions.append(image)
             cursor += 1 + max(rows, columns)  # text resumes after the longer side, not after all tokens
             positions.append(_text_positions(cursor, 1))
             cursor += 1

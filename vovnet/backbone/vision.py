@@ -1,11 +1,46 @@
 """The vision tower over a batch's images."""
 
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vovnet.backbone.inputs import Pixels
+from vovnet.backbone.pruning import Pruning, prune
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch's image tokens.
+
+    Attributes:
+        features: the merger's output [tokens, D] in the order of the samples' image tokens.
+        deepstack: the same for every DeepStack level; empty for Qwen2.5-VL.
+        kept: per sample and image, which of the image's tokens are there; None where all are.
+    """
+
+    features: Tensor
+    deepstack: list[Tensor]
+    kept: tuple[tuple[np.ndarray, ...], ...] | None
+
+
+def encode(visual: Any, pixels: Pixels, pruning: Pruning | None) -> Encoded:
+    """Encode each distinct image once, and thin it out once."""
+    features, deepstack, counts = _encode_distinct(visual, pixels)
+    if pruning is None:
+        return Encoded(*_arrange(features, deepstack, counts, pixels), None)
+    side = visual.spatial_merge_size
+    pruned = [
+        prune(levels, grid[1] // side, grid[2] // side, pruning, patches.numpy().tobytes())
+        for levels, (patches, grid) in zip(
+            torch.split(torch.stack([features, *deepstack]), counts, dim=1), pixels.images, strict=True
+        )
+    ]
+    joined = torch.cat([pruned[image].levels for row in pixels.rows for image in row], dim=1)
+    kept = tuple(tuple(pruned[image].kept.numpy() for image in row) for row in pixels.rows)
+    return Encoded(joined[0], list(joined[1:]), kept)
 
 
 def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
@@ -19,11 +54,22 @@ def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
         Features [tokens, D] in the order of the samples' image tokens, and the same for every
         DeepStack level (none for Qwen2.5-VL).
     """
+    return _arrange(*_encode_distinct(visual, pixels), pixels)
+
+
+def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor], list[int]]:
+    """Features and DeepStack levels of the distinct images one after another, and each one's token count."""
     device = next(visual.parameters()).device
     patches = torch.cat([image for image, _ in pixels.images]).to(device, visual.dtype)
     grids = torch.tensor([grid for _, grid in pixels.images], device=device)
     out = visual(patches, grid_thw=grids, return_dict=True)
     counts = (grids.prod(-1) // visual.spatial_merge_size**2).tolist()
+    return out.pooler_output, list(getattr(out, "deepstack_features", None) or []), counts
+
+
+def _arrange(
+    features: Tensor, deepstack: list[Tensor], counts: list[int], pixels: Pixels
+) -> tuple[Tensor, list[Tensor]]:
     order = [image for row in pixels.rows for image in row]
     as_encoded = order == list(range(len(counts)))
 
@@ -33,4 +79,4 @@ def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
         parts = torch.split(features, counts)
         return torch.cat([parts[image] for image in order])
 
-    return arrange(out.pooler_output), [arrange(f) for f in getattr(out, "deepstack_features", None) or []]
+    return arrange(features), [arrange(level) for level in deepstack]

@@ -101,17 +101,18 @@ def _branch_outcomes(
 ) -> BranchOutcomes:
     size = len(batch)
     judged = [judge(index, answer.text) for index, answer in zip(batch.indices, answers, strict=True)]
-    patches = np.zeros(size, dtype=np.int64)
+    patches = tokens = np.zeros(size, dtype=np.int64)
     if action is not Action.NO:
         pixels = batch.pixels[action]
         patches = np.array([sum(t * h * w for t, h, w in pixels.grids(row)) for row in range(size)])
+        tokens = np.array([backbone.builder.read_tokens(pixels, row) for row in range(size)])
     return BranchOutcomes(
         prediction=np.array([answer.text for answer in answers], dtype=object),
         score=np.array([score for score, _ in judged], dtype=np.float32),
         parsed=np.array([parsed for _, parsed in judged], dtype=bool),
         nll=nll.detach().cpu().numpy(),
         confidence=np.array([answer.confidence for answer in answers], dtype=np.float32),
-        vision_tokens=(patches // backbone.builder.format.merge_size**2).astype(np.int32),
+        vision_tokens=tokens.astype(np.int32),
         prompt_tokens=state.mask.sum(1).cpu().numpy().astype(np.int32),
         reused_tokens=reused.astype(np.int32),
         patches=patches.astype(np.int32),

@@ -13,10 +13,12 @@ from vovnet.outcomes.convert import branch_from_table, text_from_table
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.rows import Outcomes, no_text
 from vovnet.outcomes.store import DamagedPart, OutcomeStore, Table
+from vovnet.outcomes.variants import branch_budget, pruning_of
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig
 
 if TYPE_CHECKING:
     from vovnet.backbone.backbone import Backbone
+    from vovnet.backbone.pruning import Pruning
 
 log = logging.getLogger(__name__)
 
@@ -73,25 +75,32 @@ def _collect(
         tables=tables,
         dataset=dataset,
         options=config.eval,
-        backbone=lambda: shared_backbone(config.backbone, config.vision_budget, config.eval.cache_reuse),
+        backbone=lambda: branch_backbone(config),
         note=_note(),
         subject=subject,
     )
     return collector.fill(count).computed
 
 
-_LOADED: "dict[tuple[BackboneConfig, VisionBudgetConfig, bool], Backbone]" = {}
+_LOADED: "dict[tuple[BackboneConfig, VisionBudgetConfig, bool, Pruning | None], Backbone]" = {}
 
 
-def shared_backbone(config: BackboneConfig, budget: VisionBudgetConfig, cache_reuse: bool) -> "Backbone":
+def branch_backbone(config: RunConfig) -> "Backbone":
+    """The backbone as the configuration's branches need it."""
+    return shared_backbone(config.backbone, branch_budget(config), config.eval.cache_reuse, pruning_of(config))
+
+
+def shared_backbone(
+    config: BackboneConfig, budget: VisionBudgetConfig, cache_reuse: bool, pruning: "Pruning | None" = None
+) -> "Backbone":
     """The backbone, loaded once per process however many jobs of a sweep need it."""
     from vovnet.backbone.loading import load_backbone
 
-    key = (config, budget, cache_reuse)
+    key = (config, budget, cache_reuse, pruning)
     if key not in _LOADED:
         _LOADED.clear()  # let go of the old one first: two may not fit into the device's memory
         log.info("loading backbone %s", config.path or config.name)
-        _LOADED[key] = load_backbone(config, budget, cache_reuse)
+        _LOADED[key] = load_backbone(config, budget, cache_reuse, pruning)
     return _LOADED[key]
 
 

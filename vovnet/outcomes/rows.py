@@ -91,6 +91,10 @@ class BranchOutcomes:
     def __len__(self) -> int:
         return len(self.score)
 
+    def take(self, rows: np.ndarray) -> "BranchOutcomes":
+        """Some samples' outcomes."""
+        return BranchOutcomes(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
 
 @dataclass(frozen=True)
 class Outcomes:

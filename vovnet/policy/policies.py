@@ -8,29 +8,30 @@ import numpy as np
 
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.backbone.files import Checkpoint
+from vovnet.decision import Decision
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
+from vovnet.policy.baselines import CascadePolicy, OraclePolicy, UncertaintyPolicy
 from vovnet.policy.checkpoint import PolicyCard, find_policy, load_policy
 from vovnet.policy.decide import choose
 from vovnet.policy.features import features
-from vovnet.schema import RunConfig
+from vovnet.policy.matching import random_policy
+from vovnet.schema import (
+    CascadeBaseline,
+    FixedBaseline,
+    NoBaseline,
+    OracleBaseline,
+    PruningBaseline,
+    RandomBaseline,
+    ResolutionBaseline,
+    RunConfig,
+    UncertaintyBaseline,
+)
 
 if TYPE_CHECKING:
     from vovnet.policy.head import PolicyHead
 
 VALUE_BLOCK = 65_536  # rows per forward pass of the head; bounds memory on large stores
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a policy chose.
-
-    Attributes:
-        actions: ``Action`` values, int64 [N].
-        values: estimated score per action of the policy's space, [N, A]; None for fixed rules.
-    """
-
-    actions: np.ndarray
-    values: np.ndarray | None
 
 
 class Policy(Protocol):
@@ -46,8 +47,8 @@ class Policy(Protocol):
         """Whether deciding needs the text pass, which is then charged."""
         ...
 
-    def decide(self, text: TextOutcomes, costs: np.ndarray) -> Decision:
-        """Decide from text-pass features and normalised costs [N, len(actions)]."""
+    def decide(self, text: TextOutcomes, costs: np.ndarray, rows: np.ndarray) -> Decision:
+        """Decide from text-pass features, normalised costs [N, len(actions)] and places in the split [N]."""
         ...
 
 
@@ -58,9 +59,9 @@ class FixedPolicy:
     actions: tuple[Action, ...]
     reads_text: bool = False
 
-    def decide(self, text: TextOutcomes, costs: np.ndarray) -> Decision:
+    def decide(self, text: TextOutcomes, costs: np.ndarray, rows: np.ndarray) -> Decision:
         """Ignore everything."""
-        return Decision(np.full(len(costs), int(self.actions[-1]), dtype=np.int64), None)
+        return Decision(np.full(len(costs), int(self.actions[-1]), dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class VoVNetPolicy:
         """The head's action space."""
         return ACTION_SPACES[self.card.action_space]
 
-    def decide(self, text: TextOutcomes, costs: np.ndarray) -> Decision:
+    def decide(self, text: TextOutcomes, costs: np.ndarray, rows: np.ndarray) -> Decision:
         """argmax_a v_a - lambda c_a, ties to the cheaper."""
         values = self.values(text)
         columns = choose(values, costs, self.lambda_cost)
@@ -96,18 +97,81 @@ class VoVNetPolicy:
         return out
 
 
+@dataclass(frozen=True)
+class FallbackPolicy:
+    """A policy whose uncertain NOs are raised to COARSE or FULL (block E1)."""
+
+    inner: Policy
+    to: Action
+    entropy_threshold: float | None  # nats
+    margin_threshold: float | None  # p1 - p2
+    reads_text: bool = True
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """The inner policy's, and the one that NO is raised to."""
+        return tuple(sorted({*self.inner.actions, self.to}))
+
+    def decide(self, text: TextOutcomes, costs: np.ndarray, rows: np.ndarray) -> Decision:
+        """Raise a NO where entropy or margin reaches its threshold."""
+        own = [self.actions.index(action) for action in self.inner.actions]
+        decision = self.inner.decide(text, costs[:, own], rows)
+        uncertain = np.zeros(len(rows), dtype=bool)
+        if self.entropy_threshold is not None:
+            uncertain |= text.entropy >= self.entropy_threshold
+        if self.margin_threshold is not None:
+            uncertain |= text.margin <= self.margin_threshold
+        raised = uncertain & (decision.actions == int(Action.NO))
+        return Decision(np.where(raised, int(self.to), decision.actions), decision.values, raised)
+
+
 FIXED = {"always_full": (Action.FULL,), "always_coarse": (Action.COARSE,), "no_vision": (Action.NO,)}
+AnyPolicy = Policy | OraclePolicy | CascadePolicy
 
 
-def make_policy(config: RunConfig, checkpoint: Checkpoint) -> tuple[Policy, Path | None]:
+def make_policy(config: RunConfig, checkpoint: Checkpoint) -> tuple[AnyPolicy, Path | None]:
     """The configured policy or baseline, and the file its head came from.
 
     Raises:
-        VoVNetError: no fitting policy file.
+        VoVNetError: no fitting policy file, or a baseline that cannot be built.
     """
-    name = config.policy.baseline.name
-    if name:
-        return FixedPolicy(FIXED[name]), None
-    path = find_policy(config, checkpoint)
-    head, card = load_policy(path, checkpoint)
-    return VoVNetPolicy(head, card, config.policy.lambda_cost), path
+    path = None
+    baseline = config.policy.baseline
+    if isinstance(baseline, NoBaseline):
+        path = find_policy(config, checkpoint)
+        head, card = load_policy(path, checkpoint)
+        policy: AnyPolicy = VoVNetPolicy(head, card, config.policy.lambda_cost)
+    else:
+        policy = _make_baseline(config)
+    mode = config.policy.fallback_mode
+    if mode is None:
+        return policy, path
+    if isinstance(policy, OraclePolicy | CascadePolicy):
+        raise VoVNetError(f"{baseline.name} decides without the text pass; leave policy.fallback_mode=null.")
+    limits = config.policy.fallback_entropy_threshold, config.policy.fallback_margin_threshold
+    return FallbackPolicy(policy, Action[mode.upper()], *limits), path
+
+
+def _make_baseline(config: RunConfig) -> AnyPolicy:
+    baseline = config.policy.baseline
+    match baseline:
+        case FixedBaseline(name=name):
+            return FixedPolicy(FIXED[name])
+        case UncertaintyBaseline(uncertainty=measure, threshold=threshold, vision=vision):
+            return UncertaintyPolicy(measure, threshold, Action[vision.upper()])
+        case RandomBaseline():
+            return random_policy(baseline, config.dataset, config.eval.split)
+        case OracleBaseline(rule=rule):
+            return OraclePolicy(ACTION_SPACES[config.policy.action_space], rule, config.policy.lambda_cost)
+        case CascadeBaseline(threshold=threshold):
+            return CascadePolicy(threshold)
+        case PruningBaseline() | ResolutionBaseline():  # what FULL means is changed, see outcomes.variants
+            return FixedPolicy((Action.FULL,))
+        case _:
+            raise TypeError(f"no policy for {baseline}")
+
+
+def head_card(policy: AnyPolicy) -> PolicyCard | None:
+    """The card of the trained head that decides, if one does."""
+    inner = policy.inner if isinstance(policy, FallbackPolicy) else policy
+    return inner.card if isinstance(inner, VoVNetPolicy) else None

@@ -8,14 +8,18 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.budget import VisionBudget
 from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.inputs import Batch
 from vovnet.data import Item, Sample, VQADataset
+from vovnet.decision import Decision
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import Judge, TextState, make_judge, read_text, run_branch, text_outcomes
-from vovnet.outcomes.load import shared_backbone
-from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.load import branch_backbone
+from vovnet.outcomes.routed import Routed, look_twice
 from vovnet.outcomes.rows import BranchOutcomes, no_text
-from vovnet.policy.policies import Policy
+from vovnet.policy.baselines import CascadePolicy, OraclePolicy
+from vovnet.policy.policies import AnyPolicy, Policy
 from vovnet.schema import RunConfig
 
 
@@ -24,10 +28,11 @@ class Router:
     """A backbone, a policy and the rules of decoding and judging, ready to answer batches."""
 
     backbone: Backbone
-    policy: Policy
+    policy: Policy | CascadePolicy
     decoding: Decoding
     judge: Judge
     seed: int
+    max_tokens: int  # of a maximal FULL image of the configured budget
 
     def __call__(self, items: Sequence[Item]) -> Routed:
         """Answer a batch of mixed actions; images are opened only where an action looks at them."""
@@ -37,33 +42,42 @@ class Router:
         costs = self.costs([sample for _, sample, _ in items])
         state = read_text(self.backbone, batch) if self.policy.reads_text else None
         text = no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)
-        decision = self.policy.decide(text, costs)
+        first = None
+        if isinstance(self.policy, CascadePolicy):
+            first = self._branch(items, batch, np.arange(len(batch)), Action.COARSE, None)
+            again = self.policy.again(first)
+            decision = Decision(np.where(again, int(Action.FULL), int(Action.COARSE)).astype(np.int64))
+        else:
+            decision = self.policy.decide(text, costs, np.array([index for index, _, _ in items]))
         parts, places = [], []
         for action in Action:
             rows = np.flatnonzero(decision.actions == int(action))
             if len(rows):
                 places.append(rows)
-                parts.append(self._branch(items, batch, rows, action, state))
+                known = first if action is Action.COARSE else None
+                parts.append(self._branch(items, batch, rows, action, state) if known is None else known.take(rows))
         order = np.argsort(np.concatenate(places))
         columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts])[order] for f in fields(BranchOutcomes)}
         # Everything between question and answer: reading, deciding, opening images, decoding.
         columns["seconds"][:] = (time.perf_counter() - begun) / len(batch)
         chosen = BranchOutcomes(**columns)
-        return Routed(
+        routed = Routed(
             actions=decision.actions,
             chosen=chosen,
-            cost=chosen.vision_tokens / builder.budget.max_tokens,
+            cost=chosen.vision_tokens / self.max_tokens,
             values=decision.values,
             entropy=text.entropy,
             margin=text.margin,
             text_tokens=text.text_tokens,
+            fallback=decision.fallback,
         )
+        return routed if first is None else look_twice(first, routed, again, self.max_tokens)
 
     def costs(self, samples: Sequence[Sample]) -> np.ndarray:
         """Normalised cost of each allowed action, [N, A]; reads image headers, decodes nothing."""
         builder = self.backbone.builder
         tokens = [builder.tokens(sample, self.policy.actions) for sample in samples]
-        return np.asarray(tokens, dtype=np.float64) / builder.budget.max_tokens
+        return np.asarray(tokens, dtype=np.float64) / self.max_tokens
 
     def _branch(
         self, items: Sequence[Item], batch: Batch, rows: np.ndarray, action: Action, state: TextState | None
@@ -79,12 +93,21 @@ class Router:
         return run_branch(self.backbone, part, action, state, self.decoding, self.judge, self.seed, with_nll=False)
 
 
-def make_router(config: RunConfig, dataset: VQADataset, policy: Policy) -> Router:
-    """A router over the process's one copy of the backbone."""
+def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy) -> Router:
+    """A router over the process's one copy of the backbone.
+
+    Raises:
+        VoVNetError: the policy is the oracle, which must know every outcome first.
+    """
+    if isinstance(policy, OraclePolicy):
+        raise VoVNetError("the oracle chooses among outcomes that are known; run it with eval.mode=replay.")
+    backbone = branch_backbone(config)
+    factor = backbone.builder.budget.factor  # pixels a token's side
     return Router(
-        backbone=shared_backbone(config.backbone, config.vision_budget, config.eval.cache_reuse),
+        backbone=backbone,
         policy=policy,
         decoding=decoding_of(config.eval),
         judge=make_judge(dataset),
         seed=config.eval.seed,
+        max_tokens=VisionBudget(config.vision_budget.coarse, config.vision_budget.full, factor).max_tokens,
     )

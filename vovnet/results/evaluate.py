@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from vovnet.actions import Action
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset, item, load_dataset
+from vovnet.decision import Decision
 from vovnet.files import write_json
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
-from vovnet.outcomes.routed import Routed, join_routed, replay
-from vovnet.policy.policies import Policy, VoVNetPolicy, make_policy
+from vovnet.outcomes.routed import Routed, join_routed, look_twice, replay
+from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy
+from vovnet.policy.matching import expectation
+from vovnet.policy.policies import AnyPolicy, head_card, make_policy
 from vovnet.results.checks import run_checks
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
@@ -57,14 +61,14 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     checkpoint = find_checkpoint(config.backbone)
     dataset = load_dataset(config.dataset, config.eval.split)
     policy, policy_file = make_policy(config, checkpoint)
-    card = policy.card if isinstance(policy, VoVNetPolicy) else None
+    card = head_card(policy)
     leaks = look_for_leaks(config, card, dataset)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    computed: dict[str, int] = {}
+    notes: dict[str, Any] = {"rows_computed": {}}
     if config.eval.mode == "live":
         routed, memory = route_live(config, dataset, policy, count)
     else:
-        routed, computed = _replay(config, checkpoint, dataset, policy, count)
+        routed, notes = _replay(config, checkpoint, dataset, policy, count)
         memory = None
     facts = RunFacts(
         split=dataset.split,
@@ -86,25 +90,36 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     write_predictions(folder / PREDICTIONS, dataset, routed, policy.actions)
     write_results(folder / RESULTS, [row])
     write_rows(folder / CATEGORIES, category_rows(dataset, routed), CATEGORY_COLUMNS)
-    summary = _summary(config, checkpoint, dataset, row, computed)
+    summary = _summary(config, checkpoint, dataset, row) | notes
     summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
     write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
-    return Evaluation(row, routed, computed)
+    return Evaluation(row, routed, notes["rows_computed"])
 
 
 def _replay(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int
-) -> tuple[Routed, dict[str, int]]:
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: AnyPolicy, count: int
+) -> tuple[Routed, dict[str, Any]]:
     """Decide on stored outcomes; computes those that are missing."""
     loaded = load_outcomes(config, checkpoint, dataset, policy.actions, count, policy.reads_text)
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     costs = loaded.outcomes.stacked("vision_tokens", policy.actions) / budget.max_tokens
-    decision = policy.decide(loaded.outcomes.text, costs)
-    routed = replay(loaded.outcomes, decision.actions, decision.values, budget.max_tokens, policy.reads_text)
-    return routed, dict(loaded.computed)
+    notes: dict[str, Any] = {"rows_computed": dict(loaded.computed)}
+    outcomes, limit = loaded.outcomes, budget.max_tokens
+    if isinstance(policy, CascadePolicy):
+        coarse = outcomes.branches[Action.COARSE]
+        again = policy.again(coarse)
+        decision = Decision(np.where(again, int(Action.FULL), int(Action.COARSE)).astype(np.int64))
+        return look_twice(coarse, replay(outcomes, decision, limit, policy.reads_text), again, limit), notes
+    if isinstance(policy, OraclePolicy):
+        decision = policy.decide_knowing(outcomes, costs)
+    else:
+        decision = policy.decide(outcomes.text, costs, np.arange(count))
+    if isinstance(policy, RandomPolicy):
+        notes |= expectation(policy, outcomes.text, outcomes.stacked("score", policy.actions), costs)
+    return replay(outcomes, decision, limit, policy.reads_text), notes
 
 
-def route_live(config: RunConfig, dataset: VQADataset, policy: Policy, count: int) -> tuple[Routed, float | None]:
+def route_live(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, count: int) -> tuple[Routed, float | None]:
     """Run the routed model end to end; also the peak device memory in MB, where there is a device."""
     import torch
 
@@ -129,7 +144,6 @@ def _summary(
     checkpoint: Checkpoint,
     dataset: VQADataset,
     row: ResultRow,
-    computed: dict[str, int],
 ) -> dict[str, Any]:
     return {
         "config": asdict(config),
@@ -139,7 +153,6 @@ def _summary(
         "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
         "policy_file": row.checkpoint,
         "result": asdict(row),
-        "rows_computed": computed,
         "rows_skipped": list(dataset.skipped),
         "checks": [check.as_json() for check in run_checks(row)],
         **provenance(),

@@ -10,7 +10,14 @@ from vovnet.actions import Action
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.checkpoint import PolicyCard
 from vovnet.results.metrics import clustered_interval, expected_calibration_error, prefill_flops
-from vovnet.schema import RunConfig
+from vovnet.schema import (
+    CascadeBaseline,
+    OracleBaseline,
+    PruningBaseline,
+    ResolutionBaseline,
+    RunConfig,
+    UncertaintyBaseline,
+)
 from vovnet.scoring.official import OfficialScores
 
 
@@ -41,6 +48,10 @@ class ResultRow:
     pruning_ratio: float | None
     pruning_mode: str | None
     remaining_vision_tokens: float | None
+    long_side: int | None
+    oracle_rule: str | None
+    fallback_entropy_threshold: float | None
+    fallback_margin_threshold: float | None
     fallback_mode: str | None
     fallback_trigger_rate: float | None
     action_ratio: str
@@ -103,10 +114,15 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
     card = facts.card
     alone = config.eval.mode == "live" and config.eval.batch_size == 1
     # A NO answer after a text pass reads nothing more; every other branch reads what it cannot reuse.
-    branch_tokens = chosen.prompt_tokens - chosen.reused_tokens
+    branch_tokens = routed.paid("prompt_tokens") - routed.paid("reused_tokens")
     flops = prefill_flops(facts.text_config, routed.text_tokens, routed.text_tokens) + prefill_flops(
-        facts.text_config, branch_tokens, chosen.prompt_tokens
+        facts.text_config, chosen.prompt_tokens - chosen.reused_tokens, chosen.prompt_tokens
     )
+    if routed.earlier is not None and routed.repeated is not None:
+        first = np.where(routed.repeated, routed.earlier.prompt_tokens, 0)
+        flops = flops + prefill_flops(facts.text_config, first, first)
+    vision_tokens, settings = routed.paid("vision_tokens"), baseline_columns(config)
+    pruned = settings["pruning_ratio"] is not None
     return ResultRow(
         dataset=facts.dataset,
         split=facts.split,
@@ -117,16 +133,14 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         objective=card.objective if card else None,
         feature_mode=card.feature_mode if card else None,
         action_space=card.action_space if card else None,
-        lambda_cost=config.policy.lambda_cost if card else None,
+        lambda_cost=config.policy.lambda_cost if card or _reads_lambda(config) else None,
         trained_lambda=card.lambda_cost if card else None,
-        threshold=None,
-        uncertainty_metric=None,
-        vision_mode=None,
-        pruning_ratio=None,
-        pruning_mode=None,
-        remaining_vision_tokens=None,
-        fallback_mode=None,
-        fallback_trigger_rate=None,
+        **settings,
+        remaining_vision_tokens=float(vision_tokens.mean()) if pruned else None,
+        fallback_mode=config.policy.fallback_mode,
+        fallback_entropy_threshold=config.policy.fallback_entropy_threshold,
+        fallback_margin_threshold=config.policy.fallback_margin_threshold,
+        fallback_trigger_rate=None if routed.fallback is None else float(routed.fallback.mean()),
         action_ratio="[" + ", ".join(f"{rate:.6f}" for rate in rates) + "]",
         action_rate_no=rates[0],
         action_rate_coarse=rates[1],
@@ -137,10 +151,10 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         official_metric=official.name if official else None,
         official_score=official.value if official else None,
         avg_cost=float(routed.cost.mean()),
-        avg_vision_tokens=float(chosen.vision_tokens.mean()),
-        avg_text_tokens=float((routed.text_tokens + branch_tokens - chosen.vision_tokens).mean()),
-        avg_patches=float(chosen.patches.mean()),
-        avg_generated_tokens=float(chosen.generated_tokens.mean()),
+        avg_vision_tokens=float(vision_tokens.mean()),
+        avg_text_tokens=float((routed.text_tokens + branch_tokens - vision_tokens).mean()),
+        avg_patches=float(routed.paid("patches").mean()),
+        avg_generated_tokens=float(routed.paid("generated_tokens").mean()),
         prefill_gflops=float(flops.mean()) / 1e9,
         latency_p50_ms=float(np.percentile(chosen.seconds, 50)) * 1e3 if alone else None,
         latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if alone else None,
@@ -155,3 +169,29 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         decoding_seed=config.eval.seed if config.eval.do_sample else None,
         config_hash=facts.config_hash,
     )
+
+
+def baseline_columns(config: RunConfig) -> dict[str, Any]:
+    """The columns that a baseline's own keys fill; None where they do not apply."""
+    columns: dict[str, Any] = dict.fromkeys(
+        ("threshold", "uncertainty_metric", "vision_mode", "pruning_ratio", "pruning_mode", "long_side", "oracle_rule")
+    )
+    match config.policy.baseline:
+        case UncertaintyBaseline(uncertainty=measure, threshold=threshold, vision=vision):
+            columns |= {"threshold": threshold, "uncertainty_metric": measure, "vision_mode": vision}
+        case CascadeBaseline(threshold=threshold):
+            columns |= {"threshold": threshold, "uncertainty_metric": "confidence", "vision_mode": "full"}
+        case PruningBaseline(pruning_ratio=ratio, pruning_mode=mode):
+            columns |= {"pruning_ratio": ratio, "pruning_mode": mode}
+        case ResolutionBaseline(long_side=side):
+            columns |= {"long_side": side}
+        case OracleBaseline(rule=rule):
+            columns |= {"oracle_rule": rule}
+        case _:
+            pass
+    return columns
+
+
+def _reads_lambda(config: RunConfig) -> bool:
+    """Whether a baseline's choice depends on lambda."""
+    return isinstance(config.policy.baseline, OracleBaseline) and config.policy.baseline.rule == "utility"

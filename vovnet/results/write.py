@@ -81,6 +81,7 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
     values = None if routed.values is None else np.round(routed.values, 6).tolist()
     columns = {name: getattr(chosen, name).tolist() for name in ("prediction", "score", "parsed", "vision_tokens")}
     cost, taken = routed.cost.tolist(), routed.actions.tolist()
+    entropy, margin = routed.entropy.tolist(), routed.margin.tolist()
     labels = {int(action): action.label for action in Action}
     names = [action.label for action in actions]
     lines = []
@@ -94,7 +95,12 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
             **{name: column[i] for name, column in columns.items()},
             "cost": round(cost[i], 8),
             "answers": list(sample.answers),
+            # of the text pass; null where none was read
+            "entropy": None if np.isnan(entropy[i]) else round(entropy[i], 6),
+            "margin": None if np.isnan(margin[i]) else round(margin[i], 6),
         }
+        if routed.fallback is not None:
+            line["fallback"] = bool(routed.fallback[i])
         if values is not None:
             line["values"] = dict(zip(names, values[i], strict=True))
         lines.append(json.dumps(line, ensure_ascii=False))

@@ -1,0 +1,45 @@
+"""Target ratios of the random baseline from a VoVNet run, as overrides to copy.
+
+python -m experiments.match policy.baseline.match=multirun/a1_pareto/JOB [policy.baseline.buckets=true]
+"""
+
+from pathlib import Path
+
+from vovnet.compose import launch
+from vovnet.errors import VoVNetError
+from vovnet.policy.baselines import RandomPolicy
+from vovnet.schema import RandomBaseline, RunConfig
+
+
+def run(config: RunConfig, folder: Path) -> RandomPolicy:
+    """Resolve the configured target."""
+    from vovnet.policy.matching import random_policy
+
+    if not isinstance(config.policy.baseline, RandomBaseline):
+        raise VoVNetError("experiments.match is about random_policy_matched; leave policy/baseline out.")
+    return random_policy(config.policy.baseline, config.dataset, config.eval.split)
+
+
+def show(policy: RandomPolicy, folder: Path) -> None:
+    """Print the overrides that evaluate the same policy without the run."""
+    triples = ["[" + ",".join(f"{share:.6f}" for share in ratios) + "]" for ratios in policy.ratios]
+    print("policy/baseline=random_policy_matched")
+    if len(triples) == 1:
+        print(f"policy.baseline.target_ratios={triples[0]}")
+        return
+    print(f"policy.baseline.bucket_ratios=[{','.join(triples)}]")
+    print(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in policy.thresholds)}]")
+
+
+def finish(folder: Path) -> bool:
+    """Nothing to merge."""
+    return True
+
+
+def main() -> None:
+    """Console entry point."""
+    launch("match", run, show, finish)
+
+
+if __name__ == "__main__":
+    main()

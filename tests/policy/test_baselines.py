@@ -1,0 +1,194 @@
+"""Baselines: what they choose, and what the specification expects of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import Configure, compose_config
+from tests.policy.test_route import COUNT, policy_file
+from vovnet.actions import Action
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, no_text
+from vovnet.policy.baselines import OraclePolicy, RandomPolicy, UncertaintyPolicy, uniform
+from vovnet.policy.matching import bucket_ratios, expectation
+from vovnet.results.evaluate import evaluate
+from vovnet.results.row import ResultRow
+from vovnet.schema import RunConfig
+
+SPACE = tuple(Action)
+COSTS = np.tile([0.0, 0.0625, 1.0], (1000, 1))
+shares = st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any)
+
+
+def text(entropy: np.ndarray) -> TextOutcomes:
+    hidden = BlockRows([np.zeros((len(entropy), 1), dtype=np.float32)])
+    return TextOutcomes(hidden, entropy, 1 / (1 + entropy), np.ones(len(entropy), dtype=np.int32))
+
+
+def scored(scores: np.ndarray) -> Outcomes:
+    """Outcomes of which only the scores [N, 3] matter."""
+    size = len(scores)
+    zeros = {name: np.zeros(size) for name in BranchOutcomes.__dataclass_fields__}
+    return Outcomes(no_text(size), {a: BranchOutcomes(**{**zeros, "score": scores[:, int(a)]}) for a in SPACE})
+
+
+def run(configure: Configure, folder: Path, *overrides: str) -> ResultRow:
+    return evaluate(configure(COUNT, *overrides), folder).row
+
+
+@given(st.lists(st.floats(0, 5), min_size=1), st.floats(0, 5), st.floats(0, 5))
+def test_a_lower_entropy_threshold_looks_at_least_as_often(entropies: list[float], one: float, two: float) -> None:
+    read = text(np.array(entropies))
+    rows = np.arange(len(entropies))
+    low, high = (UncertaintyPolicy("entropy", t, Action.FULL).decide(read, COSTS, rows) for t in sorted((one, two)))
+    assert (low.actions >= high.actions).all()
+
+
+def test_thresholds_that_are_reached_count() -> None:
+    read, rows = text(np.array([0.4, 0.5, 0.6])), np.arange(3)
+    entropy = UncertaintyPolicy("entropy", 0.5, Action.COARSE).decide(read, COSTS, rows)
+    assert entropy.actions.tolist() == [Action.NO, Action.COARSE, Action.COARSE]
+    margin = UncertaintyPolicy("margin", float(read.margin[1]), Action.FULL).decide(read, COSTS, rows)
+    assert margin.actions.tolist() == [Action.NO, Action.FULL, Action.FULL]
+
+
+@given(shares, st.integers(0, 2**32 - 1))
+def test_random_ratios_are_near_their_target_and_zero_never_drawn(weights: list[int], seed: int) -> None:
+    no, coarse, full = (w / sum(weights) for w in weights)
+    policy = RandomPolicy(((no, coarse, full),), (), seed)
+    drawn = policy.decide(no_text(1000), COSTS, np.arange(1000)).actions
+    rates = [(drawn == a).mean() for a in SPACE]
+    assert np.allclose(rates, [no, coarse, full], atol=0.09)  # five standard deviations
+    assert all(rate == 0 for rate, share in zip(rates, (no, coarse, full), strict=True) if share == 0)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 400))
+def test_a_draw_depends_on_seed_and_row_alone(seed: int, cut: int) -> None:
+    rows = np.arange(400)
+    assert np.array_equal(uniform(seed, rows)[cut:], uniform(seed, rows[cut:]))
+    assert not np.array_equal(uniform(seed, rows), uniform(seed + 1, rows))
+
+
+def test_the_expectation_is_the_mean_over_draws() -> None:
+    rng = np.random.default_rng(0)
+    scores, read, rows = rng.random((200, 3)), text(rng.random(200)), np.arange(200)
+    ratios = ((0.5, 0.3, 0.2), (0.1, 0.2, 0.7), (0.0, 0.0, 1.0))
+    drawn = []
+    for seed in range(400):
+        actions = RandomPolicy(ratios, (0.3, 0.6), seed).decide(read, COSTS[:200], rows).actions
+        drawn.append((scores[rows, actions].mean(), COSTS[rows, actions].mean()))
+    expected = expectation(RandomPolicy(ratios, (0.3, 0.6), 0), read, scores, COSTS[:200])
+    accuracy, cost = np.mean(drawn, axis=0)
+    assert accuracy == pytest.approx(expected["expected_accuracy"], abs=0.005)
+    assert cost == pytest.approx(expected["expected_cost"], abs=0.005)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 2), st.floats(0, 2))
+def test_the_oracle_is_the_best_there_is(seed: int, one: float, two: float) -> None:
+    scores = np.random.default_rng(seed).integers(0, 4, (50, 3)) / 3
+    costs, rows = COSTS[:50], np.arange(50)
+    best = OraclePolicy(SPACE, "cheapest_correct", 0.0).decide_knowing(scored(scores), costs).actions
+    assert np.array_equal(scores[rows, best], scores.max(axis=1))
+    assert np.array_equal(best, scores.argmax(axis=1))  # the first, so the cheapest, of the best
+    for price in (one, two):
+        chosen = OraclePolicy(SPACE, "utility", price).decide_knowing(scored(scores), costs).actions
+        assert np.allclose((scores - price * costs)[rows, chosen], (scores - price * costs).max(axis=1))
+
+
+def test_the_cascade_pays_for_both_passes(configure: Configure, tmp_path: Path) -> None:
+    coarse, full = (run(configure, tmp_path, f"policy/baseline=always_{name}") for name in ("coarse", "full"))
+    everyone = run(configure, tmp_path, "policy/baseline=cascade", "policy.baseline.threshold=1")
+    nobody = run(configure, tmp_path, "policy/baseline=cascade", "policy.baseline.threshold=0")
+    for column in ("avg_cost", "avg_vision_tokens", "avg_patches", "avg_text_tokens", "prefill_gflops"):
+        together = getattr(coarse, column) + getattr(full, column)
+        assert getattr(everyone, column) == pytest.approx(together), column
+        assert getattr(nobody, column) == pytest.approx(getattr(coarse, column)), column
+    assert everyone.accuracy == full.accuracy
+    assert nobody.accuracy == coarse.accuracy
+
+
+def test_a_fallback_raises_uncertain_nos_only(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    given = (f"eval.checkpoint={path}", "policy.lambda_cost=0.3")
+    plain = run(configure, tmp_path, *given)
+    never = run(configure, tmp_path, *given, "policy.fallback_mode=full", "policy.fallback_entropy_threshold=99")
+    always = run(configure, tmp_path, *given, "policy.fallback_mode=coarse", "policy.fallback_entropy_threshold=0")
+    assert plain.fallback_trigger_rate is None
+    assert (never.fallback_trigger_rate, never.action_ratio) == (0.0, plain.action_ratio)
+    assert 0 < plain.action_rate_no == always.fallback_trigger_rate
+    assert always.action_rate_no == 0
+    assert always.action_rate_full == plain.action_rate_full
+
+
+def test_resolution_scaling_costs_between_coarse_and_full(configure: Configure, tmp_path: Path) -> None:
+    sides = {side: f"policy.baseline.long_side={side}" for side in (16, 32, 64)}
+    costs = {s: run(configure, tmp_path, "policy/baseline=resolution_scaling", o).avg_cost for s, o in sides.items()}
+    coarse, full = (run(configure, tmp_path, f"policy/baseline=always_{n}").avg_cost for n in ("coarse", "full"))
+    assert coarse == costs[16] < costs[32] < costs[64] == full
+    with pytest.raises(VoVNetError, match="long_side=128 exceeds"):
+        run(configure, tmp_path, "policy/baseline=resolution_scaling", "policy.baseline.long_side=128")
+
+
+def test_random_ratios_are_taken_from_a_run(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    source = tmp_path / "source"
+    vovnet = run(configure, source, f"eval.checkpoint={path}", "policy.lambda_cost=0.05")
+    asked = ("policy/baseline=random_policy_matched", f"policy.baseline.match={source}")
+    matched = run(configure, tmp_path / "out", *asked, "policy.baseline.match_lambda=0.05")
+    rates = [(r.action_rate_no, r.action_rate_coarse, r.action_rate_full) for r in (vovnet, matched)]
+    assert np.allclose(*rates, atol=0.25)
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["expected_cost"] == pytest.approx(vovnet.avg_cost, abs=0.02)
+    with pytest.raises(VoVNetError, match="holds 0 VoVNet rows"):
+        run(configure, tmp_path, *asked, "policy.baseline.match_lambda=0.7")
+
+    ratios, (low, high) = bucket_ratios(source)
+    assert low <= high
+    mean = np.mean([json.loads(line)["entropy"] for line in (source / "predictions.jsonl").read_text().splitlines()])
+    assert low <= mean * 2
+    assert np.allclose(np.sum(ratios, axis=1), 1)
+    bucketed = run(configure, tmp_path / "buckets", *asked, "policy.baseline.buckets=true")
+    assert bucketed.avg_text_tokens > matched.avg_text_tokens  # it reads the text to know the bucket
+
+
+def test_the_oracle_bounds_every_policy(configure: Configure, tmp_path: Path) -> None:
+    oracle = run(configure, tmp_path, "policy/baseline=oracle")
+    for name in ("always_full", "always_coarse", "no_vision"):
+        assert run(configure, tmp_path, f"policy/baseline={name}").accuracy <= oracle.accuracy
+    over = [
+        run(
+            configure, tmp_path, "policy/baseline=oracle", "policy.baseline.rule=utility", f"policy.lambda_cost={price}"
+        )
+        for price in (0, 0.1, 2)
+    ]
+    assert over[0].accuracy == oracle.accuracy
+    assert [r.lambda_cost for r in over] == [0, 0.1, 2]
+    costs = [r.avg_cost for r in over]
+    assert costs == sorted(costs, reverse=True)
+    with pytest.raises(VoVNetError, match=r"eval\.mode=replay"):
+        run(configure, tmp_path, "policy/baseline=oracle", "eval.mode=live")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["policy/baseline=random_policy_matched", "policy.baseline.target_ratios=[0.5,0.5,0.5]"], "must sum to 1"),
+        (["policy.fallback_mode=full"], "needs fallback_entropy_threshold"),
+        (["policy.fallback_entropy_threshold=0.5"], "needs fallback_entropy_threshold"),
+        (["policy/baseline=uncertainty_threshold", "policy.baseline.threshold=-1"], "policy.baseline.threshold=-1"),
+        (["policy/baseline=uncertainty_threshold", "policy.baseline.uncertainty=x"], "policy.baseline.uncertainty="),
+        (["policy/baseline=always_full", "+policy.baseline.threshold=1"], "no configuration key policy.baseline.thre"),
+    ],
+)
+def test_wrong_keys_are_named(overrides: list[str], sentence: str) -> None:
+    with pytest.raises(VoVNetError, match=sentence):
+        compose_config(*overrides)
+
+
+def test_the_configuration_is_typed() -> None:
+    config: RunConfig = compose_config("policy/baseline=cascade")
+    assert config.policy.baseline.name == "cascade"

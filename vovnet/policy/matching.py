@@ -1,0 +1,106 @@
+"""Target ratios of the random baseline, taken from what a VoVNet run did (block B3)."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.rows import TextOutcomes
+from vovnet.policy.baselines import RandomPolicy
+from vovnet.schema import BUCKETS, DatasetConfig, RandomBaseline, Ratios
+
+
+def random_policy(config: RandomBaseline, dataset: DatasetConfig, split: str) -> RandomPolicy:
+    """The configured random policy, its ratios resolved.
+
+    Raises:
+        VoVNetError: no target is given, or ``match`` holds no fitting VoVNet row.
+    """
+    if config.target_ratios is not None:
+        return RandomPolicy((config.target_ratios,), (), config.seed)
+    if config.bucket_ratios is not None:
+        if config.bucket_thresholds is None:
+            raise VoVNetError(
+                "policy.baseline.bucket_ratios needs policy.baseline.bucket_thresholds; `python -m experiments.match` "
+                "prints both, or give policy.baseline.match and policy.baseline.buckets=true."
+            )
+        return RandomPolicy(config.bucket_ratios, config.bucket_thresholds, config.seed)
+    if config.match is None:
+        raise VoVNetError(
+            "random_policy_matched needs policy.baseline.target_ratios=[no,coarse,full], "
+            "policy.baseline.match=FOLDER of a VoVNet run, or policy.baseline.bucket_ratios."
+        )
+    place = Path(config.match).expanduser()
+    if config.buckets:
+        ratios, thresholds = bucket_ratios(place, config.bucket_thresholds)
+        return RandomPolicy(ratios, thresholds, config.seed)
+    return RandomPolicy((row_ratios(place, config.match_lambda, dataset.name, split),), (), config.seed)
+
+
+def row_ratios(place: Path, lambda_cost: float | None, dataset: str, split: str) -> Ratios:
+    """Action rates of the VoVNet row with this lambda on this set.
+
+    Raises:
+        VoVNetError: no row or more than one fits.
+    """
+    from vovnet.results.write import RESULTS, read_results
+
+    path = place / RESULTS if place.is_dir() else place
+    rows = [row for row in read_results(path) if not row.baseline_name and (row.dataset, row.split) == (dataset, split)]
+    fitting = [row for row in rows if lambda_cost is None or math.isclose(row.lambda_cost or 0.0, lambda_cost)]
+    if len(fitting) != 1:
+        known = sorted({row.lambda_cost for row in rows if row.lambda_cost is not None})
+        raise VoVNetError(
+            f"{path} holds {len(fitting)} VoVNet rows of {dataset}/{split} with lambda {lambda_cost}; "
+            f"set policy.baseline.match_lambda to one of {known}, or match one run's folder."
+        )
+    row = fitting[0]
+    return row.action_rate_no, row.action_rate_coarse, row.action_rate_full
+
+
+def bucket_ratios(
+    folder: Path, thresholds: tuple[float, float] | None = None
+) -> tuple[tuple[Ratios, Ratios, Ratios], tuple[float, float]]:
+    """Action rates of a run within three buckets of the text pass's entropy, and the bounds in nats.
+
+    Args:
+        thresholds: the bounds; None takes the terciles.
+
+    Raises:
+        VoVNetError: the folder holds no run whose predictions carry entropies, or a bucket is empty.
+    """
+    path = folder / "predictions.jsonl"
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        entropy = np.array([line["entropy"] for line in lines], dtype=np.float64)
+        actions = np.array([Action[line["action"].upper()] for line in lines])
+    except OSError as error:
+        raise VoVNetError(f"{path} cannot be read ({error.strerror}); match a single VoVNet run's folder.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise VoVNetError(f"{path} has no entropy of a text pass; match a VoVNet run of this version.") from error
+    low, high = thresholds or np.quantile(entropy, [1 / BUCKETS, 2 / BUCKETS]).tolist()
+    bucket = np.searchsorted((low, high), entropy, side="right")
+    rates = []
+    for number in range(BUCKETS):
+        members = actions[bucket == number]
+        if not len(members):
+            raise VoVNetError(f"no sample of {path} has an entropy in bucket {number + 1}; give other thresholds.")
+        no, coarse, full = (float((members == action).mean()) for action in Action)
+        rates.append((no, coarse, full))
+    return (rates[0], rates[1], rates[2]), (low, high)
+
+
+def expectation(policy: RandomPolicy, text: TextOutcomes, scores: np.ndarray, costs: np.ndarray) -> dict[str, float]:
+    """Accuracy and cost of the random policy on average over all draws, exactly.
+
+    Args:
+        scores, costs: of every action, [N, 3].
+    """
+    chance = policy.probabilities(text, len(scores))
+    return {
+        "expected_accuracy": float((chance * scores).sum(axis=1).mean()),
+        "expected_cost": float((chance * costs).sum(axis=1).mean()),
+    }

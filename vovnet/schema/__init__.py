@@ -1,0 +1,127 @@
+"""Every configuration key, its type, its range and its meaning.
+
+Hydra composes yaml into a DictConfig; the entry point turns that into the frozen dataclasses
+below and nothing further inside ever sees a DictConfig. Unknown keys, wrong types and values out
+of range are errors here.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from vovnet.schema.backbone import BackboneConfig, Resolution, VisionBudgetConfig
+from vovnet.schema.baselines import (
+    BUCKETS,
+    BaselineConfig,
+    CascadeBaseline,
+    FixedBaseline,
+    NoBaseline,
+    OracleBaseline,
+    PruningBaseline,
+    RandomBaseline,
+    Ratios,
+    ResolutionBaseline,
+    UncertaintyBaseline,
+)
+from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
+from vovnet.schema.evaluation import EvalConfig
+from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
+from vovnet.schema.ranges import STRICT, ActionSpace, Dtype, FeatureMode, Positive, PromptOrder, PruningMode, Split
+from vovnet.schema.training import Phase, PolicyTraining, TinyArchitecture, TinyBackboneTraining, Training
+
+__all__ = [
+    "BUCKETS",
+    "STRICT",
+    "ActionSpace",
+    "BackboneConfig",
+    "BaselineConfig",
+    "CascadeBaseline",
+    "DatasetConfig",
+    "Dtype",
+    "EvalConfig",
+    "FeatureMode",
+    "FixedBaseline",
+    "GenerateConfig",
+    "HubConfig",
+    "LeaksConfig",
+    "NoBaseline",
+    "ObjectiveConfig",
+    "OracleBaseline",
+    "PathsConfig",
+    "Phase",
+    "PipelineConfig",
+    "PolicyConfig",
+    "PolicyTraining",
+    "Positive",
+    "PrepareConfig",
+    "PromptOrder",
+    "PruningBaseline",
+    "PruningMode",
+    "RandomBaseline",
+    "Ratios",
+    "Resolution",
+    "ResolutionBaseline",
+    "RunConfig",
+    "Split",
+    "SplitFiles",
+    "Stage",
+    "StoreConfig",
+    "TinyArchitecture",
+    "TinyBackboneTraining",
+    "Training",
+    "UncertaintyBaseline",
+    "VisionBudgetConfig",
+]
+
+
+@dataclass(frozen=True, config=STRICT)
+class PathsConfig:
+    """Where things land."""
+
+    runs: str  # every run's and sweep's folder
+    store: str  # the outcome store
+    data: str  # generated and prepared data sets
+
+
+@dataclass(frozen=True, config=STRICT)
+class Stage:
+    """One command of a pipeline."""
+
+    name: str  # its folder inside the pipeline's
+    entry: Literal["train", "eval"]
+    sweep: bool
+    overrides: tuple[str, ...]  # {folder} stands for the pipeline's folder
+
+
+@dataclass(frozen=True, config=STRICT)
+class PipelineConfig:
+    """Commands to run in order."""
+
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class StoreConfig:
+    """What to do with the outcome store."""
+
+    prune: str | None  # delete tables whose id starts with this; null only lists
+    confirm: bool  # false shows what would be deleted
+
+
+@dataclass(frozen=True, config=STRICT)
+class RunConfig:
+    """One whole experiment: what an entry point receives."""
+
+    name: str
+    backbone: BackboneConfig
+    policy: PolicyConfig
+    vision_budget: VisionBudgetConfig
+    dataset: DatasetConfig
+    eval: EvalConfig
+    training: Training
+    paths: PathsConfig
+    leaks: LeaksConfig
+    pipeline: PipelineConfig | None = None  # experiments.pipeline only
+    store: StoreConfig | None = None  # experiments.store only
+    prepare: PrepareConfig | None = None  # experiments.prepare only

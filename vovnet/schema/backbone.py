@@ -1,0 +1,45 @@
+"""Keys of the backbone and of what an image may cost."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from vovnet.schema.ranges import STRICT, Dtype, Positive, PromptOrder
+
+
+@dataclass(frozen=True, config=STRICT)
+class BackboneConfig:
+    """Which vision-language model answers, and how it is run."""
+
+    name: str  # a hub id, or the name of a checkpoint that travels in the package
+    packaged: bool  # true: `name` lies in vovnet/backbone/checkpoints
+    path: str | None  # a local folder saved with save_pretrained; wins over `name`
+    revision: str | None  # hub revision
+    prompt_order: PromptOrder
+    dtype: Dtype
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]  # auto takes CUDA where there is some
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Resolution:
+    """Upper bounds on an image; both hold."""
+
+    long_side: Positive  # pixels
+    max_pixels: Positive  # pixels, width times height
+
+
+@dataclass(frozen=True, config=STRICT)
+class VisionBudgetConfig:
+    """What COARSE and FULL may spend on one image."""
+
+    coarse: Resolution
+    full: Resolution
+    patch_size: Positive | None  # pixels; null takes the backbone's, anything else must equal it
+
+    @model_validator(mode="after")
+    def _coarse_is_coarser(self) -> "VisionBudgetConfig":
+        if self.coarse.long_side > self.full.long_side or self.coarse.max_pixels > self.full.max_pixels:
+            raise ValueError("coarse may not exceed full in long_side or max_pixels")
+        return self

@@ -1,0 +1,80 @@
+"""Keys of data sets, of the leak guard and of ``experiments.prepare``."""
+
+from dataclasses import field
+from typing import Literal
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from vovnet.schema.ranges import STRICT, Positive, Seed
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitFiles:
+    """File patterns of each split, looked for under ``dataset.path``."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True, config=STRICT)
+class HubConfig:
+    """Where a set lies on the hub; used while ``dataset.path`` is null."""
+
+    id: str
+    configs: tuple[str, ...]  # read one after another; empty takes the only one
+    train: str | None  # upstream's name of our split
+    test: str | None
+
+
+@dataclass(frozen=True, config=STRICT)
+class GenerateConfig:
+    """How a mini set is drawn; the same numbers give the same files."""
+
+    seed: Seed
+    train_images: Positive
+    test_images: Positive
+
+
+@dataclass(frozen=True, config=STRICT)
+class DatasetConfig:
+    """Which questions, and the one prompt template that every policy and baseline uses.
+
+    A template may show {question} or {Question} (first letter capital, the rest small), {options}
+    (a line per option) and {hint}.
+    """
+
+    name: str
+    path: str | None  # a local file or folder; null takes easy-VQA's copy in its package
+    files: SplitFiles
+    prompt_template: str | None  # null in a mixture only
+    open_template: str | None  # for questions without options; null takes prompt_template
+    on_error: Literal["raise", "skip"]  # of a malformed row
+    hub: HubConfig | None = None
+    generate: GenerateConfig | None = None  # the mini sets: written to `path` when it is not there
+    parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
+
+    @model_validator(mode="after")
+    def _template_shows_question(self) -> "DatasetConfig":
+        if (self.prompt_template is None) != bool(self.parts):
+            raise ValueError("prompt_template must be set, except in a mixture, whose parts bring their own")
+        for template in (self.prompt_template or "{question}", self.open_template or "{question}"):
+            if "{question}" not in template and "{Question}" not in template:
+                raise ValueError("prompt_template and open_template must contain {question}")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class LeaksConfig:
+    """What the leak guard lets pass; recorded in every summary."""
+
+    allow: tuple[Literal["image", "question", "split"], ...]
+
+
+@dataclass(frozen=True, config=STRICT)
+class PrepareConfig:
+    """What ``experiments.prepare`` compares the training set with, and what it leaves behind."""
+
+    evaluation: dict[str, DatasetConfig]
+    out: str | None  # a folder for the training set as JSONL with its images; null writes none
+    drop: bool  # leave rows that leak out of it instead of refusing

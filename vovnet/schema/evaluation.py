@@ -1,0 +1,34 @@
+"""Keys of an evaluation."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from vovnet.schema.ranges import STRICT, Positive, Rate, Seed, Split
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvalConfig:
+    """How outcomes are collected and decisions are scored; the same for every policy."""
+
+    mode: Literal["replay", "live"]
+    split: Split
+    max_samples: Positive | None
+    batch_size: Positive
+    num_workers: Annotated[int, Field(ge=0, le=256)]
+    chunk_rows: Positive  # rows per store file; at most this much work is lost when killed
+    max_new_tokens: Positive
+    num_beams: Positive
+    do_sample: bool
+    temperature: Rate
+    cache_reuse: bool  # continue the text pass's key-value cache when the order allows it
+    seed: Seed  # of sampled decoding and of the random fallback
+    random_fallback: bool  # MMMU: draw a letter for a choice that cannot be read, as its evaluator does
+    checkpoint: str | None  # policy file; null takes the newest that fits under paths.runs/train
+
+    @model_validator(mode="after")
+    def _one_way_of_decoding(self) -> "EvalConfig":
+        if self.do_sample and self.num_beams > 1:
+            raise ValueError("do_sample=true and num_beams>1 exclude each other")
+        return self

@@ -1,0 +1,44 @@
+"""Keys of the policy."""
+
+from typing import Literal
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from vovnet.schema.baselines import BaselineConfig
+from vovnet.schema.ranges import STRICT, ActionSpace, FeatureMode, NonNegative, Positive, Rate
+
+
+@dataclass(frozen=True, config=STRICT)
+class ObjectiveConfig:
+    """How the policy head learns from outcomes."""
+
+    name: Literal["value", "mixture"]
+    temperature: Rate  # tau of the (Gumbel-)softmax; `mixture` only
+    loss: Literal["nll", "error"]  # branch loss L_a of `mixture`: answer NLL in nats, or 1 - score
+
+
+@dataclass(frozen=True, config=STRICT)
+class PolicyConfig:
+    """What the policy reads, what it may choose, and what a whole image is worth."""
+
+    lambda_cost: NonNegative  # accuracy (0 to 1) worth one whole FULL image
+    feature_mode: FeatureMode
+    action_space: ActionSpace
+    hidden_size: Positive  # units of the head's hidden layer
+    use_straight_through: bool  # `mixture`: hard Gumbel samples forward, soft gradient backward
+    objective: ObjectiveConfig
+    baseline: BaselineConfig
+    # A NO whose text pass is uncertain is raised to this action; null never does.
+    fallback_mode: Literal["coarse", "full"] | None
+    fallback_entropy_threshold: NonNegative | None  # nats; raised where the entropy is at least this
+    fallback_margin_threshold: NonNegative | None  # p1 - p2; raised where the margin is at most this
+
+    @model_validator(mode="after")
+    def _fallback_has_a_trigger(self) -> "PolicyConfig":
+        thresholds = (self.fallback_entropy_threshold, self.fallback_margin_threshold)
+        if (self.fallback_mode is None) != (thresholds == (None, None)):
+            raise ValueError(
+                "fallback_mode needs fallback_entropy_threshold or fallback_margin_threshold, and the other way round"
+            )
+        return self
