@@ -31,8 +31,8 @@ def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
     for stage in config.pipeline.stages:
         place = folder / stage.name
         _run_stage(stage, folder, place, [*passed_on, f"paths.runs={quoted(config.paths.runs)}"])
-        if stage.entry == "eval":
-            rows += read_results(place / RESULTS)
+        if (place / RESULTS).exists():  # a training leaves none
+            rows += [row for row in read_results(place / RESULTS) if row not in rows]
     write_merged(folder, rows)
     plot_frontier(rows, folder / "frontier.png")
     return rows

@@ -83,8 +83,8 @@ def test_the_expectation_is_the_mean_over_draws() -> None:
         drawn.append((scores[rows, actions].mean(), COSTS[rows, actions].mean()))
     expected = expectation(RandomPolicy(ratios, (0.3, 0.6), 0), read, scores, COSTS[:200])
     accuracy, cost = np.mean(drawn, axis=0)
-    assert accuracy == pytest.approx(expected["expected_accuracy"], abs=0.005)
-    assert cost == pytest.approx(expected["expected_cost"], abs=0.005)
+    assert accuracy == pytest.approx(expected["accuracy"], abs=0.005)
+    assert cost == pytest.approx(expected["avg_cost"], abs=0.005)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 2), st.floats(0, 2))
@@ -142,7 +142,9 @@ def test_random_ratios_are_taken_from_a_run(configure: Configure, tmp_path: Path
     rates = [(r.action_rate_no, r.action_rate_coarse, r.action_rate_full) for r in (vovnet, matched)]
     assert np.allclose(*rates, atol=0.25)
     summary = json.loads((tmp_path / "out/summary.json").read_text())
-    assert summary["expected_cost"] == pytest.approx(vovnet.avg_cost, abs=0.02)
+    assert summary["expected"]["avg_cost"] == pytest.approx(vovnet.avg_cost, abs=0.02)
+    assert [check["passed"] for check in summary["checks"]] == [True]
+    assert matched.seed == 42
     with pytest.raises(VoVNetError, match="holds 0 VoVNet rows"):
         run(configure, tmp_path, *asked, "policy.baseline.match_lambda=0.7")
 

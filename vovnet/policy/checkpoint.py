@@ -217,9 +217,9 @@ def _prompts(config: DatasetConfig) -> tuple[str, ...]:
 
 
 def _newest(runs: Path, wanted: PolicyCard) -> Path:
-    """The newest fitting policy file of single trainings and of training sweeps."""
+    """The newest fitting policy file of single trainings, of training sweeps, and of sweeps in a pipeline."""
     found = []
-    for path in (*runs.glob(f"*/{FILE_NAME}"), *runs.glob(f"*/*/{FILE_NAME}")):
+    for path in (path for depth in ("*", "*/*", "*/*/*", "*/*/*/*") for path in runs.glob(f"{depth}/{FILE_NAME}")):
         try:
             card = read_card(path)
         except VoVNetError as error:  # it may be another program's, or half deleted

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,14 +94,15 @@ def bucket_ratios(
     return (rates[0], rates[1], rates[2]), (low, high)
 
 
-def expectation(policy: RandomPolicy, text: TextOutcomes, scores: np.ndarray, costs: np.ndarray) -> dict[str, float]:
-    """Accuracy and cost of the random policy on average over all draws, exactly.
+def expectation(policy: RandomPolicy, text: TextOutcomes, scores: np.ndarray, costs: np.ndarray) -> dict[str, Any]:
+    """Accuracy, cost and action ratios of the random policy on average over all draws, exactly.
 
     Args:
         scores, costs: of every action, [N, 3].
     """
     chance = policy.probabilities(text, len(scores))
     return {
-        "expected_accuracy": float((chance * scores).sum(axis=1).mean()),
-        "expected_cost": float((chance * costs).sum(axis=1).mean()),
+        "accuracy": float((chance * scores).sum(axis=1).mean()),
+        "avg_cost": float((chance * costs).sum(axis=1).mean()),
+        "action_ratio": chance.mean(axis=0).tolist(),
     }

@@ -52,6 +52,12 @@ def _panel(axis: Axes, rows: Sequence[ResultRow]) -> None:
             capsize=2,
             label=name,
         )
+    others = [row for row in rows if row.baseline_name and row.baseline_name not in MARKERS]
+    names = sorted({_baseline(row) for row in others})
+    for color, name in zip(itertools.cycle(reversed(COLORS)), names, strict=False):
+        points = sorted((row for row in others if _baseline(row) == name), key=lambda r: r.avg_cost)
+        costs, scores = [r.avg_cost for r in points], [r.accuracy for r in points]
+        axis.plot(costs, scores, color=color, marker="D", ms=3.5, lw=1, ls=":", label=name)
     mixing = sorted((row.avg_cost, row.accuracy) for row in fixed.values())
     if len(mixing) > 1:
         hull = upper_hull(mixing)
@@ -82,6 +88,12 @@ def _clusters(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
         else:
             clusters.append([row])
     return clusters
+
+
+def _baseline(row: ResultRow) -> str:
+    """A baseline's curve: its name and what is no point on the curve."""
+    parts = (row.baseline_name, row.uncertainty_metric, row.vision_mode, row.pruning_mode, row.oracle_rule)
+    return " ".join(part for part in parts if part)
 
 
 def _varying(rows: Sequence[ResultRow]) -> list[str]:

@@ -1,26 +1,37 @@
 """A small table on the terminal at the end of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from vovnet.outcomes.inspect import TableSummary
-from vovnet.results.checks import Check
+from vovnet.results.check import Check
 from vovnet.results.row import ResultRow
 from vovnet.results.sweep import Job
 
 
 def setting(row: ResultRow) -> str:
     """What tells a row apart, for people."""
-    if row.baseline_name:
-        return row.baseline_name
-    parts = [f"VoVNet \u03bb={row.lambda_cost:g}"]
-    if row.objective != "value":
-        parts.append(str(row.objective))
-    if row.action_space != "ternary":
-        parts.append(str(row.action_space))
+    parts = [row.baseline_name or "VoVNet"]
+    for label, value in (
+        ("\u03bb", row.lambda_cost), ("", row.uncertainty_metric), ("t", row.threshold), ("", row.pruning_mode),
+        ("keep", row.pruning_ratio), ("side", row.long_side), ("", row.oracle_rule), ("fallback", row.fallback_mode),
+        ("entropy", row.fallback_entropy_threshold), ("margin", row.fallback_margin_threshold),
+    ):  # fmt: skip
+        if value is not None:
+            shown = value if isinstance(value, str) else f"{value:g}"
+            parts.append(f"{label}={shown}" if label else str(shown))
+    if row.baseline_name == "random_policy_matched":
+        parts.append(f"seed={row.seed}")
+    if row.uncertainty_metric and row.vision_mode == "coarse":
+        parts.append("coarse")
+    if not row.baseline_name:
+        parts += [str(row.objective)] * (row.objective != "value") + [str(row.action_space)] * (
+            row.action_space != "ternary"
+        )
     return " ".join(parts)
 
 
@@ -46,6 +57,19 @@ def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = 
     for job in failed:
         console.print(f"failed: {' '.join(job.overrides)}: {job.error}", style="red", highlight=False, markup=False)
     console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_slices(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Print error slices."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("slice", "value"):
+        table.add_column(name, no_wrap=True)
+    for name in ("samples", "share", "score", "cost"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        numbers = (f"{line[name]:.4f}" for name in ("rate", "score", "avg_cost"))
+        table.add_row(line["slice"], line["value"], str(line["num_samples"]), *numbers)
+    _console().print(table)
 
 
 def print_checks(checks: Sequence[Check]) -> None:

@@ -2,27 +2,14 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from vovnet.results.baseline_checks import pruning_checks, threshold_checks
+from vovnet.results.check import Check, grouped
 from vovnet.results.frontier import upper_hull
 from vovnet.results.row import CURVE, PROTOCOL, ResultRow
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check point: what was expected, whether it held, what was seen."""
-
-    name: str
-    passed: bool
-    observed: str
-
-    def as_json(self) -> dict[str, Any]:
-        """As it stands in summary.json."""
-        return {"name": self.name, "passed": self.passed, "observed": self.observed}
-
+from vovnet.results.seeds import seed_checks
 
 FIXED_RATIOS = {"always_full": (0.0, 0.0, 1.0), "always_coarse": (0.0, 1.0, 0.0), "no_vision": (1.0, 0.0, 0.0)}
 
@@ -42,12 +29,14 @@ def run_checks(row: ResultRow) -> list[Check]:
 def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """Check points over a sweep (blocks A1 and B1), per data set and otherwise equal settings."""
     checks = []
-    for group in _grouped(rows, CURVE):
+    for group in grouped(rows, CURVE):
         over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
         if len(over_lambda) > 1:
             checks += _lambda_checks(over_lambda)
-    for group in _grouped(rows, PROTOCOL):
-        for policy in _grouped([r for r in group if not r.baseline_name], CURVE):
+    checks += seed_checks(rows)
+    for group in grouped(rows, PROTOCOL):
+        checks += threshold_checks(group) + pruning_checks(group)
+        for policy in grouped([r for r in group if not r.baseline_name], CURVE):
             checks += _routing_checks([*policy, *(r for r in group if r.baseline_name)])
         fixed = {r.baseline_name: r.avg_cost for r in group if r.baseline_name in FIXED_RATIOS}
         if len(fixed) == len(FIXED_RATIOS):
@@ -110,11 +99,3 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
 def _interpolate(points: Sequence[tuple[float, float]], cost: float) -> float:
     costs, scores = zip(*points, strict=True)
     return float(np.interp(cost, costs, scores))
-
-
-def _grouped(rows: Sequence[ResultRow], settings: Sequence[str]) -> list[list[ResultRow]]:
-    """Rows that agree in some columns, together."""
-    groups: dict[tuple[Any, ...], list[ResultRow]] = {}
-    for row in rows:
-        groups.setdefault(tuple(getattr(row, name) for name in settings), []).append(row)
-    return list(groups.values())

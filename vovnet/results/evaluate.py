@@ -18,9 +18,11 @@ from vovnet.files import write_json
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.routed import Routed, join_routed, look_twice, replay
+from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy
 from vovnet.policy.matching import expectation
 from vovnet.policy.policies import AnyPolicy, head_card, make_policy
+from vovnet.results.baseline_checks import draw_checks
 from vovnet.results.checks import run_checks
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
@@ -91,6 +93,8 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     write_results(folder / RESULTS, [row])
     write_rows(folder / CATEGORIES, category_rows(dataset, routed), CATEGORY_COLUMNS)
     summary = _summary(config, checkpoint, dataset, row) | notes
+    if "expected" in notes:
+        summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"])]
     summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
     write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
     return Evaluation(row, routed, notes["rows_computed"])
@@ -115,8 +119,18 @@ def _replay(
     else:
         decision = policy.decide(outcomes.text, costs, np.arange(count))
     if isinstance(policy, RandomPolicy):
-        notes |= expectation(policy, outcomes.text, outcomes.stacked("score", policy.actions), costs)
+        notes["expected"] = expectation(policy, outcomes.text, outcomes.stacked("score", policy.actions), costs)
     return replay(outcomes, decision, limit, policy.reads_text), notes
+
+
+def read_outcomes(config: RunConfig, actions: tuple[Action, ...]) -> tuple[Outcomes, np.ndarray]:
+    """Every sample's outcomes under ``actions``, and the normalised costs [N, A]; for analyses."""
+    checkpoint = find_checkpoint(config.backbone)
+    dataset = load_dataset(config.dataset, config.eval.split)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    outcomes = load_outcomes(config, checkpoint, dataset, actions, count, with_text=False).outcomes
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens
 
 
 def route_live(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, count: int) -> tuple[Routed, float | None]:

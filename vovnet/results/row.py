@@ -14,6 +14,7 @@ from vovnet.schema import (
     CascadeBaseline,
     OracleBaseline,
     PruningBaseline,
+    RandomBaseline,
     ResolutionBaseline,
     RunConfig,
     UncertaintyBaseline,
@@ -28,7 +29,8 @@ class ResultRow:
     ``accuracy`` is the mean over all rows, copies included; ``official_score`` is the benchmark's own headline.
     ``avg_cost`` is normalised (1 is a maximal FULL image); ``avg_text_tokens`` counts every text token
     the language model read, the text pass included; latencies stand only in live runs at batch size 1;
-    ``seed`` and ``trained_lambda`` are those of the policy's training, ``decoding_seed`` that of sampling.
+    ``seed`` and ``trained_lambda`` are those of the policy's training (of the draw, for a random
+    policy), ``decoding_seed`` that of sampling.
     """
 
     dataset: str
@@ -85,7 +87,11 @@ class ResultRow:
 
 # What rows must share to be compared, and what the rows of one lambda curve share besides.
 PROTOCOL = ("dataset", "split", "num_samples", "backbone", "prompt_order", "mode", "decoding_seed")
-CURVE = (*PROTOCOL, "cache_reuse", "objective", "feature_mode", "action_space", "seed", "trained_lambda", "checkpoint")
+CURVE = (
+    *PROTOCOL,
+    *("cache_reuse", "objective", "feature_mode", "action_space", "seed", "trained_lambda", "checkpoint"),
+    *("fallback_mode", "fallback_entropy_threshold", "fallback_margin_threshold"),
+)
 
 COLUMNS = tuple(f.name for f in fields(ResultRow))
 
@@ -128,7 +134,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         split=facts.split,
         metric=facts.metric,
         num_samples=size,
-        seed=card.seed if card else config.training.seed,
+        seed=card.seed if card else _seed(config),
         baseline_name=config.policy.baseline.name,
         objective=card.objective if card else None,
         feature_mode=card.feature_mode if card else None,
@@ -181,6 +187,8 @@ def baseline_columns(config: RunConfig) -> dict[str, Any]:
             columns |= {"threshold": threshold, "uncertainty_metric": measure, "vision_mode": vision}
         case CascadeBaseline(threshold=threshold):
             columns |= {"threshold": threshold, "uncertainty_metric": "confidence", "vision_mode": "full"}
+        case RandomBaseline(buckets=buckets, bucket_ratios=ratios) if buckets or ratios:
+            columns |= {"uncertainty_metric": "entropy"}  # what its buckets are cut by
         case PruningBaseline(pruning_ratio=ratio, pruning_mode=mode):
             columns |= {"pruning_ratio": ratio, "pruning_mode": mode}
         case ResolutionBaseline(long_side=side):
@@ -190,6 +198,12 @@ def baseline_columns(config: RunConfig) -> dict[str, Any]:
         case _:
             pass
     return columns
+
+
+def _seed(config: RunConfig) -> int:
+    """The seed that a baseline's results depend on, if any does."""
+    baseline = config.policy.baseline
+    return baseline.seed if isinstance(baseline, RandomBaseline) else config.training.seed
 
 
 def _reads_lambda(config: RunConfig) -> bool:

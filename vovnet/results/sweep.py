@@ -12,15 +12,22 @@ from vovnet.files import write_json
 from vovnet.results.checks import sweep_checks
 from vovnet.results.provenance import provenance
 from vovnet.results.row import ResultRow
+from vovnet.results.seeds import seed_rows
 from vovnet.results.write import RESULTS, SUMMARY, read_results, write_results, write_rows
 
 log = logging.getLogger(__name__)
 
 MATRIX = (
     "dataset split baseline_name objective feature_mode action_space seed lambda_cost trained_lambda threshold "
-    "pruning_ratio backbone prompt_order decoding_seed num_samples accuracy avg_cost "
+    "uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens long_side oracle_rule "
+    "fallback_mode fallback_entropy_threshold fallback_margin_threshold fallback_trigger_rate cache_reuse "
+    "backbone prompt_order decoding_seed num_samples accuracy avg_cost "
     "action_rate_no action_rate_coarse action_rate_full"
 ).split()
+
+
+# Files that the specification names for sweeps of one baseline (blocks B2 and B4).
+BLOCK_FILES = {"uncertainty_threshold": "pareto_threshold", "vision_token_pruning_proxy": "pareto_pruning"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,14 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
     matrix = [{name: asdict(row)[name] for name in MATRIX} for row in rows]
     write_rows(folder / "eval_matrix.csv", matrix, MATRIX)
     write_json(folder / "eval_matrix.json", matrix)
+    spread = seed_rows(rows)
+    if spread:
+        write_rows(folder / "seeds.csv", spread, list(spread[0]))
+    for baseline, name in BLOCK_FILES.items():
+        block = [line for line in matrix if line["baseline_name"] == baseline]
+        if block:
+            write_rows(folder / f"{name}.csv", block, MATRIX)
+            write_json(folder / f"{name}.json", block)
 
 
 def _job(path: Path, token: str) -> Job | None:
@@ -116,5 +131,9 @@ def _order(row: ResultRow) -> tuple[Any, ...]:
         row.decoding_seed or 0,
         row.trained_lambda or 0.0,
         row.lambda_cost if row.lambda_cost is not None else -1.0,
+        row.uncertainty_metric or row.pruning_mode or row.oracle_rule or "",
+        row.vision_mode or row.fallback_mode or "",
+        *(-1.0 if v is None else v for v in (row.threshold, row.pruning_ratio, row.long_side)),
+        *(-1.0 if v is None else v for v in (row.fallback_entropy_threshold, row.fallback_margin_threshold)),
         row.config_hash,
     )

@@ -89,7 +89,7 @@ class Stage:
     """One command of a pipeline."""
 
     name: str  # its folder inside the pipeline's
-    entry: Literal["train", "eval"]
+    entry: Literal["train", "eval", "oracle", "error_slices", "pipeline"]
     sweep: bool
     overrides: tuple[str, ...]  # {folder} stands for the pipeline's folder
 

@@ -1,0 +1,144 @@
+"""Check points and files of the specification's blocks: thresholds, pruning, seeds, slices, the oracle's analysis."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import Configure
+from vovnet.actions import Action
+from vovnet.outcomes.rows import BranchOutcomes, Outcomes, no_text
+from vovnet.report.table import setting
+from vovnet.results.baseline_checks import pruning_checks, threshold_checks
+from vovnet.results.evaluate import evaluate
+from vovnet.results.oracle import analyse
+from vovnet.results.row import ResultRow
+from vovnet.results.seeds import seed_checks, seed_rows
+from vovnet.results.slices import KINDS, error_kinds
+from vovnet.results.sweep import write_tables
+
+SPACE = tuple(Action)
+
+
+@pytest.fixture
+def row(configure: Configure, tmp_path: Path) -> ResultRow:
+    """A genuine row, to vary."""
+    return evaluate(configure("policy/baseline=always_full", "eval.max_samples=8"), tmp_path / "run").row
+
+
+def scored(scores: np.ndarray) -> Outcomes:
+    size = len(scores)
+    zeros = {name: np.zeros(size) for name in BranchOutcomes.__dataclass_fields__}
+    return Outcomes(no_text(size), {a: BranchOutcomes(**{**zeros, "score": scores[:, int(a)]}) for a in SPACE})
+
+
+def test_every_choice_has_the_kind_that_its_scores_say() -> None:
+    cases = [
+        ([0, 0, 1], Action.FULL, "right_choice"),
+        ([0, 0, 1], Action.NO, "missed_need"),
+        ([0, 0, 1], Action.COARSE, "missed_need"),
+        ([0, 1, 1], Action.FULL, "wasted_vision"),
+        ([1, 0, 0], Action.FULL, "vision_hurts"),
+        ([0, 0, 0], Action.NO, "right_choice"),
+        ([0, 0, 0], Action.COARSE, "wasted_vision"),
+        ([0.3, 0, 1], Action.COARSE, "vision_hurts"),  # both sides are better: the cheaper one is told first
+        ([0.3, 0.6, 0.6], Action.FULL, "wasted_vision"),
+        ([0.3, 0.6, 0.9], Action.COARSE, "missed_need"),
+    ]
+    kinds = error_kinds(np.array([s for s, _, _ in cases], dtype=float), np.array([int(a) for _, a, _ in cases]))
+    assert [KINDS[kind] for kind in kinds] == [kind for _, _, kind in cases]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_oracles_choices_are_all_right(seed: int) -> None:
+    scores = np.random.default_rng(seed).integers(0, 4, (40, 3)) / 3
+    assert not error_kinds(scores, scores.argmax(axis=1)).any()
+
+
+def test_the_analysis_adds_up() -> None:
+    scores = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0], [0, 1, 0]], dtype=float)
+    costs = np.tile([0.0, 0.1, 1.0], (5, 1))
+    found = analyse(scored(scores), costs, SPACE, ["a", "a", "b", "b", "b"])
+    assert found["cheapest_correct"] == {
+        "accuracy": 0.8, "avg_cost": pytest.approx(0.24),
+        "action_rate_no": 0.4, "action_rate_coarse": 0.4, "action_rate_full": 0.2,
+    }  # fmt: skip
+    assert found["by_category"]["a"]["accuracy"] == 1.0
+    assert found["by_category"]["b"]["num_samples"] == 3
+    assert found["fixed"]["full"] == {"accuracy": 0.6, "avg_cost": 1.0}
+    assert found["solved"]["none"] == 0.2
+    assert found["solved"]["coarse"] == 0.2
+    assert sum(found["solved"].values()) == pytest.approx(1)
+    costs_over_lambda = [line["avg_cost"] for line in found["utility"]]
+    assert costs_over_lambda == sorted(costs_over_lambda, reverse=True)
+
+
+def test_a_threshold_sweep_is_checked_in_its_own_direction(row: ResultRow) -> None:
+    def point(measure: str, threshold: float, looks: float) -> ResultRow:
+        return replace(
+            row,
+            baseline_name="uncertainty_threshold",
+            uncertainty_metric=measure,
+            vision_mode="full",
+            threshold=threshold,
+            action_rate_no=1 - looks,
+            avg_cost=looks,
+        )
+
+    (entropy,) = threshold_checks([point("entropy", 0.1, 0.9), point("entropy", 0.5, 0.2)])
+    (margin,) = threshold_checks([point("margin", 0.1, 0.2), point("margin", 0.5, 0.9)])
+    (wrong,) = threshold_checks([point("entropy", 0.1, 0.2), point("entropy", 0.5, 0.9)])
+    assert (entropy.passed, margin.passed, wrong.passed) == (True, True, False)
+
+
+def test_a_pruning_sweep_is_checked_and_written(row: ResultRow, tmp_path: Path) -> None:
+    points = [
+        replace(
+            row,
+            baseline_name="vision_token_pruning_proxy",
+            pruning_mode="stride",
+            pruning_ratio=ratio,
+            remaining_vision_tokens=tokens,
+            accuracy=score,
+        )
+        for ratio, tokens, score in ((1.0, 64.0, 0.9), (0.5, 32.0, 0.91), (0.25, 16.0, 0.6))
+    ]
+    assert [check.passed for check in pruning_checks(points)] == [True, True]
+    jump = replace(points[2], accuracy=0.95)
+    assert [check.passed for check in pruning_checks([*points[:2], jump])] == [True, False]
+    write_tables(tmp_path, [row, *points])
+    with (tmp_path / "pareto_pruning.csv").open(newline="") as file:
+        assert [line["pruning_ratio"] for line in csv.DictReader(file)] == ["1.0", "0.5", "0.25"]
+    assert not (tmp_path / "pareto_threshold.csv").exists()
+    assert setting(points[1]) == "vision_token_pruning_proxy stride keep=0.5"
+
+
+def test_seeds_are_summed_up_per_lambda(row: ResultRow, tmp_path: Path) -> None:
+    rows = [
+        replace(
+            row,
+            baseline_name="",
+            objective="value",
+            lambda_cost=price,
+            seed=seed,
+            accuracy=accuracy,
+            checkpoint=f"policy{seed}",
+            avg_cost=0.5,
+        )
+        for seed, accuracy in ((42, 0.80), (43, 0.82), (44, 0.84))
+        for price in (0.02, 0.1)
+    ]
+    first, second = seed_rows(rows)
+    assert (first["lambda_cost"], second["lambda_cost"], first["seeds"]) == (0.02, 0.1, 3)
+    assert first["accuracy_mean"] == pytest.approx(0.82)
+    assert first["accuracy_std"] == pytest.approx(0.02)
+    assert first["accuracy_spread"] == pytest.approx(0.04)
+    assert first["avg_cost_std"] == 0
+    assert seed_rows(rows[:2]) == []
+    assert not seed_checks([replace(r, accuracy=r.seed / 100) for r in rows if r.lambda_cost == 0.1][:0])
+    write_tables(tmp_path, rows)
+    assert (tmp_path / "seeds.csv").exists()

@@ -1,0 +1,50 @@
+"""Block A2: how much results vary over training seeds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vovnet.results.check import Check, grouped
+from vovnet.results.row import CURVE, ResultRow
+
+# What one lambda of one method is, whatever the seed; each seed has a policy file of its own.
+SETTING = tuple(name for name in CURVE if name not in ("seed", "checkpoint"))
+SMALL = 0.02  # standard deviation of accuracy over seeds that the specification calls small
+
+
+def seed_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
+    """Mean, sample standard deviation and spread of VoVNet's accuracy and cost per setting and lambda.
+
+    Settings with fewer than two seeds are left out.
+    """
+    lines = []
+    for group in grouped([row for row in rows if not row.baseline_name], (*SETTING, "lambda_cost")):
+        if len({row.seed for row in group}) < 2:
+            continue
+        line: dict[str, Any] = {name: getattr(group[0], name) for name in ("dataset", "split", "lambda_cost", *METHOD)}
+        line["seeds"] = len(group)
+        for name in ("accuracy", "avg_cost"):
+            values = np.array([getattr(row, name) for row in group])
+            line |= {
+                f"{name}_mean": float(values.mean()),
+                f"{name}_std": float(values.std(ddof=1)),
+                f"{name}_spread": float(np.ptp(values)),
+            }
+        lines.append(line)
+    return lines
+
+
+METHOD = ("objective", "feature_mode", "action_space")
+
+
+def seed_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """A2: accuracy at one lambda varies little over seeds."""
+    return [
+        Check(
+            f"{line['dataset']}, lambda {line['lambda_cost']:g}: accuracy deviates little over {line['seeds']} seeds",
+            line["accuracy_std"] <= SMALL,
+            f"{line['accuracy_mean']:.4f} +- {line['accuracy_std']:.4f}, spread {line['accuracy_spread']:.4f}",
+        )
+        for line in seed_rows(rows)
+    ]

@@ -1,0 +1,102 @@
+"""Block E2: where a policy's choices go wrong, and how.
+
+A choice is compared with what the other actions of its space would have scored on the same sample:
+
+- ``missed_need``: a dearer action scores higher than the chosen one, and no cheaper one does as well;
+- ``vision_hurts``: a cheaper action scores higher than the chosen one;
+- ``wasted_vision``: the chosen one is among the best, but a cheaper one scores the same;
+- ``right_choice``: the cheapest of the best.
+
+Scores lie in [0, 1] and need not be 0 or 1 (TextVQA), so actions are compared by score and not by
+correctness. Every sample has exactly one kind.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.data import VQADataset
+from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.rows import Outcomes
+
+KINDS = ("right_choice", "wasted_vision", "missed_need", "vision_hurts")
+COLUMNS = "slice value num_samples rate score avg_cost".split()
+EXAMPLES = 20  # listed per kind of error
+
+
+def error_kinds(scores: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The kind of each sample's choice, as its index in ``KINDS``.
+
+    Args:
+        scores: of every action, cheapest first, [N, A].
+        columns: the chosen ones, [N].
+    """
+    rows, places = np.arange(len(scores)), np.arange(scores.shape[1])
+    own = scores[rows, columns][:, None]
+    cheaper, dearer = places < columns[:, None], places > columns[:, None]
+    hurt = (cheaper & (scores > own)).any(axis=1)
+    missed = ~hurt & (dearer & (scores > own)).any(axis=1)
+    wasted = ~hurt & ~missed & (cheaper & (scores == own)).any(axis=1)
+    return np.select([hurt, missed, wasted], [KINDS.index(k) for k in ("vision_hurts", "missed_need", "wasted_vision")])
+
+
+def slice_rows(dataset: VQADataset, routed: Routed, kinds: np.ndarray) -> list[dict[str, Any]]:
+    """One line per action, kind, category, supercategory, and per kind within an action or category."""
+    count = len(kinds)
+    samples = [dataset[i] for i in range(count)]
+    labels = np.array([Action(a).label for a in routed.actions.tolist()])
+    named = np.array(KINDS)[kinds]
+    slices = {
+        "action": labels,
+        "kind": named,
+        "category": np.array([s.category for s in samples]),
+        "supercategory": np.array([s.supercategory for s in samples]),
+    }
+    slices["action, kind"] = np.char.add(np.char.add(labels, ", "), named)
+    slices["category, kind"] = np.char.add(np.char.add(slices["category"], ", "), named)
+    lines = []
+    for name, values in slices.items():
+        for value in sorted(set(values.tolist()) - {""}):
+            rows = values == value
+            lines.append(
+                {
+                    "slice": name,
+                    "value": value,
+                    "num_samples": int(rows.sum()),
+                    "rate": float(rows.mean()),
+                    "score": float(routed.chosen.score[rows].mean(dtype=np.float64)),
+                    "avg_cost": float(routed.cost[rows].mean()),
+                }
+            )
+    return lines
+
+
+def examples(
+    dataset: VQADataset, outcomes: Outcomes, routed: Routed, kinds: np.ndarray, actions: Sequence[Action]
+) -> dict[str, list[dict[str, Any]]]:
+    """The first samples of every kind of error, with what each branch answered."""
+    listed: dict[str, list[dict[str, Any]]] = {}
+    for kind in KINDS[1:]:
+        listed[kind] = []
+        for index in np.flatnonzero(kinds == KINDS.index(kind))[:EXAMPLES].tolist():
+            sample = dataset[index]
+            listed[kind].append(
+                {
+                    "id": sample.id,
+                    "category": sample.category,
+                    "question": sample.question,
+                    "options": list(sample.options),
+                    "answers": list(sample.answers),
+                    "action": Action(int(routed.actions[index])).label,
+                    "branches": {
+                        a.label: {
+                            "prediction": str(outcomes.branches[a].prediction[index]),
+                            "score": float(outcomes.branches[a].score[index]),
+                        }
+                        for a in actions
+                    },
+                }
+            )
+    return listed
