@@ -1,0 +1,75 @@
+"""Every block of the specification has a recipe that composes, and the analyses run as typed."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import compose_config
+from tests.experiments.test_commands import base, command, last_line, rows  # noqa: F401
+from vovnet.compose import conf_dir
+
+BLOCKS = (
+    "a0_train a1_pareto a2_seeds b1_fixed b2_threshold b3_random_matched b4_pruning c1_generalization d1_features "
+    "d2_mixture d3_lambda d4_action_space e1_fallback e2_error_slices f2_cache_reuse h1_oracle mvp paper tiny_backbone"
+).split()
+
+
+def header(name: str) -> str:
+    return (conf_dir() / "experiment" / f"{name}.yaml").read_text()
+
+
+def test_the_list_is_complete() -> None:
+    assert {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")} == set(BLOCKS)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_recipe_names_the_command_that_composes_it(name: str) -> None:
+    (entry, *_) = re.findall(rf"python -m experiments\.(\w+) \+experiment={name}\b", header(name))
+    config = compose_config(f"+experiment={name}", root=entry)
+    if entry != "train":
+        assert config.name == name
+    for stage in config.pipeline.stages if config.pipeline and entry == "pipeline" else ():
+        fixed = [o for o in stage.overrides if "," not in o.replace("[", "").partition("=")[2]]
+        compose_config(*(o.replace("{folder}", "/nowhere") for o in fixed), root=stage.entry)
+
+
+def test_the_oracle_leaves_its_analysis(base: list[str], tmp_path: Path) -> None:  # noqa: F811
+    process = command("oracle", *base, "eval.max_samples=20", "name=oracle")
+    assert process.returncode == 0, process.stderr
+    (folder,) = (tmp_path / "runs/oracle").iterdir()
+    analysis = json.loads((folder / "analysis_oracle.json").read_text())
+    (row,) = rows(folder / "results.csv")
+    assert float(row["accuracy"]) == pytest.approx(analysis["cheapest_correct"]["accuracy"])
+    assert float(row["avg_cost"]) == pytest.approx(analysis["cheapest_correct"]["avg_cost"])
+    assert analysis["num_samples"] == 20
+    assert (folder / "summary.json").exists()
+
+
+def test_error_slices_of_a_baseline(base: list[str], tmp_path: Path) -> None:  # noqa: F811
+    process = command("error_slices", *base, "eval.max_samples=30", "name=slices", "policy/baseline=always_full")
+    assert process.returncode == 0, process.stderr
+    (folder,) = (tmp_path / "runs/slices").iterdir()
+    lines = rows(folder / "error_slices.csv")
+    for name in ("action", "kind", "category"):
+        assert sum(int(line["num_samples"]) for line in lines if line["slice"] == name) == 30
+    assert "wasted_vision" in {line["value"] for line in lines}
+    listed = json.loads((folder / "error_slices.json").read_text())["examples"]["wasted_vision"]
+    assert set(listed[0]["branches"]) == {"no", "coarse", "full"}
+
+
+@pytest.mark.slow
+def test_random_matching_from_the_command_line(base: list[str], tmp_path: Path) -> None:  # noqa: F811
+    assert command("train", *base, "training.epochs=3").returncode == 0
+    process = command("pipeline", *base, "+experiment=b3_random_matched", "eval.max_samples=40")
+    assert process.returncode == 0, process.stderr
+    found = rows(tmp_path / "runs/b3_random_matched/results.csv")
+    assert len(found) == 11
+    single = tmp_path / "runs/b3_random_matched/vovnet"
+    printed = command("match", *base, f"policy.baseline.match={single}")
+    assert "policy.baseline.target_ratios=[" in printed.stdout
+    buckets = command("match", *base, f"policy.baseline.match={single}", "policy.baseline.buckets=true")
+    assert "policy.baseline.bucket_thresholds=[" in buckets.stdout
+    wrong = command("match", *base, "policy/baseline=no_vision")
+    assert "is about random_policy_matched" in last_line(wrong)
