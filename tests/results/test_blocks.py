@@ -15,6 +15,7 @@ from vovnet.outcomes.rows import BranchOutcomes, Outcomes, no_text
 from vovnet.report.table import setting
 from vovnet.results.baseline_checks import pruning_checks, threshold_checks
 from vovnet.results.evaluate import evaluate
+from vovnet.results.generalization import generalization_checks
 from vovnet.results.oracle import analyse
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_checks, seed_rows
@@ -142,3 +143,29 @@ def test_seeds_are_summed_up_per_lambda(row: ResultRow, tmp_path: Path) -> None:
     assert not seed_checks([replace(r, accuracy=r.seed / 100) for r in rows if r.lambda_cost == 0.1][:0])
     write_tables(tmp_path, rows)
     assert (tmp_path / "seeds.csv").exists()
+
+
+def test_generalisation_is_judged_at_the_smallest_price(row: ResultRow) -> None:
+    def point(dataset: str, price: float, no: float, full: float) -> ResultRow:
+        return replace(
+            row,
+            baseline_name="",
+            objective="value",
+            dataset=dataset,
+            lambda_cost=price,
+            action_rate_no=no,
+            action_rate_full=full,
+        )
+
+    rows = [
+        point("mini_mmbench", 0.01, 0.5, 0.3),
+        point("mini_mmmu", 0.01, 0.2, 0.6),
+        point("mini_textvqa", 0.01, 0.1, 0.9),
+        point("mini_mmmu", 0.1, 0.9, 0.0),
+        point("mini_textvqa", 0, 0.9, 0.0),
+    ]
+    assert [check.passed for check in generalization_checks(rows)] == [True, True]
+    assert [check.passed for check in generalization_checks([rows[0], rows[3], rows[2]])] == [True]
+    blind = replace(rows[2], action_rate_no=0.4)
+    assert [check.passed for check in generalization_checks([*rows[:2], blind])] == [True, False]
+    assert generalization_checks(rows[:1]) == []

@@ -1,35 +1,38 @@
-"""Several sets as one: questions in order, each with the prompt and the scoring of the set it comes from."""
+"""Several sets as one: evenly interleaved, each question with the prompt and the scoring of the set it comes from."""
 
-import bisect
 import hashlib
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from vovnet.data.sample import PlainSet, Sample, VQADataset
 from vovnet.schema import DatasetConfig
 
+RUN = 64  # questions of one set in a row: those about one image stay together
+
 
 class Mixture:
-    """A concatenation of splits; ids and groups carry the name of their set."""
+    """Splits interleaved, so that any first part holds each in proportion; ids and groups carry their set's name."""
 
     metric = "accuracy"
 
     def __init__(self, config: DatasetConfig, split: str, members: Sequence[VQADataset]) -> None:
         self.name, self.config, self.split = config.name, config, split
         self.members = tuple(plain for member in members for plain in member.members)
-        self.starts = list(itertools.accumulate((len(m) for m in self.members), initial=0))
+        self.order = interleaved([len(member) for member in self.members])
         self.skipped = tuple(row for member in self.members for row in member.skipped)
         prints = [(member.name, member.fingerprint) for member in self.members]
-        self.fingerprint = hashlib.sha256(json.dumps(prints).encode()).hexdigest()
+        # The order is part of the content: outcomes are stored by a question's place.
+        self.fingerprint = hashlib.sha256(json.dumps([RUN, prints]).encode()).hexdigest()
 
     def __len__(self) -> int:
-        return self.starts[-1]
+        return len(self.order)
 
     def __getitem__(self, index: int) -> Sample:
         member = self.member(index)
-        sample = member[index - self.starts[self.members.index(member)]]
+        sample = member[int(self.order[index, 1])]
         return replace(sample, id=f"{member.name}:{sample.id}", group=f"{member.name}:{sample.group}")
 
     def member(self, index: int) -> PlainSet:
@@ -40,4 +43,13 @@ class Mixture:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name} has no question {index}")
-        return self.members[bisect.bisect_right(self.starts, index) - 1]
+        return self.members[int(self.order[index, 0])]
+
+
+def interleaved(sizes: Sequence[int]) -> np.ndarray:
+    """(set, place in it) of every question of a mixture, int64 [N, 2]: each set in its own order, evenly spread."""
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    place = np.concatenate([np.arange(size) for size in sizes])
+    runs = -(-np.asarray(sizes) // RUN)  # of each set, rounded up
+    when = (place // RUN + 0.5) / np.maximum(runs, 1)[owner]
+    return np.stack([owner, place], axis=1)[np.lexsort((place, owner, when))]

@@ -36,13 +36,13 @@ class Pool:
     @classmethod
     def of(cls, dataset: VQADataset, groups: set[str], keep: Callable[[Sample], bool]) -> "Pool":
         """Group a split's questions of some images, those that ``keep`` accepts."""
-        images: dict[str, dict[str, list[int]]] = {}
+        images: dict[str, dict[str, list[int]]] = {member.name: {} for member in dataset.members}
         for index in range(len(dataset)):
             sample = dataset[index]
             if sample.group in groups and keep(sample):
                 name = dataset.member(index).name
                 images.setdefault(name, {}).setdefault(sample.group, []).append(index)
-        return cls({name: tuple(tuple(rows) for rows in some.values()) for name, some in images.items()})
+        return cls({name: tuple(tuple(rows) for rows in some.values()) for name, some in images.items() if some})
 
     def draw(self, rng: np.random.Generator, count: int, per_image: int, set_weights: Mapping[str, float]) -> list[int]:
         """``count`` questions, at most ``per_image`` about one image, so that an image is encoded once."""
