@@ -47,6 +47,7 @@ def recipe(easy_data: Path, tmp_path: Path):
             "training.vision_steps=3",
             "training.vision_batch_size=4",
             "training.architecture.num_layers=1",
+            "training.word_loss.layer=1",
             "training.architecture.vision_depth=1",
             root="train",
         )
@@ -69,17 +70,17 @@ def test_batches_depend_on_the_step_only(recipe, easy_data: Path) -> None:
     assert len(whole) == 12
     resumed = StepLoader(make(), 0)
     resumed.load_state_dict({"position": 7})
-    for (a, action_a), (b, action_b) in zip(whole[7:], resumed, strict=True):
-        assert (a.indices, action_a) == (b.indices, action_b)
-    assert all(action is Action.FULL for _, action in whole[:4])
-    assert all(dataset[i].answers[0] not in ("yes", "no") for batch, _ in whole[:4] for i in batch.indices)
+    for a, b in zip(whole[7:], resumed, strict=True):
+        assert (a.batch.indices, a.action, a.words) == (b.batch.indices, b.action, b.words)
+    assert all(step.action is Action.FULL for step in whole[:4])
+    assert all(dataset[i].answers[0] not in ("yes", "no") for step in whole[:4] for i in step.batch.indices)
 
 
 def test_questions_about_one_image_share_its_encoding(recipe) -> None:
     config, training = recipe(12)
     builder = load_backbone(compose_config().backbone, config.vision_budget).builder
     dataset = load_dataset(config.dataset, "train")
-    batch: Batch = StepBatches(dataset, {dataset[i].group for i in range(len(dataset))}, builder, training)[0][0]
+    batch: Batch = StepBatches(dataset, {dataset[i].group for i in range(len(dataset))}, builder, training)[0].batch
     assert len(batch.pixels[Action.FULL].images) < len(batch)
 
 

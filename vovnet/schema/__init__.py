@@ -28,7 +28,7 @@ from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksCo
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import STRICT, ActionSpace, Dtype, FeatureMode, Positive, PromptOrder, PruningMode, Split
-from vovnet.schema.training import Phase, PolicyTraining, TinyArchitecture, TinyBackboneTraining, Training
+from vovnet.schema.training import Phase, PolicyTraining, TinyArchitecture, TinyBackboneTraining, Training, WordLoss
 
 __all__ = [
     "BUCKETS",
@@ -72,6 +72,7 @@ __all__ = [
     "Training",
     "UncertaintyBaseline",
     "VisionBudgetConfig",
+    "WordLoss",
 ]
 
 

@@ -61,6 +61,14 @@ class TinyArchitecture:
 
 
 @dataclass(frozen=True, config=STRICT)
+class WordLoss:
+    """Supervision of a middle layer, see ``vovnet.training.tiny_words``."""
+
+    layer: Positive  # after how many layers of the language model
+    weight: NonNegative  # beside the answer's NLL; 0 leaves it out
+
+
+@dataclass(frozen=True, config=STRICT)
 class TinyBackboneTraining:
     """The recipe of the packaged tiny backbone, from random weights."""
 
@@ -69,6 +77,7 @@ class TinyBackboneTraining:
     vision_steps: Annotated[int, Field(ge=0)]  # phase 0: the vision tower alone, on labelled scenes
     vision_batch_size: Positive  # scenes
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    word_loss: WordLoss
     batch_size: Positive
     optimizer: Literal["adamw", "muon"]  # muon: for the matrices inside the layers; AdamW for the rest
     learning_rate: Rate
@@ -83,6 +92,12 @@ class TinyBackboneTraining:
     seed: Seed
     num_threads: Positive
     num_workers: Annotated[int, Field(ge=0, le=64)]  # processes that make batches; 0 makes them between the steps
+
+    @model_validator(mode="after")
+    def _layer_exists(self) -> "TinyBackboneTraining":
+        if self.word_loss.layer > self.architecture.num_layers:
+            raise ValueError(f"word_loss.layer must be at most architecture.num_layers, {self.architecture.num_layers}")
+        return self
 
 
 Training = Annotated[PolicyTraining | TinyBackboneTraining, Field(discriminator="kind")]

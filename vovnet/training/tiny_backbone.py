@@ -26,9 +26,10 @@ from vovnet.training.optimizer import make_optimizer, warmup_cosine
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.split import split_groups
 from vovnet.training.steps import StepLoader, fit_steps
-from vovnet.training.tiny_batches import StepBatches
+from vovnet.training.tiny_batches import StepBatches, TrainingStep
 from vovnet.training.tiny_checkpoint import write_untrained
 from vovnet.training.tiny_vision import pretrain_vision
+from vovnet.training.tiny_words import WordHead
 
 log = logging.getLogger(__name__)
 VALIDATION_SAMPLES = 200  # of each set
@@ -45,14 +46,19 @@ class TinyBackboneModule(L.LightningModule):
         self.recipe = recipe
         self.total_steps = total_steps
         self.judge = judge
+        self.words = WordHead(backbone, recipe.word_loss) if recipe.word_loss.weight else None
 
-    def training_step(self, batch: tuple[Batch, Action], batch_idx: int) -> Tensor:
-        """Mean NLL of the references under the step's branch."""
-        inputs, action = batch
+    def training_step(self, batch: TrainingStep, batch_idx: int) -> Tensor:
+        """Mean NLL of the references under the step's branch, and the word loss of a middle layer."""
+        inputs, action = batch.batch, batch.action
         lengths = torch.tensor([float(len(reference)) for reference in inputs.references], device=self.device)
         # Every token counts alike: a spelled word teaches more than a letter.
         loss = (self.backbone.training_nll(inputs, action) * lengths).sum() / lengths.sum()
         self.log(f"train/nll_{action.label}", loss.detach(), batch_size=len(inputs))
+        if self.words is not None:
+            word = self.words.loss(batch.words, max(map(len, inputs.references)))
+            self.log("train/word", word.detach(), batch_size=len(inputs))
+            loss = loss + self.recipe.word_loss.weight * word
         return loss
 
     def validation_step(self, batch: tuple[Batch, str], batch_idx: int) -> None:

@@ -8,8 +8,10 @@ from PIL import Image
 
 from vovnet.actions import Action
 from vovnet.backbone.inputs import Batch, InputBuilder
+from vovnet.backbone.prompt import encode_user_text
 from vovnet.data import ImageRef, Sample, VQADataset, prompt_text
 from vovnet.schema import Phase, TinyBackboneTraining
+from vovnet.training.tiny_words import answer_word
 
 FLIPS = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
 
@@ -58,6 +60,19 @@ class Pool:
         return drawn
 
 
+@dataclass(frozen=True)
+class TrainingStep:
+    """What one step trains.
+
+    Attributes:
+        words: first token of each row's answer where ``tiny_words`` supervises it, else None.
+    """
+
+    batch: Batch
+    action: Action
+    words: tuple[int | None, ...]
+
+
 class StepBatches:
     """The batches of all phases by their step."""
 
@@ -73,8 +88,8 @@ class StepBatches:
     def __len__(self) -> int:
         return sum(phase.steps for phase in self.recipe.phases)
 
-    def __getitem__(self, step: int) -> tuple[Batch, Action]:
-        """The batch of a step and the branch it trains."""
+    def __getitem__(self, step: int) -> TrainingStep:
+        """The batch of a step, the branch it trains and what a middle layer has to know."""
         rng = np.random.default_rng([self.recipe.seed, step])
         phase = self._phase(step)
         weights = np.asarray(phase.branch_weights, dtype=float)
@@ -82,7 +97,7 @@ class StepBatches:
         pool = self.pools[phase.questions]
         rows = pool.draw(rng, self.recipe.batch_size, self.recipe.questions_per_image, phase.set_weights)
         flips = {self.dataset[row].group: int(rng.integers(len(FLIPS))) for row in rows}
-        items = []
+        items, words = [], []
         for row in rows:
             sample, member = self.dataset[row], self.dataset.member(row)
             if member.name in self.recipe.flips:
@@ -90,7 +105,9 @@ class StepBatches:
             if self.recipe.shuffle_options and sample.options:
                 sample = shuffled(sample, rng)
             items.append((row, sample, prompt_text(member, sample)))
-        return self.builder.build(items, [action]), action
+            word = answer_word(sample, action)
+            words.append(None if word is None else encode_user_text(self.builder.tokenizer, word)[0])
+        return TrainingStep(self.builder.build(items, [action]), action, tuple(words))
 
     def _phase(self, step: int) -> Phase:
         for phase in self.recipe.phases:
