@@ -12,7 +12,8 @@ from vovnet.compose import conf_dir
 
 BLOCKS = (
     "a0_train a1_pareto a2_seeds b1_fixed b2_threshold b3_random_matched b4_pruning c1_generalization d1_features "
-    "d2_mixture d3_lambda d4_action_space e1_fallback e2_error_slices f2_cache_reuse h1_oracle mvp paper tiny_backbone"
+    "d2_mixture d3_lambda d4_action_space e1_fallback e2_error_slices f1_profile f2_cache_reuse h1_oracle mvp paper "
+    "tiny_backbone"
 ).split()
 
 
@@ -73,3 +74,25 @@ def test_random_matching_from_the_command_line(base: list[str], tmp_path: Path) 
     assert "policy.baseline.bucket_thresholds=[" in buckets.stdout
     wrong = command("match", *base, "policy/baseline=no_vision")
     assert "is about random_policy_matched" in last_line(wrong)
+
+
+def test_a_profile_measures_each_action_and_its_pieces(base: list[str], tmp_path: Path) -> None:  # noqa: F811
+    arguments = (*base, "eval.max_samples=8", "profile.warmup=3", "name=profile", "policy/baseline=always_coarse")
+    process = command("profile", *arguments)
+    assert process.returncode == 0, process.stderr
+    (folder,) = (tmp_path / "runs/profile").iterdir()
+    lines = {(line["stage"], line["action"]): line for line in rows(folder / "profile.csv")}
+    assert {action for stage, action in lines if stage == "end_to_end"} == {"routed", "no", "coarse", "full"}
+    assert {stage for stage, action in lines if action == "full"} == {"end_to_end", "prepare", "prefill", "decode"}
+    for line in lines.values():
+        assert line["num_samples"] == "5"
+        assert 0 < float(line["latency_p50_ms"]) <= float(line["latency_p90_ms"])
+    tokens = [float(lines["end_to_end", action]["avg_vision_tokens"]) for action in ("no", "coarse", "routed", "full")]
+    assert tokens == [0.0, 4.0, 4.0, 64.0]
+    assert json.loads((folder / "summary.json").read_text())["device"] == "cpu"
+
+
+def test_a_profile_needs_samples_after_its_warm_up(base: list[str]) -> None:  # noqa: F811
+    process = command("profile", *base, "eval.max_samples=5", "policy/baseline=always_full")
+    assert process.returncode == 1
+    assert "raise eval.max_samples or lower profile.warmup" in last_line(process)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,9 @@ from vovnet.outcomes.inspect import TableSummary
 from vovnet.results.check import Check
 from vovnet.results.row import ResultRow
 from vovnet.results.sweep import Job
+
+if TYPE_CHECKING:
+    from vovnet.results.profile import ProfileRow  # imports the models
 
 
 def setting(row: ResultRow) -> str:
@@ -70,6 +73,22 @@ def print_slices(lines: Sequence[Mapping[str, Any]]) -> None:
         numbers = (f"{line[name]:.4f}" for name in ("rate", "score", "avg_cost"))
         table.add_row(line["slice"], line["value"], str(line["num_samples"]), *numbers)
     _console().print(table)
+
+
+def print_profile(rows: "Sequence[ProfileRow]", folder: Path) -> None:
+    """Print latencies, tokens and memory of block F1."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("stage", "action"):
+        table.add_column(name, no_wrap=True)
+    for name in ("p50 ms", "p90 ms", "vision tokens", "text tokens", "generated", "peak MB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        counts = (row.avg_vision_tokens, row.avg_text_tokens, row.avg_generated_tokens, row.mem_peak_mb)
+        times = (f"{row.latency_p50_ms:.2f}", f"{row.latency_p90_ms:.2f}")
+        table.add_row(row.stage, row.action, *times, *("" if c is None else f"{c:.1f}" for c in counts))
+    console = _console()
+    console.print(table)
+    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_checks(checks: Sequence[Check]) -> None:

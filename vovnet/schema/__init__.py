@@ -55,6 +55,7 @@ __all__ = [
     "PolicyTraining",
     "Positive",
     "PrepareConfig",
+    "ProfileConfig",
     "PromptOrder",
     "PruningBaseline",
     "PruningMode",
@@ -90,7 +91,7 @@ class Stage:
     """One command of a pipeline."""
 
     name: str  # its folder inside the pipeline's
-    entry: Literal["train", "eval", "oracle", "error_slices", "pipeline"]
+    entry: Literal["train", "eval", "oracle", "error_slices", "profile", "pipeline"]
     sweep: bool
     overrides: tuple[str, ...]  # {folder} stands for the pipeline's folder
 
@@ -111,6 +112,13 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ProfileConfig:
+    """Block F1."""
+
+    warmup: Annotated[int, Field(ge=0)]  # questions answered before anything is measured
+
+
+@dataclass(frozen=True, config=STRICT)
 class RunConfig:
     """One whole experiment: what an entry point receives."""
 
@@ -126,3 +134,4 @@ class RunConfig:
     pipeline: PipelineConfig | None = None  # experiments.pipeline only
     store: StoreConfig | None = None  # experiments.store only
     prepare: PrepareConfig | None = None  # experiments.prepare only
+    profile: ProfileConfig | None = None  # experiments.profile only

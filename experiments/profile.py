@@ -1,0 +1,70 @@
+"""F1: where a question's time goes: per action, per piece and end to end.
+
+python -m experiments.profile eval.max_samples=105
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vovnet.compose import launch
+from vovnet.schema import RunConfig
+
+if TYPE_CHECKING:
+    from vovnet.results.profile import ProfileRow
+
+
+def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
+    """Measure and write ``profile.csv``, with the machine and the settings in ``summary.json``."""
+    import resource
+    from dataclasses import asdict, fields
+
+    from vovnet.backbone.files import find_checkpoint
+    from vovnet.data import item, load_dataset
+    from vovnet.errors import VoVNetError
+    from vovnet.files import write_json
+    from vovnet.policy.policies import make_policy
+    from vovnet.policy.route import make_router
+    from vovnet.results.profile import ProfileRow, as_rows, profile
+    from vovnet.results.provenance import provenance
+    from vovnet.results.write import SUMMARY, write_rows
+
+    if config.profile is None:
+        raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
+    dataset = load_dataset(config.dataset, config.eval.split)
+    policy, _ = make_policy(config, find_checkpoint(config.backbone))
+    router = make_router(config, dataset, policy)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    rows = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
+    write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
+    facts = {
+        "config": asdict(config),
+        "device": str(router.backbone.device),
+        "cache_reuse": router.backbone.cache_reuse,
+        "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),  # kilobytes on Linux
+        "profile": as_rows(rows),
+    }
+    write_json(folder / SUMMARY, facts | provenance())
+    return rows
+
+
+def show(rows: "list[ProfileRow]", folder: Path) -> None:
+    """Print the profile."""
+    from vovnet.report.table import print_profile
+
+    print_profile(rows, folder)
+
+
+def finish(folder: Path) -> bool:
+    """Say which jobs of a sweep failed."""
+    from vovnet.results.sweep import sweep_jobs
+
+    return not any(job.error for job in sweep_jobs(folder))
+
+
+def main() -> None:
+    """Console entry point."""
+    launch("profile", run, show, finish)
+
+
+if __name__ == "__main__":
+    main()
