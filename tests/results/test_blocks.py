@@ -17,6 +17,7 @@ from vovnet.results.baseline_checks import pruning_checks, threshold_checks
 from vovnet.results.evaluate import evaluate
 from vovnet.results.generalization import generalization_checks
 from vovnet.results.oracle import analyse
+from vovnet.results.reuse import reuse_checks, reuse_rows
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_checks, seed_rows
 from vovnet.results.slices import KINDS, error_kinds
@@ -169,3 +170,18 @@ def test_generalisation_is_judged_at_the_smallest_price(row: ResultRow) -> None:
     blind = replace(rows[2], action_rate_no=0.4)
     assert [check.passed for check in generalization_checks([*rows[:2], blind])] == [True, False]
     assert generalization_checks(rows[:1]) == []
+
+
+def test_cache_reuse_is_compared_between_rows_that_differ_in_nothing_else(row: ResultRow) -> None:
+    anew = replace(row, cache_reuse=False, avg_text_tokens=20.0, latency_p50_ms=10.0)
+    reused = replace(anew, cache_reuse=True, avg_text_tokens=12.0, latency_p50_ms=8.0)
+    other = replace(anew, dataset="other")
+    (line,) = reuse_rows([other, anew, reused])
+    assert (line["latency_p50_ms_with"], line["latency_p50_ms_without"]) == (8.0, 10.0)
+    assert line["latency_p50_ms_ratio"] == pytest.approx(0.8)
+    assert line["avg_text_tokens_ratio"] == pytest.approx(0.6)
+    assert all(check.passed for check in reuse_checks([other, anew, reused]))
+    assert reuse_checks([other, anew]) == []
+
+    wrong = [anew, replace(reused, accuracy=anew.accuracy - 0.125, avg_text_tokens=20.0)]
+    assert [check.passed for check in reuse_checks(wrong)] == [False, False]

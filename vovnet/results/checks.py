@@ -9,6 +9,7 @@ from vovnet.results.baseline_checks import pruning_checks, threshold_checks
 from vovnet.results.check import Check, grouped
 from vovnet.results.frontier import upper_hull
 from vovnet.results.generalization import generalization_checks
+from vovnet.results.reuse import reuse_checks
 from vovnet.results.row import CURVE, PROTOCOL, ResultRow
 from vovnet.results.seeds import seed_checks
 
@@ -34,7 +35,7 @@ def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
         over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
         if len(over_lambda) > 1:
             checks += _lambda_checks(over_lambda)
-    checks += seed_checks(rows) + generalization_checks(rows)
+    checks += seed_checks(rows) + generalization_checks(rows) + reuse_checks(rows)
     for group in grouped(rows, PROTOCOL):
         checks += threshold_checks(group) + pruning_checks(group)
         for policy in grouped([r for r in group if not r.baseline_name], CURVE):

@@ -11,6 +11,7 @@ from vovnet.compose import JOB_FILE, SWEEP_FILE
 from vovnet.files import write_json
 from vovnet.results.checks import sweep_checks
 from vovnet.results.provenance import provenance
+from vovnet.results.reuse import reuse_rows
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_rows
 from vovnet.results.write import RESULTS, SUMMARY, read_results, write_results, write_rows
@@ -90,9 +91,9 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
     matrix = [{name: asdict(row)[name] for name in MATRIX} for row in rows]
     write_rows(folder / "eval_matrix.csv", matrix, MATRIX)
     write_json(folder / "eval_matrix.json", matrix)
-    spread = seed_rows(rows)
-    if spread:
-        write_rows(folder / "seeds.csv", spread, list(spread[0]))
+    for name, lines in (("seeds", seed_rows(rows)), ("cache_reuse", reuse_rows(rows))):
+        if lines:
+            write_rows(folder / f"{name}.csv", lines, list(lines[0]))
     for baseline, name in BLOCK_FILES.items():
         block = [line for line in matrix if line["baseline_name"] == baseline]
         if block:

@@ -1,0 +1,59 @@
+"""Block F2: what continuing the text pass's key-value cache saves, from rows with and without it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from vovnet.results.check import Check, grouped
+from vovnet.results.row import CURVE, ResultRow
+
+# What two rows share that differ in cache reuse alone.
+SETTING = (
+    *(name for name in CURVE if name != "cache_reuse"),
+    *("baseline_name", "lambda_cost", "threshold", "uncertainty_metric", "vision_mode", "pruning_ratio"),
+    *("pruning_mode", "long_side"),
+)
+SAVED = ("avg_text_tokens", "prefill_gflops", "latency_p50_ms", "latency_p90_ms")
+ANSWERED = ("accuracy", "avg_cost", "action_ratio")
+
+Pair = tuple[ResultRow, ResultRow]  # with reuse, without
+
+
+def reuse_pairs(rows: Sequence[ResultRow]) -> list[Pair]:
+    """Rows that differ in cache reuse alone."""
+    pairs = []
+    for group in grouped(rows, SETTING):
+        by_reuse = {row.cache_reuse: row for row in group}
+        if len(by_reuse) == 2:
+            pairs.append((by_reuse[True], by_reuse[False]))
+    return pairs
+
+
+def reuse_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
+    """Both values of everything that reuse may save, and their ratio (with over without), a line per setting.
+
+    Latencies (milliseconds a question) are empty in replay, where nothing runs.
+    """
+    lines = []
+    for reused, anew in reuse_pairs(rows):
+        line: dict[str, Any] = {name: getattr(reused, name) for name in (*SETTING, *ANSWERED)}
+        for name in SAVED:
+            with_it, without = getattr(reused, name), getattr(anew, name)
+            line |= {f"{name}_with": with_it, f"{name}_without": without}
+            line[f"{name}_ratio"] = with_it / without if with_it is not None and without else None
+        lines.append(line)
+    return lines
+
+
+def reuse_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """F2: reuse changes no answer and reads fewer tokens (as many, where no question is looked at)."""
+    checks = []
+    for reused, anew in reuse_pairs(rows):
+        label = f"{reused.dataset}, {reused.baseline_name or 'VoVNet'}, cache reuse"
+        same = [name for name in ANSWERED if getattr(reused, name) == getattr(anew, name)]
+        seen = f"accuracy {reused.accuracy:.4f} and {anew.accuracy:.4f}, actions {reused.action_ratio}"
+        checks.append(Check(f"{label}: same answers, cost and actions", len(same) == len(ANSWERED), seen))
+        looks = reused.action_rate_no < 1
+        fewer = reused.avg_text_tokens < anew.avg_text_tokens
+        tokens = f"{reused.avg_text_tokens:.1f} with, {anew.avg_text_tokens:.1f} without"
+        checks.append(Check(f"{label}: fewer text tokens read", fewer or not looks, tokens))
+    return checks
