@@ -70,3 +70,20 @@ def test_an_untrained_head_prefers_nothing() -> None:
     for bounded in (True, False):
         values = PolicyHead(3, 8, 3, bounded)(torch.randn(5, 3))
         assert (values == values[:, :1]).all()
+
+
+def test_with_entropy_the_values_are_minus_the_expected_loss_and_answer_to_any_lambda() -> None:
+    """Trained at one lambda; the cheapest action is the base that the values are relative to."""
+    data, head = batch(), PolicyHead(2, 16, 3, bounded=False)
+    head.standardise(data.features)
+    train(head, lambda: mixture_loss(head, data, 0.2, 0.7, False, "error", entropy_weight=1.0), steps=600)
+    values = head(data.features)
+    for kind in (0, 1):
+        rows = data.features[:, 0] == kind
+        gain = data.score[rows].mean(0) - data.score[rows].mean(0)[0]
+        torch.testing.assert_close((values - values[:, :1])[rows].mean(0), gain, atol=0.05, rtol=0)
+    needs = data.features[:, 0] == 1
+    rates = [((values - price * data.cost).argmax(1)[needs] == 2).float().mean() for price in (0.0, 0.2, 1.5)]
+    assert rates[0] > 0.95
+    assert rates[1] > 0.95
+    assert rates[2] < 0.05

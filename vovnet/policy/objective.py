@@ -41,11 +41,17 @@ def mixture_loss(
     temperature: float,
     straight_through: bool,
     loss: str,
+    entropy_weight: float = 0.0,
 ) -> Tensor:
     """Mean over samples of sum_a y_a (L_a + lambda c_a), y from softmax((v - lambda c) / tau).
 
     ``straight_through``: y is a Gumbel-softmax sample, one-hot forward and soft backward (Jang et al.
     2017); otherwise y is the softmax itself. Every branch's loss enters, so the task reaches the policy.
+
+    This loss is linear in the weights, so it drives them to one action a sample: only the sign of a difference of
+    values is learned, their size grows without bound and soon no other lambda changes a decision. ``entropy_weight``
+    times tau times the softmax's entropy is taken off (Haarnoja et al. 2018, "Soft actor-critic", equation 1); at 1
+    the minimum over the softmax is v_a = -E[L_a] up to a constant, which answers to every lambda.
     """
     branch_loss = batch.nll if loss == "nll" else 1.0 - batch.score
     utility = head(batch.features) - lambda_cost * batch.cost
@@ -53,4 +59,9 @@ def mixture_loss(
         weights = nn.functional.gumbel_softmax(utility, tau=temperature, hard=True)
     else:
         weights = torch.softmax(utility / temperature, dim=-1)
-    return (weights * (branch_loss + lambda_cost * batch.cost)).sum(-1).mean()
+    expected = (weights * (branch_loss + lambda_cost * batch.cost)).sum(-1).mean()
+    if entropy_weight == 0:
+        return expected
+    log_soft = torch.log_softmax(utility / temperature, dim=-1)
+    entropy = -(log_soft.exp() * log_soft).sum(-1).mean()
+    return expected - entropy_weight * temperature * entropy

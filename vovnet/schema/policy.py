@@ -15,6 +15,7 @@ class ObjectiveConfig:
 
     name: Literal["value", "mixture"]
     temperature: Rate  # tau of the (Gumbel-)softmax; `mixture` only
+    entropy_weight: NonNegative  # of tau times the entropy of the soft weights, taken off the loss; `mixture` only
     loss: Literal["nll", "error"]  # branch loss L_a of `mixture`: answer NLL in nats, or 1 - score
 
 

@@ -90,6 +90,7 @@ class VoVNetModule(L.LightningModule):
             objective.temperature,
             self.policy.use_straight_through and self.training,
             objective.loss,
+            objective.entropy_weight,
         )
 
     def live_outcomes(self, items: Sequence[Item]) -> OutcomeBatch:
