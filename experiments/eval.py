@@ -11,21 +11,21 @@ from vovnet.compose import launch
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
-    from vovnet.results.evaluate import Evaluation
+    from vovnet.results.row import ResultRow
 
 
-def run(config: RunConfig, folder: Path) -> "Evaluation":
-    """Evaluate into ``folder``."""
-    from vovnet.results.evaluate import evaluate
+def run(config: RunConfig, folder: Path) -> "ResultRow":
+    """Evaluate into ``folder``; a live run that stands there with the same inputs is kept."""
+    from vovnet.results.evaluate import evaluate, standing_row
 
-    return evaluate(config, folder)
+    return standing_row(config, folder) or evaluate(config, folder).row
 
 
-def show(evaluation: "Evaluation", folder: Path) -> None:
+def show(row: "ResultRow", folder: Path) -> None:
     """Print the result of a single run."""
     from vovnet.report.table import print_rows
 
-    print_rows([evaluation.row], folder)
+    print_rows([row], folder)
 
 
 def finish(folder: Path) -> bool:

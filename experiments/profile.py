@@ -26,18 +26,23 @@ def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
     from vovnet.policy.route import make_router
     from vovnet.results.profile import ProfileRow, as_rows, profile
     from vovnet.results.provenance import provenance
+    from vovnet.results.standing import inputs_key, standing_summary
     from vovnet.results.write import SUMMARY, write_rows
 
     if config.profile is None:
         raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
     dataset = load_dataset(config.dataset, config.eval.split)
-    policy, _ = make_policy(config, find_checkpoint(config.backbone))
+    policy, policy_file = make_policy(config, find_checkpoint(config.backbone))
+    key = inputs_key(config, dataset, policy_file)
+    if (standing := standing_summary(folder, key)) is not None:
+        return [ProfileRow(**row) for row in standing["profile"]]
     router = make_router(config, dataset, policy)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     rows = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
     facts = {
         "config": asdict(config),
+        "inputs": key,
         "device": str(router.backbone.device),
         "cache_reuse": router.backbone.cache_reuse,
         "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),  # kilobytes on Linux

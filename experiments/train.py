@@ -6,31 +6,32 @@ python -m experiments.train -m training.seed=0,1,2
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import Any
 
 from vovnet.compose import launch
 from vovnet.schema import RunConfig, TinyBackboneTraining
 
-if TYPE_CHECKING:
-    from vovnet.training.policy import Trained
 
+def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
+    """Train into ``folder``; returns the policy training's summary, or the folder of the trained backbone.
 
-def run(config: RunConfig, folder: Path) -> Union["Trained", Path]:
-    """Train into ``folder``; returns the trained policy, or the folder of the trained backbone."""
+    A policy training that stands there with the same inputs is kept.
+    """
     if isinstance(config.training, TinyBackboneTraining):
         from vovnet.training.tiny_backbone import train_tiny_backbone
 
         return train_tiny_backbone(config, config.training, folder)
     from vovnet.training.policy import train_policy
-    from vovnet.training.report import write_training
+    from vovnet.training.report import standing_training, write_training
 
     begun = time.monotonic()
+    if (standing := standing_training(config, folder)) is not None:
+        return standing
     trained = train_policy(config, config.training, folder)
-    write_training(config, trained, folder, time.monotonic() - begun)
-    return trained
+    return write_training(config, trained, folder, time.monotonic() - begun)
 
 
-def show(trained: Union["Trained", Path], folder: Path) -> None:
+def show(trained: dict[str, Any] | Path, folder: Path) -> None:
     """Print what came of a single training."""
     if isinstance(trained, Path):
         print(f"outputs: {trained}")
@@ -42,9 +43,10 @@ def show(trained: Union["Trained", Path], folder: Path) -> None:
 
 def finish(folder: Path) -> bool:
     """List the jobs of a sweep; False when one failed."""
-    from vovnet.results.sweep import sweep_jobs
+    from vovnet.results.sweep import sweep_jobs, write_jobs
 
     jobs = sweep_jobs(folder)
+    write_jobs(folder, jobs)
     for job in jobs:
         print(f"{job.folder}: {' '.join(job.overrides)}: {job.error or 'done'}")
     print(f"outputs: {folder}")

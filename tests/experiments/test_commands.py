@@ -126,6 +126,36 @@ def test_the_same_sweep_again_computes_nothing(base: list[str], tmp_path: Path) 
     assert computed == [0, 0]
 
 
+def test_a_repeated_live_sweep_runs_only_what_failed(base: list[str], tmp_path: Path) -> None:
+    arguments = ["-m", *base, "policy/baseline=no_vision", "eval.mode=live", "eval.max_samples=4,-1", "name=sweep"]
+    folder = tmp_path / "runs/sweep"
+    seconds = []
+    for _ in range(2):
+        process = command("eval", *arguments)
+        assert process.returncode == 1
+        assert "eval.max_samples=-1 is refused" in process.stdout
+        (done,) = json.loads((folder / "summary.json").read_text())["metadata"].values()
+        seconds.append(done["wall_seconds"])
+    assert seconds[0] == seconds[1]  # the first run's summary still stands
+    assert "done already with the same inputs" in process.stderr
+    kept, failed = sorted(rows(folder / "jobs.csv"), key=lambda line: line["status"])
+    assert kept["status"] == "done"
+    assert "eval.max_samples=4" in kept["overrides"].split()
+    assert (folder / kept["folder"] / "results.csv").exists()
+    assert "eval.max_samples=-1 is refused" in failed["status"]
+
+
+def test_a_finished_training_is_kept_until_its_inputs_change(base: list[str], tmp_path: Path) -> None:
+    arguments = [*base, "training.max_samples=60", "training.epochs=2", f"hydra.run.dir={tmp_path / 't'}"]
+    written = []
+    for more in ([], [], ["training.learning_rate=0.01"]):
+        process = command("train", *arguments, *more)
+        assert process.returncode == 0, process.stderr
+        assert "trained on" in process.stdout
+        written.append((tmp_path / "t/policy.safetensors").stat().st_mtime_ns)
+    assert written[0] == written[1] < written[2]
+
+
 def test_the_sweep_flag_may_stand_last(base: list[str], tmp_path: Path) -> None:
     process = command("eval", *base, "policy/baseline=no_vision,always_coarse", "eval.max_samples=4", "name=s", "-m")
     assert process.returncode == 0, process.stderr

@@ -28,11 +28,13 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.provenance import provenance
 from vovnet.results.row import ResultRow, RunFacts, make_row
+from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import (
     CATEGORIES,
     PREDICTIONS,
     RESULTS,
     SUMMARY,
+    read_results,
     write_predictions,
     write_results,
     write_rows,
@@ -96,8 +98,20 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     if "expected" in notes:
         summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"])]
     summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
+    if config.eval.mode == "live":
+        summary["inputs"] = inputs_key(config, dataset, policy_file)
     write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
     return Evaluation(row, routed, notes["rows_computed"])
+
+
+def standing_row(config: RunConfig, folder: Path) -> ResultRow | None:
+    """The result of a live run with the same inputs that ``folder`` already holds, if it does."""
+    if config.eval.mode != "live":
+        return None
+    dataset = load_dataset(config.dataset, config.eval.split)
+    _, policy_file = make_policy(config, find_checkpoint(config.backbone))
+    found = standing_summary(folder, inputs_key(config, dataset, policy_file))
+    return None if found is None else read_results(folder / RESULTS)[0]
 
 
 def _replay(

@@ -58,6 +58,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     rows = [row for job in done for row in read_results(job.folder / RESULTS)]
     rows.sort(key=_order)
     write_tables(folder, rows)
+    write_jobs(folder, jobs)
     write_json(
         folder / SUMMARY,
         {
@@ -76,6 +77,14 @@ def sweep_jobs(folder: Path) -> list[Job]:
     token = json.loads((folder / SWEEP_FILE).read_text())["token"]
     found = (_job(path, token) for path in sorted(folder.glob(f"*/{JOB_FILE}")))
     return [job for job in found if job is not None]
+
+
+def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
+    """jobs.csv: which folder holds which job, and how it ended."""
+    lines = [
+        {"folder": job.folder.name, "overrides": " ".join(job.overrides), "status": job.error or "done"} for job in jobs
+    ]
+    write_rows(folder / "jobs.csv", lines, ("folder", "overrides", "status"))
 
 
 def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:

@@ -1,0 +1,57 @@
+"""Work that stands already: a run is not done again while its folder holds the results of the very same inputs.
+
+Replayed evaluations need none of this, since the outcome store makes them cheap. Trainings, live runs and
+profiles would spend their time anew whenever a sweep or a pipeline is repeated.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vovnet.backbone.files import find_checkpoint
+from vovnet.compose import config_identity
+from vovnet.data import VQADataset
+from vovnet.outcomes.keys import CODE_VERSION
+from vovnet.results.write import SUMMARY
+from vovnet.schema import RunConfig
+from vovnet.scoring import SCORERS
+
+log = logging.getLogger(__name__)
+
+
+def inputs_key(config: RunConfig, dataset: VQADataset, policy_file: Path | None = None) -> str:
+    """SHA-256 of what a run's files depend on: configuration, weights, questions, policy and code versions.
+
+    The batch size counts: it changes no answer, but live latencies.
+    """
+    facts = {
+        "config": config_identity(config),
+        "eval": asdict(config.eval),
+        "backbone": find_checkpoint(config.backbone).fingerprint,
+        "dataset": dataset.fingerprint,
+        "scorers": [[m.scorer, SCORERS[m.scorer].version] for m in dataset.members],
+        "policy": None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest(),
+        "code": CODE_VERSION,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def standing_summary(folder: Path, key: str) -> dict[str, Any] | None:
+    """The summary of a finished run with these inputs in ``folder``, None where there is none.
+
+    A run writes its summary last, so where it stands the other files do.
+    """
+    try:
+        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        log.warning("%s is not readable JSON; the run is done again", folder / SUMMARY)
+        return None
+    if summary.get("inputs") != key:
+        return None
+    log.info("done already with the same inputs; delete %s to do it again", folder)
+    return summary
