@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText
 
 from vovnet.backbone.files import open_checkpoint
-from vovnet.results.frontier import upper_hull
-from vovnet.results.metrics import clustered_interval, expected_calibration_error, prefill_flops
+from vovnet.metrics.calibration import expected_calibration_error
+from vovnet.metrics.frontier import upper_hull
+from vovnet.results.metrics import clustered_interval, prefill_flops
 
 
 def test_the_interval_covers_the_truth_in_clustered_data() -> None:

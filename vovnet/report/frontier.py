@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from vovnet.files import atomic_write
-from vovnet.results.frontier import upper_hull
+from vovnet.metrics.frontier import upper_hull
 from vovnet.results.row import CURVE, ResultRow
 
 # Okabe and Ito's colour-blind safe palette.

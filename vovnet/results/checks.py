@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vovnet.metrics.frontier import upper_hull
 from vovnet.results.baseline_checks import pruning_checks, threshold_checks
 from vovnet.results.check import Check, grouped
-from vovnet.results.frontier import upper_hull
 from vovnet.results.generalization import generalization_checks
 from vovnet.results.reuse import reuse_checks
 from vovnet.results.row import CURVE, PROTOCOL, ResultRow

@@ -1,4 +1,4 @@
-"""Numbers about one run: accuracy with its interval, calibration, compute."""
+"""Numbers about one run: accuracy with its interval, compute."""
 
 import math
 from collections.abc import Mapping
@@ -35,14 +35,6 @@ def clustered_interval(scores: np.ndarray, groups: np.ndarray) -> tuple[float, f
     centre = (mean + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
     half = Z95 / (1 + Z95**2 / size) * math.sqrt(mean * (1 - mean) / size + Z95**2 / (4 * size**2))
     return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
-
-
-def expected_calibration_error(confidence: np.ndarray, scores: np.ndarray, bins: int = 15) -> float:
-    """ECE over equal-mass bins: sum_b n_b/N |mean score_b - mean confidence_b| (Nguyen and O'Connor 2015)."""
-    order = np.argsort(confidence, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    gaps = [len(p) * abs(float(scores[p].mean()) - float(confidence[p].mean())) for p in parts if len(p)]
-    return sum(gaps) / len(confidence)
 
 
 def prefill_flops(config: Mapping[str, Any], new: np.ndarray, context: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import Action
+from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.checkpoint import PolicyCard
-from vovnet.results.metrics import clustered_interval, expected_calibration_error, prefill_flops
+from vovnet.results.metrics import clustered_interval, prefill_flops
 from vovnet.schema import (
     CascadeBaseline,
     OracleBaseline,

@@ -1,0 +1,66 @@
+"""Differences between runs: intervals that cover, tests that keep their level."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from vovnet.metrics.paired import mcnemar_p, paired_bootstrap
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 80))
+def test_mcnemar_equals_the_exact_binomial_test(seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, 2, size), rng.integers(0, 2, size)
+    wins, losses = int((first > second).sum()), int((first < second).sum())
+    expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert mcnemar_p(first, second) == pytest.approx(expected)
+
+
+def test_mcnemar_wants_right_or_wrong() -> None:
+    with pytest.raises(ValueError, match="0 and 1"):
+        mcnemar_p(np.array([0.3]), np.array([1.0]))
+
+
+def clustered(rng: np.random.Generator, effect: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Right-or-wrong scores of 60 images with one to five questions that hang together."""
+    groups = np.repeat(np.arange(60), rng.integers(1, 6, 60))
+    easy = rng.random(60)[groups]
+    second = (rng.random(len(groups)) < easy).astype(float)
+    better = rng.random(60)[groups] < effect
+    return np.where(better, 1.0, second), second, groups
+
+
+def test_the_interval_covers_the_truth_and_the_p_value_keeps_its_level() -> None:
+    rng = np.random.default_rng(0)
+    effect, covered, rejected, trials = 0.2, 0, 0, 300
+    truth = effect / 2  # a better image is right where it would have been wrong half of the time
+    for trial in range(trials):
+        found = paired_bootstrap(*clustered(rng, effect), resamples=500, seed=trial)
+        covered += found.low <= truth <= found.high
+        first, second, groups = clustered(rng, 0.0)
+        noise = np.where(rng.random(60)[groups] < 0.5, first, 1 - first)
+        other = np.where(rng.random(60)[groups] < 0.5, second, 1 - second)
+        rejected += paired_bootstrap(noise, other, groups, resamples=500, seed=trial).p_value < 0.05
+    assert 0.90 <= covered / trials <= 0.985
+    assert rejected / trials <= 0.085
+
+
+def test_equal_runs_differ_by_nothing() -> None:
+    scores = np.array([1.0, 0.0, 0.3])
+    found = paired_bootstrap(scores, scores, np.arange(3), resamples=100)
+    assert (found.mean, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    with pytest.raises(ValueError, match="same samples"):
+        paired_bootstrap(scores, scores[:2], np.arange(3))
+
+
+def test_ten_thousand_resamples_of_ten_thousand_samples_take_seconds() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 2, 10_000), rng.integers(0, 2, 10_000)
+    begun = time.monotonic()
+    found = paired_bootstrap(first, second, np.arange(10_000))
+    assert time.monotonic() - begun < 20  # 2 to 4 s on an idle core
+    assert found.low < found.mean < found.high

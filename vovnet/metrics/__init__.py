@@ -1,0 +1,1 @@
+"""Numbers about outcomes and decisions: arrays in, floats out, nothing read or written."""
