@@ -129,15 +129,14 @@ def qwen25(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def configure(easy_data: Path, qwen3: Path, tmp_path: Path) -> Configure:
-    """Compose a configuration on the small data and checkpoint, with runs in a temporary folder."""
+def small_runs(easy_data: Path, qwen3: Path, runs: Path) -> Configure:
+    """Compose a configuration on the small data and checkpoint, with runs in a folder of their own."""
 
     def make(*overrides: str, root: str = "eval") -> RunConfig:
         base = [
             f"dataset.path={easy_data}",
             f"backbone.path={qwen3}",
-            f"paths.runs={tmp_path}/runs",
+            f"paths.runs={runs}",
             "eval.max_new_tokens=3",
             "eval.chunk_rows=32",
             "eval.batch_size=16",
@@ -145,3 +144,9 @@ def configure(easy_data: Path, qwen3: Path, tmp_path: Path) -> Configure:
         return compose_config(*base, *overrides, root=root)
 
     return make
+
+
+@pytest.fixture
+def configure(easy_data: Path, qwen3: Path, tmp_path: Path) -> Configure:
+    """A configuration whose runs are in this test's folder."""
+    return small_runs(easy_data, qwen3, tmp_path / "runs")

@@ -48,7 +48,8 @@ class Hull:
 
     def at(self, cost: float | np.ndarray) -> np.ndarray:
         """Best accuracy at an average cost of at most this much; NaN below the cheapest point."""
-        return np.interp(cost, self.costs, self.accuracies, left=np.nan)
+        found: np.ndarray = np.interp(cost, self.costs, self.accuracies, left=np.nan)
+        return found
 
 
 def concave_hull(points: Sequence[Point]) -> Hull:

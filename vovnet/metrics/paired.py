@@ -75,10 +75,13 @@ def mcnemar_p(first: np.ndarray, second: np.ndarray) -> float:
 
 def _resampled(sums: np.ndarray, sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     drawn = rng.integers(0, len(sums), size=(count, len(sums)), dtype=np.int32)
-    total = sums[drawn].sum(axis=1)
+    total: np.ndarray = sums[drawn].sum(axis=1)
     if (sizes == sizes[0]).all():
-        return total / (sizes[0] * len(sums))
-    return total / sizes[drawn].sum(axis=1)
+        counts: np.ndarray = np.full(count, sizes[0] * len(sums))
+    else:
+        counts = sizes[drawn].sum(axis=1)
+    means: np.ndarray = total / counts
+    return means
 
 
 def _blocks(total: int, width: int) -> list[int]:

@@ -58,6 +58,19 @@ def load_outcomes(
             log.warning("%s", damage)
 
 
+def stored_outcomes(
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: tuple[Action, ...], count: int
+) -> Outcomes | None:
+    """The same from what the store holds already, computing nothing; None where a row is missing or damaged."""
+    store = OutcomeStore(config.paths.store)
+    tables = {name: store.table(key) for name, key in table_keys(config, checkpoint, dataset, actions).items()}
+    try:
+        return None if any(t.missing((0, count)) for t in tables.values()) else _read(tables, actions, count)
+    except DamagedPart as damage:
+        log.warning("%s", damage)
+        return None
+
+
 def _read(tables: Mapping[str, Table], actions: tuple[Action, ...], count: int) -> Outcomes:
     return Outcomes(
         text=text_from_table(tables["text"].read(count)) if "text" in tables else no_text(count),

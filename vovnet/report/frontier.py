@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 
 from vovnet.files import atomic_write
 from vovnet.metrics.frontier import upper_hull
-from vovnet.results.row import CURVE, ResultRow
+from vovnet.report.curves import curves, fixed_rows
+from vovnet.results.row import ResultRow
 
 # Okabe and Ito's colour-blind safe palette.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -32,15 +33,10 @@ def plot_frontier(rows: Sequence[ResultRow], path: Path) -> None:
 
 
 def _panel(axis: Axes, rows: Sequence[ResultRow]) -> None:
-    shown = _varying([row for row in rows if not row.baseline_name])
-    families = sorted({_family(row, shown) for row in rows if not row.baseline_name})
-    for color, family in zip(itertools.cycle(COLORS), families, strict=False):
-        curve = sorted(
-            (row for row in rows if not row.baseline_name and _family(row, shown) == family),
-            key=lambda r: r.lambda_cost or 0,
-        )
-        _curve(axis, curve, color, family)
-    fixed = {row.baseline_name: row for row in rows if row.baseline_name in MARKERS}
+    found = curves(rows)
+    for color, curve in zip(itertools.cycle(COLORS), [c for c in found if c.is_vovnet], strict=False):
+        _curve(axis, curve.rows, color, f"{curve.label} (labels: \u03bb)")
+    fixed = fixed_rows(rows)
     for name, row in sorted(fixed.items()):
         axis.errorbar(
             [row.avg_cost],
@@ -52,12 +48,9 @@ def _panel(axis: Axes, rows: Sequence[ResultRow]) -> None:
             capsize=2,
             label=name,
         )
-    others = [row for row in rows if row.baseline_name and row.baseline_name not in MARKERS]
-    names = sorted({_baseline(row) for row in others})
-    for color, name in zip(itertools.cycle(reversed(COLORS)), names, strict=False):
-        points = sorted((row for row in others if _baseline(row) == name), key=lambda r: r.avg_cost)
-        costs, scores = [r.avg_cost for r in points], [r.accuracy for r in points]
-        axis.plot(costs, scores, color=color, marker="D", ms=3.5, lw=1, ls=":", label=name)
+    for color, curve in zip(itertools.cycle(reversed(COLORS)), [c for c in found if not c.is_vovnet], strict=False):
+        costs, scores = [r.avg_cost for r in curve.rows], [r.accuracy for r in curve.rows]
+        axis.plot(costs, scores, color=color, marker="D", ms=3.5, lw=1, ls=":", label=curve.label)
     mixing = sorted((row.avg_cost, row.accuracy) for row in fixed.values())
     if len(mixing) > 1:
         hull = upper_hull(mixing)
@@ -88,22 +81,6 @@ def _clusters(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
         else:
             clusters.append([row])
     return clusters
-
-
-def _baseline(row: ResultRow) -> str:
-    """A baseline's curve: its name and what is no point on the curve."""
-    parts = (row.baseline_name, row.uncertainty_metric, row.vision_mode, row.pruning_mode, row.oracle_rule)
-    return " ".join(part for part in parts if part)
-
-
-def _varying(rows: Sequence[ResultRow]) -> list[str]:
-    """Settings that differ between rows; each combination is a curve of its own."""
-    return [name for name in CURVE if len({getattr(row, name) for row in rows}) > 1]
-
-
-def _family(row: ResultRow, varying: Sequence[str]) -> str:
-    settings = ", ".join(f"{name}={getattr(row, name)}" for name in varying)
-    return f"VoVNet {settings or row.objective} (labels: \u03bb)"
 
 
 def _error(row: ResultRow) -> list[float]:

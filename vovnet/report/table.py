@@ -13,6 +13,8 @@ from vovnet.results.row import ResultRow
 from vovnet.results.sweep import Job
 
 if TYPE_CHECKING:
+    from vovnet.report.report import Report  # imports this module
+    from vovnet.results.calibrate import Calibrated
     from vovnet.results.profile import ProfileRow  # imports the models
 
 
@@ -88,6 +90,68 @@ def print_profile(rows: "Sequence[ProfileRow]", folder: Path) -> None:
         table.add_row(row.stage, row.action, *times, *("" if c is None else f"{c:.1f}" for c in counts))
     console = _console()
     console.print(table)
+    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_calibrated(found: "Sequence[Calibrated]", folder: Path) -> None:
+    """Print calibrated lambdas with what to expect of them, and the command that uses the first."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("dataset", "\u03bb", "accuracy", "95% interval", "cost", "95% interval", "always_full", "questions"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "dataset" else "right")
+    for one in found:
+        table.add_row(
+            one.dataset,
+            f"{one.lambda_cost:.4g}",
+            f"{one.accuracy:.4f}",
+            f"{one.accuracy_ci_low:.4f}-{one.accuracy_ci_high:.4f}",
+            f"{one.avg_cost:.4f}",
+            f"{one.avg_cost_ci_low:.4f}-{one.avg_cost_ci_high:.4f}",
+            f"{one.full_accuracy:.4f} at {one.full_cost:.4f}",
+            str(one.num_samples),
+        )
+    console = _console()
+    console.print(table)
+    console.print(f"use it: python -m experiments.eval policy.lambda_cost={found[0].lambda_cost:.6g}", highlight=False)
+    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_report(report: "Report", folder: Path) -> None:
+    """Print a report's main table, its comparison, its failed check points and where it is."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("dataset", "policy"):
+        table.add_column(name)
+    for name in ("accuracy", "95% interval", "cost", "of FULL", "\u0394AIQ"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in report.main:
+        share, gain = line["cost_of_full"], line.get("delta_aiq")
+        table.add_row(
+            line["dataset"],
+            line["setting"],
+            f"{line['accuracy']:.4f}",
+            line["interval"],
+            f"{line['avg_cost']:.4f}",
+            "" if share is None else f"{share:.3f}",
+            "" if gain is None else f"{gain:+.4f}",
+        )
+    console.print(table)
+    for line in report.comparison:
+        console.print(
+            f"{line['dataset']}: {line['first']} less {line['second']}: accuracy {line['difference']:+.4f} "
+            f"({line['ci_low']:+.4f} to {line['ci_high']:+.4f}, p = {line['p_value']:.2g}, {line['test']}), "
+            f"cost {line['cost_difference']:+.4f} ({line['cost_ci_low']:+.4f} to {line['cost_ci_high']:+.4f}); "
+            f"differs in {line['differs'] or 'nothing'}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    for folder_name, check, passed, observed in report.found.checks:
+        if not passed:
+            console.print(f"FAIL  {folder_name}: {check}: {observed}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in report.found.unfinished:
+        console.print(f"left out: {sentence}", style="red", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{len(report.found.runs)} runs, {len(report.figures)} figures; page: {folder / 'report.html'}",
+                  highlight=False, markup=False, soft_wrap=True)  # fmt: skip
     console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 

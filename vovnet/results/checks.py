@@ -69,8 +69,9 @@ def _lambda_checks(rows: Sequence[ResultRow]) -> list[Check]:
 def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """What routing must be good for, where a set holds both a lambda sweep and the fixed policies."""
     fixed = {row.baseline_name: row for row in rows if row.baseline_name in FIXED_RATIOS}
-    routed = [row for row in rows if not row.baseline_name]
-    if len(fixed) < len(FIXED_RATIOS) or not routed:
+    routed = [row for row in rows if not row.baseline_name and row.fallback_mode is None]
+    # One point is no sweep: nobody chose its lambda for these goals.
+    if len(fixed) < len(FIXED_RATIOS) or len({row.lambda_cost for row in routed}) < 2:
         return []
     full = fixed["always_full"]
     points = upper_hull(sorted((row.avg_cost, row.accuracy) for row in fixed.values()))

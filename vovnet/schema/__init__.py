@@ -7,7 +7,7 @@ of range are errors here.
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.backbone import BackboneConfig, Resolution, VisionBudgetConfig
@@ -36,6 +36,7 @@ __all__ = [
     "ActionSpace",
     "BackboneConfig",
     "BaselineConfig",
+    "CalibrateConfig",
     "CascadeBaseline",
     "DatasetConfig",
     "Dtype",
@@ -61,6 +62,7 @@ __all__ = [
     "PruningMode",
     "RandomBaseline",
     "Ratios",
+    "ReportConfig",
     "Resolution",
     "ResolutionBaseline",
     "RunConfig",
@@ -91,7 +93,7 @@ class Stage:
     """One command of a pipeline."""
 
     name: str  # its folder inside the pipeline's
-    entry: Literal["train", "eval", "oracle", "error_slices", "profile", "pipeline"]
+    entry: Literal["train", "eval", "oracle", "error_slices", "profile", "report", "pipeline"]
     sweep: bool
     overrides: tuple[str, ...]  # {folder} stands for the pipeline's folder
 
@@ -119,6 +121,28 @@ class ProfileConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class CalibrateConfig:
+    """What a calibrated lambda has to reach; one of the two."""
+
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # average normalised cost to stay within
+    accuracy_kept: Annotated[float, Field(gt=0, le=1)] | None  # share of always_full's accuracy
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> "CalibrateConfig":
+        if self.cost is not None and self.accuracy_kept is not None:
+            raise ValueError("cost and accuracy_kept exclude each other; set one of them to null")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class ReportConfig:
+    """Limits of the HTML report."""
+
+    samples: Annotated[int, Field(ge=0)]  # in the browser of each data set
+    image_megabytes: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # of images, all data sets together
+
+
+@dataclass(frozen=True, config=STRICT)
 class RunConfig:
     """One whole experiment: what an entry point receives."""
 
@@ -135,3 +159,6 @@ class RunConfig:
     store: StoreConfig | None = None  # experiments.store only
     prepare: PrepareConfig | None = None  # experiments.prepare only
     profile: ProfileConfig | None = None  # experiments.profile only
+    calibrate: CalibrateConfig | None = None  # experiments.calibrate only
+    report: ReportConfig | None = None  # experiments.report only
+    runs: tuple[str, ...] | None = None  # experiments.report only: folders to read

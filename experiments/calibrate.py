@@ -1,0 +1,60 @@
+"""A lambda for a budget, calibrated on questions that the policy was not trained on.
+
+python -m experiments.calibrate calibrate.cost=0.3
+python -m experiments.calibrate calibrate.accuracy_kept=0.99 dataset=mini
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vovnet.compose import launch
+from vovnet.schema import RunConfig
+
+if TYPE_CHECKING:
+    from vovnet.results.calibrate import Calibrated
+
+
+def run(config: RunConfig, folder: Path) -> "list[Calibrated]":
+    """Calibrate one lambda for all data sets and one for each; write ``calibration.csv`` and summary.json."""
+    from dataclasses import asdict, fields
+
+    from vovnet.errors import VoVNetError
+    from vovnet.files import write_json
+    from vovnet.results.calibrate import Calibrated, calibrate, per_dataset
+    from vovnet.results.held_out import held_out
+    from vovnet.results.provenance import provenance
+    from vovnet.results.write import SUMMARY, write_rows
+
+    asked = config.calibrate
+    if asked is None or (asked.cost is None and asked.accuracy_kept is None):
+        raise VoVNetError("give calibrate.cost=0.3 (a budget) or calibrate.accuracy_kept=0.99 (of always_full's).")
+    everything, names, policy_file = held_out(config)
+    found = [calibrate(part, asked.cost, asked.accuracy_kept) for part in (everything, *per_dataset(everything, names))]
+    lines = [asdict(one) for one in found]
+    write_rows(folder / "calibration.csv", lines, [f.name for f in fields(Calibrated)])
+    facts = {"config": asdict(config), "policy_file": str(policy_file), "calibration": lines}
+    write_json(folder / SUMMARY, facts | provenance())
+    return found
+
+
+def show(found: "list[Calibrated]", folder: Path) -> None:
+    """Print each lambda with what to expect of it."""
+    from vovnet.report.table import print_calibrated
+
+    print_calibrated(found, folder)
+
+
+def finish(folder: Path) -> bool:
+    """Say whether a job of a sweep failed."""
+    from vovnet.results.sweep import sweep_jobs
+
+    return not any(job.error for job in sweep_jobs(folder))
+
+
+def main() -> None:
+    """Console entry point."""
+    launch("calibrate", run, show, finish)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""The HTML report in a real headless Chromium: Debian's, driven by Playwright."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from vovnet.policy.decide import choose
+from vovnet.report.page.build import page
+from vovnet.report.report import write_report
+from vovnet.report.runs import find_runs
+from vovnet.report.study import studies
+from vovnet.results.slices import KINDS, error_kinds
+from vovnet.schema import ReportConfig
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+@pytest.fixture(scope="module")
+def browser_page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser_page: Page, runs: Path, tmp_path: Path) -> Iterator[Page]:
+    """The report of the small study; whatever the page complains about fails the test."""
+    write_report([runs], str(runs / "outcomes"), ReportConfig(samples=1000, image_megabytes=5.0), tmp_path)
+    yield from visit(browser_page, tmp_path / "report.html")
+
+
+def visit(tab: Page, path: Path) -> Iterator[Page]:
+    complaints: list[str] = []
+
+    def hear(message: Any) -> None:
+        complaints.append(str(getattr(message, "text", message)))
+
+    for event in ("console", "pageerror", "requestfailed"):
+        tab.on(event, hear)  # type: ignore[call-overload]
+    tab.goto(f"file://{path}")
+    tab.locator("#study").select_option(index=0)
+    yield tab
+    for event in ("console", "pageerror", "requestfailed"):
+        tab.remove_listener(event, hear)
+    assert complaints == []
+
+
+def slide(tab: Page, place: int) -> float:
+    tab.locator("#slider").fill(str(place))
+    return float(tab.locator("#lambda-value").inner_text())
+
+
+def count(tab: Page) -> int:
+    text = tab.locator("#count").inner_text()
+    return int(text.split(" of ")[1].split()[0]) if " of " in text else 0
+
+
+def test_the_slider_decides_as_the_policy_does(opened: Page, runs: Path) -> None:
+    study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+    assert study.branches is not None
+    values = next(run for run in study.runs if run.row.lambda_cost == 0.1).predictions.values
+    assert values is not None
+    rows, seen = np.arange(len(values)), set()
+    for place in (0, 25, 50, 75, 100):
+        price = slide(opened, place)
+        exact = 0.0 if place == 0 else 0.001 * 2000 ** ((place - 1) / 99)
+        assert price == pytest.approx(exact, rel=5e-3)
+        columns = choose(values, study.branches.costs, exact)
+        accuracy, cost = study.branches.scores[rows, columns].mean(), study.branches.costs[rows, columns].mean()
+        text = opened.locator("#lambda-text").inner_text()
+        assert f"accuracy {accuracy:.4f}, average cost {cost:.4f}" in text
+        for action in range(3):
+            opened.locator("#by-action").select_option(str(action))
+            assert count(opened) == (columns == action).sum()
+        opened.locator("#by-action").select_option("")
+        seen.add(text)
+    assert len(seen) > 1
+
+
+def test_filters_show_the_samples_that_they_say(opened: Page, runs: Path) -> None:
+    study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+    assert study.branches is not None
+    full = next(run for run in study.runs if run.row.baseline_name == "always_full")
+    opened.locator("#chooser").select_option(label="always_full")
+    kinds = error_kinds(study.branches.scores, full.predictions.action)
+    for code, name in enumerate(KINDS):
+        opened.locator("#by-error").select_option(label=name.replace("_", " "))
+        assert count(opened) == (kinds == code).sum()
+    opened.locator("#by-error").select_option("")
+    categories = full.predictions.category.tolist()
+    for name in set(categories):
+        opened.locator("#by-category").select_option(name)
+        assert count(opened) == categories.count(name)
+    opened.locator("#by-category").select_option("")
+    opened.locator("#by-text").fill("no such question")
+    assert "No sample fits" in opened.locator("#count").inner_text()
+    opened.locator("#by-text").fill("")
+    card = opened.locator("#list > li").first
+    shown = study.branches.dataset[0]
+    assert shown.question in card.inner_text()
+    assert f"reference: {shown.answers[0]}" in card.inner_text()
+    assert card.locator("img").count() == 2
+    assert card.locator("img").first.evaluate("image => image.complete && image.naturalWidth") == 16
+    assert card.locator("img").nth(1).evaluate("image => image.naturalWidth") == 64
+
+
+def test_a_point_tells_its_numbers_and_opens_its_choices(opened: Page, runs: Path) -> None:
+    row = next(run.row for run in find_runs([runs]).runs if run.row.baseline_name == "always_coarse")
+    dot = opened.locator('#plot .dot[aria-label^="always_coarse"]').first
+    dot.focus()
+    assert f"accuracy {row.accuracy:.4f}" in opened.locator("#tip").inner_text()
+    opened.keyboard.press("Enter")
+    assert opened.locator("#chooser").evaluate("s => s.selectedOptions[0].text") == "always_coarse"
+    points = opened.locator("#plot .dot").count()
+    opened.locator("#legend .entry", has_text="VoVNet").first.click()
+    assert opened.locator("#plot .dot").count() == points - 3
+    assert opened.locator("#legend .entry", has_text="VoVNet").first.get_attribute("aria-pressed") == "false"
+
+
+def test_it_works_by_keyboard(opened: Page) -> None:
+    first = opened.locator("#list > li").first
+    first.focus()
+    before = first.inner_text()
+    opened.keyboard.press("ArrowDown")
+    assert opened.evaluate("[...document.querySelector('#list').children].indexOf(document.activeElement)") == 1
+    opened.keyboard.press("ArrowRight")
+    assert opened.locator("#count").inner_text().startswith("13 to")
+    opened.locator("#list > li").first.focus()
+    opened.keyboard.press("ArrowLeft")
+    assert opened.locator("#list > li").first.inner_text() == before
+    opened.locator("#slider").focus()
+    opened.keyboard.press("ArrowRight")
+    assert opened.locator("#slider").input_value() == "1"
+
+
+def test_tables_sort_by_a_click(opened: Page) -> None:
+    heads = opened.locator("#main-table thead button").all_inner_texts()
+    place = heads.index("accuracy")
+    for direction, reverse in (("descending", True), ("ascending", False)):
+        opened.locator("#main-table thead button").nth(place).click()
+        assert opened.locator("#main-table th").nth(place).get_attribute("aria-sort") == direction
+        shown = opened.locator(f"#main-table tbody tr td:nth-child({place + 1})").all_inner_texts()
+        numbers = [float(text) for text in shown]
+        assert numbers == sorted(numbers, reverse=reverse)
+    assert "check points passed" in opened.locator("#checks-body").inner_text()
+
+
+def test_a_study_without_branches_opens_too(opened: Page) -> None:
+    opened.locator("#study").select_option(index=1)  # the live run
+    assert opened.locator("#no-policy").is_visible()
+    assert opened.locator("#plot .dot").count() == 1
+    opened.locator("#study").select_option(index=0)
+    assert opened.locator("#lambda-body").is_visible()
+    assert count(opened) == 48
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)><b>&amp;</b>\u2028"
+
+
+def synthetic(size: int) -> dict[str, Any]:
+    """Data of a page with made-up samples and hostile text."""
+    rng = np.random.default_rng(0)
+    values = np.sort(rng.random((3, size)), axis=0)
+    columns = {"id": [str(i) for i in range(size)], "category": [f"c{i % 9}" for i in range(size)]}
+    point = {"setting": HOSTILE, "curve": HOSTILE, "fixed": False, "lambda": 0.1, "cost": 0.5}
+    point |= {"accuracy": 0.5, "low": 0.4, "high": 0.6, "rates": [0.2, 0.3, 0.5]}
+    samples = {
+        **columns,
+        "question": [f"{HOSTILE} {i}?" for i in range(size)],
+        "options": [[HOSTILE, "b"]] * size,
+        "answers": [["A"]] * size,
+        "images": [[-1]] * size,
+        "entropy": rng.random(size).tolist(),
+        "margin": rng.random(size).tolist(),
+        "prediction": [["A"] * size] * 3,
+        "score": rng.integers(0, 2, (3, size)).tolist(),
+        "cost": [[0.0] * size, [0.1] * size, [1.0] * size],
+    }
+    policy = {"label": HOSTILE, "space": [0, 1, 2], "values": values.tolist()}
+    study = {
+        "name": HOSTILE,
+        "points": [point],
+        "oracle": [[0, 0.5], [1, 1]],
+        "mixing": [[0, 0.1], [1, 0.9]],
+        "samples": samples,
+        "policies": [policy],
+        "choices": [{"label": HOSTILE, "actions": "2" * size}],
+    }
+    check = {"folder": HOSTILE, "name": HOSTILE, "passed": False, "observed": HOSTILE}
+    return {
+        "facts": {"runs": 1, "studies": 1, "version": HOSTILE, "commit": HOSTILE},
+        "checks": [check],
+        "unfinished": [HOSTILE],
+        "tables": {"main_table": {"columns": ["a"], "rows": [{"a": HOSTILE}]}},
+        "studies": [study],
+        "images": [],
+    }
+
+
+def test_hostile_text_stays_text(browser_page: Page, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page(synthetic(30)), encoding="utf-8")
+    for tab in visit(browser_page, tmp_path / "report.html"):
+        assert tab.locator("#list img").count() == 0
+        assert HOSTILE.strip() in tab.locator("#list > li").first.locator(".question").evaluate("e => e.textContent")
+        assert tab.locator("#facts").evaluate("e => e.children.length") == 0
+
+
+def test_ten_thousand_samples_stay_usable(browser_page: Page, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page(synthetic(10_000)), encoding="utf-8")
+    begun = time.monotonic()
+    for tab in visit(browser_page, tmp_path / "report.html"):
+        assert count(tab) == 10_000
+        assert time.monotonic() - begun < 20  # about 2 s on an idle core
+        timings = tab.evaluate(
+            """() => [20, 40, 60, 80].map((place) => {
+                 const slider = document.getElementById("slider"), begun = performance.now();
+                 slider.value = place; slider.dispatchEvent(new Event("input"));
+                 return performance.now() - begun; })"""
+        )
+        assert sorted(timings)[1] < 500  # ms; about 20 on an idle core
+        tab.locator("#by-category").select_option("c3")
+        assert count(tab) == 1111
+
+
+def test_the_page_is_one_file_with_nothing_from_elsewhere() -> None:
+    text = page(synthetic(3))
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in text
+    assert text.count("</script>") == 2
+    assert json.loads(text.split('id="data">')[1].split("</script>")[0])["facts"]["version"] == HOSTILE

@@ -1,0 +1,204 @@
+"""The report of a set of runs: what is found, compared, tabulated and drawn, and what is refused."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Configure
+from vovnet.errors import VoVNetError
+from vovnet.report.compare import compare, pair_runs
+from vovnet.report.curves import curves
+from vovnet.report.figures import FIGURES, slug
+from vovnet.report.report import write_report
+from vovnet.report.runs import Run, find_runs
+from vovnet.report.study import studies
+from vovnet.report.tables import Column, escape, latex, markdown
+from vovnet.results.evaluate import evaluate
+from vovnet.schema import ReportConfig
+
+LIMITS = ReportConfig(samples=1000, image_megabytes=5.0)
+VIEW = (Column("dataset", "data set"), Column("setting", "policy"), Column("accuracy", "accuracy", 3, "high"))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def only(folder: Path) -> Run:
+    (run,) = find_runs([folder]).runs
+    return run
+
+
+def test_the_report_writes_every_table_and_figure(runs: Path, tmp_path: Path) -> None:
+    report = write_report([runs], str(runs / "outcomes"), LIMITS, tmp_path)
+    assert len(report.found.runs) == 10
+    for name in ("main_table", "pareto", "action_ratio", "methods", "decisions", "estimates", "calibration"):
+        assert table(tmp_path / f"{name}.csv")
+        assert (tmp_path / f"{name}.md").read_text().startswith("| ")
+        assert "\\bottomrule" in (tmp_path / f"{name}.tex").read_text()
+    main = {line["method"]: line for line in table(tmp_path / "main_table.csv")}
+    assert {"always_full", "always_coarse", "no_vision", "VoVNet"} <= set(main)
+    assert float(main["always_full"]["cost_of_full"]) == 1
+    pareto = table(tmp_path / "pareto.csv")
+    assert len(pareto) == 10
+    front = [(float(line["avg_cost"]), float(line["accuracy"])) for line in pareto if line["on_front"]]
+    assert front == sorted(front)
+    ratios = [[float(line[f"action_rate_{a}"]) for a in ("no", "coarse", "full")] for line in pareto_of(tmp_path)]
+    assert np.allclose(np.sum(ratios, axis=1), 1)
+    drawn = {path.name.split("_easy_vqa")[0] for path in report.figures}
+    assert drawn == set(FIGURES)
+    for path in report.figures:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert len(summary["studies"]) == 2  # eight live questions are another protocol
+    assert {check["name"] for check in summary["checks"]} >= {"no_vision: avg_cost is 0"}
+
+
+def pareto_of(folder: Path) -> list[dict[str, str]]:
+    return table(folder / "action_ratio.csv")
+
+
+def test_the_numbers_are_those_of_the_runs(runs: Path, tmp_path: Path) -> None:
+    write_report([runs], str(runs / "outcomes"), LIMITS, tmp_path)
+    decisions = {line["policy"]: line for line in table(tmp_path / "decisions.csv")}
+    for line in decisions.values():
+        kinds = [float(line[k]) for k in ("right_choice", "wasted_vision", "missed_need", "vision_hurts")]
+        assert sum(kinds) == pytest.approx(1)
+        assert float(line["utility_regret"]) >= 0
+    assert float(decisions["oracle cheapest_correct"]["right_choice"]) == 1
+    methods = {line["method"]: line for line in table(tmp_path / "methods.csv")}
+    assert float(methods["random mixing"]["delta_aiq"]) == 0
+    estimates = table(tmp_path / "estimates.csv")
+    assert {line["estimator"] for line in estimates} == {"value", "entropy", "margin"}
+    assert all(0 <= float(line["prevalence"]) <= 1 for line in estimates)
+
+
+def test_a_report_without_the_store_still_has_what_the_runs_say(runs: Path, tmp_path: Path) -> None:
+    report = write_report([runs], str(tmp_path / "empty"), LIMITS, tmp_path / "out")
+    assert report.main
+    assert not table(tmp_path / "out/decisions.csv")
+    assert (tmp_path / "out/report.html").exists()
+
+
+def test_a_report_of_a_folder_with_a_report_counts_nothing_twice(runs: Path, tmp_path: Path) -> None:
+    place = tmp_path / "runs"
+    shutil.copytree(runs, place)
+    first = write_report([place], str(runs / "outcomes"), LIMITS, place / "report")
+    second = write_report([place], str(runs / "outcomes"), LIMITS, place / "report")
+    assert first.main == second.main
+    assert first.found.checks == second.found.checks
+
+
+def test_two_runs_are_compared_sample_by_sample(runs: Path) -> None:
+    first, second = only(runs / "full"), only(runs / "none")
+    line = compare(first, second)
+    gap = first.predictions.score - second.predictions.score
+    assert line["difference"] == pytest.approx(first.row.accuracy - second.row.accuracy)
+    assert line["ci_low"] <= line["difference"] <= line["ci_high"]
+    assert (line["better_on"], line["worse_on"]) == (int((gap > 0).sum()), int((gap < 0).sum()))
+    assert line["cost_difference"] == pytest.approx(first.row.avg_cost)
+    assert "policy.baseline.name: always_full | no_vision" in line["differs"]
+    assert line["test"] == "sign flips over images"  # several questions share an image
+    mirrored = compare(second, first)
+    assert mirrored["difference"] == -line["difference"]
+    assert compare(first, first)["p_value"] == 1
+
+
+def test_runs_of_different_protocols_are_not_compared(
+    runs: Path, packaged: Configure, tmp_path: Path
+) -> None:  # fmt: skip
+    for name, override in (
+        ("eval.max_samples", "eval.max_samples=20"),
+        ("vision_budget", "vision_budget.full.long_side=48"),
+        ("prompt", "dataset.prompt_template='Q: {question} A:'"),
+        ("eval.max_new_tokens", "eval.max_new_tokens=2"),
+    ):
+        given = ["eval.max_samples=48", "policy/baseline=no_vision", override]
+        evaluate(packaged(f"paths.runs={tmp_path}", *given), tmp_path / name)
+        with pytest.raises(VoVNetError, match=re.escape(name)):
+            compare(only(tmp_path / name), only(runs / "none"))
+
+
+def test_sweeps_are_paired_by_setting(runs: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        for part in ("full", "none"):
+            shutil.copytree(runs / part, tmp_path / name / part)
+    shutil.copytree(runs / "coarse", tmp_path / "third/coarse")
+    shutil.copytree(runs / "oracle", tmp_path / "third/oracle")
+    one, other, third = (find_runs([tmp_path / name]).runs for name in ("one", "other", "third"))
+    assert [a.row.baseline_name for a, _ in pair_runs(one, other)] == ["always_full", "no_vision"]
+    with pytest.raises(VoVNetError, match="no data set and setting in common"):
+        pair_runs(one, third)
+
+
+def test_what_cannot_be_reported_is_said_in_a_sentence(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(VoVNetError, match="is not a folder"):
+        find_runs([tmp_path / "nowhere"])
+    with pytest.raises(VoVNetError, match="holds no finished evaluation"):
+        find_runs([tmp_path])
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "job.json").write_text(json.dumps({"status": "running"}))
+    with pytest.raises(VoVNetError, match="half-written, the job was running"):
+        find_runs([tmp_path])
+    shutil.copytree(runs / "full", tmp_path / "full")
+    assert find_runs([tmp_path]).unfinished == (f"{tmp_path.name}/half: half-written, the job was running",)
+    results = tmp_path / "full/results.csv"
+    results.write_text(results.read_text().replace("avg_cost,", "cost,", 1))
+    with pytest.raises(VoVNetError, match="lacks the column avg_cost"):
+        find_runs([tmp_path])
+    shutil.copy(runs / "full/results.csv", results)
+    (tmp_path / "full/summary.json").write_text("{")
+    with pytest.raises(VoVNetError, match=r"summary\.json cannot be read"):
+        find_runs([tmp_path])
+
+
+def test_a_cut_predictions_file_is_named(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "full", tmp_path / "full")
+    path = tmp_path / "full/predictions.jsonl"
+    path.write_text(path.read_text()[:-30])
+    with pytest.raises(VoVNetError, match=r"predictions\.jsonl is missing or damaged"):
+        _ = only(tmp_path / "full").predictions
+
+
+def test_studies_hold_one_protocol_and_curves_one_method(runs: Path) -> None:
+    found = studies(find_runs([runs]).runs, str(runs / "outcomes"))
+    assert [len(study.runs) for study in found] == [9, 1]
+    assert found[0].branches is not None
+    assert found[1].branches is None  # live runs leave no rows in the store
+    assert found[0].name != found[1].name
+    assert next(curve.label for curve in curves(found[0].rows)) == "VoVNet"
+    assert [row.lambda_cost for row in found[0].curves[0].rows] == [0.0, 0.1, 0.5]
+    assert slug(found[0].name).isascii()
+
+
+def test_tables_mark_the_best_but_not_the_oracle() -> None:
+    lines = [
+        {"dataset": "a", "setting": "x_1 & 50 %", "accuracy": 0.5},
+        {"dataset": "a", "setting": "y", "accuracy": 0.75},
+        {"dataset": "a", "setting": "oracle cheapest_correct", "accuracy": 1.0},
+        {"dataset": "b", "setting": "y|z", "accuracy": None},
+    ]
+    text = markdown(lines, VIEW)
+    assert "| a | y | **0.750** |" in text
+    assert "**1.000**" not in text
+    assert "y\\|z |  |" in text
+    tex = latex(lines, VIEW)
+    assert tex.count("\\midrule") == 2  # below the heading and between the data sets
+    assert "x\\_1 \\& 50 \\% & 0.500" in tex
+    assert "\\textbf{0.750}" in tex
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("a_b", r"a\_b"), ("λ = 0.1", r"$\lambda$ = 0.1"), ("\\x{}", r"\textbackslash{}x\{\}"), ("1–2", "1--2")],
+)
+def test_latex_is_escaped(text: str, wanted: str) -> None:
+    assert escape(text) == wanted

@@ -1,0 +1,194 @@
+"""The numbers of a report: one line per method, per run and per estimator."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vovnet.actions import ACTION_SPACES, Action
+from vovnet.metrics.calibration import brier_score, expected_calibration_error
+from vovnet.metrics.frontier import Point, aiq, concave_hull, hypervolume
+from vovnet.metrics.oracle_gap import budgeted_oracle, gap_closed, mean_gap_closed
+from vovnet.metrics.ranking import auprc, auroc, need_estimates, need_labels
+from vovnet.metrics.recovery import KEPT, recovery
+from vovnet.metrics.regret import utility_regret
+from vovnet.metrics.selective import augrc, aurc
+from vovnet.report.curves import Curve, point_label
+from vovnet.report.runs import Run
+from vovnet.report.study import Study
+from vovnet.results.row import ResultRow
+from vovnet.results.slices import KINDS, error_kinds
+
+Line = dict[str, Any]
+METHOD_COLUMNS = (
+    "dataset method points aiq delta_aiq hypervolume gap apgr cpt_50 cpt_80 cpt_95 oracle_gap_closed".split()
+)
+DECISION_COLUMNS = (
+    ["dataset", "policy", "accuracy", "avg_cost", *KINDS, "gap_closed_at_cost", "regret_lambda", "utility_regret"]
+)  # fmt: skip
+ESTIMATE_COLUMNS = "dataset policy estimator need prevalence auroc auprc".split()
+CALIBRATION_COLUMNS = "dataset policy estimate brier ece".split()
+SELECTIVE_COLUMNS = "dataset confidence error aurc augrc".split()
+
+
+def point(row: ResultRow) -> Point:
+    """A row's place in the plane."""
+    return row.avg_cost, row.accuracy
+
+
+def method_lines(study: Study) -> list[Line]:
+    """Metrics of every curve over the range from no_vision to always_full; empty where one of these was not run.
+
+    ``delta_aiq`` is against random mixing of the fixed policies.
+    """
+    if study.ends is None:
+        return []
+    low, high = (point(row) for row in study.ends)
+    if high[0] <= low[0]:
+        return []
+    fixed = [point(row) for row in study.fixed.values()]
+    mixing = aiq(fixed, low, high[0])
+    oracle = None if study.branches is None else budgeted_oracle(study.branches.scores, study.branches.costs)
+    lines = []
+    for name, points in [("random mixing", fixed), *((c.label, [point(r) for r in c.rows]) for c in study.curves)]:
+        found, area = recovery(points, low, high), aiq(points, low, high[0])
+        closed = None
+        if oracle is not None and name != "random mixing":
+            closed = mean_gap_closed(concave_hull([*points, low]), concave_hull(fixed), oracle)
+        shares = (None,) * len(KEPT) if found is None else found.cpt
+        lines.append(
+            {
+                "dataset": study.name,
+                "method": name,
+                "points": len(points),
+                "aiq": area,
+                "delta_aiq": area - mixing,
+                "hypervolume": hypervolume(points, low, high[0]),
+                "gap": high[1] - low[1],
+                "apgr": None if found is None else found.apgr,
+                **{f"cpt_{round(100 * kept)}": share for kept, share in zip(KEPT, shares, strict=True)},
+                "oracle_gap_closed": closed,
+            }
+        )
+    return lines
+
+
+def decision_lines(study: Study) -> list[Line]:
+    """What each replayed run's choices lose against knowing the outcomes; empty without the branches.
+
+    Runs whose FULL is another one (pruned, scaled) and those that look twice choose among other branches and are
+    left out.
+    """
+    if study.branches is None:
+        return []
+    scores, costs = study.branches.scores, study.branches.costs
+    lines, names = [], {id(row): point_label(curve, row) for curve in study.curves for row in curve.rows}
+    for run in study.runs:
+        row = run.row
+        if row.pruning_ratio is not None or row.long_side is not None or row.baseline_name == "cascade":
+            continue
+        kinds = error_kinds(scores, run.predictions.action)
+        rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
+        price = row.lambda_cost if row.lambda_cost is not None else 0.0
+        lines.append(
+            {
+                "dataset": study.name,
+                "policy": names.get(id(row), row.baseline_name),
+                "accuracy": row.accuracy,
+                "avg_cost": row.avg_cost,
+                **{name: float((kinds == code).mean()) for code, name in enumerate(KINDS)},
+                "gap_closed_at_cost": gap_closed(row.accuracy, row.avg_cost, rates, scores, costs),
+                "regret_lambda": price,
+                "utility_regret": utility_regret(scores, costs, run.predictions.action, price),
+            }
+        )
+    return lines
+
+
+def value_runs(study: Study) -> list[tuple[Curve, Run]]:
+    """One run of every VoVNet curve: its value estimates are the same at every lambda."""
+    by_row = {id(run.row): run for run in study.runs}
+    return [(curve, by_row[id(curve.rows[0])]) for curve in study.curves if curve.is_vovnet]
+
+
+def estimate_lines(study: Study) -> list[Line]:
+    """How well values, entropy and margin rank the samples that need to look."""
+    if study.branches is None:
+        return []
+    labels = need_labels(study.branches.scores)
+    text = study.branches.outcomes.text
+    named: dict[str, Mapping[str, Mapping[str, np.ndarray]]] = {}
+    for curve, run in value_runs(study):
+        values = run.predictions.values
+        if values is not None and values.shape[1] == len(Action):
+            named[curve.label] = {"value": need_estimates(values, text.entropy, text.margin)["value"]}
+    named[""] = need_estimates(None, text.entropy, text.margin)
+    return [
+        {
+            "dataset": study.name,
+            "policy": policy,
+            "estimator": estimator,
+            "need": need,
+            "prevalence": float(labels[need].mean()),
+            "auroc": auroc(labels[need], estimate),
+            "auprc": auprc(labels[need], estimate),
+        }
+        for policy, estimators in named.items()
+        for estimator, needs in estimators.items()
+        for need, estimate in needs.items()
+    ]
+
+
+def calibration_lines(study: Study) -> list[Line]:
+    """Brier score and ECE of the value estimates of each action (objective ``value``: expected scores)."""
+    if study.branches is None:
+        return []
+    lines = []
+    for curve, run in value_runs(study):
+        values = run.predictions.values
+        if values is None or run.row.objective != "value":
+            continue
+        for column, action in enumerate(ACTION_SPACES[run.row.action_space or "ternary"]):
+            scores = study.branches.scores[:, int(action)]
+            lines.append(
+                {
+                    "dataset": study.name,
+                    "policy": curve.label,
+                    "estimate": f"value of {action.label}",
+                    "brier": brier_score(values[:, column], scores),
+                    "ece": expected_calibration_error(values[:, column], scores),
+                }
+            )
+    return lines
+
+
+def selective_lines(study: Study) -> list[Line]:
+    """Accepting blind answers by confidence: what the answer's probability, entropy, margin and value are worth."""
+    if study.branches is None:
+        return []
+    outcomes, scores = study.branches.outcomes, study.branches.scores[:, int(Action.NO)]
+    measures = {
+        "answer probability": outcomes.branches[Action.NO].confidence,
+        "entropy": -outcomes.text.entropy,
+        "margin": outcomes.text.margin,
+    }
+    for curve, run in value_runs(study):
+        if run.predictions.values is not None:
+            measures[f"value of no, {curve.label}"] = run.predictions.values[:, 0]
+    error = float(1 - scores.mean())
+    return [
+        {"dataset": study.name, "confidence": name, "error": error, "aurc": aurc(m, scores), "augrc": augrc(m, scores)}
+        for name, m in measures.items()
+    ]
+
+
+def all_lines(studies: Sequence[Study]) -> dict[str, tuple[Sequence[str], list[Line]]]:
+    """Every table of numbers by its file name: columns and lines."""
+    made = {
+        "methods": (METHOD_COLUMNS, method_lines),
+        "decisions": (DECISION_COLUMNS, decision_lines),
+        "estimates": (ESTIMATE_COLUMNS, estimate_lines),
+        "calibration": (CALIBRATION_COLUMNS, calibration_lines),
+        "selective": (SELECTIVE_COLUMNS, selective_lines),
+    }
+    return {name: (columns, [line for s in studies for line in make(s)]) for name, (columns, make) in made.items()}

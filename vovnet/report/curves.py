@@ -1,0 +1,78 @@
+"""Which rows are points of one curve, and what the curve is called."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vovnet.report.table import setting
+from vovnet.results.row import CURVE, ResultRow
+
+FIXED = ("always_full", "always_coarse", "no_vision")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of one method, VoVNet's over lambda, a baseline's over cost."""
+
+    label: str
+    rows: tuple[ResultRow, ...]
+
+    @property
+    def is_vovnet(self) -> bool:
+        """Whether a trained policy decides."""
+        return not self.rows[0].baseline_name
+
+
+def curves(rows: Sequence[ResultRow]) -> list[Curve]:
+    """Rows of one protocol by method: VoVNet first, then the baselines that are no fixed policy."""
+    own = [row for row in rows if not row.baseline_name]
+    usual = {name: Counter(getattr(row, name) for row in own).most_common(1)[0][0] for name in CURVE if own}
+    families: dict[str, list[ResultRow]] = {}
+    for row in own:
+        families.setdefault(vovnet_label(row, usual), []).append(row)
+    found = [
+        Curve(label, tuple(sorted(part, key=lambda r: r.lambda_cost or 0)))
+        for name in sorted(families)
+        for label, part in _by_policy(name, families[name])
+    ]
+    others: dict[str, list[ResultRow]] = {}
+    for row in rows:
+        if row.baseline_name and row.baseline_name not in FIXED:
+            others.setdefault(baseline_label(row), []).append(row)
+    return found + [Curve(name, tuple(sorted(others[name], key=lambda r: r.avg_cost))) for name in sorted(others)]
+
+
+def _by_policy(label: str, rows: Sequence[ResultRow]) -> list[tuple[str, list[ResultRow]]]:
+    """One curve, or one for each policy file where several answer at the same lambda."""
+    if len({row.lambda_cost for row in rows}) == len(rows):
+        return [(label, list(rows))]
+    files = sorted({row.checkpoint or "" for row in rows})
+    parts = [[row for row in rows if (row.checkpoint or "") == file] for file in files]
+    return [(f"{label}, {Path(file).parent.name}", part) for file, part in zip(files, parts, strict=True)]
+
+
+def fixed_rows(rows: Sequence[ResultRow]) -> dict[str, ResultRow]:
+    """The fixed policies among some rows, by name."""
+    return {row.baseline_name: row for row in rows if row.baseline_name in FIXED}
+
+
+def baseline_label(row: ResultRow) -> str:
+    """A baseline's curve: its name and what is no point on the curve."""
+    parts = (row.baseline_name, row.uncertainty_metric, row.vision_mode, row.pruning_mode, row.oracle_rule)
+    return " ".join(part for part in parts if part)
+
+
+def vovnet_label(row: ResultRow, usual: Mapping[str, object]) -> str:
+    """VoVNet, with the settings in which this row is not as most are."""
+    shown = [f"{name}={_short(getattr(row, name))}" for name in CURVE if getattr(row, name) != usual[name]]
+    return ", ".join(["VoVNet", *(text for text in shown if not text.startswith("checkpoint="))])
+
+
+def point_label(curve: Curve, row: ResultRow) -> str:
+    """A point of a curve, for people."""
+    return f"{curve.label}, \u03bb = {row.lambda_cost:g}" if curve.is_vovnet else setting(row)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()

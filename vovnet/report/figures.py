@@ -1,0 +1,225 @@
+"""The figures of a report, one function each; a figure whose data were not run is left out."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vovnet.actions import ACTION_SPACES, Action
+from vovnet.metrics.calibration import reliability
+from vovnet.metrics.frontier import concave_hull
+from vovnet.metrics.oracle_gap import budgeted_oracle
+from vovnet.metrics.regret import utility_regret
+from vovnet.policy.decide import choose
+from vovnet.report.analysis import point, value_runs
+from vovnet.report.curves import Curve
+from vovnet.report.study import Study
+from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, looks, panel, save
+from vovnet.results.row import ResultRow
+
+COST = "average cost (1: a maximal FULL image's tokens)"
+LAMBDAS = np.concatenate([[0.0], np.geomspace(0.003, 1.0, 60)])
+
+
+def frontier(study: Study) -> Figure | None:
+    """Accuracy against cost: every method, the fixed policies, random mixing and the oracle."""
+    if not study.curves and len(study.fixed) < 2:
+        return None
+    figure, axis = panel(study.name, COST, "accuracy", height=2.9)
+    for curve, (color, marker) in zip(study.curves, looks(), strict=False):
+        costs, scores = zip(*map(point, curve.rows), strict=True)
+        low, high = _errors(curve.rows)
+        style = "-" if curve.is_vovnet else ":"
+        line = axis.errorbar(
+            costs, scores, yerr=(low, high), color=color, marker=marker, ms=3.5, ls=style, elinewidth=0.6,
+            label=curve.label, zorder=3 if curve.is_vovnet else 2,
+        )  # fmt: skip
+        line.lines[0].set_markeredgewidth(0)
+    for name, row in sorted(study.fixed.items()):
+        axis.plot(*point(row), FIXED_MARKERS[name], color="black", ms=5, label=name, zorder=4)
+    corners = sorted(point(row) for row in study.fixed.values())
+    if len(corners) > 1:
+        hull = concave_hull(corners)
+        axis.plot(hull.costs, hull.accuracies, "--", color="grey", lw=0.9, label="random mixing", zorder=1)
+    if study.branches is not None:
+        oracle = budgeted_oracle(study.branches.scores, study.branches.costs)
+        axis.plot(oracle.costs, oracle.accuracies, "-.", color="grey", lw=0.9, label="oracle at every budget", zorder=1)
+    legend_below(axis)
+    return figure
+
+
+def action_ratios(study: Study) -> Figure | None:
+    """Share of each action over lambda, for the first VoVNet curve with more than one lambda."""
+    curve = next((c for c in study.curves if c.is_vovnet and len(c.rows) > 1), None)
+    if curve is None:
+        return None
+    figure, axis = panel(f"{study.name}: {curve.label}", "λ (accuracy worth one whole image)", "share of questions")
+    places = np.arange(len(curve.rows))
+    base = np.zeros(len(curve.rows))
+    for action in Action:
+        rates = np.array([getattr(row, f"action_rate_{action.label}") for row in curve.rows])
+        axis.bar(places, rates, bottom=base, width=0.8, color=ACTION_COLORS[action.label], label=action.label.upper())
+        base += rates
+    axis.set_xticks(places, [f"{row.lambda_cost:g}" for row in curve.rows], rotation=45 if len(places) > 6 else 0)
+    axis.grid(visible=False)
+    legend_below(axis, columns=3)
+    return figure
+
+
+def kept_accuracy(study: Study) -> Figure | None:
+    """Accuracy kept, as a share of always_full's, against a budget as a share of its cost."""
+    if study.ends is None or not study.curves:
+        return None
+    low, high = (point(row) for row in study.ends)
+    if not high[1] or high[0] <= low[0]:
+        return None
+    figure, axis = panel(study.name, "budget (share of always_full's cost)", "accuracy kept (1: always_full's)")
+    shares = np.linspace(0, 1, 201)
+    budgets = low[0] + shares * (high[0] - low[0])
+    for curve, (color, _) in zip(study.curves, looks(), strict=False):
+        hull = concave_hull([*map(point, curve.rows), low])
+        axis.plot(
+            shares, hull.at(budgets) / high[1], color=color, ls="-" if curve.is_vovnet else ":", label=curve.label
+        )
+    hull = concave_hull([point(row) for row in study.fixed.values()])
+    axis.plot(shares, hull.at(budgets) / high[1], "--", color="grey", lw=0.9, label="random mixing")
+    axis.axhline(1, color="black", lw=0.5)
+    legend_below(axis)
+    return figure
+
+
+def calibration(study: Study) -> Figure | None:
+    """Value estimates against the scores that came of each action, in equal-mass bins."""
+    runs = [(c, r) for c, r in value_runs(study) if r.row.objective == "value" and r.predictions.values is not None]
+    if study.branches is None or not runs:
+        return None
+    curve, run = runs[0]
+    figure, axis = panel(f"{study.name}: {curve.label}", "value estimate (mean of a bin)", "score (mean of a bin)")
+    axis.plot([0, 1], [0, 1], color="grey", lw=0.8, label="calibrated")
+    for column, action in enumerate(ACTION_SPACES[run.row.action_space or "ternary"]):
+        values, scores = run.predictions.values, study.branches.scores[:, int(action)]
+        assert values is not None
+        bins = reliability(values[:, column], scores, 10)
+        color, marker = ACTION_COLORS[action.label], "ovs"[column]
+        axis.plot(
+            bins.estimate, bins.score, color=color, marker=marker, ms=3.5, label=f"value of {action.label.upper()}"
+        )
+    axis.set_aspect("equal")
+    legend_below(axis)
+    return figure
+
+
+def regret(study: Study) -> Figure | None:
+    """Utility regret over lambda: the policy at each lambda, and the fixed actions."""
+    if study.branches is None:
+        return None
+    scores, costs = study.branches.scores, study.branches.costs
+    figure, axis = panel(study.name, "λ (accuracy worth one whole image)", "utility regret (accuracy)")
+    for (curve, run), (color, _) in zip(value_runs(study), looks(), strict=False):
+        values = run.predictions.values
+        if values is None:
+            continue
+        actions = np.array([int(a) for a in ACTION_SPACES[run.row.action_space or "ternary"]])
+        lost = [utility_regret(scores, costs, actions[choose(values, costs[:, actions], p)], p) for p in LAMBDAS]
+        axis.plot(LAMBDAS, lost, color=color, label=curve.label)
+    for action, style in zip(Action, ("--", "-.", ":"), strict=True):
+        columns = np.full(len(scores), int(action))
+        lost = [utility_regret(scores, costs, columns, p) for p in LAMBDAS]
+        axis.plot(LAMBDAS, lost, color="grey", ls=style, lw=0.9, label=f"always {action.label.upper()}")
+    axis.set_xscale("symlog", linthresh=0.003)
+    axis.set_xlim(0, LAMBDAS[-1])
+    axis.set_ylim(bottom=0)
+    legend_below(axis)
+    return figure
+
+
+def latency(study: Study) -> Figure | None:
+    """Median latency of live runs, question by question, against cost."""
+    timed = [row for row in study.rows if row.latency_p50_ms is not None]
+    if not timed:
+        return None
+    figure, axis = panel(study.name, COST, "latency, median to 90th percentile (ms)")
+    for curve, (color, marker) in zip(_by_label(study, timed), looks(), strict=False):
+        middle = [row.latency_p50_ms or 0.0 for row in curve.rows]
+        spread = [(row.latency_p90_ms or 0.0) - (row.latency_p50_ms or 0.0) for row in curve.rows]
+        costs = [row.avg_cost for row in curve.rows]
+        zero = [0.0] * len(spread)
+        axis.errorbar(
+            costs, middle, yerr=(zero, spread), color=color, marker=marker, ms=4, capsize=2, label=curve.label
+        )
+    axis.set_ylim(bottom=0)
+    legend_below(axis)
+    return figure
+
+
+def categories(study: Study, most: int = 12) -> Figure | None:
+    """Accuracy of every action by category, and VoVNet's at the middle of its lambdas."""
+    if study.branches is None:
+        return None
+    names = np.array([study.branches.dataset[i].category for i in range(len(study.branches.scores))])
+    found, counts = np.unique(names, return_counts=True)
+    if len(found) < 2:
+        return None
+    shown = found[np.argsort(-counts, kind="stable")][:most]
+    bars = [(a.label.upper(), study.branches.scores[:, int(a)], ACTION_COLORS[a.label]) for a in Action]
+    curve = next((c for c in study.curves if c.is_vovnet), None)
+    if curve is not None:
+        row = curve.rows[len(curve.rows) // 2]
+        run = next(run for run in study.runs if run.row is row)
+        bars.append((f"VoVNet, λ = {row.lambda_cost:g}", run.predictions.score, "#D55E00"))
+    more = f" (the {most} largest of {len(found)})" if len(found) > most else ""
+    figure, axis = panel(f"{study.name}: categories{more}", "accuracy", "", height=0.5 + 0.32 * len(shown))
+    places, thick = np.arange(len(shown)), 0.8 / len(bars)
+    for i, (label, scores, color) in enumerate(bars):
+        means = [scores[names == name].mean() for name in shown]
+        axis.barh(places + (i - (len(bars) - 1) / 2) * thick, means, thick, color=color, label=label)
+    axis.set_yticks(places, shown)
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.grid(visible=False, axis="y")
+    legend_below(axis, columns=4)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Study], Figure | None]] = {
+    "frontier": frontier,
+    "action_ratio": action_ratios,
+    "kept_accuracy": kept_accuracy,
+    "calibration": calibration,
+    "utility_regret": regret,
+    "latency": latency,
+    "categories": categories,
+}
+
+
+def draw_figures(studies: Sequence[Study], folder: Path) -> list[Path]:
+    """Draw what can be drawn into ``folder``; returns the PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for study in studies:
+        for name, draw in FIGURES.items():
+            figure = draw(study)
+            if figure is not None:
+                written.append(save(figure, folder / f"{name}_{slug(study.name)}")[0])
+    return written
+
+
+def slug(name: str) -> str:
+    """A file name of a study's name."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+
+
+def _errors(rows: Sequence[ResultRow]) -> tuple[list[float], list[float]]:
+    """Length of the interval's arms below and above."""
+    low = [max(0.0, r.accuracy - r.accuracy_ci_low) for r in rows]
+    return low, [max(0.0, r.accuracy_ci_high - r.accuracy) for r in rows]
+
+
+def _by_label(study: Study, rows: Sequence[ResultRow]) -> list[Curve]:
+    """Timed rows by curve; the fixed policies as curves of one point."""
+    chosen = {id(row) for row in rows}
+    kept = [Curve(c.label, tuple(r for r in c.rows if id(r) in chosen)) for c in study.curves]
+    fixed = [Curve(name, (row,)) for name, row in study.fixed.items() if id(row) in chosen]
+    return [curve for curve in kept if curve.rows] + fixed

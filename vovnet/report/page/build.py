@@ -1,0 +1,184 @@
+"""Everything the page shows, as plain data, and the page itself."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vovnet.actions import ACTION_SPACES, Action
+from vovnet.backbone.budget import VisionBudget, make_budget
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import ImageRef
+from vovnet.errors import VoVNetError
+from vovnet.metrics.frontier import concave_hull
+from vovnet.metrics.oracle_gap import budgeted_oracle
+from vovnet.report.analysis import Line, point, value_runs
+from vovnet.report.curves import point_label
+from vovnet.report.runs import Found, Run
+from vovnet.report.study import Branches, Study
+from vovnet.schema import ReportConfig
+
+HERE = Path(__file__).parent
+SCRIPTS = ("tables.js", "frontier.js", "lambda.js", "samples.js", "main.js")
+ORACLE_POINTS = 200
+
+
+class Images:
+    """Images as COARSE and FULL see them, each once, until the page's share of bytes is used up."""
+
+    def __init__(self, megabytes: float) -> None:
+        self.left = megabytes * 2**20
+        self.pages: list[dict[str, Any]] = []
+        self._places: dict[tuple[Any, ...], int] = {}
+
+    def place(self, image: ImageRef, budget: VisionBudget) -> int:
+        """Index of an image in the page; -1 when it no longer fits or cannot be read."""
+        key = (image.key, budget.coarse, budget.full, budget.factor)
+        if key not in self._places:
+            self._places[key] = self._add(image, budget) if self.left > 0 else -1
+        return self._places[key]
+
+    def _add(self, image: ImageRef, budget: VisionBudget) -> int:
+        try:
+            pixels = image.load()
+        except VoVNetError:  # the evaluation has said so; the page shows that there is none
+            return -1
+        shown: dict[str, Any] = {}
+        for action in (Action.COARSE, Action.FULL):
+            size = budget.target_size(*pixels.size, action)
+            buffer = io.BytesIO()
+            kind = "PNG" if size[0] * size[1] <= 128 * 128 else "WEBP"
+            pixels.resize(size).save(buffer, kind, optimize=True)
+            encoded = base64.b64encode(buffer.getvalue()).decode()
+            shown |= {action.label: f"data:image/{kind.lower()};base64,{encoded}", f"{action.label}_size": size}
+            self.left -= len(encoded)
+        self.pages.append(shown)
+        return len(self.pages) - 1
+
+
+def write_page_data(
+    found: Found, studies: Sequence[Study], tables: Mapping[str, tuple[Sequence[str], list[Line]]],
+    facts: Mapping[str, Any], limits: ReportConfig,
+) -> dict[str, Any]:  # fmt: skip
+    """All that the scripts read."""
+    images = Images(limits.image_megabytes)
+    return {
+        "facts": {**facts, "runs": len(found.runs), "studies": len(studies)},
+        "checks": [{"folder": f, "name": n, "passed": p, "observed": o} for f, n, p, o in found.checks],
+        "unfinished": list(found.unfinished),
+        "tables": {
+            name: {"columns": list(columns), "rows": [{c: _plain(line.get(c)) for c in columns} for line in lines]}
+            for name, (columns, lines) in tables.items()
+        },
+        "studies": [_study(study, limits.samples, images) for study in studies],
+        "images": images.pages,
+    }
+
+
+def page(data: Mapping[str, Any]) -> str:
+    """The HTML file. Data cannot end its element: no ``<`` stands in it."""
+    text = (HERE / "template.html").read_text(encoding="utf-8")
+    script = "\n".join((HERE / name).read_text(encoding="utf-8").replace('"use strict";\n', "") for name in SCRIPTS)
+    dumped = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        dumped = dumped.replace(character, f"\\u{ord(character):04x}")
+    parts = {"/*STYLE*/": (HERE / "style.css").read_text(encoding="utf-8"), "/*SCRIPTS*/": '"use strict";\n' + script}
+    for name, value in (*parts.items(), ("/*DATA*/", dumped)):
+        text = text.replace(name, value, 1)
+    return text
+
+
+def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
+    labels = _labels(study)
+    curve_of = {id(row): curve.label for curve in study.curves for row in curve.rows}
+    ordered = [*(r for r in study.runs if id(r.row) not in curve_of)]
+    by_row = {id(run.row): run for run in study.runs}
+    ordered += [by_row[id(row)] for curve in study.curves for row in curve.rows]
+    points = [_point(run, labels[id(run)], curve_of.get(id(run.row))) for run in ordered]
+    oracle: list[tuple[float, float]] = []
+    if study.branches is not None:
+        hull = budgeted_oracle(study.branches.scores, study.branches.costs)
+        keep = np.unique(np.linspace(0, len(hull.costs) - 1, ORACLE_POINTS).astype(int))
+        oracle = [(round(float(hull.costs[i]), 6), round(float(hull.accuracies[i]), 6)) for i in keep]
+    corners = sorted(point(row) for row in study.fixed.values())
+    mixing = concave_hull(corners) if corners else None
+    count = 0 if study.branches is None else min(most, len(study.branches.scores))
+    return {
+        "name": study.name,
+        "points": points,
+        "oracle": oracle,
+        "mixing": [] if mixing is None else list(zip(mixing.costs.tolist(), mixing.accuracies.tolist(), strict=True)),
+        "samples": _samples(study.branches, count, images),
+        "policies": [
+            {
+                "label": curve.label,
+                "space": [int(a) for a in ACTION_SPACES[run.row.action_space or "ternary"]],
+                "values": np.round(run.predictions.values[:count].T, 6).tolist(),
+            }
+            for curve, run in value_runs(study)
+            if count and run.row.fallback_mode is None and run.predictions.values is not None
+        ],
+        "choices": [
+            {"label": labels[id(run)], "actions": "".join(map(str, run.predictions.action[:count]))}
+            for run in ordered
+            if count and run.row.baseline_name != "cascade"
+        ],
+    }
+
+
+def _labels(study: Study) -> dict[int, str]:
+    """A name of its own for every run."""
+    names = {id(row): point_label(curve, row) for curve in study.curves for row in curve.rows}
+    labels: dict[int, str] = {}
+    for run in study.runs:
+        name = names.get(id(run.row), run.row.baseline_name)
+        again = sum(label.split(" #")[0] == name for label in labels.values())
+        labels[id(run)] = f"{name} #{again + 1}" if again else name
+    return labels
+
+
+def _point(run: Run, label: str, curve: str | None) -> dict[str, Any]:
+    row = run.row
+    return {
+        "setting": label,
+        "curve": curve or row.baseline_name,
+        "fixed": curve is None,
+        "lambda": row.lambda_cost,
+        "accuracy": row.accuracy,
+        "low": row.accuracy_ci_low,
+        "high": row.accuracy_ci_high,
+        "cost": row.avg_cost,
+        "rates": [row.action_rate_no, row.action_rate_coarse, row.action_rate_full],
+    }
+
+
+def _samples(branches: Branches | None, count: int, images: Images) -> dict[str, Any]:
+    """Columns of the sample browser; lists by action have NO, COARSE and FULL."""
+    if branches is None:
+        names = ("id", "category", "question", "options", "answers", "images", "entropy", "margin")
+        return {name: [] for name in names} | {name: [[], [], []] for name in ("prediction", "score", "cost")}
+    samples = [branches.dataset[i] for i in range(count)]
+    checkpoint = find_checkpoint(branches.config.backbone)
+    budget = make_budget(branches.config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    by_action = branches.outcomes.branches
+    return {
+        "id": [s.id for s in samples],
+        "category": [s.category for s in samples],
+        "question": [s.question for s in samples],
+        "options": [list(s.options) for s in samples],
+        "answers": [list(dict.fromkeys(s.answers)) for s in samples],
+        "images": [[images.place(image, budget) for image in s.images] for s in samples],
+        "entropy": np.round(branches.outcomes.text.entropy[:count].astype(float), 4).tolist(),
+        "margin": np.round(branches.outcomes.text.margin[:count].astype(float), 4).tolist(),
+        "prediction": [[str(p) for p in by_action[a].prediction[:count]] for a in Action],
+        "score": [np.round(branches.scores[:count, int(a)].astype(float), 4).tolist() for a in Action],
+        "cost": [np.round(branches.costs[:count, int(a)], 8).tolist() for a in Action],
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

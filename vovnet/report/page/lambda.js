@@ -1,0 +1,79 @@
+"use strict";
+// The decision rule in the page: argmax of value less lambda times cost, ties to the cheaper action.
+const LABELS = ["NO", "COARSE", "FULL"];
+const lambdaAt = (place) => (place === 0 ? 0 : 0.001 * 2000 ** ((place - 1) / 99)); // 0, then 0.001 to 2
+
+function decide(study, policy, lambda) {
+  const count = study.samples.id.length, actions = new Uint8Array(count);
+  const values = policy.values, costs = study.samples.cost, space = policy.space;
+  for (let i = 0; i < count; i += 1) {
+    let chosen = 0;
+    for (let dear = 1; dear < space.length; dear += 1) {
+      let wins = true;
+      for (let cheap = 0; cheap < dear && wins; cheap += 1) {
+        wins = values[dear][i] - values[cheap][i] > lambda * (costs[space[dear]][i] - costs[space[cheap]][i]);
+      }
+      if (wins) chosen = dear;
+    }
+    actions[i] = space[chosen];
+  }
+  return actions;
+}
+
+function outcome(study, actions) {
+  const rates = [0, 0, 0];
+  let score = 0, cost = 0;
+  actions.forEach((a, i) => { rates[a] += 1; score += study.samples.score[a][i]; cost += study.samples.cost[a][i]; });
+  const count = Math.max(1, actions.length);
+  return { rates: rates.map((r) => r / count), accuracy: score / count, cost: cost / count };
+}
+
+function lambdaCurve(study, policy) {
+  policy.curve = policy.curve || Array.from({ length: 101 }, (_, place) => outcome(study, decide(study, policy, lambdaAt(place))));
+  return policy.curve;
+}
+
+function showLambda(study, draw, onChoice) {
+  const body = byId("lambda-body"), slider = byId("slider");
+  const some = study.policies.length > 0 && study.samples.id.length > 0;
+  body.hidden = !some;
+  const old = byId("no-policy");
+  if (old) old.remove();
+  if (!some) {
+    byId("lambda").append(make("p", { id: "no-policy", class: "hint" }, "Needs a trained policy's run and all branches in the outcome store."));
+    return { refresh() {}, current: () => null };
+  }
+  byId("policy").replaceChildren(...study.policies.map((p, i) => make("option", { value: i }, p.label)));
+  const current = () => ({ policy: study.policies[byId("policy").value || 0], place: Number(slider.value) });
+  const refresh = () => {
+    const { policy, place } = current(), curve = lambdaCurve(study, policy), now = curve[place];
+    byId("lambda-value").textContent = lambdaAt(place).toPrecision(3);
+    slider.setAttribute("aria-valuetext", `lambda ${lambdaAt(place).toPrecision(3)}`);
+    byId("bar").replaceChildren(...now.rates.map((rate, a) => make("span", { style: `width:${100 * rate}%;background:var(--${LABELS[a].toLowerCase()})` }, rate > 0.06 ? `${LABELS[a]} ${(100 * rate).toFixed(1)} %` : "")));
+    byId("bar").setAttribute("aria-label", now.rates.map((r, a) => `${LABELS[a]} ${(100 * r).toFixed(1)} percent`).join(", "));
+    byId("lambda-text").textContent = `accuracy ${now.accuracy.toFixed(4)}, average cost ${now.cost.toFixed(4)}, utility ${(now.accuracy - lambdaAt(place) * now.cost).toFixed(4)} on ${study.samples.id.length} samples`;
+    const here = document.getElementById("here");
+    here.setAttribute("cx", draw().x(now.cost));
+    here.setAttribute("cy", draw().y(now.accuracy));
+    here.setAttribute("visibility", "visible");
+    drawCurve(curve, place);
+    onChoice();
+  };
+  slider.oninput = refresh;
+  byId("policy").onchange = refresh;
+  refresh();
+  return { refresh, current };
+}
+
+function drawCurve(curve, place) {
+  const xticks = [0, 34, 67, 100].map((at) => ({ at, label: at ? lambdaAt(at).toPrecision(1) : "0" }));
+  const plot = axes({ x: [0, 100], y: [0, 1], xticks }, { x: "λ", y: "share, accuracy" }, { width: 720, height: 230 });
+  const line = (value, stroke, more = {}) => plot.root.append(svg("polyline", { points: curve.map((c, i) => `${plot.x(i)},${plot.y(value(c))}`).join(" "), fill: "none", stroke, "stroke-width": 1.8, ...more }));
+  [0, 1, 2].forEach((a) => line((c) => c.rates[a], `var(--${LABELS[a].toLowerCase()})`));
+  line((c) => c.accuracy, "#D55E00", { "stroke-width": 2.4 });
+  line((c) => Math.min(1, c.cost), "#009E73", { "stroke-dasharray": "5 3" });
+  plot.root.append(svg("line", { class: "axis", x1: plot.x(place), x2: plot.x(place), y1: plot.y(0), y2: plot.y(1) }));
+  const names = [["accuracy", "#D55E00"], ["cost", "#009E73"], ...LABELS.map((l) => [l, `var(--${l.toLowerCase()})`])];
+  names.forEach(([name, fill], i) => { const t = svg("text", { x: 66 + 70 * i, y: 24 }, name); t.style.fill = fill; t.style.fontWeight = 600; plot.root.append(t); });
+  byId("lambda-plot").replaceChildren(plot.root);
+}

@@ -1,0 +1,140 @@
+"use strict";
+// The sample browser: what each branch saw and said, what each policy chose, and what kind of error that is.
+const KINDS = ["right choice", "wasted vision", "missed need", "vision hurts"];
+const PAGE = 12;
+
+// Same definition as vovnet/results/slices.py.
+function errorKind(scores, action) {
+  const own = scores[action];
+  if (scores.some((s, a) => a < action && s > own)) return 3;
+  if (scores.some((s, a) => a > action && s > own)) return 2;
+  return scores.some((s, a) => a < action && s === own) ? 1 : 0;
+}
+
+class Browser {
+  constructor() {
+    this.page = 0;
+    this.found = [];
+    byId("by-error").append(...KINDS.map((k, i) => make("option", { value: i }, k)));
+    for (const id of ["chooser", "by-action", "by-error", "by-category"]) byId(id).onchange = () => this.filter();
+    byId("by-text").oninput = () => this.filter();
+    byId("previous").onclick = () => this.turn(-1);
+    byId("next").onclick = () => this.turn(1);
+    document.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  open(study, live) {
+    this.study = study;
+    this.live = live;
+    const names = study.choices.map((c, i) => make("option", { value: i }, c.label));
+    if (study.policies.length) names.unshift(make("option", { value: "live" }, "the policy at the slider's λ"));
+    byId("chooser").replaceChildren(...names);
+    const categories = [...new Set(study.samples.category)].sort();
+    byId("by-category").replaceChildren(make("option", { value: "" }, "all"), ...categories.map((c) => make("option", { value: c }, c)));
+    this.filter();
+  }
+
+  choose(setting) {
+    const place = this.study.choices.findIndex((c) => c.label === setting);
+    if (place < 0) return;
+    byId("chooser").value = String(place);
+    this.filter();
+    byId("samples").scrollIntoView();
+  }
+
+  actions() {
+    const which = byId("chooser").value;
+    if (which === "live") {
+      const { policy, place } = this.live();
+      return decide(this.study, policy, lambdaAt(place));
+    }
+    const choice = this.study.choices[Number(which)];
+    return choice ? Uint8Array.from(choice.actions, Number) : null;
+  }
+
+  slide() {
+    if (byId("chooser").value === "live") this.filter(this.page);
+  }
+
+  filter(page = 0) {
+    const s = this.study.samples, taken = this.actions();
+    this.taken = taken;
+    const action = byId("by-action").value, error = byId("by-error").value, category = byId("by-category").value;
+    const text = byId("by-text").value.trim().toLowerCase();
+    this.found = [];
+    for (let i = 0; taken && i < s.id.length; i += 1) {
+      if (action !== "" && taken[i] !== Number(action)) continue;
+      if (category !== "" && s.category[i] !== category) continue;
+      if (error !== "" && errorKind(s.score.map((c) => c[i]), taken[i]) !== Number(error)) continue;
+      if (text && !`${s.id[i]} ${s.question[i]} ${s.options[i].join(" ")} ${s.answers[i].join(" ")}`.toLowerCase().includes(text)) continue;
+      this.found.push(i);
+    }
+    this.page = Math.max(0, Math.min(page, Math.ceil(this.found.length / PAGE) - 1));
+    this.show();
+  }
+
+  turn(by) {
+    const last = Math.max(0, Math.ceil(this.found.length / PAGE) - 1);
+    this.page = Math.max(0, Math.min(last, this.page + by));
+    this.show();
+  }
+
+  show() {
+    const first = this.page * PAGE, some = this.found.slice(first, first + PAGE);
+    byId("count").textContent = this.found.length ? `${first + 1} to ${first + some.length} of ${this.found.length} samples ` : "No sample fits these filters. ";
+    byId("previous").disabled = this.page === 0;
+    byId("next").disabled = first + PAGE >= this.found.length;
+    byId("list").replaceChildren(...some.map((i) => this.card(i)));
+  }
+
+  card(i) {
+    const s = this.study.samples, taken = this.taken[i];
+    const kind = errorKind(s.score.map((c) => c[i]), taken);
+    const card = make("li", { tabindex: 0, "data-row": i });
+    card.append(make("div", { class: "question" }, s.question[i]));
+    if (s.options[i].length) card.append(make("ol", { class: "options", type: "A" }, ...s.options[i].map((o) => make("li", {}, o))));
+    card.append(make("div", {}, make("span", { class: "tag" }, `reference: ${s.answers[i].join(" | ")}`),
+      make("span", { class: "tag" }, KINDS[kind]), make("span", { class: "tag" }, s.category[i] || "no category")));
+    card.append(this.images(i));
+    const policies = this.study.policies.filter((p) => p.values.length);
+    const live = policies.length ? (this.live() || {}).policy : null;
+    const heads = ["", "answer", "score", "cost", ...(live ? ["value"] : [])];
+    const rows = LABELS.map((label, a) => {
+      const column = live ? live.space.indexOf(a) : -1;
+      return make("tr", { class: a === taken ? "took" : "" }, make("td", {}, (a === taken ? "▶ " : "") + label), make("td", {}, s.prediction[a][i]),
+        make("td", { class: "number" }, shown(s.score[a][i], 2)), make("td", { class: "number" }, shown(s.cost[a][i], 3)),
+        ...(live ? [make("td", { class: "number" }, column < 0 ? "" : shown(live.values[column][i], 3))] : []));
+    });
+    card.append(make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("td", {}, h)))), make("tbody", {}, ...rows)));
+    const chosen = this.study.choices.map((c) => `${c.label}: ${LABELS[Number(c.actions[i])]}`);
+    card.append(make("details", {}, make("summary", {}, "what each policy chose"), make("div", { class: "hint" }, ...chosen.map((t) => make("div", {}, t))),
+      make("div", { class: "hint" }, `${s.id[i]}; text pass: entropy ${shown(s.entropy[i], 3)} nats, margin ${shown(s.margin[i], 3)}`)));
+    return card;
+  }
+
+  images(i) {
+    const looks = make("div", { class: "looks" });
+    for (const place of this.study.samples.images[i]) {
+      const image = DATA.images[place];
+      if (!image) { looks.append(make("span", { class: "hint" }, "image not in this page (report.image_megabytes)")); continue; }
+      for (const look of ["coarse", "full"]) {
+        const [width, height] = image[`${look}_size`];
+        looks.append(make("figure", {}, make("img", { src: image[look], class: width > 120 ? "smooth" : "", loading: "lazy", alt: `the image as ${look.toUpperCase()} sees it` }),
+          make("figcaption", {}, `${look.toUpperCase()} ${width}×${height}`)));
+      }
+    }
+    return looks;
+  }
+
+  key(event) {
+    if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) || event.altKey || event.ctrlKey || event.metaKey) return;
+    const inList = byId("list").contains(event.target);
+    if (event.key === "ArrowRight" && (inList || event.target === document.body)) this.turn(1);
+    else if (event.key === "ArrowLeft" && (inList || event.target === document.body)) this.turn(-1);
+    else if (inList && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+      const cards = [...byId("list").children], now = cards.indexOf(event.target.closest("#list > li"));
+      (cards[now + (event.key === "ArrowDown" ? 1 : -1)] || cards[now]).focus();
+      event.preventDefault();
+    }
+  }
+}

@@ -1,0 +1,78 @@
+"use strict";
+// Small helpers, sortable tables and the check points. Text enters the page as textContent only.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "class") element.className = value;
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function shown(value, digits = 4) {
+  if (value === null || value === undefined) return "";
+  if (typeof value !== "number") return String(value);
+  return Number.isInteger(value) ? String(value) : value.toFixed(digits);
+}
+
+function compareCells(a, b) {
+  const empty = (x) => x === null || x === undefined || x === "";
+  if (empty(a) || empty(b)) return empty(a) - empty(b);
+  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+}
+
+function sortableTable(columns, rows) {
+  const state = { column: -1, down: false };
+  const body = make("tbody");
+  const isNumber = columns.map((c) => rows.some((r) => typeof r[c] === "number"));
+  const fill = () => {
+    const order = [...rows];
+    if (state.column >= 0) {
+      const name = columns[state.column];
+      order.sort((a, b) => compareCells(a[name], b[name]) * (state.down ? -1 : 1));
+    }
+    body.replaceChildren(...order.map((row) => make("tr", {}, ...columns.map((name, i) =>
+      make("td", { class: isNumber[i] ? "number" : "" }, shown(row[name]))))));
+  };
+  const heads = columns.map((name, i) => {
+    const head = make("th", { class: isNumber[i] ? "number" : "", scope: "col", "aria-sort": "none" });
+    head.append(make("button", { type: "button", onclick: () => {
+      state.down = state.column === i ? !state.down : isNumber[i];
+      state.column = i;
+      heads.forEach((h, j) => h.setAttribute("aria-sort", j !== i ? "none" : state.down ? "descending" : "ascending"));
+      fill();
+    } }, name.replaceAll("_", " ")));
+    return head;
+  });
+  fill();
+  return make("div", { class: "scroll", tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body));
+}
+
+function showTables() {
+  const facts = DATA.facts;
+  byId("facts").textContent = `${facts.runs} runs of ${facts.studies} protocols, VoVNet ${facts.version}, commit ${facts.commit}`;
+  const table = (name) => sortableTable(DATA.tables[name].columns, DATA.tables[name].rows);
+  byId("main-table").replaceChildren(table("main_table"));
+  const others = Object.keys(DATA.tables).filter((name) => name !== "main_table" && DATA.tables[name].rows.length);
+  byId("more-tables").replaceChildren(...others.map((name) =>
+    make("details", {}, make("summary", {}, name.replaceAll("_", " ")), table(name))));
+}
+
+function showChecks() {
+  const failed = DATA.checks.filter((c) => !c.passed).length;
+  const rows = DATA.checks.map((c) => make("tr", {},
+    make("td", { class: c.passed ? "passed" : "failed" }, c.passed ? "pass" : "FAIL"),
+    make("td", {}, c.name), make("td", {}, c.observed), make("td", {}, c.folder)));
+  const head = make("thead", {}, make("tr", {}, ...["", "check point", "seen", "folder"].map((t) => make("th", { scope: "col" }, t))));
+  const parts = [make("p", {}, `${DATA.checks.length - failed} of ${DATA.checks.length} check points passed.`)];
+  if (rows.length) parts.push(make("div", { class: "scroll", tabindex: 0 }, make("table", {}, head, make("tbody", {}, ...rows))));
+  if (DATA.unfinished.length) {
+    parts.push(make("h3", {}, "Left out"), make("ul", {}, ...DATA.unfinished.map((text) => make("li", {}, text))));
+  }
+  byId("checks-body").replaceChildren(...parts);
+}

@@ -1,0 +1,100 @@
+"""Block G1: everything that a set of runs says, as tables, figures and one page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vovnet.files import write_json, write_text
+from vovnet.report import compare, tables
+from vovnet.report.analysis import Line, all_lines
+from vovnet.report.figures import draw_figures
+from vovnet.report.page.build import page, write_page_data
+from vovnet.report.runs import Found, find_runs
+from vovnet.report.study import Study, studies
+from vovnet.report.tables import write_table
+from vovnet.results.provenance import provenance
+from vovnet.results.write import SUMMARY
+from vovnet.schema import ReportConfig
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        found: the runs, check points and unfinished folders.
+        main: lines of the main table.
+        comparison: lines of the comparison of two folders; empty for any other number of them.
+        figures: the PNG files.
+    """
+
+    found: Found
+    main: list[Line]
+    comparison: list[Line]
+    figures: list[Path]
+
+
+def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder: Path) -> Report:
+    """Read every run under ``runs`` and write tables, figures, ``report.html`` and summary.json into ``folder``.
+
+    Raises:
+        VoVNetError: a folder is missing or holds nothing finished, a file cannot be read, or two folders that are to
+            be compared were run under different protocols.
+    """
+    found = find_runs(runs)
+    comparison: list[Line] = []
+    if len(runs) == 2:  # refuse what may not be compared before anything is written
+        pairs = compare.pair_runs(*(find_runs([one]).runs for one in runs))
+        comparison = [compare.compare(first, second) for first, second in pairs]
+    grouped = studies(found.runs, store)
+    written = _tables(grouped, comparison)
+    for name, (columns, lines, view) in written.items():
+        write_table(folder, name, lines, columns, view)
+    figures = draw_figures(grouped, folder / "figures")
+    facts = provenance()
+    shown = {"version": facts["versions"]["vovnet"], "commit": (facts["git_commit"] or "unknown")[:12]}
+    shown_tables = {name: (columns, lines) for name, (columns, lines, _) in written.items()}
+    write_text(folder / PAGE, page(write_page_data(found, grouped, shown_tables, shown, limits)))
+    checks = [{"folder": f, "name": n, "passed": p, "observed": o} for f, n, p, o in found.checks]
+    write_json(
+        folder / SUMMARY,
+        {
+            "runs": [str(run.folder) for run in found.runs],
+            "unfinished": list(found.unfinished),
+            "studies": {study.name: _study_facts(study) for study in grouped},
+            "checks": checks,
+            **facts,
+        },
+    )
+    return Report(found, written["main_table"][1], comparison, figures)
+
+
+Written = tuple[Sequence[str], list[Line], Sequence[tables.Column]]
+
+
+def _tables(grouped: Sequence[Study], comparison: list[Line]) -> dict[str, Written]:
+    """Every table by its file name: columns, lines and how people see them."""
+    made: dict[str, Written] = {
+        "main_table": (tables.MAIN, _each(grouped, tables.main_lines), tables.MAIN_VIEW),
+        "pareto": (tables.PARETO, _each(grouped, tables.pareto_lines), tables.PARETO_VIEW),
+        "action_ratio": (tables.RATIOS, _each(grouped, tables.ratio_lines), tables.RATIO_VIEW),
+    }
+    for name, (columns, lines) in all_lines(grouped).items():
+        made[name] = (columns, lines, tables.plain_view(columns))
+    if comparison:
+        made["comparison"] = (compare.COLUMNS, comparison, tables.plain_view(compare.COLUMNS))
+    return made
+
+
+def _each(grouped: Sequence[Study], make: Any) -> list[Line]:
+    return [line for study in grouped for line in make(study)]
+
+
+def _study_facts(study: Study) -> Mapping[str, Any]:
+    """What the runs of a study share, and whether its branches were at hand."""
+    protocol = {key: json.loads(value) for key, value in study.runs[0].protocol.items()}
+    return {"runs": len(study.runs), "branches": study.branches is not None, "protocol": protocol}

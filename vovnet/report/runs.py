@@ -1,0 +1,200 @@
+"""Finding finished evaluations under folders, and telling which may be compared."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from vovnet.actions import Action
+from vovnet.compose import JOB_FILE
+from vovnet.errors import VoVNetError
+from vovnet.results.row import ResultRow
+from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY, read_results
+from vovnet.schema import RunConfig
+
+ACTION_NUMBERS = {action.label: int(action) for action in Action}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Columns of predictions.jsonl, all [N]; ``values`` [N, A] or None for a policy that estimates none."""
+
+    id: list[str]
+    group: np.ndarray
+    category: np.ndarray
+    action: np.ndarray
+    score: np.ndarray
+    cost: np.ndarray
+    entropy: np.ndarray  # NaN where no text pass was read
+    margin: np.ndarray
+    values: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished evaluation.
+
+    Attributes:
+        folder: holds its files.
+        row: its line of results.csv.
+        summary: its summary.json.
+    """
+
+    folder: Path
+    row: ResultRow
+    summary: Mapping[str, Any]
+
+    @cached_property
+    def protocol(self) -> dict[str, str]:
+        """What must be equal for two runs' scores and costs to be compared, by the key that sets it."""
+        config, row = self.summary["config"], self.row
+        decoding = ("max_new_tokens", "num_beams", "do_sample", "temperature", "random_fallback")
+        facts: dict[str, Any] = {
+            "dataset": row.dataset,
+            "split": row.split,
+            "questions and images": self.summary["dataset"]["fingerprint"][:12],
+            "eval.max_samples": row.num_samples,
+            "metric": row.metric,
+            "prompt": _prompts(config["dataset"]),
+            "backbone": self.summary["backbone"]["fingerprint"][:12],
+            "backbone.dtype": config["backbone"]["dtype"],
+            "backbone.prompt_order": row.prompt_order,
+            "vision_budget": config["vision_budget"],
+            **{f"eval.{name}": config["eval"][name] for name in decoding},
+        }
+        if row.decoding_seed is not None:
+            facts["eval.seed"] = row.decoding_seed
+        return {name: json.dumps(value, sort_keys=True) for name, value in facts.items()}
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """Its predictions.jsonl.
+
+        Raises:
+            VoVNetError: missing, cut short or without a column.
+        """
+        path = self.folder / PREDICTIONS
+        try:
+            with path.open(encoding="utf-8") as file:
+                lines = [json.loads(line) for line in file]
+            columns = {name: [line[name] for line in lines] for name in ("id", "group", "category", "score", "cost")}
+            unsure = {
+                name: np.array([line[name] for line in lines], dtype=np.float64) for name in ("entropy", "margin")
+            }
+            actions = np.array([ACTION_NUMBERS[line["action"]] for line in lines], dtype=np.int64)
+            values = [list(line["values"].values()) for line in lines] if "values" in lines[0] else None
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise VoVNetError(f"{path} is missing or damaged ({error}); run the evaluation again.") from error
+        return Predictions(
+            id=columns["id"],
+            group=np.array(columns["group"]),
+            category=np.array(columns["category"]),
+            action=actions,
+            score=np.array(columns["score"], dtype=np.float64),
+            cost=np.array(columns["cost"], dtype=np.float64),
+            values=None if values is None else np.array(values, dtype=np.float64),
+            **unsure,
+        )
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The run's configuration, typed again.
+
+        Raises:
+            VoVNetError: an older version wrote it.
+        """
+        try:
+            return TypeAdapter(RunConfig).validate_python(self.summary["config"])
+        except ValidationError as error:
+            raise VoVNetError(f"{self.folder / SUMMARY} holds a configuration of another version of VoVNet.") from error
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies under some folders.
+
+    Attributes:
+        runs: finished evaluations, each setting once (the newest).
+        checks: check points of all folders: (folder, name, passed, observed).
+        unfinished: one sentence for every folder that holds no whole run.
+    """
+
+    runs: tuple[Run, ...]
+    checks: tuple[tuple[str, str, bool, str], ...]
+    unfinished: tuple[str, ...]
+
+
+def find_runs(folders: Sequence[Path]) -> Found:
+    """Every finished evaluation under some folders.
+
+    Raises:
+        VoVNetError: a folder does not exist, nothing finished is there, or a results.csv cannot be read.
+    """
+    runs: dict[str, Run] = {}
+    checks: dict[tuple[str, str], tuple[str, str, bool, str]] = {}  # a pipeline repeats its stages' checks
+    unfinished = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise VoVNetError(f"{folder} is not a folder; give runs=[FOLDER,…] of evaluations, sweeps or pipelines.")
+        for place in _result_folders(folder):
+            name = os.path.relpath(place, folder.parent)
+            summary = _summary(place)
+            if summary is None:
+                unfinished.append(f"{name}: {_why_unfinished(place)}")
+                continue
+            if "studies" in summary:  # an earlier report
+                continue
+            for check in summary.get("checks", ()):
+                checks[check["name"], check["observed"]] = (name, check["name"], check["passed"], check["observed"])
+            if "result" in summary:
+                run = Run(place, read_results(place / RESULTS)[0], summary)
+                key = json.dumps([run.row.config_hash, run.protocol, run.row.mode, run.row.cache_reuse])
+                if key not in runs or _age(runs[key]) < _age(run):
+                    runs[key] = run
+    if not runs:
+        names = ", ".join(map(str, folders))
+        left = f" ({unfinished[0]})" if unfinished else ""
+        raise VoVNetError(f"{names} holds no finished evaluation{left}; run `python -m experiments.eval` first.")
+    return Found(tuple(runs.values()), tuple(checks.values()), tuple(unfinished))
+
+
+def _result_folders(folder: Path) -> Iterator[Path]:
+    """Folders with a file that a run leaves; the outcome store and data sets hold none."""
+    for place, inside, files in os.walk(folder):
+        inside[:] = sorted(name for name in inside if name not in ("outcomes", "steps") and not name.startswith("."))
+        if {SUMMARY, JOB_FILE, RESULTS} & set(files):
+            yield Path(place)
+
+
+def _summary(place: Path) -> Mapping[str, Any] | None:
+    try:
+        summary: Mapping[str, Any] = json.loads((place / SUMMARY).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise VoVNetError(f"{place / SUMMARY} cannot be read ({error}); run that evaluation again.") from error
+    return summary
+
+
+def _why_unfinished(place: Path) -> str:
+    try:
+        job = json.loads((place / JOB_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "half-written, its summary.json is missing"
+    return str(job.get("error") or f"half-written, the job was {job['status']}")
+
+
+def _age(run: Run) -> int:
+    return (run.folder / SUMMARY).stat().st_mtime_ns
+
+
+def _prompts(dataset: Mapping[str, Any]) -> list[Any]:
+    """Prompt templates of a set and of its parts."""
+    parts = dataset.get("parts") or {}
+    return [dataset["prompt_template"], dataset["open_template"], *(_prompts(parts[name]) for name in sorted(parts))]

@@ -1,0 +1,75 @@
+"""How every figure looks: readable at the width of a paper's column, safe for colour-blind readers."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vovnet.files import atomic_write
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph it embeds
+# Okabe and Ito's colour-blind safe palette; colour never tells alone, markers and line styles differ too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#000000")
+MARKERS = ("o", "D", "P", "X", "^", "v", "<", ">", "s", "*")
+ACTION_COLORS = {"no": "#999999", "coarse": "#56B4E9", "full": "#0072B2"}
+FIXED_MARKERS = {"always_full": "s", "always_coarse": "^", "no_vision": "v"}
+COLUMN = 3.4  # inches
+SETTINGS: Any = {
+    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 6.5, "xtick.labelsize": 7,
+    "ytick.labelsize": 7, "lines.linewidth": 1.2, "axes.grid": True, "grid.alpha": 0.25,
+    "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
+}  # fmt: skip
+
+
+def looks() -> Iterator[tuple[str, str]]:
+    """A colour and a marker for each curve; combinations repeat late."""
+    return zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
+
+
+def panel(title: str, xlabel: str, ylabel: str, height: float = 2.5) -> tuple[Figure, Axes]:
+    """A figure of one panel, a column wide."""
+    with plt.rc_context(SETTINGS):
+        figure, axis = plt.subplots(figsize=(COLUMN, height), layout="constrained")
+        axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return figure, axis
+
+
+def legend_below(axis: Axes, columns: int = 2) -> None:
+    """A legend under the figure, where it covers neither points nor labels."""
+    handles, labels = axis.get_legend_handles_labels()
+    if handles:
+        legend = axis.figure.legend(
+            handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=columns, frameon=False,
+            fontsize=SETTINGS["legend.fontsize"], handlelength=1.6, columnspacing=1.0,
+        )  # fmt: skip
+        legend.set_in_layout(False)  # else the axes would shrink for it
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write ``path`` as PNG and as vector PDF; returns both."""
+    written = []
+    with plt.rc_context(SETTINGS):
+        figure.canvas.draw()  # settles the layout before the legend counts again
+        figure.set_layout_engine("none")
+        for legend in figure.legends:
+            legend.set_in_layout(True)
+        for kind in ("png", "pdf"):
+            target = path.with_suffix(f".{kind}")
+            metadata = {"CreationDate": None} if kind == "pdf" else None  # the same bytes every time
+            atomic_write(
+                target,
+                lambda temporary, kind=kind, metadata=metadata: figure.savefig(  # type: ignore[misc]
+                    temporary, dpi=250, format=kind, bbox_inches="tight", metadata=metadata
+                ),
+            )
+            written.append(target)
+    plt.close(figure)
+    return written
