@@ -12,6 +12,7 @@ from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.prompt import make_format
 from vovnet.backbone.pruning import Pruning
 from vovnet.errors import VoVNetError
+from vovnet.ranks import local_rank
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 
 transformers_logging.set_verbosity_error()
@@ -84,7 +85,9 @@ def pick_device(name: str) -> torch.device:
         VoVNetError: it does not exist here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", local_rank() % torch.cuda.device_count())
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -26,6 +26,7 @@ from vovnet.schema.baselines import (
 )
 from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
+from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import STRICT, ActionSpace, Dtype, FeatureMode, Positive, PromptOrder, PruningMode, Split
 from vovnet.schema.training import Phase, PolicyTraining, TinyArchitecture, TinyBackboneTraining, Training, WordLoss
@@ -36,6 +37,7 @@ __all__ = [
     "ActionSpace",
     "BackboneConfig",
     "BaselineConfig",
+    "BasicLauncher",
     "CalibrateConfig",
     "CascadeBaseline",
     "DatasetConfig",
@@ -45,7 +47,9 @@ __all__ = [
     "FixedBaseline",
     "GenerateConfig",
     "HubConfig",
+    "LauncherConfig",
     "LeaksConfig",
+    "LocalLauncher",
     "NoBaseline",
     "ObjectiveConfig",
     "OracleBaseline",
@@ -66,6 +70,7 @@ __all__ = [
     "Resolution",
     "ResolutionBaseline",
     "RunConfig",
+    "SlurmLauncher",
     "Split",
     "SplitFiles",
     "Stage",
@@ -93,7 +98,7 @@ class Stage:
     """One command of a pipeline."""
 
     name: str  # its folder inside the pipeline's
-    entry: Literal["train", "eval", "oracle", "error_slices", "profile", "report", "pipeline"]
+    entry: Literal["train", "collect", "eval", "oracle", "error_slices", "profile", "report", "pipeline"]
     sweep: bool
     overrides: tuple[str, ...]  # {folder} stands for the pipeline's folder
 
@@ -155,6 +160,7 @@ class RunConfig:
     training: Training
     paths: PathsConfig
     leaks: LeaksConfig
+    launcher: LauncherConfig
     pipeline: PipelineConfig | None = None  # experiments.pipeline only
     store: StoreConfig | None = None  # experiments.store only
     prepare: PrepareConfig | None = None  # experiments.prepare only
