@@ -36,7 +36,7 @@ from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 
 # Keys that say how a run is done, not what it computes.
-NOT_IDENTITY = ("name", "paths", "launcher")
+NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
 NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
 Run = Callable[[RunConfig, Path], Any]  # does one job in a folder

@@ -1,35 +1,31 @@
-"""Which of a job's processes this is.
+"""Which process of several this is; set by torchrun, by srun or by ``vovnet.training.launch``.
 
-torchrun sets RANK, Lightning's own launcher LOCAL_RANK, and srun SLURM_PROCID in every task. SLURM_NTASKS does
-not say that tasks run: it also stands in the shell that an allocation opens, SLURM_STEP_NUM_TASKS does not.
+SLURM_STEP_NUM_TASKS says that srun has started this process. SLURM_NTASKS also stands in the shell that an
+allocation opens, where a command runs alone.
 """
 
 import os
 
 
 def rank() -> int:
-    """Number of this process among the job's; 0 where it is alone."""
-    return _first("RANK", "LOCAL_RANK", *_step("SLURM_PROCID"), otherwise=0)
+    """Number of this process among all, from 0."""
+    return int(os.environ.get("RANK") or _of_step("SLURM_PROCID") or 0)
 
 
 def local_rank() -> int:
-    """Number of this process among the job's on this machine."""
-    return _first("LOCAL_RANK", *_step("SLURM_LOCALID"), otherwise=0)
+    """Number of this process on its node."""
+    return int(os.environ.get("LOCAL_RANK") or _of_step("SLURM_LOCALID") or 0)
 
 
 def world_size() -> int:
-    """Processes of the job."""
-    return _first("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", otherwise=1)
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_STEP_NUM_TASKS") or 1)
 
 
 def is_main_rank() -> bool:
-    """Whether this process writes what belongs to the job as a whole."""
+    """Whether this process writes what all have computed."""
     return rank() == 0
 
 
-def _step(name: str) -> tuple[str, ...]:
-    return (name,) if "SLURM_STEP_NUM_TASKS" in os.environ else ()
-
-
-def _first(*names: str, otherwise: int) -> int:
-    return next((int(os.environ[name]) for name in names if name in os.environ), otherwise)
+def _of_step(name: str) -> str | None:
+    return os.environ.get(name) if "SLURM_STEP_NUM_TASKS" in os.environ else None

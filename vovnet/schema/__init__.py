@@ -29,13 +29,26 @@ from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import STRICT, ActionSpace, Dtype, FeatureMode, Positive, PromptOrder, PruningMode, Split
-from vovnet.schema.training import Phase, PolicyTraining, TinyArchitecture, TinyBackboneTraining, Training, WordLoss
+from vovnet.schema.training import (
+    BackboneTraining,
+    LoraConfig,
+    Phase,
+    PolicyTraining,
+    Precision,
+    Schedule,
+    TinyArchitecture,
+    TinyBackboneTraining,
+    TrainerConfig,
+    Training,
+    WordLoss,
+)
 
 __all__ = [
     "BUCKETS",
     "STRICT",
     "ActionSpace",
     "BackboneConfig",
+    "BackboneTraining",
     "BaselineConfig",
     "BasicLauncher",
     "CalibrateConfig",
@@ -50,6 +63,8 @@ __all__ = [
     "LauncherConfig",
     "LeaksConfig",
     "LocalLauncher",
+    "LoggerConfig",
+    "LoraConfig",
     "NoBaseline",
     "ObjectiveConfig",
     "OracleBaseline",
@@ -59,6 +74,7 @@ __all__ = [
     "PolicyConfig",
     "PolicyTraining",
     "Positive",
+    "Precision",
     "PrepareConfig",
     "ProfileConfig",
     "PromptOrder",
@@ -70,6 +86,7 @@ __all__ = [
     "Resolution",
     "ResolutionBaseline",
     "RunConfig",
+    "Schedule",
     "SlurmLauncher",
     "Split",
     "SplitFiles",
@@ -77,6 +94,7 @@ __all__ = [
     "StoreConfig",
     "TinyArchitecture",
     "TinyBackboneTraining",
+    "TrainerConfig",
     "Training",
     "UncertaintyBaseline",
     "VisionBudgetConfig",
@@ -140,6 +158,16 @@ class CalibrateConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class LoggerConfig:
+    """Where a training's metrics go besides ``log/metrics.csv``, which is always written."""
+
+    name: Literal["csv", "tensorboard", "wandb"]
+    project: str | None  # wandb
+    entity: str | None  # wandb
+    offline: bool  # wandb: keep the run on disk
+
+
+@dataclass(frozen=True, config=STRICT)
 class ReportConfig:
     """Limits of the HTML report."""
 
@@ -158,6 +186,8 @@ class RunConfig:
     dataset: DatasetConfig
     eval: EvalConfig
     training: Training
+    trainer: TrainerConfig
+    logger: LoggerConfig
     paths: PathsConfig
     leaks: LeaksConfig
     launcher: LauncherConfig
