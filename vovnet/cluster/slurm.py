@@ -10,8 +10,9 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,14 @@ class SlurmQueue:
                 "or with launcher=local."
             )
         executor = SlurmExecutor(self.sweep / LOGS / "%j", max_num_timeout=self.launcher.max_num_timeout)
-        with _outside_allocation():
+        with _outside_allocation(), redirect_stderr(StringIO()):  # submitit prints what it raises
             try:
                 executor.update_parameters(**sbatch_parameters(self.launcher, self.sweep.name))
                 with executor.batch():
                     jobs = [executor.submit(Job(self.entry, str(folder))) for folder in folders]
             except (FailedSubmissionError, UncompletedJobError, ValueError) as error:
                 raise VoVNetError(
-                    f"sbatch refused the jobs: {_last_line(error)}; conf/launcher/slurm.yaml lists the keys."
+                    f"sbatch refused the jobs ({_on_one_line(error)}); conf/launcher/slurm.yaml lists the keys."
                 ) from error
         for job, folder in zip(jobs, folders, strict=True):
             self.jobs[job.job_id] = folder
@@ -128,7 +129,7 @@ class SlurmQueue:
         elif "Invalid job id" in done.stderr:  # all are over, and forgotten
             self.states = {}
         else:
-            log.warning("squeue does not answer (%s); still waiting", _last_line(done.stderr))
+            log.warning("squeue does not answer (%s); still waiting", _on_one_line(done.stderr))
 
 
 def sbatch_parameters(launcher: SlurmLauncher, name: str) -> dict[str, Any]:
@@ -167,6 +168,6 @@ def _outside_allocation() -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _last_line(message: object) -> str:
-    lines = str(message).strip().splitlines()
-    return lines[-1].strip() if lines else "no reason given"
+def _on_one_line(message: object) -> str:
+    lines = [line.rpartition("error: ")[2].strip() for line in str(message).splitlines()]
+    return "; ".join(line for line in lines if line) or "it gives no reason"

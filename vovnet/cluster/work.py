@@ -120,7 +120,8 @@ def _whereabouts(record: Record) -> dict[str, Any]:
     """Where a job runs, for its record; warns if the code is not what it was at submission."""
     facts: dict[str, Any] = {"host": socket.gethostname(), "tasks": world_size()}
     if "SLURM_JOB_ID" in os.environ:
-        facts["slurm_job"] = os.environ["SLURM_JOB_ID"]
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+        facts["slurm_job"] = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
         facts["slurm_restarts"] = int(os.environ.get("SLURM_RESTART_COUNT", 0))
     commit = git_state()["git_commit"]
     if commit != record["git_commit"]:
