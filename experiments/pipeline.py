@@ -46,12 +46,12 @@ def _run_stage(stage: Stage, folder: Path, launched: bool, passed_on: list[str])
     own = [o.replace("{folder}", str(folder)) for o in stage.overrides if _key(o) not in given]
     place = quoted(str(folder / stage.name))
     if stage.sweep:
-        where = ["-m", f"hydra.sweep.dir={place}"]
+        where = [f"hydra.sweep.dir={place}"]
     elif launched:
         where = [f"hydra.sweep.dir={quoted(str(folder))}", f"hydra.sweep.subdir={quoted(stage.name)}"]
     else:
         where = [f"hydra.run.dir={place}"]
-    arguments = [*where, *passed_on, *own]
+    arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, *where]
     print(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}", flush=True)
     # Set by this process's own launcher; a stage explains its errors itself.
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}

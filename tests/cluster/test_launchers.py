@@ -10,12 +10,14 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from tests.conftest import compose_config
 from tests.experiments.test_commands import base, command, last_line, rows  # noqa: F401
-from vovnet.cluster import slurm
+from vovnet.cluster import slurm, work
+from vovnet.cluster.run import _lost
 from vovnet.cluster.slurm import SlurmQueue, sbatch_parameters
 from vovnet.cluster.work import read_config, write_config
 from vovnet.compose import config_hash
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
+from vovnet.jobs import read_record, write_record
 from vovnet.ranks import local_rank, rank, world_size
 from vovnet.schema import LocalLauncher, SlurmLauncher
 
@@ -103,7 +105,7 @@ def test_what_sbatch_is_told() -> None:
         "launcher.nodes=2",
         "launcher.cpus_per_task=8",
         "launcher.mem_gb=1.5",
-        "launcher.constraint=a&b",
+        "launcher.constraint='a&b'",
         "launcher.setup=[module load cuda]",
         "+launcher.additional_parameters.reservation=mine",
     )
@@ -142,6 +144,21 @@ def test_how_squeue_tells_the_end_of_a_job(tmp_path: Path, monkeypatch: pytest.M
     assert set(queue.over()) == set(folders[2:])  # nothing is learned, nothing is concluded
     program(tmp_path, "squeue", "echo Invalid job id specified >&2; exit 1")
     assert set(queue.over()) == set(folders)
+
+
+def test_the_failure_of_another_task_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "log_lines", lambda *_: None)
+    write_config(compose_config("backbone.path=nowhere", "policy/baseline=no_vision"), tmp_path)
+    record = {"overrides": [], "sweep": "x", "status": "running", "git_commit": None}
+    write_record(tmp_path, record)
+    with monkeypatch.context() as other:
+        other.setenv("RANK", "1")
+        with pytest.raises(SystemExit):
+            work.Job("eval", str(tmp_path))()
+    assert read_record(tmp_path) == record
+    error = _lost(tmp_path, record, "was killed")["error"]
+    assert error.startswith("backbone.path=nowhere is not a folder")
+    assert error.endswith("(rank-1) the job was killed")
 
 
 def test_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
