@@ -19,6 +19,7 @@ from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.jobs import read_record, write_record
 from vovnet.ranks import local_rank, rank, world_size
+from vovnet.results.provenance import git_state
 from vovnet.schema import LocalLauncher, SlurmLauncher
 
 
@@ -159,6 +160,20 @@ def test_the_failure_of_another_task_is_told(tmp_path: Path, monkeypatch: pytest
     error = _lost(tmp_path, record, "was killed")["error"]
     assert error.startswith("backbone.path=nowhere is not a folder")
     assert error.endswith("(rank-1) the job was killed")
+
+
+def test_a_changed_commit_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    commit = git_state()["git_commit"]
+    assert "git_commit_at_start" not in work._whereabouts({"git_commit": commit})
+    assert not caplog.records
+    assert work._whereabouts({"git_commit": "0" * 40})["git_commit_at_start"] == commit
+    assert "submitted at commit 000" in caplog.text
+
+
+def test_the_launcher_cannot_be_swept(base: list[str]) -> None:  # noqa: F811
+    process = command("eval", *base, "policy/baseline=no_vision", "launcher=local", "launcher.jobs=1,2")
+    assert process.returncode == 1
+    assert last_line(process).startswith("error: the launcher and its keys hold for a whole sweep")
 
 
 def test_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

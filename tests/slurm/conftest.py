@@ -1,6 +1,5 @@
 """One cluster for each test process; where it cannot be started its tests are skipped, but with VOVNET_SLURM=1 fail."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiments.test_commands import base  # noqa: F401
-from tests.slurm.cluster import Cluster, NoCluster
+from tests.slurm.cluster import REQUIRED, Cluster, NoCluster
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +18,7 @@ def cluster() -> Iterator[Cluster]:
     try:
         running.start()
     except NoCluster as reason:
-        if os.environ.get("VOVNET_SLURM") == "1":
+        if REQUIRED:
             pytest.fail(f"no Slurm although VOVNET_SLURM=1: {reason}")
         pytest.skip(f"no Slurm: {reason}")
     yield running

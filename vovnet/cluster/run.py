@@ -54,6 +54,8 @@ def run_jobs(entry: str, jobs: Sequence[Prepared], sweep: Path) -> None:
     backend = _backend(jobs[0].config.launcher, entry, sweep)
     folders = [job.folder for job in jobs]
     try:
+        if any(job.config.launcher != jobs[0].config.launcher for job in jobs):
+            raise VoVNetError("the launcher and its keys hold for a whole sweep; give each one value.")
         log.info("submitted %s", backend.submit(folders))
     except VoVNetError as error:
         for folder in folders:

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def _version(name: str) -> str | None:
         return None
 
 
+@cache
 def git_state() -> dict[str, Any]:
     """Commit of the checkout that this code runs from, and whether files differ from it; None outside of one."""
     root = Path(__file__).resolve().parents[2]
