@@ -62,7 +62,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
     mixture = config.policy.objective.name == "mixture"
     coarse, full = config.vision_budget.coarse, config.vision_budget.full
     return PolicyCard(
-        backbone=config.backbone.path or config.backbone.name,
+        backbone=" + ".join(filter(None, (config.backbone.path or config.backbone.name, config.backbone.adapter))),
         fingerprint=checkpoint.fingerprint,
         feature_mode=config.policy.feature_mode,
         action_space=config.policy.action_space,

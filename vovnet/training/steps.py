@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,12 +89,13 @@ def fit_steps(
     """
     saved = place.folder / "steps"
     best = BestMetrics(*plan.monitor) if plan.monitor else None
-    keepers = [_newest(saved, plan), *([_best(saved, plan)] if plan.monitor else [])]
+    keepers = [*([_best(saved, plan)] if plan.monitor else []), NewestStep(saved, plan)]
     callbacks = [StepSeed(plan.seed), *([best] if best else []), *keepers, StepLog(plan)]
     resumed = newest_checkpoint(saved, plan.stage)
     version = "log" if resumed is None else f"log-after-{resumed.stem}"  # a logger empties the folder that it takes
     trainer = _trainer(plan, place, callbacks, _loggers(place, version), validation is not None)
     if resumed is not None:
+        _check_readable(resumed)
         log.info("going on from %s", resumed)
     try:
         trainer.fit(module, batches, validation, ckpt_path=resumed, weights_only=True)
@@ -107,10 +109,21 @@ def fit_steps(
         ) from error
     if best is None:
         return {}
-    path = Path(keepers[1].best_model_path)
+    path = Path(keepers[0].best_model_path)
     state = torch.load(path, weights_only=True, map_location=module.device)["state_dict"]
     module.load_state_dict(state, strict=False)
     return best.metrics
+
+
+def _check_readable(path: Path) -> None:
+    """Refuse a file that is no checkpoint, or that holds more than tensors and plain values."""
+    try:
+        torch.load(path, weights_only=True, map_location="meta")
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise VoVNetError(
+            f"{path} cannot be read ({reason}); remove it, and the same command goes on from the one before."
+        ) from error
 
 
 def _save_end(trainer: L.Trainer, folder: Path, plan: Plan) -> None:
@@ -127,18 +140,39 @@ def newest_checkpoint(folder: Path, stage: str) -> Path | None:
     return max(folder.glob(f"{stage}-step=*.ckpt"), key=lambda path: path.stem, default=None)
 
 
-def _newest(folder: Path, plan: Plan) -> ModelCheckpoint:
-    """Keeps the last saved step only."""
-    return ModelCheckpoint(
-        folder,
-        filename=f"{plan.stage}-{{step:06d}}",
-        monitor="step",
-        mode="max",
-        save_top_k=1,
-        every_n_train_steps=plan.save_every,
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
+class NewestStep(ModelCheckpoint):
+    """Keeps the last saved step only.
+
+    Lightning saves before it validates, and a run that is killed in between would go on without that validation and
+    might keep other weights as its best. So where both are due, this saves after validating.
+    """
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        super().__init__(
+            folder,
+            filename=f"{plan.stage}-{{step:06d}}",
+            monitor="step",
+            mode="max",
+            save_top_k=1,
+            every_n_train_steps=plan.save_every,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+        self.plan = plan
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Save every so many steps, unless a validation follows."""
+        if not self._validates(trainer):
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Save what was held back."""
+        if trainer.global_step % self.plan.save_every == 0:
+            super().on_train_batch_end(trainer, module, None, None, 0)
+
+    def _validates(self, trainer: L.Trainer) -> bool:
+        due = trainer.global_step % min(self.plan.validate_every, self.plan.steps) == 0
+        return bool(trainer.enable_validation) and due
 
 
 def _best(folder: Path, plan: Plan) -> ModelCheckpoint:
@@ -183,7 +217,7 @@ def _trainer(
             gradient_clip_val=plan.gradient_clip or None,
             callbacks=list(callbacks),
             logger=list(loggers),
-            log_every_n_steps=min(20, plan.steps),
+            log_every_n_steps=max(1, min(20, plan.steps * plan.accumulate // 20)),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_progress_bar=False,
