@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.experiments.test_commands import ROOT, command, last_line, rows
 from tests.slurm.cluster import Cluster
@@ -171,6 +173,55 @@ def test_every_task_runs_and_the_first_writes(base: list[str], tmp_path: Path) -
     (row,) = rows(tmp_path / "runs/s/results.csv")
     parts = sorted(path.name[:19] for path in tmp_path.glob("runs/outcomes/full-*/*.arrow"))
     assert len(parts) == len(set(parts)) == -(-int(row["num_samples"]) // 2)
+
+
+TRAINING = (
+    "name=train", "training.max_samples=100", "training.stage1_epochs=6", "training.epochs=4",
+    "training.batch_size=16", "training.backbone.batch_size=16", "training.backbone.micro_batch_size=8",
+    "training.backbone.learning_rate=0.01", "training.save_every=2",
+)  # fmt: skip
+
+
+def weights(runs: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """What a training left."""
+    (folder,) = (path.parent for path in runs.glob("train/*/policy.safetensors"))
+    return {str(path.relative_to(folder)): load_file(path) for path in sorted(folder.rglob("*.safetensors"))}
+
+
+def test_a_training_over_two_tasks_equals_one(base: list[str], tmp_path: Path) -> None:
+    settings = [*TRAINING, "training.backbone.lora.dropout=0"]
+    process = command("train", *base, *settings, "trainer=ddp", *SLURM)
+    assert process.returncode == 0, process.stderr
+    (record,) = jobs(tmp_path / "runs/train")
+    assert (record["status"], record["tasks"]) == ("done", 2)
+    alone = command("train", base[0], f"paths.runs={tmp_path / 'alone'}", *settings)
+    assert alone.returncode == 0, alone.stderr
+    two, one = weights(tmp_path / "runs"), weights(tmp_path / "alone")
+    assert one.keys() == two.keys()
+    for file in one:
+        for name in one[file]:
+            torch.testing.assert_close(one[file][name], two[file][name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_preempted_training_ends_with_the_same_weights(base: list[str], tmp_path: Path, cluster: Cluster) -> None:
+    runs, alone = tmp_path / "runs", tmp_path / "alone"
+    with started("train", *base, *TRAINING, *SLURM) as process:
+        until(lambda: list(runs.glob("train/*/stage1/steps/stage1-step=*4.ckpt")))
+        (record,) = jobs(runs / "train")
+        number = record["slurm_job"]
+        cluster.command("scancel", "--signal=USR2", number)
+        until(lambda: "PENDING" in cluster.command("squeue", "--noheader", f"--jobs={number}", "--format=%T"))
+        assert not list(runs.glob("train/*/policy.safetensors"))
+        cluster.command("scontrol", "update", f"JobId={number}", "StartTime=now")
+        _, log = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, log
+    (record,) = jobs(runs / "train")
+    assert (record["status"], record["slurm_restarts"]) == ("done", 1)
+    undisturbed = command("train", base[0], f"paths.runs={alone}", *TRAINING)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    resumed, calm = weights(runs), weights(alone)
+    assert resumed.keys() == calm.keys()
+    assert all(torch.equal(resumed[file][name], calm[file][name]) for file in calm for name in calm[file])
 
 
 def test_a_partition_that_does_not_exist(base: list[str], tmp_path: Path) -> None:

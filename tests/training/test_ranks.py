@@ -38,7 +38,7 @@ def test_ddp_over_two_processes_equals_one(configure: Configure, tmp_path: Path,
 @pytest.mark.slow
 def test_a_rank_that_fails_is_said(configure: Configure, tmp_path: Path) -> None:
     config = configure(*STAGE1, "training.backbone.lora.targets=[nothing]", "trainer=ddp", root="train")
-    with pytest.raises(VoVNetError, match="lora.targets fit no layer"):
+    with pytest.raises(VoVNetError, match=r"lora.targets fit no layer"):
         run(config, tmp_path / "run")
 
 

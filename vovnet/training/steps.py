@@ -239,7 +239,7 @@ def _environment() -> ClusterEnvironment:
     """Who started the ranks. Requeueing is submitit's alone: two owners would requeue twice or not at all."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    if "LOCAL_RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+    if "LOCAL_RANK" not in os.environ and world_size() > 1:
         return SLURMEnvironment(auto_requeue=False)
     return StartedRanks()
 
