@@ -36,6 +36,23 @@ def test_ddp_over_two_processes_equals_one(configure: Configure, tmp_path: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [("training.stage1_backbone=full", "training.backbone.train_vision=true"), ("training.stage2_backbone=lora",)],
+)
+def test_spread_weights_learn_the_same(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    settings = (*STAGE1, "policy/objective=mixture", "training.gradient_clip=0.1", *overrides)
+    run(configure(*settings, root="train"), tmp_path / "one")
+    run(configure(*settings, "trainer=fsdp", root="train"), tmp_path / "two")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for file in one:
+        for name in one[file]:
+            # Adam turns the last bits of gradients near 0 into steps of its own size, 0.01.
+            torch.testing.assert_close(one[file][name], two[file][name], rtol=1e-3, atol=5e-4, msg=f"{file} {name}")
+
+
+@pytest.mark.slow
 def test_a_rank_that_fails_is_said(configure: Configure, tmp_path: Path) -> None:
     config = configure(*STAGE1, "training.backbone.lora.targets=[nothing]", "trainer=ddp", root="train")
     with pytest.raises(VoVNetError, match=r"lora.targets fit no layer"):

@@ -18,17 +18,19 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies.model_parallel import ModelParallelStrategy
+from lightning.pytorch.strategies.strategy import Strategy
 
 from vovnet.errors import VoVNetError
 from vovnet.ranks import world_size
 from vovnet.schema import LoggerConfig, Precision, TrainerConfig
 from vovnet.training.callbacks import BestMetrics, StepLog, StepSeed
+from vovnet.training.step_module import StepModule
 
 log = logging.getLogger(__name__)
 
 SINGLE = TrainerConfig(strategy="single", devices=1, num_nodes=1)
 CSV_ONLY = LoggerConfig(name="csv", project=None, entity=None, offline=False)
-STRATEGIES = {"single": "auto", "ddp": "ddp", "fsdp": "fsdp", "deepspeed": "deepspeed_stage_2"}
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,24 @@ class Place:
     logger: LoggerConfig = CSV_ONLY
 
 
-def fit_steps(
-    module: L.LightningModule, batches: Any, plan: Plan, place: Place, validation: Any = None
-) -> dict[str, float]:
-    """Run through ``batches`` once, from the last saved step on where there is one; returns the best metrics.
+@dataclass(frozen=True)
+class Fitted:
+    """What a stage found.
 
-    With ``plan.monitor`` the module holds the best weights afterwards, otherwise the last.
+    Attributes:
+        metrics: of the best validated step.
+        weights: trained weights of that step by their names in the module.
+    """
+
+    metrics: dict[str, float]
+    weights: dict[str, torch.Tensor]
+
+
+def fit_steps(module: StepModule, batches: Any, plan: Plan, place: Place, validation: Any = None) -> Fitted:
+    """Run through ``batches`` once, from the last saved step on where there is one.
+
+    With ``plan.monitor`` the module holds the best weights afterwards, unless they are spread over ranks; otherwise
+    the last.
 
     Args:
         batches: sized and iterable; its ``state_dict`` is saved with the weights.
@@ -95,7 +109,7 @@ def fit_steps(
     version = "log" if resumed is None else f"log-after-{resumed.stem}"  # a logger empties the folder that it takes
     trainer = _trainer(plan, place, callbacks, _loggers(place, version), validation is not None)
     if resumed is not None:
-        _check_readable(resumed)
+        _check(module, resumed)
         log.info("going on from %s", resumed)
     try:
         trainer.fit(module, batches, validation, ckpt_path=resumed, weights_only=True)
@@ -108,22 +122,23 @@ def fit_steps(
             "again: it goes on from the last one."
         ) from error
     if best is None:
-        return {}
-    path = Path(keepers[0].best_model_path)
-    state = torch.load(path, weights_only=True, map_location=module.device)["state_dict"]
-    module.load_state_dict(state, strict=False)
-    return best.metrics
+        return Fitted({}, {})
+    state = torch.load(keepers[0].best_model_path, weights_only=True, map_location="cpu")["state_dict"]
+    if not module.is_sharded():
+        module.load_state_dict(state, strict=False)
+    return Fitted(best.metrics, state)
 
 
-def _check_readable(path: Path) -> None:
-    """Refuse a file that is no checkpoint, or that holds more than tensors and plain values."""
+def _check(module: StepModule, path: Path) -> None:
+    """Refuse a file that is no checkpoint of this module, or that holds more than tensors and plain values."""
     try:
-        torch.load(path, weights_only=True, map_location="meta")
+        content = torch.load(path, weights_only=True, map_location="meta")
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).strip().split("\n")[0]
         raise VoVNetError(
             f"{path} cannot be read ({reason}); remove it, and the same command goes on from the one before."
         ) from error
+    module.check_fits(content["state_dict"])
 
 
 def _save_end(trainer: L.Trainer, folder: Path, plan: Plan) -> None:
@@ -204,7 +219,7 @@ def _trainer(
     try:
         return L.Trainer(
             accelerator="gpu" if cuda else "cpu",
-            strategy=STRATEGIES[where.strategy],
+            strategy=_strategy(where),
             devices=single if where.strategy == "single" else where.devices,
             num_nodes=where.num_nodes,
             plugins=[_environment()],
@@ -233,6 +248,13 @@ class StartedRanks(LightningEnvironment):
 
     def teardown(self) -> None:
         """Lightning's own forgets the number of ranks, which the next stage has to know."""
+
+
+def _strategy(where: TrainerConfig) -> Strategy | str:
+    if where.strategy == "fsdp":  # its second version: layer by layer, trained and frozen weights side by side
+        ranks = where.devices * where.num_nodes
+        return ModelParallelStrategy(ranks, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    return {"single": "auto", "ddp": "ddp", "deepspeed": "deepspeed_stage_2"}[where.strategy]
 
 
 def _environment() -> ClusterEnvironment:
