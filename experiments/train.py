@@ -21,14 +21,21 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
         from vovnet.training.tiny_backbone import train_tiny_backbone
 
         return train_tiny_backbone(config, config.training, folder)
-    from vovnet.training.policy import train_policy
-    from vovnet.training.report import standing_training, write_training
+    from vovnet.ranks import is_main_rank
+    from vovnet.training.launch import launch_ranks, needs_launch
+    from vovnet.training.questions import training_data
+    from vovnet.training.report import read_training, standing_training, write_training
+    from vovnet.training.stages import train_policy
 
     begun = time.monotonic()
     if (standing := standing_training(config, folder)) is not None:
         return standing
+    if needs_launch(config):
+        training_data(config, config.training)  # generates, reads and refuses once instead of on every rank
+        launch_ranks(config, folder)
+        return read_training(folder)
     trained = train_policy(config, config.training, folder)
-    return write_training(config, trained, folder, time.monotonic() - begun)
+    return write_training(config, trained, folder, time.monotonic() - begun) if is_main_rank() else {}
 
 
 def show(trained: dict[str, Any] | Path, folder: Path) -> None:

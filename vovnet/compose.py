@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 JOB_FILE, SWEEP_FILE = "job.json", "sweep.json"
 # Keys that say how a run is done, not what it computes.
-NOT_IDENTITY = ("name", "paths")
+NOT_IDENTITY = ("name", "paths", "trainer", "logger")
 NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size")
 
 Run = Callable[[RunConfig, Path], Any]  # does one job in a folder

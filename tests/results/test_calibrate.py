@@ -1,5 +1,6 @@
 """A lambda for a budget, on held-out questions."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_an_accuracy_to_keep_gets_the_largest_lambda_that_keeps_it(seed: int, ke
 def test_between_two_candidates_no_decision_changes(seed: int) -> None:
     part = questions(seed, 15)
     prices = candidates(part.values, part.costs)
-    for low, high in zip(prices[:-1], prices[1:], strict=True):
+    for low, high in pairwise(prices):
         middle = (low + high) / 2
         assert (choose(part.values, part.costs, low) == choose(part.values, part.costs, middle)).all()
 
@@ -102,5 +103,5 @@ def test_held_out_questions_are_those_that_training_validates_on(configure: Conf
 def test_the_two_goals_exclude_each_other() -> None:
     with pytest.raises(VoVNetError, match="exclude each other"):
         compose_config("calibrate.cost=0.2", "calibrate.accuracy_kept=0.9", root="calibrate")
-    with pytest.raises(VoVNetError, match="accuracy_kept=1.2 is refused"):
+    with pytest.raises(VoVNetError, match=r"accuracy_kept=1.2 is refused"):
         compose_config("calibrate.accuracy_kept=1.2", root="calibrate")

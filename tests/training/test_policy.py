@@ -21,9 +21,11 @@ from vovnet.policy.route import make_router
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training.module import VoVNetModule
-from vovnet.training.policy import Trained, train_policy
+from vovnet.training.policy import Trained
 from vovnet.training.split import split_groups
+from vovnet.training.stages import train_policy
 
+LIVE = ("training.live=true", "training.backbone.batch_size=16", "training.backbone.micro_batch_size=8")
 SMALL = ("training.max_samples=60", "training.epochs=3", "training.batch_size=16")
 
 
@@ -49,7 +51,7 @@ def test_it_trains_and_its_file_loads(configure: Configure, tmp_path: Path, over
         config.policy.objective.name, config.policy.action_space, config.policy.feature_mode,
     )  # fmt: skip
     assert head.output.out_features == (2 if "binary" in str(overrides) else 3)
-    assert sum(trained.samples) == 60
+    assert trained.data.count == 60
     assert 0 <= trained.metrics["val/acc"] <= 1
 
 
@@ -67,8 +69,9 @@ def test_a_second_training_collects_nothing(configure: Configure, tmp_path: Path
 
 
 def test_checkpoints_hold_no_backbone(configure: Configure, tmp_path: Path) -> None:
-    train(configure(*SMALL, "training.live=true", "training.epochs=1", root="train"), tmp_path / "run")
-    saved = torch.load(tmp_path / "run/steps/best.ckpt", weights_only=True)["state_dict"]
+    train(configure(*SMALL, *LIVE, "training.epochs=1", root="train"), tmp_path / "run")
+    (best,) = (tmp_path / "run/steps").glob("stage2-best-step=*.ckpt")
+    saved = torch.load(best, weights_only=True)["state_dict"]
     assert {name.split(".")[0] for name in saved} == {"head"}
 
 
@@ -96,7 +99,7 @@ def test_gradients_reach_a_trainable_backbone(configure: Configure) -> None:
     router.backbone.requires_grad_(True)
     try:
         module = VoVNetModule(PolicyHead(50, 8, 3, False), config.policy, config.training, router)  # type: ignore[arg-type]
-        module.loss(module.live_outcomes(items)).backward()
+        module.loss(module.live_outcomes(items), 0.1).backward()
         vision = router.backbone.model.model.visual.patch_embed.proj.weight
         assert vision.grad is not None
         assert float(vision.grad.abs().sum()) > 0
@@ -201,7 +204,7 @@ def test_validation_uses_whole_images_only(configure: Configure, tmp_path: Path)
         :60
     ]
     _, held_out = split_groups(groups, 0.3, config.training.seed)
-    assert trained.samples[1] == sum(group in held_out for group in groups)
+    assert len(trained.data.val) == sum(group in held_out for group in groups)
 
 
 def test_stored_training_uses_no_backbone(

@@ -15,7 +15,7 @@ from vovnet.backbone.loading import load_backbone
 from vovnet.data import Sample, load_dataset
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import TinyBackboneTraining
-from vovnet.training.steps import StepLoader
+from vovnet.training.order import StepLoader
 from vovnet.training.tiny_backbone import train_tiny_backbone
 from vovnet.training.tiny_batches import StepBatches, shuffled
 from vovnet.training.tiny_checkpoint import write_untrained

@@ -1,7 +1,8 @@
 """A checkpoint on disk: where it lies, what it is, and its fingerprint. Reads no weights into memory."""
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from vovnet.errors import VoVNetError
 from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import BackboneConfig
 
+ORIGIN_FILE = "trained_on.json"  # beside LoRA weights: fingerprint of the backbone below them
 PACKAGED = Path(__file__).parent / "checkpoints"
 # Everything that can change an answer: weights, tokeniser, template, image processor.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt")
@@ -25,11 +27,13 @@ class Checkpoint:
         folder: as written by ``save_pretrained``.
         fingerprint: SHA-256 over names and contents of the files that determine answers.
         config: the parsed ``config.json``.
+        adapter: LoRA weights that belong on top, or None; the fingerprint covers them.
     """
 
     folder: Path
     fingerprint: str
     config: dict[str, Any]
+    adapter: Path | None = None
 
     @property
     def patch_size(self) -> int:
@@ -65,7 +69,29 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
             )
     else:
         folder = _download(config.name, config.revision)
-    return open_checkpoint(folder.resolve())
+    base = open_checkpoint(folder.resolve())
+    return base if config.adapter is None else with_adapter(base, Path(config.adapter).expanduser())
+
+
+def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
+    """A checkpoint with the LoRA weights of a folder on top.
+
+    Raises:
+        VoVNetError: no adapter lies there, or it was trained on another backbone.
+    """
+    if not (folder / "adapter_config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise VoVNetError(
+            f"backbone.adapter={folder} holds no LoRA weights (adapter_config.json and *.safetensors); name the "
+            "`backbone` folder that a training with stage1_backbone=lora or stage2_backbone=lora left."
+        )
+    origin = folder / ORIGIN_FILE  # not there in an adapter that another program made
+    if origin.is_file() and (trained_on := json.loads(origin.read_text())["backbone"]) != base.fingerprint:
+        raise VoVNetError(
+            f"the LoRA weights in {folder} were trained on a backbone with fingerprint {trained_on[:12]}, the one in "
+            f"use has {base.fingerprint[:12]}; choose that backbone."
+        )
+    both = [base.fingerprint, fingerprint_files(list(folder.glob("adapter_*")))]
+    return replace(base, fingerprint=hashlib.sha256("+".join(both).encode()).hexdigest(), adapter=folder)
 
 
 @lru_cache(maxsize=8)

@@ -1,5 +1,8 @@
 """From a checkpoint folder to a ``Backbone`` with weights in memory."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -12,6 +15,7 @@ from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.prompt import make_format
 from vovnet.backbone.pruning import Pruning
 from vovnet.errors import VoVNetError
+from vovnet.ranks import local_rank
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 
 transformers_logging.set_verbosity_error()
@@ -39,6 +43,8 @@ def load_backbone(
         )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise VoVNetError(f"the model in {folder} cannot be loaded: {_first_line(error)}") from error
+    if checkpoint.adapter is not None:
+        model = _merged(model, checkpoint.adapter)
     builder = load_builder(config, budget, checkpoint, pruning)
     end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
     # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
@@ -78,13 +84,15 @@ def load_builder(
 
 
 def pick_device(name: str) -> torch.device:
-    """The device a key like ``auto`` or ``cuda:1`` means.
+    """The device a key like ``auto`` or ``cuda:1`` means; of several ranks each takes its own.
 
     Raises:
         VoVNetError: it does not exist here.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", local_rank() % torch.cuda.device_count())
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -94,6 +102,19 @@ def pick_device(name: str) -> torch.device:
             f"backbone.device={name}, but this machine has {torch.cuda.device_count()} CUDA devices; use cpu."
         )
     return device
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """The model with LoRA weights added into its own: no layer more, no time more."""
+    from peft import PeftModel
+
+    try:
+        wrapped = PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise VoVNetError(
+            f"the LoRA weights in {adapter} do not fit this backbone ({_first_line(error)}); train them again."
+        ) from error
+    return wrapped.merge_and_unload()
 
 
 def _end_tokens(declared: int | list[int] | None, builder: InputBuilder) -> tuple[int, ...]:

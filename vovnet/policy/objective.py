@@ -1,6 +1,6 @@
 """How outcomes teach the head."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,21 @@ class OutcomeBatch:
         score: correctness in [0, 1], [B, A].
         nll: mean NLL of the reference, nats per token, [B, A].
         cost: normalised cost, [B, A].
+        noise: standard Gumbel noise of straight-through training, [B, A]; None draws it from torch's generator.
+        weight: of this batch's mean among those that are averaged with it (ranks with unlike numbers of rows).
     """
 
     features: Tensor
     score: Tensor
     nll: Tensor
     cost: Tensor
+    noise: Tensor | None = None
+    weight: float = 1.0
+
+    def to(self, device: torch.device) -> "OutcomeBatch":
+        """The same on another device."""
+        moved = {name: getattr(self, name).to(device) for name in ("features", "score", "nll", "cost")}
+        return replace(self, **moved, noise=None if self.noise is None else self.noise.to(device))
 
 
 def value_loss(head: PolicyHead, batch: OutcomeBatch) -> Tensor:
@@ -56,7 +65,7 @@ def mixture_loss(
     branch_loss = batch.nll if loss == "nll" else 1.0 - batch.score
     utility = head(batch.features) - lambda_cost * batch.cost
     if straight_through:
-        weights = nn.functional.gumbel_softmax(utility, tau=temperature, hard=True)
+        weights = _straight_through((utility + _noise(batch)) / temperature)
     else:
         weights = torch.softmax(utility / temperature, dim=-1)
     expected = (weights * (branch_loss + lambda_cost * batch.cost)).sum(-1).mean()
@@ -65,3 +74,16 @@ def mixture_loss(
     log_soft = torch.log_softmax(utility / temperature, dim=-1)
     entropy = -(log_soft.exp() * log_soft).sum(-1).mean()
     return expected - entropy_weight * temperature * entropy
+
+
+def _noise(batch: OutcomeBatch) -> Tensor:
+    if batch.noise is not None:
+        return batch.noise
+    return -torch.empty_like(batch.cost).exponential_().log()
+
+
+def _straight_through(logits: Tensor) -> Tensor:
+    """One-hot at the largest logit; backward as the softmax."""
+    soft = torch.softmax(logits, dim=-1)
+    hard = nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
+    return hard - soft.detach() + soft

@@ -93,15 +93,15 @@ class Router:
         return run_branch(self.backbone, part, action, state, self.decoding, self.judge, self.seed, with_nll=False)
 
 
-def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy) -> Router:
-    """A router over the process's one copy of the backbone.
+def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backbone: Backbone | None = None) -> Router:
+    """A router over a backbone; the process's one copy unless another is given.
 
     Raises:
         VoVNetError: the policy is the oracle, which must know every outcome first.
     """
     if isinstance(policy, OraclePolicy):
         raise VoVNetError("the oracle chooses among outcomes that are known; run it with eval.mode=replay.")
-    backbone = branch_backbone(config)
+    backbone = branch_backbone(config) if backbone is None else backbone
     factor = backbone.builder.budget.factor  # pixels a token's side
     return Router(
         backbone=backbone,

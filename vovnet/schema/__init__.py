@@ -28,13 +28,26 @@ from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksCo
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import STRICT, ActionSpace, Dtype, FeatureMode, Positive, PromptOrder, PruningMode, Split
-from vovnet.schema.training import Phase, PolicyTraining, TinyArchitecture, TinyBackboneTraining, Training, WordLoss
+from vovnet.schema.training import (
+    BackboneTraining,
+    LoraConfig,
+    Phase,
+    PolicyTraining,
+    Precision,
+    Schedule,
+    TinyArchitecture,
+    TinyBackboneTraining,
+    TrainerConfig,
+    Training,
+    WordLoss,
+)
 
 __all__ = [
     "BUCKETS",
     "STRICT",
     "ActionSpace",
     "BackboneConfig",
+    "BackboneTraining",
     "BaselineConfig",
     "CalibrateConfig",
     "CascadeBaseline",
@@ -46,6 +59,8 @@ __all__ = [
     "GenerateConfig",
     "HubConfig",
     "LeaksConfig",
+    "LoggerConfig",
+    "LoraConfig",
     "NoBaseline",
     "ObjectiveConfig",
     "OracleBaseline",
@@ -55,6 +70,7 @@ __all__ = [
     "PolicyConfig",
     "PolicyTraining",
     "Positive",
+    "Precision",
     "PrepareConfig",
     "ProfileConfig",
     "PromptOrder",
@@ -66,12 +82,14 @@ __all__ = [
     "Resolution",
     "ResolutionBaseline",
     "RunConfig",
+    "Schedule",
     "Split",
     "SplitFiles",
     "Stage",
     "StoreConfig",
     "TinyArchitecture",
     "TinyBackboneTraining",
+    "TrainerConfig",
     "Training",
     "UncertaintyBaseline",
     "VisionBudgetConfig",
@@ -135,6 +153,16 @@ class CalibrateConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class LoggerConfig:
+    """Where a training's metrics go besides ``log/metrics.csv``, which is always written."""
+
+    name: Literal["csv", "tensorboard", "wandb"]
+    project: str | None  # wandb
+    entity: str | None  # wandb
+    offline: bool  # wandb: keep the run on disk
+
+
+@dataclass(frozen=True, config=STRICT)
 class ReportConfig:
     """Limits of the HTML report."""
 
@@ -153,6 +181,8 @@ class RunConfig:
     dataset: DatasetConfig
     eval: EvalConfig
     training: Training
+    trainer: TrainerConfig
+    logger: LoggerConfig
     paths: PathsConfig
     leaks: LeaksConfig
     pipeline: PipelineConfig | None = None  # experiments.pipeline only

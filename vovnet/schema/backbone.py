@@ -15,6 +15,7 @@ class BackboneConfig:
     name: str  # a hub id, or the name of a checkpoint that travels in the package
     packaged: bool  # true: `name` lies in vovnet/backbone/checkpoints
     path: str | None  # a local folder saved with save_pretrained; wins over `name`
+    adapter: str | None  # a LoRA folder of stage 1 or 2 (peft's format), merged into the weights when loaded
     revision: str | None  # hub revision
     prompt_order: PromptOrder
     dtype: Dtype

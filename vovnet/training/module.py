@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,48 +10,62 @@ from torch import Tensor
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import read_text, text_outcomes
+from vovnet.outcomes.branches import TextState, read_text, text_outcomes
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.decide import choose
-from vovnet.policy.features import features
+from vovnet.policy.features import SCALARS
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch, mixture_loss, value_loss
 from vovnet.policy.route import Router
 from vovnet.schema import PolicyConfig, PolicyTraining
+from vovnet.training.questions import LiveBatch
+from vovnet.training.step_module import StepModule, adamw
 
 
-class VoVNetModule(L.LightningModule):
+class VoVNetModule(StepModule):
     """Trains the head on stored or live outcomes; predicts by routing live.
 
     Args:
-        head: the policy network, the only part in the optimiser and in checkpoints.
+        head: the policy network.
         policy: what the head reads and may choose.
         training: optimiser settings.
         router: the backbone and its rules; needed for live training and for prediction. Training on
             stored outcomes needs no backbone in memory.
+        steps: optimiser steps of the schedules.
     """
 
     def __init__(
-        self, head: PolicyHead, policy: PolicyConfig, training: PolicyTraining, router: Router | None = None
+        self,
+        head: PolicyHead,
+        policy: PolicyConfig,
+        training: PolicyTraining,
+        router: Router | None = None,
+        steps: int = 1,
     ) -> None:
         super().__init__()
         self.head = head
         self.policy = policy
         self.training_config = training
-        # Not a registered submodule: Lightning would move, count and save the frozen backbone with the head.
+        self.steps = steps
+        # A frozen backbone is no registered submodule: Lightning would move, count and save it with the head.
         self._router = (router,)
+        learns = training.stage2_backbone != "frozen" and router is not None
+        self.backbone = router.backbone if learns and router is not None else None
         self.actions = ACTION_SPACES[policy.action_space]
 
-    def training_step(self, batch: OutcomeBatch | Sequence[Item], batch_idx: int) -> Tensor:
-        """Loss of the configured objective."""
-        outcomes = batch if isinstance(batch, OutcomeBatch) else self.live_outcomes(batch)
-        loss = self.loss(outcomes)
+    def training_step(self, batch: OutcomeBatch | LiveBatch, batch_idx: int) -> Tensor:
+        """Loss of the configured objective at the lambda of this step."""
+        outcomes = batch if isinstance(batch, OutcomeBatch) else self.live_outcomes(batch.items, batch.noise)
+        loss = self.loss(outcomes, self.warm_lambda())
+        if self.backbone is not None and self.policy.objective.name == "value":
+            # The scoring rule reaches the backbone through the features only; every branch has to keep answering.
+            loss = loss + outcomes.nll.mean()
         self.log("train/loss", loss.detach(), batch_size=len(outcomes.score))
-        return loss
+        return loss * outcomes.weight
 
-    def validation_step(self, batch: OutcomeBatch | Sequence[Item], batch_idx: int) -> None:
+    def validation_step(self, batch: OutcomeBatch | LiveBatch, batch_idx: int) -> None:
         """Loss, and what the greedy decision at the configured lambda yields."""
-        outcomes = batch if isinstance(batch, OutcomeBatch) else self.live_outcomes(batch)
+        outcomes = batch if isinstance(batch, OutcomeBatch) else self.live_outcomes(batch.items, scored=True)
         size = len(outcomes.score)
         costs = outcomes.cost.double().cpu().numpy()
         values = self.head(outcomes.features).double().cpu().numpy()
@@ -63,22 +76,20 @@ class VoVNetModule(L.LightningModule):
         accuracy = float(outcomes.score.cpu().numpy()[rows, chosen].mean())
         cost = float(costs[rows, chosen].mean())
         rates = {f"val/rate_{a.label}": float((chosen == column).mean()) for column, a in enumerate(self.actions)}
-        self.log_dict(
-            {
-                "val/loss": self.loss(outcomes),
-                "val/acc": accuracy,
-                "val/cost": cost,
-                "val/utility": accuracy - self.policy.lambda_cost * cost,
-                **rates,
-            },
-            batch_size=size,
-        )
+        metrics: dict[str, Tensor | float] = {
+            "val/loss": self.loss(outcomes, self.policy.lambda_cost),
+            "val/acc": accuracy,
+            "val/cost": cost,
+            "val/utility": accuracy - self.policy.lambda_cost * cost,
+            **rates,
+        }
+        self.log_dict(metrics, batch_size=size, sync_dist=True)
 
     def predict_step(self, batch: Sequence[Item], batch_idx: int) -> Routed:
         """Route and answer a batch."""
         return self.router(batch)
 
-    def loss(self, outcomes: OutcomeBatch) -> Tensor:
+    def loss(self, outcomes: OutcomeBatch, lambda_cost: float) -> Tensor:
         """The objective on a batch of outcomes."""
         objective = self.policy.objective
         if objective.name == "value":
@@ -86,33 +97,55 @@ class VoVNetModule(L.LightningModule):
         return mixture_loss(
             self.head,
             outcomes,
-            self.policy.lambda_cost,
+            lambda_cost,
             objective.temperature,
             self.policy.use_straight_through and self.training,
             objective.loss,
             objective.entropy_weight,
         )
 
-    def live_outcomes(self, items: Sequence[Item]) -> OutcomeBatch:
-        """Run every branch of a batch now; gradients flow where the backbone asks for them."""
+    def warm_lambda(self) -> float:
+        """Lambda of the current step: rises linearly from 0 during the first ``lambda_warmup_fraction``."""
+        warm = self.training_config.lambda_warmup_fraction * self.steps
+        return self.policy.lambda_cost * (min(1.0, self.global_step / warm) if warm else 1.0)
+
+    def live_outcomes(
+        self, items: Sequence[Item], noise: Tensor | None = None, scored: bool | None = None
+    ) -> OutcomeBatch:
+        """Run every branch of a batch now; gradients flow where the backbone asks for them.
+
+        Args:
+            scored: decode and judge the answers; None does where the objective learns from scores.
+        """
         router, backbone = self.router, self.router.backbone
+        objective = self.policy.objective
+        scored = (objective.name == "value" or objective.loss == "error") if scored is None else scored
         batch = backbone.builder.build(items, self.actions)
         state = read_text(backbone, batch)
-        read = features(text_outcomes(state, batch, backbone.feature_dtype), self.policy.feature_mode)
+        text_outcomes(state, batch, backbone.feature_dtype)  # refuses NaN, naming the sample
         nll, score = [], []
         for action in self.actions:
             seen = state.prefill if action is Action.NO else backbone.look(batch, action, state.prefill)
             nll.append(backbone.answer_nll(seen, batch.references))
-            answers = backbone.decode(seen, router.decoding, batch, action, router.seed)
-            judged = [router.judge(i, a.text)[0] for i, a in zip(batch.indices, answers, strict=True)]
+            judged = [torch.nan] * len(items)
+            if scored:
+                answers = backbone.decode(seen, router.decoding, batch, action, router.seed)
+                judged = [router.judge(i, a.text)[0] for i, a in zip(batch.indices, answers, strict=True)]
             score.append(torch.tensor(judged, dtype=torch.float32))
         costs = router.costs([sample for _, sample, _ in items])
         return OutcomeBatch(
-            features=torch.from_numpy(read).to(self.device),
+            features=self.live_features(state).to(self.device),
             score=torch.stack(score, dim=1).to(self.device),
             nll=torch.stack(nll, dim=1).to(self.device),
             cost=torch.from_numpy(costs).float().to(self.device),
+            noise=None if noise is None else noise.to(self.device),
         )
+
+    def live_features(self, state: TextState) -> Tensor:
+        """The features of ``policy.features`` as a tensor through which gradients flow, [B, F]."""
+        hidden = state.prefill.hidden.to(self.router.backbone.feature_dtype).float()
+        scalars = [getattr(state, name).float()[:, None] for name in SCALARS[self.policy.feature_mode]]
+        return torch.cat([hidden, *scalars], dim=1)
 
     @property
     def router(self) -> Router:
@@ -121,16 +154,14 @@ class VoVNetModule(L.LightningModule):
             raise VoVNetError("this step needs the backbone, but the module was made for stored outcomes only.")
         return self._router[0]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over the head."""
-        return torch.optim.AdamW(
-            self.head.parameters(),
-            lr=self.training_config.learning_rate,
-            weight_decay=self.training_config.weight_decay,
-        )
+    def configure_optimizers(self) -> Any:
+        """AdamW over the head, and over what is trained of the backbone at a rate of its own."""
+        own = self.training_config
+        parts: dict[torch.nn.Module, tuple[float, float]] = {self.head: (own.learning_rate, own.weight_decay)}
+        if self.backbone is not None:
+            parts[self.backbone] = (own.backbone.learning_rate, own.backbone.weight_decay)
+        return adamw(parts, own.schedule, own.warmup_fraction, self.steps)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Stored outcomes move; samples stay, the backbone moves what it needs."""
-        if isinstance(batch, OutcomeBatch):
-            return OutcomeBatch(*(getattr(batch, f).to(device) for f in ("features", "score", "nll", "cost")))
-        return batch
+        return batch.to(device) if isinstance(batch, OutcomeBatch) else batch

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
-from vovnet.schema import TinyBackboneTraining
+from vovnet.schema import Schedule, TinyBackboneTraining
 
 OUTSIDE = ("embed", "lm_head")  # matrices that are tables, not maps between layers
 BETAS = (0.9, 0.98)
@@ -96,15 +98,29 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     return result
 
 
-def warmup_cosine(optimizer: Optimizer, recipe: TinyBackboneTraining, steps: int) -> dict[str, Any]:
-    """A linear warm-up, then a cosine down to two percent, stepped once per optimiser step."""
+def scheduled(optimizer: Optimizer, schedule: Schedule, warmup_steps: int, steps: int, floor: float = 0.0) -> Any:
+    """An optimiser with a schedule that is stepped once per optimiser step, as Lightning takes them.
+
+    A linear warm-up, then constant, or a line or half a cosine down to ``floor`` of the rate.
+    """
+    scheduler = LambdaLR(
+        optimizer, partial(rate, schedule=schedule, warmup_steps=warmup_steps, steps=steps, floor=floor)
+    )
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def rate(step: int, schedule: Schedule, warmup_steps: int, steps: int, floor: float) -> float:
+    """Share of the full learning rate at an optimiser step."""
+    rising = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    gone = min(1.0, max(0.0, (step - warmup_steps) / max(1, steps - warmup_steps)))
+    left = {"constant": 1.0, "linear": 1.0 - gone, "cosine": 0.5 * (1 + math.cos(math.pi * gone))}[schedule]
+    return rising * (floor + (1.0 - floor) * left)
+
+
+def recipe_optimizer(model: nn.Module, recipe: TinyBackboneTraining, steps: int) -> Any:
+    """The tiny recipe's optimiser with its schedule: a cosine down to two percent."""
     warmup = max(1, round(recipe.warmup_fraction * steps))
-
-    def factor(step: int) -> float:
-        after = min(1.0, max(0.0, (step - warmup) / max(1, steps - warmup)))
-        return min(1.0, (step + 1) / warmup) * (0.02 + 0.49 * (1 + math.cos(math.pi * after)))
-
-    return {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor), "interval": "step"}
+    return scheduled(make_optimizer(model, recipe), "cosine", warmup, steps, floor=0.02)
 
 
 def make_optimizer(model: nn.Module, recipe: TinyBackboneTraining) -> Optimizer:

@@ -1,24 +1,20 @@
 """Stage 2: train the policy head on the training split's outcomes."""
 
-import itertools
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader
 
 from vovnet.actions import ACTION_SPACES
+from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.files import Checkpoint, find_checkpoint
-from vovnet.data import VQADataset, item, load_dataset
-from vovnet.data.leaks import enforce, held_out, leak_report
-from vovnet.errors import VoVNetError
+from vovnet.backbone.loading import pick_device
+from vovnet.data import item
+from vovnet.outcomes.branches import read_text
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.checkpoint import FILE_NAME, make_card, save_policy
@@ -27,13 +23,18 @@ from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch
 from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import make_router
-from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.ranks import is_main_rank, rank, world_size
+from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
+from vovnet.training.launch import wait_for_all
 from vovnet.training.module import VoVNetModule
-from vovnet.training.quiet import quiet_lightning
-from vovnet.training.split import split_groups
+from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
+from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micro_batches, validation_rows
+from vovnet.training.steps import Place, Plan, fit_steps
+from vovnet.training.trainable import Trainable, trainable_backbone
 
 log = logging.getLogger(__name__)
-STANDARDISE_BATCHES = 8  # shuffled batches whose features set mean and scale in live training
+STANDARDISE_STEPS = 8  # whose features set mean and scale in live training
+LIVE_VALIDATION_SAMPLES = 512  # held-out questions whose branches are run at each validation
 
 
 @dataclass(frozen=True)
@@ -42,168 +43,185 @@ class Trained:
 
     Attributes:
         path: the policy file.
-        metrics: validation metrics of the kept epoch.
+        metrics: validation metrics of the kept step.
         computed: outcome rows that had to be computed first, per branch.
-        samples: training and validation questions.
-        dataset: the training split.
-        leaks: what the leak guard found, per evaluation split.
+        data: what it learned from.
+        backbone: loads the backbone that the policy belongs to.
     """
 
     path: Path
     metrics: dict[str, float]
     computed: dict[str, int]
-    samples: tuple[int, int]
-    dataset: VQADataset
-    leaks: list[dict[str, Any]]
+    data: TrainingData
+    backbone: BackboneConfig
 
 
-def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
-    """Train the head in ``folder`` and write the best epoch's policy file there."""
-    quiet_lightning()
-    checkpoint = find_checkpoint(config.backbone)
-    dataset = load_dataset(config.dataset, "train")
-    reports = [leak_report(dataset, test, Path(config.paths.data)) for test in held_out(config.dataset)]
-    leaks = enforce(reports, config.leaks)
-    count = min(len(dataset), training.max_samples or len(dataset))
-    groups = [dataset[i].group for i in range(count)]
-    _, apart = split_groups(groups, training.val_fraction, training.seed)
-    is_val = np.array([group in apart for group in groups])
-    rows = (np.flatnonzero(~is_val), np.flatnonzero(is_val))
-    if not len(rows[0]) or not len(rows[1]):
-        raise VoVNetError(
-            f"{count} questions about {len(set(groups))} images leave nothing to train on or to validate with; "
-            "raise training.max_samples."
-        )
+@dataclass(frozen=True)
+class Setup:
+    """A stage 2 that is ready to run.
 
-    computed: dict[str, int] = {}
-    if training.live:
-        module, loaders = _live(config, training, dataset, rows)
-    else:
-        actions = ACTION_SPACES[config.policy.action_space]
-        loaded = load_outcomes(config, checkpoint, dataset, actions, count)
-        computed = dict(loaded.computed)
-        module, loaders = _stored(config, training, loaded.outcomes, checkpoint, rows)
+    Attributes:
+        accumulate: batches an optimiser step; ``epoch``: optimiser steps an epoch.
+        trainable: the backbone, where it is trained along.
+    """
 
-    best = _fit(module, loaders, training, config, folder)
-    path = folder / FILE_NAME
-    card = make_card(config, checkpoint, len(module.head.mean), dataset.fingerprint)
-    save_policy(path, module.head, card)
-    return Trained(path, best, computed, (len(rows[0]), len(rows[1])), dataset, leaks)
+    module: VoVNetModule
+    batches: StepSource
+    validation: Sequence[OutcomeBatch | LiveBatch]
+    accumulate: int
+    epoch: int
+    computed: dict[str, int]
+    trainable: Trainable | None = None
 
 
-Loaders = tuple[Any, Any]
-Rows = tuple[np.ndarray, np.ndarray]  # training and validation rows
-
-
-def _stored(
-    config: RunConfig, training: PolicyTraining, outcomes: Outcomes, checkpoint: Checkpoint, rows: Rows
-) -> tuple[VoVNetModule, Loaders]:
-    """Module and loaders over stored outcomes: everything the head needs, as tensors in memory."""
-    actions = ACTION_SPACES[config.policy.action_space]
-    columns = {name: torch.from_numpy(outcomes.stacked(name, actions)).float() for name in ("score", "nll")}
-    tokens = outcomes.stacked("vision_tokens", actions) / _max_tokens(config, checkpoint)
-    everything = OutcomeBatch(
-        features=torch.from_numpy(features(outcomes.text, config.policy.feature_mode)),
-        cost=torch.from_numpy(tokens).float(),
-        **columns,
+def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path) -> Trained:
+    """Train the head in ``folder`` and write the best step's policy file there, and its backbone if that learned."""
+    live = training.live or training.stage2_backbone != "frozen"
+    setup = _live(config, training, data) if live else _stored(config, training, data)
+    log.info(
+        "stage 2: the policy learns for %d epochs, %d steps; backbone %s",
+        training.epochs,
+        training.epochs * setup.epoch,
+        "frozen" if setup.trainable is None else f"trained along ({training.stage2_backbone})",
     )
-    head = _new_head(config, everything.features.shape[1])
-    head.standardise(everything.features[torch.from_numpy(rows[0])])
-    loaders = (
-        OutcomeBatches(everything, rows[0], training.batch_size, shuffle_seed=training.seed),
-        OutcomeBatches(everything, rows[1], max(1, len(rows[1])), shuffle_seed=None),
-    )
-    return VoVNetModule(head, config.policy, training), loaders
-
-
-def _live(config: RunConfig, training: PolicyTraining, dataset: VQADataset, rows: Rows) -> tuple[VoVNetModule, Loaders]:
-    """Module and loaders that run the branches in every step."""
-    router = make_router(config, dataset, FixedPolicy(ACTION_SPACES[config.policy.action_space]))
-    width = feature_width(config.policy.feature_mode, router.backbone.hidden_size)
-    module = VoVNetModule(_new_head(config, width), config.policy, training, router)
-    generator = torch.Generator().manual_seed(training.seed)
-
-    def loader(part: np.ndarray, shuffle: bool) -> DataLoader[Any]:
-        items = [item(dataset, i) for i in part.tolist()]
-        return DataLoader(
-            items,  # type: ignore[arg-type]
-            batch_size=min(training.batch_size, config.eval.batch_size),
-            shuffle=shuffle,
-            generator=generator,
-            collate_fn=list,
-        )
-
-    with torch.no_grad():
-        some = itertools.islice(loader(rows[0], shuffle=True), STANDARDISE_BATCHES)
-        module.head.standardise(torch.cat([module.live_outcomes(items).features for items in some]))
-    return module, (loader(rows[0], shuffle=True), loader(rows[1], shuffle=False))
-
-
-def _fit(
-    module: VoVNetModule, loaders: Loaders, training: PolicyTraining, config: RunConfig, folder: Path
-) -> dict[str, float]:
-    """Run Lightning, put the best epoch's weights into the head, return that epoch's metrics."""
     # `value` is judged by its scoring rule, which needs no lambda; `mixture` by what it is trained for.
-    monitor, mode = ("val/loss", "min") if config.policy.objective.name == "value" else ("val/utility", "max")
-    keeper = ModelCheckpoint(
-        folder / "steps", filename="best", monitor=monitor, mode=mode, enable_version_counter=False
+    monitor = ("val/loss", "min") if config.policy.objective.name == "value" else ("val/utility", "max")
+    plan = Plan(
+        stage="stage2",
+        steps=training.epochs * setup.epoch,
+        save_every=training.save_every,
+        validate_every=setup.epoch,
+        gradient_clip=training.gradient_clip,
+        seed=training.seed,
+        accumulate=setup.accumulate,
+        monitor=monitor,
+        precision=training.backbone.precision if live else "32-true",
     )
-    best = BestMetrics(monitor, mode)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=training.epochs,
-        callbacks=[best, keeper],
-        logger=CSVLogger(folder, name="", version="log"),
-        log_every_n_steps=max(1, min(20, len(loaders[0]))),
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
+    # Stored outcomes make steps so small that a GPU's launches would cost more than the arithmetic.
+    device = pick_device(config.backbone.device) if live else torch.device("cpu")
+    place = Place(folder, device, config.trainer, config.logger)
+    best = fit_steps(setup.module, StepLoader(setup.batches, 0), plan, place, EachOnce(setup.validation))
+    backbone, path = config.backbone, folder / FILE_NAME
+    if setup.trainable is not None:
+        if is_main_rank():
+            setup.trainable.save(folder / "backbone")
+        wait_for_all()
+        backbone = setup.trainable.saved(folder / "backbone")
+    if is_main_rank():
+        belongs = replace(config, backbone=backbone)
+        checkpoint = find_checkpoint(backbone)
+        card = make_card(belongs, checkpoint, len(setup.module.head.mean), data.dataset.fingerprint)
+        save_policy(path, setup.module.head, card)
+    wait_for_all()
+    return Trained(path, best, setup.computed, data, backbone)
+
+
+def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Setup:
+    """From stored outcomes: everything the head needs, as tensors in memory."""
+    checkpoint, actions = find_checkpoint(config.backbone), ACTION_SPACES[config.policy.action_space]
+    loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count)
+    everything = _tensors(config, checkpoint, loaded.outcomes)
+    head = _new_head(config, training, everything.features.shape[1])
+    head.standardise(everything.features[torch.from_numpy(data.train)])
+    order = StepOrder(data.train, training.batch_size, training.seed, keep_rest=True)
+    steps = training.epochs * order.steps_per_epoch
+    noisy = config.policy.objective.name == "mixture" and config.policy.use_straight_through
+    return Setup(
+        module=VoVNetModule(head, config.policy, training, steps=steps),
+        batches=OutcomeBatches(everything, order, steps, len(actions) if noisy else 0),
+        validation=[_take(everything, data.val)],  # on every rank the same
+        accumulate=1,
+        epoch=order.steps_per_epoch,
+        computed=dict(loaded.computed),
     )
-    trainer.fit(module, *loaders)
-    state = torch.load(keeper.best_model_path, weights_only=True)["state_dict"]
-    module.load_state_dict(state)
-    return best.metrics
 
 
-class BestMetrics(L.Callback):
-    """Validation metrics of the best epoch so far."""
+def _live(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Setup:
+    """Branches run in every step, with the backbone frozen or trained along."""
+    actions = ACTION_SPACES[config.policy.action_space]
+    trainable, backbone = None, None
+    if training.stage2_backbone != "frozen":
+        trainable = trainable_backbone(config, training.stage2_backbone)
+        backbone = trainable.backbone
+    router = make_router(config, data.dataset, FixedPolicy(actions), backbone)
+    width = feature_width(config.policy.feature_mode, router.backbone.hidden_size)
+    micro = micro_batches(data.train, training.backbone, training.seed)
+    steps = training.epochs * micro.order.steps_per_epoch
+    module = VoVNetModule(_new_head(config, training, width), config.policy, training, router, steps)
+    module.head.standardise(_first_features(module, data, micro.order, router.backbone))
+    parts = validation_rows(data.val, LIVE_VALIDATION_SAMPLES, config.eval.batch_size)
+    return Setup(
+        module=module,
+        batches=LiveBatches(data.dataset, micro, len(actions), steps),
+        validation=[LiveBatch([item(data.dataset, i) for i in part], torch.empty(0)) for part in parts],
+        accumulate=micro.accumulate,
+        epoch=micro.order.steps_per_epoch,
+        computed={},
+        trainable=trainable,
+    )
 
-    def __init__(self, monitor: str, mode: str) -> None:
-        self.monitor, self.sign = monitor, 1.0 if mode == "max" else -1.0
-        self.metrics: dict[str, float] = {}
 
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Keep an epoch's metrics when they are better."""
-        now = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        if not self.metrics or self.sign * now[self.monitor] > self.sign * self.metrics[self.monitor]:
-            self.metrics = now | {"epoch": float(trainer.current_epoch)}
+@torch.no_grad()
+def _first_features(module: VoVNetModule, data: TrainingData, order: StepOrder, backbone: Backbone) -> torch.Tensor:
+    """Text-pass features of the first steps' questions, the same on every rank."""
+    found = []
+    for step in range(min(STANDARDISE_STEPS, order.steps_per_epoch)):
+        batch = backbone.builder.build([item(data.dataset, i) for i in order.step(step).tolist()], [])
+        found.append(module.live_features(read_text(backbone, batch)).cpu())
+    return torch.cat(found)
 
 
+@dataclass(frozen=True)
 class OutcomeBatches:
-    """Batches by tensor indexing; a per-sample loader would cost more than the training."""
+    """A rank's part of each step by tensor indexing; a per-sample loader would cost more than the training.
 
-    def __init__(self, outcomes: OutcomeBatch, rows: np.ndarray, batch_size: int, shuffle_seed: int | None) -> None:
-        self.outcomes = outcomes
-        self.rows = torch.from_numpy(rows)
-        self.batch_size = batch_size
-        self.generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
+    Attributes:
+        noise_actions: actions to draw Gumbel noise for; 0 draws none.
+    """
+
+    outcomes: OutcomeBatch
+    order: StepOrder
+    steps: int
+    noise_actions: int
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return self.steps
+
+    def __getitem__(self, step: int) -> OutcomeBatch:
+        rows = self.order.step(step)
+        part = np.array_split(np.arange(len(rows)), world_size())[rank()]
+        mine = part if len(part) else np.array([0])  # a rank must have a gradient; without rows it weighs nothing
+        noise = None
+        if self.noise_actions:
+            noise = torch.from_numpy(self.order.gumbel(step, self.noise_actions)[mine])
+        weight = len(part) * world_size() / len(rows)
+        return replace(_take(self.outcomes, rows[mine]), noise=noise, weight=weight)
 
     def __iter__(self) -> Iterator[OutcomeBatch]:
-        rows = self.rows
-        if self.generator is not None:
-            rows = rows[torch.randperm(len(rows), generator=self.generator)]
-        for start in range(0, len(rows), self.batch_size):
-            part = rows[start : start + self.batch_size]
-            yield OutcomeBatch(*(getattr(self.outcomes, f)[part] for f in ("features", "score", "nll", "cost")))
+        return map(self.__getitem__, range(len(self)))
 
 
-def _new_head(config: RunConfig, width: int) -> PolicyHead:
+def _tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
+    actions = ACTION_SPACES[config.policy.action_space]
+    score, nll = (torch.from_numpy(outcomes.stacked(name, actions)).float() for name in ("score", "nll"))
+    tokens = outcomes.stacked("vision_tokens", actions) / _max_tokens(config, checkpoint)
+    return OutcomeBatch(
+        features=torch.from_numpy(features(outcomes.text, config.policy.feature_mode)),
+        score=score,
+        nll=nll,
+        cost=torch.from_numpy(tokens).float(),
+    )
+
+
+def _take(outcomes: OutcomeBatch, rows: np.ndarray) -> OutcomeBatch:
+    index = torch.from_numpy(rows)
+    return OutcomeBatch(*(getattr(outcomes, name)[index] for name in ("features", "score", "nll", "cost")))
+
+
+def _new_head(config: RunConfig, training: PolicyTraining, width: int) -> PolicyHead:
     """A fresh head. Seeds here and not earlier: collecting outcomes draws from the same generators, so
     a training that had to collect first would otherwise differ from one that found them."""
-    L.seed_everything(config.training.seed, verbose=False)
+    L.seed_everything(training.seed, verbose=False)
     actions = len(ACTION_SPACES[config.policy.action_space])
     return PolicyHead(width, config.policy.hidden_size, actions, config.policy.objective.name == "value")
 

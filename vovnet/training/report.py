@@ -1,5 +1,6 @@
 """What a policy training writes and says at its end."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,26 +20,39 @@ from vovnet.training.policy import Trained
 
 def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: float) -> dict[str, Any]:
     """Write summary.json and return it."""
-    checkpoint = find_checkpoint(config.backbone)
+    checkpoint, data = find_checkpoint(trained.backbone), trained.data
     summary = {
         "config": asdict(config),
         "config_hash": config_hash(config),
-        "inputs": inputs_key(config, trained.dataset),
+        "inputs": inputs_key(config, data.dataset),
         "seed": config.training.seed,
-        "dataset": {"name": config.dataset.name, "split": "train", "fingerprint": trained.dataset.fingerprint},
+        "dataset": {"name": config.dataset.name, "split": "train", "fingerprint": data.dataset.fingerprint},
         "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
+        "backbone_overrides": backbone_overrides(config, trained),
         "policy_file": str(trained.path),
         "validation": trained.metrics,
-        "train_samples": trained.samples[0],
-        "val_samples": trained.samples[1],
+        "train_samples": len(data.train),
+        "val_samples": len(data.val),
         "rows_computed": trained.computed,
-        "rows_skipped": list(trained.dataset.skipped),
-        "leak_guard": trained.leaks,
+        "rows_skipped": list(data.dataset.skipped),
+        "leak_guard": data.leaks,
         "checks": [],
         "wall_seconds": round(seconds, 3),
         **provenance(),
     }
     write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def backbone_overrides(config: RunConfig, trained: Trained) -> list[str]:
+    """What an evaluation has to be given so that it uses the backbone that was trained."""
+    before, after = asdict(config.backbone), asdict(trained.backbone)
+    return [f"backbone.{key}={after[key]}" for key in ("path", "packaged", "adapter") if before[key] != after[key]]
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """The summary that the ranks left."""
+    summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     return summary
 
 
@@ -54,4 +68,6 @@ def print_training(summary: Mapping[str, Any], folder: Path) -> None:
     print(f"trained on {sizes[0]} questions, validated on {sizes[1]} about other images")
     for name, value in summary["validation"].items():
         print(f"  {name:16s} {value:.4f}")
+    if summary["backbone_overrides"]:
+        print("the backbone was trained too; evaluate with " + " ".join(summary["backbone_overrides"]))
     print(f"outputs: {folder}")

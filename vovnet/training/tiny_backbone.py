@@ -22,13 +22,14 @@ from vovnet.data import VQADataset, item, load_dataset
 from vovnet.files import whole_folder
 from vovnet.outcomes.branches import Judge, make_judge
 from vovnet.schema import BackboneConfig, RunConfig, TinyBackboneTraining
-from vovnet.training.optimizer import make_optimizer, warmup_cosine
+from vovnet.training.optimizer import recipe_optimizer
+from vovnet.training.order import StepLoader, as_it_is
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.split import split_groups
-from vovnet.training.steps import StepLoader, fit_steps
+from vovnet.training.steps import Place, fit_steps
 from vovnet.training.tiny_batches import StepBatches, TrainingStep
 from vovnet.training.tiny_checkpoint import write_untrained
-from vovnet.training.tiny_vision import pretrain_vision
+from vovnet.training.tiny_vision import pretrain_vision, recipe_plan
 from vovnet.training.tiny_words import WordHead
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,7 @@ class TinyBackboneModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser and schedule."""
-        optimizer = make_optimizer(self.backbone, self.recipe)
-        return {"optimizer": optimizer, "lr_scheduler": warmup_cosine(optimizer, self.recipe, self.total_steps)}
+        return recipe_optimizer(self.backbone, self.recipe, self.total_steps)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches stay as they are; the backbone moves what it needs."""
@@ -104,7 +104,8 @@ def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder:
     batches = StepBatches(dataset, train_groups, backbone.builder, recipe)
     module = TinyBackboneModule(backbone, recipe, len(batches), make_judge(dataset))
     loader = StepLoader(batches, recipe.num_workers)
-    fit_steps(module, loader, recipe, folder / "steps", backbone.device, _validation(dataset, val_groups, backbone))
+    plan, place = recipe_plan("tiny", len(batches), recipe), Place(folder, backbone.device)
+    fit_steps(module, loader, plan, place, _validation(dataset, val_groups, backbone))
     whole_folder(trained, lambda place: _save(backbone, place))
     log.info("tiny backbone saved in %s", trained)
     return trained
@@ -122,11 +123,7 @@ def _validation(dataset: VQADataset, groups: set[str], backbone: Backbone) -> Da
         for start in range(0, len(even), 100):
             items = [item(dataset, i) for i in even[start : start + 100]]
             batches.append((backbone.builder.build(items, list(Action)), name))
-    return DataLoader(batches, batch_size=None, collate_fn=_as_it_is)  # type: ignore[arg-type]
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+    return DataLoader(batches, batch_size=None, collate_fn=as_it_is)  # type: ignore[arg-type]
 
 
 def _at(config: BackboneConfig, folder: Path) -> BackboneConfig:

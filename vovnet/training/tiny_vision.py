@@ -23,8 +23,9 @@ from vovnet.data.mini import scenes
 from vovnet.data.mini.canvas import COLORS, SHAPES, Canvas
 from vovnet.files import atomic_write
 from vovnet.schema import TinyBackboneTraining
-from vovnet.training.optimizer import make_optimizer, warmup_cosine
-from vovnet.training.steps import StepLoader, fit_steps
+from vovnet.training.optimizer import recipe_optimizer
+from vovnet.training.order import StepLoader
+from vovnet.training.steps import Place, Plan, fit_steps
 
 STREAM = 7  # of random numbers: none that a data set is drawn from
 NAMES = ("", *SHAPES, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -116,8 +117,7 @@ class TinyVisionModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser with a schedule of its own."""
-        optimizer = make_optimizer(self, self.recipe)
-        return {"optimizer": optimizer, "lr_scheduler": warmup_cosine(optimizer, self.recipe, self.recipe.vision_steps)}
+        return recipe_optimizer(self, self.recipe, self.recipe.vision_steps)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches stay as they are; the tower moves what it needs."""
@@ -130,13 +130,26 @@ def _weighted(logits: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits, labels, weight=weight)
 
 
+def recipe_plan(stage: str, steps: int, recipe: TinyBackboneTraining) -> Plan:
+    """How the stages of the recipe run."""
+    return Plan(
+        stage=stage,
+        steps=steps,
+        save_every=recipe.save_every,
+        validate_every=recipe.save_every,
+        gradient_clip=recipe.gradient_clip,
+        seed=recipe.seed,
+    )
+
+
 def pretrain_vision(backbone: Backbone, recipe: TinyBackboneTraining, folder: Path) -> None:
     """Train the vision tower on labelled scenes, once: a run that goes on later finds it done."""
     done = folder / "vision.safetensors"
     visual = backbone.model.model.visual
     if recipe.vision_steps and not done.exists():
         batches = StepLoader(LabelledScenes(backbone.builder, recipe), recipe.num_workers)
-        fit_steps(TinyVisionModule(backbone, recipe), batches, recipe, folder / "vision", backbone.device)
+        plan = recipe_plan("vision", recipe.vision_steps, recipe)
+        fit_steps(TinyVisionModule(backbone, recipe), batches, plan, Place(folder / "vision", backbone.device))
         atomic_write(done, lambda place: save_file({k: v.contiguous() for k, v in visual.state_dict().items()}, place))
     if done.exists():
         visual.load_state_dict(load_file(done))

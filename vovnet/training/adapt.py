@@ -1,0 +1,164 @@
+"""Stage 1: adapt the backbone to the data under a fixed action."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from vovnet.actions import Action
+from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.budget import VisionBudget
+from vovnet.backbone.decoding import Decoding, decoding_of
+from vovnet.backbone.inputs import Batch
+from vovnet.data import VQADataset
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.branches import Judge, make_judge
+from vovnet.ranks import is_main_rank
+from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
+from vovnet.training.launch import wait_for_all
+from vovnet.training.order import EachOnce, StepLoader
+from vovnet.training.questions import QuestionBatches, TrainingData, build, micro_batches, validation_rows
+from vovnet.training.step_module import StepModule, adamw
+from vovnet.training.steps import Place, Plan, fit_steps
+from vovnet.training.trainable import trainable_backbone
+
+log = logging.getLogger(__name__)
+
+ACTIONS = {"always_full": Action.FULL, "always_coarse": Action.COARSE, "no_vision": Action.NO}
+VALIDATION_SAMPLES = 256  # held-out questions answered at each validation
+
+
+def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path) -> BackboneConfig:
+    """Train the backbone in ``folder/stage1`` and leave it in ``folder/stage1/backbone``; returns what loads it.
+
+    A stage 1 that is finished is not run again; one that was stopped goes on.
+    """
+    action, done = ACTIONS[training.stage1_baseline_name], folder / "stage1" / "backbone"
+    if training.stage1_epochs == 0:
+        return config.backbone
+    trainable = trainable_backbone(config, training.stage1_backbone)
+    if done.is_dir():
+        log.info("stage 1 is done: %s", done)
+        return trainable.saved(done)
+    backbone, options = trainable.backbone, training.backbone
+    micro = micro_batches(data.train, options, training.seed)
+    steps = training.stage1_epochs * micro.order.steps_per_epoch
+    log.info(
+        "stage 1: the backbone learns under %s (%s) for %d epochs, %d steps",
+        training.stage1_baseline_name,
+        training.stage1_backbone,
+        training.stage1_epochs,
+        steps,
+    )
+    module = AdaptationModule(backbone, action, training, Scoring.of(config, data.dataset, backbone), steps)
+    batches = QuestionBatches(data.dataset, backbone.builder, micro, action, steps)
+    plan = Plan(
+        stage="stage1",
+        steps=steps,
+        save_every=training.save_every,
+        validate_every=min(training.save_every, micro.order.steps_per_epoch),
+        gradient_clip=training.gradient_clip,
+        seed=training.seed,
+        accumulate=micro.accumulate,
+        monitor=("val/utility", "max"),
+        precision=options.precision,
+    )
+    place = Place(folder / "stage1", backbone.device, config.trainer, config.logger)
+    rows = validation_rows(data.val, VALIDATION_SAMPLES, config.eval.batch_size)
+    validation = EachOnce(ValidationBatches(data.dataset, backbone.builder, rows, action))
+    best = fit_steps(module, StepLoader(batches, config.eval.num_workers), plan, place, validation)
+    if is_main_rank():
+        trainable.save(done)
+    wait_for_all()
+    log.info("stage 1 ended: %s", " ".join(f"{name}={value:.4f}" for name, value in best.items()))
+    return trainable.saved(done)
+
+
+@dataclass(frozen=True)
+class ValidationBatches:
+    """Held-out questions under one action."""
+
+    dataset: VQADataset
+    builder: Any
+    rows: Sequence[list[int]]
+    action: Action
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> Batch | VoVNetError:
+        return build(self.dataset, self.builder, self.rows[number], [self.action])
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How validation answers are decoded, judged and priced."""
+
+    decoding: Decoding
+    judge: Judge
+    lambda_cost: float
+    max_tokens: int  # of a maximal FULL image of the budget
+
+    @classmethod
+    def of(cls, config: RunConfig, dataset: VQADataset, backbone: Backbone) -> "Scoring":
+        """As evaluation does it."""
+        budget = VisionBudget(config.vision_budget.coarse, config.vision_budget.full, backbone.builder.budget.factor)
+        return cls(decoding_of(config.eval), make_judge(dataset), config.policy.lambda_cost, budget.max_tokens)
+
+
+class AdaptationModule(StepModule):
+    """Mean answer NLL under one action.
+
+    Args:
+        backbone: with ``requires_grad`` on what is trained.
+        steps: optimiser steps of the schedule.
+    """
+
+    def __init__(
+        self, backbone: Backbone, action: Action, training: PolicyTraining, scoring: Scoring, steps: int
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.action = action
+        self.training_config = training
+        self.scoring = scoring
+        self.steps = steps
+
+    def training_step(self, batch: Batch | VoVNetError, batch_idx: int) -> Tensor:
+        """Every question counts alike, however long its answer and wherever it is computed."""
+        if isinstance(batch, VoVNetError):
+            raise batch
+        loss = self.backbone.training_nll(batch, self.action).mean()
+        self.log("train/loss", loss.detach(), batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Batch | VoVNetError, batch_idx: int) -> None:
+        """NLL, and score and cost of greedy answers."""
+        if isinstance(batch, VoVNetError):
+            raise batch
+        text = self.backbone.text_pass(batch) if self.action is Action.NO or self.backbone.cache_reuse else None
+        state = text if self.action is Action.NO else self.backbone.look(batch, self.action, text)
+        assert state is not None
+        answers = self.backbone.decode(state, self.scoring.decoding, batch, self.action)
+        scores = [self.scoring.judge(i, a.text)[0] for i, a in zip(batch.indices, answers, strict=True)]
+        tokens = 0.0
+        if self.action is not Action.NO:
+            pixels = batch.pixels[self.action]
+            tokens = sum(self.backbone.builder.read_tokens(pixels, row) for row in range(len(batch))) / len(batch)
+        accuracy, cost = sum(scores) / len(scores), tokens / self.scoring.max_tokens
+        metrics: dict[str, Tensor | float] = {
+            "val/loss": self.backbone.answer_nll(state, batch.references).mean(),
+            "val/acc": accuracy,
+            "val/cost": cost,
+            "val/utility": accuracy - self.scoring.lambda_cost * cost,
+        }
+        self.log_dict(metrics, batch_size=len(batch), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what is trained of the backbone."""
+        options = self.training_config.backbone
+        rates: dict[nn.Module, tuple[float, float]] = {self.backbone: (options.learning_rate, options.weight_decay)}
+        return adamw(rates, options.schedule, options.warmup_fraction, self.steps)

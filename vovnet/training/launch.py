@@ -1,0 +1,122 @@
+"""Several ranks on this machine: the same training in as many processes, as torchrun would start them."""
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+
+from vovnet.errors import VoVNetError
+from vovnet.files import write_json
+from vovnet.ranks import rank, world_size
+from vovnet.schema import PolicyTraining, RunConfig
+
+log = logging.getLogger(__name__)
+CONFIG_FILE, ERROR_FILE = "ranks.json", "rank-{}.error"
+GRACE = 20.0  # seconds that the other ranks get to end by themselves when one has failed
+
+
+def wait_for_all() -> None:
+    """Until every rank of this training is here."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def needs_launch(config: RunConfig) -> bool:
+    """Whether ranks are asked for that nobody (torchrun, srun) has started."""
+    return config.trainer.devices > 1 and world_size() == 1
+
+
+def launch_ranks(config: RunConfig, folder: Path) -> None:
+    """Train in ``trainer.devices`` processes and wait for them.
+
+    Raises:
+        VoVNetError: several nodes are asked for, or a rank failed (with its own sentence).
+    """
+    if config.trainer.num_nodes > 1:
+        raise VoVNetError("trainer.num_nodes > 1 needs launcher=slurm, or torchrun on every node.")
+    ranks = config.trainer.devices
+    write_json(folder / CONFIG_FILE, asdict(config))
+    for number in range(ranks):
+        (folder / ERROR_FILE.format(number)).unlink(missing_ok=True)
+    processes = [
+        subprocess.Popen([sys.executable, "-m", __name__, str(folder)], env=os.environ | place)
+        for place in _places(ranks)
+    ]
+    try:
+        _wait(processes)
+    finally:
+        for process in processes:
+            process.kill()
+    _explain(processes, folder)
+
+
+def _places(ranks: int) -> list[dict[str, str]]:
+    """What tells each rank its place; the ranks find each other on a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    threads = max(1, (os.cpu_count() or 1) // ranks)
+    common = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(ranks),
+        "NODE_RANK": "0",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+    }
+    return [common | {"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(ranks)]
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Until all ranks have ended; once one has failed, the others wait for it in vain and get a grace period."""
+    deadline: float | None = None
+    while any(process.poll() is None for process in processes):
+        if deadline is None and any(process.poll() for process in processes):
+            deadline = time.monotonic() + GRACE
+        if deadline is not None and time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
+
+
+def _explain(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
+    for number in range(len(processes)):
+        if (file := folder / ERROR_FILE.format(number)).is_file():
+            raise VoVNetError(file.read_text())
+    for number, process in enumerate(processes):
+        if process.wait():
+            raise VoVNetError(
+                f"rank {number} of {len(processes)} ended with status {process.returncode}; the same command goes on "
+                "from the last checkpoint."
+            )
+
+
+def _rank(folder: Path) -> None:
+    """One rank's work."""
+    from vovnet.training.report import write_training
+    from vovnet.training.stages import train_policy
+
+    logging.basicConfig(
+        level=logging.INFO if rank() == 0 else logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    config = TypeAdapter(RunConfig).validate_python(json.loads((folder / CONFIG_FILE).read_text()))
+    assert isinstance(config.training, PolicyTraining)
+    begun = time.monotonic()
+    try:
+        trained = train_policy(config, config.training, folder)
+        if rank() == 0:
+            write_training(config, trained, folder, time.monotonic() - begun)
+    except VoVNetError as error:
+        (folder / ERROR_FILE.format(rank())).write_text(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _rank(Path(sys.argv[1]))

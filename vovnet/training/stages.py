@@ -1,0 +1,82 @@
+"""A training from its first to its last stage, on one device or several; goes on where it was stopped."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vovnet.backbone.files import find_checkpoint
+from vovnet.compose import config_identity
+from vovnet.data import VQADataset
+from vovnet.errors import VoVNetError
+from vovnet.files import write_json
+from vovnet.ranks import is_main_rank
+from vovnet.results.write import SUMMARY
+from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.training.adapt import adapt_backbone
+from vovnet.training.policy import Trained, train_head
+from vovnet.training.questions import training_data
+from vovnet.training.quiet import quiet_lightning
+
+log = logging.getLogger(__name__)
+CLAIM_FILE = "training.json"  # what the checkpoints in a folder belong to
+LEFT_BEHIND = ("steps", "stage1", "backbone", "log", SUMMARY)
+
+
+def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
+    """Stage 1 where there is one, then stage 2; every rank runs this, rank 0 writes.
+
+    Raises:
+        VoVNetError: ``folder`` holds a stopped training of another configuration.
+    """
+    quiet_lightning()
+    data = training_data(config, training)
+    if is_main_rank():
+        claim(folder, config, data.dataset)
+    backbone = adapt_backbone(config, training, data, folder)
+    if backbone != config.backbone:
+        log.info("stage 1 -> stage 2: training.stage1_epochs=%d are done", training.stage1_epochs)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the branches' batches need what stage 1 held
+    return train_head(replace(config, backbone=backbone), training, data, folder)
+
+
+def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
+    """Write what this folder's checkpoints belong to, or compare; a finished training of other inputs is cleared.
+
+    Raises:
+        VoVNetError: a stopped training of another configuration lies there.
+    """
+    identity = config_identity(config)
+    wanted = {key: identity[key] for key in ("policy", "training", "dataset", "vision_budget")} | {
+        "backbone": asdict(config.backbone) | {"fingerprint": find_checkpoint(config.backbone).fingerprint},
+        "data": dataset.fingerprint,
+    }
+    wanted = json.loads(json.dumps(wanted))
+    file = folder / CLAIM_FILE
+    if file.is_file() and (found := json.loads(file.read_text())) != wanted:
+        if not (folder / SUMMARY).is_file():
+            key, there, here = next(differences(found, wanted))
+            raise VoVNetError(
+                f"{folder} holds a stopped training with {key}={there}, this one has {here}; remove the folder, or "
+                "name another by hydra.run.dir."
+            )
+        for name in LEFT_BEHIND:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    write_json(file, wanted)
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Keys in which two nested mappings differ, with both values."""
+    for key in sorted({*one, *other}):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            yield f"{prefix}{key}", a, b

@@ -1,0 +1,57 @@
+"""What the LightningModules of both stages share: small checkpoints, and one learning rate a part."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+
+from vovnet.errors import VoVNetError
+from vovnet.schema import Schedule
+from vovnet.training.optimizer import scheduled
+
+
+class StepModule(L.LightningModule):
+    """Saves trained weights only: a frozen backbone of 16 GB has no business in a checkpoint."""
+
+    strict_loading = False  # frozen weights are missing on purpose; trained ones are asked for below
+
+    def trained_names(self) -> set[str]:
+        """Names of the trained weights and of the buffers beside them in the same layer."""
+        names = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        layers = {name.rpartition(".")[0] for name in names} | {name.partition(".")[0] for name in names}
+        return names | {name for name, _ in self.named_buffers() if name.rpartition(".")[0] in layers}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen weights out."""
+        kept = self.trained_names()
+        checkpoint["state_dict"] = {n: t for n, t in checkpoint["state_dict"].items() if n in kept}
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that lacks trained weights; loading is not strict and would not say so."""
+        saved, own = checkpoint["state_dict"], dict(self.state_dict())
+        for name in sorted(self.trained_names()):
+            if name not in saved or saved[name].shape != own[name].shape:
+                found = "nothing" if name not in saved else f"shape {tuple(saved[name].shape)}"
+                raise VoVNetError(
+                    f"the checkpoint holds {found} for {name} of shape {tuple(own[name].shape)}: it belongs to another "
+                    "configuration; remove the run's folder or name another by hydra.run.dir."
+                )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Batches stay as they are; the backbone moves what it needs."""
+        return batch
+
+
+def adamw(
+    parts: Mapping[nn.Module, tuple[float, float]], schedule: Schedule, warmup_fraction: float, steps: int
+) -> dict[str, Any]:
+    """AdamW over the trained weights of some parts, each with (learning rate, weight decay), and its schedule."""
+    groups = [
+        {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate, "weight_decay": decay}
+        for part, (rate, decay) in parts.items()
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    result: dict[str, Any] = scheduled(optimizer, schedule, round(warmup_fraction * steps), steps)
+    return result

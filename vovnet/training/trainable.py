@@ -1,0 +1,126 @@
+"""A backbone whose weights learn: by LoRA, or all of them."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from peft import LoraConfig as PeftLora
+from peft import PeftModel, get_peft_model
+
+from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.files import ORIGIN_FILE, find_checkpoint
+from vovnet.backbone.loading import load_backbone
+from vovnet.errors import VoVNetError
+from vovnet.files import whole_folder, write_json
+from vovnet.schema import BackboneConfig, BackboneTraining, RunConfig
+
+log = logging.getLogger(__name__)
+
+Method = Literal["lora", "full"]
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A backbone in training mode.
+
+    Attributes:
+        backbone: with ``requires_grad`` on what is trained.
+        save: writes what was trained into a folder.
+        saved: the configuration that loads that folder.
+    """
+
+    backbone: Backbone
+    save: Callable[[Path], None]
+    saved: Callable[[Path], BackboneConfig]
+
+
+def trainable_backbone(config: RunConfig, method: Method) -> Trainable:
+    """Load the configured backbone so that it can be trained.
+
+    LoRA goes on from ``backbone.adapter`` where there is one. Full training keeps float32 weights unless the
+    precision is pure bfloat16: AdamW's small updates are lost in half precision.
+
+    Raises:
+        VoVNetError: the LoRA targets name no layer, or the adapter has another rank.
+    """
+    settings = config.training.backbone  # type: ignore[union-attr]
+    L.seed_everything(config.training.seed, verbose=False)  # LoRA's first matrices are drawn
+    trainable = _lora(config, settings) if method == "lora" else _full(config, settings)
+    if settings.gradient_checkpointing:
+        trainable.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+    trainable.backbone.train()
+    count = sum(p.numel() for p in trainable.backbone.parameters() if p.requires_grad)
+    log.info("training %s weights of the backbone (%s)", f"{count:,}", method)
+    return trainable
+
+
+def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
+    base = replace(config.backbone, adapter=None)
+    backbone = _load(config, base)
+    names = "|".join(settings.lora.targets)
+    scope = "" if settings.train_vision else r"language_model\."
+    wanted = PeftLora(
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
+        target_modules=rf".*{scope}(.*\.)?({names})",
+    )
+    wrapped = _wrap(backbone.model, wanted, config.backbone.adapter)
+    origin = {"backbone": find_checkpoint(base).fingerprint}
+
+    def fill(folder: Path) -> None:
+        wrapped.save_pretrained(str(folder))
+        write_json(folder / ORIGIN_FILE, origin)
+
+    return Trainable(
+        backbone=backbone,
+        save=lambda folder: whole_folder(folder, fill),
+        saved=lambda folder: replace(base, adapter=str(folder)),
+    )
+
+
+def _wrap(model: Any, wanted: PeftLora, adapter: str | None) -> Any:
+    """Put LoRA layers into ``model`` in place; returns peft's handle for saving."""
+    if adapter is None:
+        try:
+            return get_peft_model(model, wanted)
+        except ValueError as error:
+            raise VoVNetError(
+                f"training.backbone.lora.targets fit no layer of this backbone ({str(error).splitlines()[0]})."
+            ) from error
+    wrapped = PeftModel.from_pretrained(model, str(Path(adapter).expanduser()), is_trainable=True)
+    found: Any = wrapped.peft_config["default"]
+    if (found.r, found.lora_alpha) != (wanted.r, wanted.lora_alpha):
+        raise VoVNetError(
+            f"backbone.adapter={adapter} has rank {found.r} and alpha {found.lora_alpha}, training.backbone.lora says "
+            f"{wanted.r} and {wanted.lora_alpha}; set those."
+        )
+    return wrapped
+
+
+def _full(config: RunConfig, settings: BackboneTraining) -> Trainable:
+    half = settings.precision == "bf16-true"
+    backbone = _load(config, config.backbone if half else replace(config.backbone, dtype="float32"))
+    backbone.requires_grad_(True)
+    if not settings.train_vision:
+        backbone.model.model.visual.requires_grad_(False)
+    dtype = getattr(torch, config.backbone.dtype)
+
+    def fill(folder: Path) -> None:
+        backbone.model.to(dtype).save_pretrained(folder)
+        backbone.builder.tokenizer.save_pretrained(folder)
+        backbone.builder.image_processor.save_pretrained(folder)
+
+    return Trainable(
+        backbone=backbone,
+        save=lambda folder: whole_folder(folder, fill),
+        saved=lambda folder: replace(config.backbone, path=str(folder), adapter=None, packaged=False, revision=None),
+    )
+
+
+def _load(config: RunConfig, backbone: BackboneConfig) -> Backbone:
+    return load_backbone(backbone, config.vision_budget, config.eval.cache_reuse)
