@@ -98,7 +98,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _idle(key: str) -> bool:
     """Whether a key changes no result."""
     top, _, rest = key.partition(".")
-    return top in NOT_IDENTITY or (top == "eval" and rest in (*NOT_IDENTITY_EVAL, "checkpoint"))
+    return top in NOT_IDENTITY or (top == "eval" and rest in (*NOT_IDENTITY_EVAL, "checkpoint", "ddp_checkpoint_path"))
 
 
 def _key(run: Run) -> tuple[str, str]:

@@ -26,6 +26,13 @@ class EvalConfig:
     seed: Seed  # of sampled decoding and of the random fallback
     random_fallback: bool  # MMMU: draw a letter for a choice that cannot be read, as its evaluator does
     checkpoint: str | None  # policy file; null takes the newest that fits under paths.runs/train
+    ddp_checkpoint_path: str | None  # a plain checkpoint-*.pt or Lightning .ckpt instead, see policy/ddp_checkpoint.py
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> "EvalConfig":
+        if self.checkpoint is not None and self.ddp_checkpoint_path is not None:
+            raise ValueError("checkpoint and ddp_checkpoint_path exclude each other; set one of them to null")
+        return self
 
     @model_validator(mode="after")
     def _one_way_of_decoding(self) -> "EvalConfig":
