@@ -134,8 +134,29 @@ def test_sweeps_are_paired_by_setting(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "oracle", tmp_path / "third/oracle")
     one, other, third = (find_runs([tmp_path / name]).runs for name in ("one", "other", "third"))
     assert [a.row.baseline_name for a, _ in pair_runs(one, other)] == ["always_full", "no_vision"]
-    with pytest.raises(VoVNetError, match="no data set and setting in common"):
-        pair_runs(one, third)
+    assert pair_runs(one, third) == []
+
+
+def test_two_sweeps_of_unlike_settings_are_reported_and_not_compared(
+    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, parts in (("fixed", ("full", "none")), ("vovnet", ("vovnet_0.0", "vovnet_0.1"))):
+        for part in parts:
+            shutil.copytree(runs / part, tmp_path / name / part)
+    report = write_report(
+        [tmp_path / "fixed", tmp_path / "vovnet"], str(runs / "outcomes"), LIMITS, tmp_path / "report"
+    )
+    assert len(report.main) == 3
+    assert report.comparison == []
+    assert "nothing to compare" in caplog.text
+
+
+def test_a_report_among_its_runs_is_not_called_half_written(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "full", tmp_path / "runs/full")
+    place = tmp_path / "runs/report"
+    place.mkdir()
+    (place / "job.json").write_text(json.dumps({"status": "running"}))
+    assert write_report([tmp_path / "runs"], str(runs / "outcomes"), LIMITS, place).found.unfinished == ()
 
 
 def test_what_cannot_be_reported_is_said_in_a_sentence(runs: Path, tmp_path: Path) -> None:

@@ -18,20 +18,11 @@ COLUMNS = (
 
 
 def pair_runs(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """One run against one, or two sweeps setting by setting.
-
-    Raises:
-        VoVNetError: the sweeps have no setting in common.
-    """
+    """One run against one, or two sweeps setting by setting; empty where they have none in common."""
     if len(first) == len(second) == 1:
         return [(first[0], second[0])]
     others = {_key(run): run for run in second}
     pairs = [(run, others[_key(run)]) for run in first if _key(run) in others]
-    if not pairs:
-        raise VoVNetError(
-            f"{first[0].folder.parent} and {second[0].folder.parent} have no data set and setting in common; "
-            "give two runs, or two sweeps over the same settings."
-        )
     return sorted(pairs, key=lambda pair: _key(pair[0]))
 
 
