@@ -34,6 +34,8 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
     """
     differing = [key for key in first.protocol if first.protocol[key] != second.protocol.get(key)]
     if differing:
+        # Another data set brings another prompt and other questions along; they would only hide it.
+        differing = [key for key in differing if key in ("dataset", "split")] or differing
         seen = "; ".join(f"{key}: {first.protocol[key]} and {second.protocol.get(key)}" for key in differing)
         raise VoVNetError(
             f"{first.folder} and {second.folder} were run under different protocols ({seen}); run one of them again."

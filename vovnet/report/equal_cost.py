@@ -45,10 +45,12 @@ def equal_cost_lines(study: Study) -> list[Line]:
     if "no_vision" not in fixed:
         return []
     families = _families(study, by_row, fixed)
-    own = [row for row in study.rows if not row.baseline_name and row.avg_cost > 0]
+    own = [row for row in study.rows if not row.baseline_name]
     usual = usual_settings(own)
     lines, gaps = [], []
     for rows in grouped(own, (*SETTING, "lambda_cost")):
+        if not any(row.avg_cost > 0 for row in rows):  # it never looks, as no_vision
+            continue
         runs = [by_row[id(row)] for row in rows]
         label = vovnet_label(rows[0], usual | {"seed": rows[0].seed}) + f", λ = {rows[0].lambda_cost:g}"
         met = [_rivals(run, families, fixed) for run in runs]
