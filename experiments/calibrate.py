@@ -1,7 +1,7 @@
 """A lambda for a budget, calibrated on questions that the policy was not trained on.
 
 python -m experiments.calibrate calibrate.cost=0.3
-python -m experiments.calibrate calibrate.accuracy_kept=0.99 dataset=mini
+python -m experiments.calibrate calibrate.accuracy_kept=0.95 dataset=mini
 """
 
 import logging

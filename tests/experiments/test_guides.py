@@ -36,7 +36,7 @@ AFTER = {
     "python -m experiments.match policy.baseline.match=目录 policy.baseline.buckets=true": (
         "python -m experiments.eval eval.mode=live"
     ),
-    "python -m experiments.calibrate calibrate.accuracy_kept=0.99 dataset=mini": (
+    "python -m experiments.calibrate calibrate.accuracy_kept=0.95 dataset=mini": (
         "python -m experiments.pipeline +experiment=c1_generalization"
     ),
 }
