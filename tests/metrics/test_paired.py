@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from vovnet.metrics.paired import mcnemar_p, paired_bootstrap
+from vovnet.metrics.paired import mcnemar_p, paired_bootstrap, paired_bootstraps
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80))
@@ -64,3 +64,14 @@ def test_ten_thousand_resamples_of_ten_thousand_samples_take_seconds() -> None:
     found = paired_bootstrap(first, second, np.arange(10_000))
     assert time.monotonic() - begun < 20  # 2 to 4 s on an idle core
     assert found.low < found.mean < found.high
+
+
+def test_many_pairs_at_once_are_those_one_by_one() -> None:
+    rng = np.random.default_rng(2)
+    groups = rng.integers(0, 40, 200)
+    first, second = rng.random((200, 4)), rng.random((200, 4)) - 0.05
+    together = paired_bootstraps(first - second, groups, resamples=400)
+    for column, found in enumerate(together):
+        alone = paired_bootstrap(first[:, column], second[:, column], groups, resamples=400)
+        assert (found.mean, found.low, found.high) == pytest.approx((alone.mean, alone.low, alone.high))
+        assert found.p_value == pytest.approx(alone.p_value)

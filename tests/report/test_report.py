@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ import pytest
 
 from tests.conftest import Configure
 from vovnet.errors import VoVNetError
+from vovnet.metrics.frontier import concave_hull
+from vovnet.metrics.oracle_gap import random_score
+from vovnet.report.analysis import point
 from vovnet.report.compare import compare, pair_runs
 from vovnet.report.curves import curves
+from vovnet.report.equal_cost import equal_cost_lines
 from vovnet.report.figures import FIGURES, slug
 from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
@@ -38,7 +43,16 @@ def only(folder: Path) -> Run:
 def test_the_report_writes_every_table_and_figure(runs: Path, tmp_path: Path) -> None:
     report = write_report([runs], str(runs / "outcomes"), LIMITS, tmp_path)
     assert len(report.found.runs) == 10
-    for name in ("main_table", "pareto", "action_ratio", "methods", "decisions", "estimates", "calibration"):
+    for name in (
+        "main_table",
+        "pareto",
+        "action_ratio",
+        "methods",
+        "decisions",
+        "estimates",
+        "calibration",
+        "equal_cost",
+    ):
         assert table(tmp_path / f"{name}.csv")
         assert (tmp_path / f"{name}.md").read_text().startswith("| ")
         assert "\\bottomrule" in (tmp_path / f"{name}.tex").read_text()
@@ -134,8 +148,29 @@ def test_sweeps_are_paired_by_setting(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "oracle", tmp_path / "third/oracle")
     one, other, third = (find_runs([tmp_path / name]).runs for name in ("one", "other", "third"))
     assert [a.row.baseline_name for a, _ in pair_runs(one, other)] == ["always_full", "no_vision"]
-    with pytest.raises(VoVNetError, match="no data set and setting in common"):
-        pair_runs(one, third)
+    assert pair_runs(one, third) == []
+
+
+def test_two_sweeps_of_unlike_settings_are_reported_and_not_compared(
+    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, parts in (("fixed", ("full", "none")), ("vovnet", ("vovnet_0.0", "vovnet_0.1"))):
+        for part in parts:
+            shutil.copytree(runs / part, tmp_path / name / part)
+    report = write_report(
+        [tmp_path / "fixed", tmp_path / "vovnet"], str(runs / "outcomes"), LIMITS, tmp_path / "report"
+    )
+    assert len(report.main) == 3
+    assert report.comparison == []
+    assert "nothing to compare" in caplog.text
+
+
+def test_a_report_among_its_runs_is_not_called_half_written(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "full", tmp_path / "runs/full")
+    place = tmp_path / "runs/report"
+    place.mkdir()
+    (place / "job.json").write_text(json.dumps({"status": "running"}))
+    assert write_report([tmp_path / "runs"], str(runs / "outcomes"), LIMITS, place).found.unfinished == ()
 
 
 def test_what_cannot_be_reported_is_said_in_a_sentence(runs: Path, tmp_path: Path) -> None:
@@ -202,3 +237,44 @@ def test_tables_mark_the_best_but_not_the_oracle() -> None:
 )
 def test_latex_is_escaped(text: str, wanted: str) -> None:
     assert escape(text) == wanted
+
+
+def test_vovnet_meets_every_baseline_at_its_own_cost(runs: Path) -> None:
+    study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+    assert study.branches is not None
+    lines = equal_cost_lines(study)
+    assert {line["baseline"] for line in lines} >= {
+        "random, matched", "random, matched by entropy", "random mixing", "uncertainty_threshold entropy full",
+        "vision_token_pruning_proxy stride",
+    }  # fmt: skip
+    assert not any("oracle" in line["baseline"] for line in lines)
+    mixing = concave_hull([point(row) for row in study.fixed.values()])
+    by_price = {row.lambda_cost: row for row in study.curves[0].rows}
+    for line in lines:
+        row = by_price[float(line["policy"].partition("λ = ")[2])]
+        assert line["ci_low"] <= line["difference"] <= line["ci_high"]
+        assert line["difference"] == pytest.approx(line["accuracy"] - line["baseline_accuracy"])
+        assert line["avg_cost"] == row.avg_cost
+        if line["baseline"] == "random, matched":
+            rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
+            assert line["baseline_accuracy"] == pytest.approx(random_score(rates, study.branches.scores))
+        else:
+            assert line["baseline_cost"] <= row.avg_cost + 1e-9 or "matched" in line["baseline"]
+        if line["baseline"] == "random mixing":
+            assert line["baseline_accuracy"] == pytest.approx(float(mixing.at(row.avg_cost)))
+
+
+def test_policies_of_several_seeds_count_together(runs: Path) -> None:
+    study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+    alone = [line for line in equal_cost_lines(study) if line["policy"].endswith("λ = 0.1")]
+    twins = [
+        Run(run.folder, replace(run.row, seed=1, checkpoint="another"), run.summary)
+        for run in study.runs
+        if run.row.lambda_cost == 0.1 and not run.row.baseline_name
+    ]
+    together = equal_cost_lines(replace(study, runs=(*study.runs, *twins)))
+    together = [line for line in together if line["policy"].endswith("λ = 0.1")]
+    assert [line["policies"] for line in alone] == [1] * len(alone)
+    assert [line["policies"] for line in together] == [2] * len(alone)
+    assert [line["difference"] for line in together] == pytest.approx([line["difference"] for line in alone])
+    assert [line["policies_above"] for line in together] == [2 * line["policies_above"] for line in alone]

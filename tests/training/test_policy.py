@@ -13,7 +13,8 @@ from vovnet.backbone.files import find_checkpoint
 from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
-from vovnet.policy.checkpoint import find_policy, load_policy
+from vovnet.policy.checkpoint import load_policy
+from vovnet.policy.find import find_policy
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch
 from vovnet.policy.policies import FixedPolicy

@@ -31,29 +31,43 @@ def paired_bootstrap(
     """
     if not len(first) == len(second) == len(groups) > 0:
         raise ValueError("both runs and the groups must have the same samples, and one at least")
-    gap = first.astype(np.float64) - second
+    (found,) = paired_bootstraps((first.astype(np.float64) - second)[:, None], groups, resamples, seed)
+    return found
+
+
+def paired_bootstraps(gaps: np.ndarray, groups: np.ndarray, resamples: int = 10_000, seed: int = 0) -> list[Difference]:
+    """The same for many pairs of runs over the same samples at once, which share the resamples.
+
+    Args:
+        gaps: differences of the pairs' scores, [N, K].
+    """
     _, place = np.unique(groups, return_inverse=True)
-    sums, sizes = np.bincount(place, weights=gap), np.bincount(place).astype(np.float64)
+    sums = np.stack([np.bincount(place, weights=column) for column in gaps.T], axis=1)  # [G, K]
+    sizes = np.bincount(place).astype(np.float64)
     rng = np.random.default_rng(seed)
-    means = np.concatenate([_resampled(sums, sizes, count, rng) for count in _blocks(resamples, len(sums))])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Difference(float(gap.mean()), float(low), float(high), sign_flip_p(sums, resamples, rng))
+    blocks = _blocks(resamples, len(sums))
+    means = np.concatenate([_resampled(sums, sizes, count, rng) for count in blocks])
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    p_values = sign_flip_p(sums, resamples, rng)
+    return [Difference(*map(float, one)) for one in zip(gaps.mean(axis=0), low, high, p_values, strict=True)]
 
 
-def sign_flip_p(sums: np.ndarray, flips: int, rng: np.random.Generator) -> float:
-    """Two-sided p-value of a randomisation test: under no difference each group's sum could as well be negative.
+def sign_flip_p(sums: np.ndarray, flips: int, rng: np.random.Generator) -> np.ndarray:
+    """Two-sided p-values [K] of a randomisation test: under no difference each group's sum could as well be negative.
 
     (extreme + 1) / (flips + 1), which never is 0 (Phipson and Smyth 2010).
+
+    Args:
+        sums: of every group's differences, [G, K].
     """
-    sums = sums[sums != 0]  # the others stay as they are
-    if not len(sums):
-        return 1.0
-    seen, extreme = abs(float(sums.sum())), 0
+    seen = np.abs(sums.sum(axis=0))
+    extreme = np.zeros(sums.shape[1], dtype=np.int64)
     for count in _blocks(flips, len(sums)):
         signs = rng.integers(0, 2, size=(count, len(sums)), dtype=np.int8)
-        flipped = np.abs(2.0 * (signs.astype(np.float64) @ sums) - sums.sum())
-        extreme += int((flipped >= seen * (1 - 1e-9)).sum())
-    return (extreme + 1) / (flips + 1)
+        flipped = np.abs(2.0 * (signs.astype(np.float64) @ sums) - sums.sum(axis=0))
+        extreme += (flipped >= seen * (1 - 1e-9)).sum(axis=0)
+    p_values: np.ndarray = (extreme + 1) / (flips + 1)
+    return p_values
 
 
 def mcnemar_p(first: np.ndarray, second: np.ndarray) -> float:
@@ -74,13 +88,16 @@ def mcnemar_p(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _resampled(sums: np.ndarray, sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    drawn = rng.integers(0, len(sums), size=(count, len(sums)), dtype=np.int32)
-    total: np.ndarray = sums[drawn].sum(axis=1)
-    if (sizes == sizes[0]).all():
-        counts: np.ndarray = np.full(count, sizes[0] * len(sums))
+    """Means of ``count`` resamples, [count, K]."""
+    groups = len(sums)
+    drawn = rng.integers(0, groups, size=(count, groups), dtype=np.int32)
+    if sums.shape[1] == 1:  # adding up what was drawn is faster than counting it
+        total, drawn_samples = sums[:, 0][drawn].sum(axis=1, keepdims=True), sizes[drawn].sum(axis=1)
     else:
-        counts = sizes[drawn].sum(axis=1)
-    means: np.ndarray = total / counts
+        places = drawn + groups * np.arange(count, dtype=np.int64)[:, None]
+        times = np.bincount(places.ravel(), minlength=count * groups).reshape(count, groups).astype(np.float64)
+        total, drawn_samples = times @ sums, times @ sizes
+    means: np.ndarray = total / drawn_samples[:, None]
     return means
 
 

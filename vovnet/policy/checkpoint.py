@@ -1,7 +1,6 @@
 """Policy files: the head's weights, and the name of the backbone they belong to."""
 
 import json
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,15 @@ from vovnet.files import atomic_write
 from vovnet.schema import ActionSpace, DatasetConfig, FeatureMode, RunConfig
 
 if TYPE_CHECKING:
-    from vovnet.policy.head import PolicyHead
+    from collections.abc import Mapping
 
-log = logging.getLogger(__name__)
+    from torch import Tensor
+
+    from vovnet.policy.head import PolicyHead
 
 FORMAT = 2
 FILE_NAME = "policy.safetensors"
+UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was trained on
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,7 @@ def read_card(path: Path) -> PolicyCard:
             if not 0 < size < 10**6:
                 raise ValueError("no safetensors header")
             header = json.loads(file.read(size))
-        described: dict[str, Any] = json.loads(header["__metadata__"]["vovnet"])
-        if described.get("format") != FORMAT:
-            raise VoVNetError(
-                f"policy file {path} has format {described.get('format')}, this version reads {FORMAT}; train it again."
-            )
-        for name in ("coarse", "full", "prompts"):
-            described[name] = tuple(described[name])
-        return PolicyCard(**described)
+        return as_card(path, json.loads(header["__metadata__"]["vovnet"]))
     except FileNotFoundError as error:
         raise VoVNetError(
             f"policy file {path} does not exist; give eval.checkpoint=FILE or run `python -m experiments.train`."
@@ -120,33 +115,61 @@ def read_card(path: Path) -> PolicyCard:
         raise VoVNetError(f"{path} is not a policy file ({error}); eval.checkpoint wants a {FILE_NAME}.") from error
 
 
+def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
+    """The card that was written as ``asdict(card)``.
+
+    Raises:
+        VoVNetError: of another format. KeyError, TypeError: not a card.
+    """
+    if described.get("format") != FORMAT:
+        raise VoVNetError(
+            f"policy file {path} has format {described.get('format')}, this version reads {FORMAT}; train it again."
+        )
+    return PolicyCard(**described | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
+
+
 def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:
     """The head in evaluation mode.
 
     Raises:
         VoVNetError: unreadable, of another backbone, or with weights of the wrong shape or not finite.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+
+    card = read_card(path)
+    check_backbone(path, card, checkpoint)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _unfit(path, error) from error
+    return make_head(path, card, tensors), card
+
+
+def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> "PolicyHead":
+    """The head that a card describes, with these weights, in evaluation mode.
+
+    Raises:
+        VoVNetError: weights of the wrong shape or not finite.
+    """
+    import torch
 
     from vovnet.actions import ACTION_SPACES
     from vovnet.policy.head import PolicyHead
 
-    card = read_card(path)
-    check_backbone(path, card, checkpoint)
     head = PolicyHead(card.width, card.hidden_size, len(ACTION_SPACES[card.action_space]), card.objective == "value")
     try:
-        tensors = load_file(path)
         head.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise VoVNetError(
-            f"the weights in policy file {path} do not fit its own description "
-            f"({str(error).splitlines()[0]}); train it again."
-        ) from error
+    except RuntimeError as error:
+        raise _unfit(path, error) from error
     if not all(bool(torch.isfinite(t).all()) for t in tensors.values()):
         raise VoVNetError(f"policy file {path} holds NaN or infinite weights; train it again.")
-    return head.eval().requires_grad_(False), card
+    return head.eval().requires_grad_(False)
+
+
+def _unfit(path: Path, error: Exception) -> VoVNetError:
+    said = " ".join(str(error).splitlines()[:2])
+    return VoVNetError(f"the weights in policy file {path} do not fit its own description ({said}); train it again.")
 
 
 def check_backbone(path: Path, card: PolicyCard, checkpoint: Checkpoint) -> None:
@@ -159,79 +182,7 @@ def check_backbone(path: Path, card: PolicyCard, checkpoint: Checkpoint) -> None
         )
 
 
-# Card fields that must equal the configuration, and the key that sets them.
-MUST_EQUAL = {
-    "feature_mode": "policy.feature_mode",
-    "action_space": "policy.action_space",
-    "objective": "policy/objective",
-    "hidden_size": "policy.hidden_size",
-    "prompt_order": "backbone.prompt_order",
-    "coarse": "vision_budget.coarse",
-    "full": "vision_budget.full",
-}
-
-
-def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
-    """The policy file to use: the one given by ``eval.checkpoint``, or the newest fitting one.
-
-    A file fits when backbone, objective, features, actions, prompt order, budget and training seed
-    are the configuration's.
-
-    Raises:
-        VoVNetError: none fits, or the given one differs from the configuration.
-    """
-    wanted = make_card(config, checkpoint, width=0)
-    if config.eval.checkpoint is not None:
-        path = Path(config.eval.checkpoint).expanduser()
-        path = path / FILE_NAME if path.is_dir() else path
-        card = read_card(path)
-        check_backbone(path, card, checkpoint)
-        for name, key in MUST_EQUAL.items():
-            if getattr(card, name) != getattr(wanted, name):
-                raise VoVNetError(
-                    f"policy file {path} was trained with {key}={getattr(card, name)}, the configuration says "
-                    f"{getattr(wanted, name)}; set {key}={getattr(card, name)}."
-                )
-    else:
-        path = _newest(Path(config.paths.runs), wanted)
-        card = read_card(path)
-        log.info("policy: %s", path)
-    _warn_of_differences(path, card, wanted)
-    return path
-
-
-def _warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> None:
-    """A policy may be carried over to another template (another data set's) or precision, but not unnoticed."""
-    if card.dtype != wanted.dtype:
-        log.warning(
-            "policy file %s was trained with backbone.dtype=%s, this run has %s", path, card.dtype, wanted.dtype
-        )
-    for prompt in set(wanted.prompts) - set(card.prompts):
-        log.warning("policy file %s was not trained with dataset.prompt_template=%r", path, prompt)
-
-
 def _prompts(config: DatasetConfig) -> tuple[str, ...]:
     """All prompt templates of a set or mixture."""
     own = {template for template in (config.prompt_template, config.open_template) if template is not None}
     return tuple(sorted(own.union(*(_prompts(part) for part in config.parts.values()))))
-
-
-def _newest(runs: Path, wanted: PolicyCard) -> Path:
-    """The newest fitting policy file of single trainings, of training sweeps, and of sweeps in a pipeline."""
-    found = []
-    for path in (path for depth in ("*", "*/*", "*/*/*", "*/*/*/*") for path in runs.glob(f"{depth}/{FILE_NAME}")):
-        try:
-            card = read_card(path)
-        except VoVNetError as error:  # it may be another program's, or half deleted
-            log.warning("passing over a policy file: %s", error)
-            continue
-        if all(getattr(card, name) == getattr(wanted, name) for name in ("fingerprint", "seed", *MUST_EQUAL)):
-            found.append(path)
-    if not found:
-        raise VoVNetError(
-            f"no trained policy under {runs} fits this backbone, prompt order and budget with "
-            f"objective={wanted.objective}, feature_mode={wanted.feature_mode}, action_space={wanted.action_space} "
-            f"and training.seed={wanted.seed}; run `python -m experiments.train` with the same overrides, "
-            "or give eval.checkpoint=FILE."
-        )
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))

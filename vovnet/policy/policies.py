@@ -12,9 +12,11 @@ from vovnet.decision import Decision
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.baselines import CascadePolicy, OraclePolicy, UncertaintyPolicy
-from vovnet.policy.checkpoint import PolicyCard, find_policy, load_policy
+from vovnet.policy.checkpoint import PolicyCard, load_policy
+from vovnet.policy.ddp_checkpoint import load_ddp_policy
 from vovnet.policy.decide import choose
 from vovnet.policy.features import features
+from vovnet.policy.find import find_policy
 from vovnet.policy.matching import random_policy
 from vovnet.schema import (
     CascadeBaseline,
@@ -138,8 +140,12 @@ def make_policy(config: RunConfig, checkpoint: Checkpoint) -> tuple[AnyPolicy, P
     path = None
     baseline = config.policy.baseline
     if isinstance(baseline, NoBaseline):
-        path = find_policy(config, checkpoint)
-        head, card = load_policy(path, checkpoint)
+        if config.eval.ddp_checkpoint_path is not None:
+            path = Path(config.eval.ddp_checkpoint_path).expanduser()
+            head, card = load_ddp_policy(path, config, checkpoint)
+        else:
+            path = find_policy(config, checkpoint)
+            head, card = load_policy(path, checkpoint)
         policy: AnyPolicy = VoVNetPolicy(head, card, config.policy.lambda_cost)
     else:
         policy = _make_baseline(config)

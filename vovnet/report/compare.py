@@ -18,20 +18,11 @@ COLUMNS = (
 
 
 def pair_runs(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """One run against one, or two sweeps setting by setting.
-
-    Raises:
-        VoVNetError: the sweeps have no setting in common.
-    """
+    """One run against one, or two sweeps setting by setting; empty where they have none in common."""
     if len(first) == len(second) == 1:
         return [(first[0], second[0])]
     others = {_key(run): run for run in second}
     pairs = [(run, others[_key(run)]) for run in first if _key(run) in others]
-    if not pairs:
-        raise VoVNetError(
-            f"{first[0].folder.parent} and {second[0].folder.parent} have no data set and setting in common; "
-            "give two runs, or two sweeps over the same settings."
-        )
     return sorted(pairs, key=lambda pair: _key(pair[0]))
 
 
@@ -43,6 +34,8 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
     """
     differing = [key for key in first.protocol if first.protocol[key] != second.protocol.get(key)]
     if differing:
+        # Another data set brings another prompt and other questions along; they would only hide it.
+        differing = [key for key in differing if key in ("dataset", "split")] or differing
         seen = "; ".join(f"{key}: {first.protocol[key]} and {second.protocol.get(key)}" for key in differing)
         raise VoVNetError(
             f"{first.folder} and {second.folder} were run under different protocols ({seen}); run one of them again."
@@ -98,7 +91,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _idle(key: str) -> bool:
     """Whether a key changes no result."""
     top, _, rest = key.partition(".")
-    return top in NOT_IDENTITY or (top == "eval" and rest in (*NOT_IDENTITY_EVAL, "checkpoint"))
+    return top in NOT_IDENTITY or (top == "eval" and rest in (*NOT_IDENTITY_EVAL, "checkpoint", "ddp_checkpoint_path"))
 
 
 def _key(run: Run) -> tuple[str, str]:

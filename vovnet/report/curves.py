@@ -27,7 +27,7 @@ class Curve:
 def curves(rows: Sequence[ResultRow]) -> list[Curve]:
     """Rows of one protocol by method: VoVNet first, then the baselines that are no fixed policy."""
     own = [row for row in rows if not row.baseline_name]
-    usual = {name: Counter(getattr(row, name) for row in own).most_common(1)[0][0] for name in CURVE if own}
+    usual = usual_settings(own)
     families: dict[str, list[ResultRow]] = {}
     for row in own:
         families.setdefault(vovnet_label(row, usual), []).append(row)
@@ -41,6 +41,11 @@ def curves(rows: Sequence[ResultRow]) -> list[Curve]:
         if row.baseline_name and row.baseline_name not in FIXED:
             others.setdefault(baseline_label(row), []).append(row)
     return found + [Curve(name, tuple(sorted(others[name], key=lambda r: r.avg_cost))) for name in sorted(others)]
+
+
+def usual_settings(rows: Sequence[ResultRow]) -> dict[str, object]:
+    """What most rows are set to, by column; empty without rows."""
+    return {name: Counter(getattr(row, name) for row in rows).most_common(1)[0][0] for name in CURVE if rows}
 
 
 def _by_policy(label: str, rows: Sequence[ResultRow]) -> list[tuple[str, list[ResultRow]]]:

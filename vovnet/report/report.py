@@ -1,13 +1,14 @@
 """Block G1: everything that a set of runs says, as tables, figures and one page."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vovnet.files import write_json, write_text
-from vovnet.report import compare, tables
+from vovnet.report import compare, equal_cost, tables
 from vovnet.report.analysis import Line, all_lines
 from vovnet.report.figures import draw_figures
 from vovnet.report.page.build import page, write_page_data
@@ -17,6 +18,8 @@ from vovnet.report.tables import write_table
 from vovnet.results.provenance import provenance
 from vovnet.results.write import SUMMARY
 from vovnet.schema import ReportConfig
+
+log = logging.getLogger(__name__)
 
 PAGE = "report.html"
 
@@ -45,10 +48,12 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
         VoVNetError: a folder is missing or holds nothing finished, a file cannot be read, or two folders that are to
             be compared were run under different protocols.
     """
-    found = find_runs(runs)
+    found = find_runs(runs, besides=folder)
     comparison: list[Line] = []
     if len(runs) == 2:  # refuse what may not be compared before anything is written
         pairs = compare.pair_runs(*(find_runs([one]).runs for one in runs))
+        if not pairs:
+            log.warning("nothing to compare: %s and %s have no data set and setting in common", *runs)
         comparison = [compare.compare(first, second) for first, second in pairs]
     grouped = studies(found.runs, store)
     written = _tables(grouped, comparison)
@@ -85,6 +90,7 @@ def _tables(grouped: Sequence[Study], comparison: list[Line]) -> dict[str, Writt
     }
     for name, (columns, lines) in all_lines(grouped).items():
         made[name] = (columns, lines, tables.plain_view(columns))
+    made["equal_cost"] = (equal_cost.COLUMNS, _each(grouped, equal_cost.equal_cost_lines), tables.EQUAL_COST_VIEW)
     if comparison:
         made["comparison"] = (compare.COLUMNS, comparison, tables.plain_view(compare.COLUMNS))
     return made

@@ -130,8 +130,11 @@ class Found:
     unfinished: tuple[str, ...]
 
 
-def find_runs(folders: Sequence[Path]) -> Found:
+def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
     """Every finished evaluation under some folders.
+
+    Args:
+        besides: a folder to pass over, the one that the report itself is being written into.
 
     Raises:
         VoVNetError: a folder does not exist, nothing finished is there, or a results.csv cannot be read.
@@ -143,6 +146,8 @@ def find_runs(folders: Sequence[Path]) -> Found:
         if not folder.is_dir():
             raise VoVNetError(f"{folder} is not a folder; give runs=[FOLDER,…] of evaluations, sweeps or pipelines.")
         for place in _result_folders(folder):
+            if besides is not None and place.resolve() == besides.resolve():
+                continue
             name = os.path.relpath(place, folder.parent)
             summary = _summary(place)
             if summary is None:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ MARKERS = ("o", "D", "P", "X", "^", "v", "<", ">", "s", "*")
 ACTION_COLORS = {"no": "#999999", "coarse": "#56B4E9", "full": "#0072B2"}
 FIXED_MARKERS = {"always_full": "s", "always_coarse": "^", "no_vision": "v"}
 COLUMN = 3.4  # inches
+TITLE_WIDTH = 48  # characters that fit above a panel
 SETTINGS: Any = {
     "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 6.5, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "lines.linewidth": 1.2, "axes.grid": True, "grid.alpha": 0.25,
@@ -38,7 +40,7 @@ def panel(title: str, xlabel: str, ylabel: str, height: float = 2.5) -> tuple[Fi
     """A figure of one panel, a column wide."""
     with plt.rc_context(SETTINGS):
         figure, axis = plt.subplots(figsize=(COLUMN, height), layout="constrained")
-        axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axis.set(title=textwrap.fill(title, TITLE_WIDTH), xlabel=xlabel, ylabel=ylabel)
     return figure, axis
 
 

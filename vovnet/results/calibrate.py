@@ -79,17 +79,23 @@ def calibrate(held_out: HeldOut, cost: float | None, accuracy_kept: float | None
     full = float(held_out.scores[:, -1].mean())
     tried = candidates(held_out.values, held_out.costs)
     rows = np.arange(len(held_out.values))
-    reached = None
+    reached, nearest = None, None  # what the tried lambdas come closest with
     for price in tried if cost is not None else tried[::-1]:
         columns = choose(held_out.values, held_out.costs, float(price))
         paid, won = held_out.costs[rows, columns], held_out.scores[rows, columns]
+        seen = float(paid.mean() if cost is not None else won.mean())
+        nearest = seen if nearest is None else (min if cost is not None else max)(nearest, seen)
         enough = paid.mean() <= cost if cost is not None else won.mean() >= (accuracy_kept or 0.0) * full
         if enough:
             reached = float(price), paid, won
             break
     if reached is None:
         asked = f"calibrate.cost={cost}" if cost is not None else f"calibrate.accuracy_kept={accuracy_kept}"
-        raise VoVNetError(f"{held_out.name}: no lambda reaches {asked} on {len(rows)} held-out questions; relax it.")
+        best = f"a cost of {nearest:.4g}" if cost is not None else f"{nearest:.4g} against always_full's {full:.4g}"
+        raise VoVNetError(
+            f"{held_out.name}: no lambda reaches {asked} on {len(rows)} held-out questions (at best {best}); "
+            "relax it, or train the policy on more questions of this set."
+        )
     price, paid, won = reached
     zeros = np.zeros(len(rows))
     accuracy, spent = (paired_bootstrap(x, zeros, held_out.groups, resamples=2_000) for x in (won, paid))

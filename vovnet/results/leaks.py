@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from vovnet.data import VQADataset, load_dataset
 from vovnet.data.leaks import enforce, leak_report, recalled
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import PolicyCard
+from vovnet.policy.checkpoint import UNKNOWN, PolicyCard
 from vovnet.schema import DatasetConfig, RunConfig
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ def look_for_leaks(config: RunConfig, card: PolicyCard | None, dataset: VQADatas
     """
     if card is None:
         return []
+    if card.dataset == UNKNOWN:
+        return [_unchecked(card, "its checkpoint does not say what it was trained on")]
     folder = Path(config.paths.data)
     report = recalled(card.data_fingerprint, dataset.fingerprint, folder)
     if report is None:

@@ -28,6 +28,13 @@ class EvalConfig:
     num_shards: Positive  # experiments.collect only: parts that the chunks of a split are dealt to
     shard: Annotated[int, Field(ge=0)] | None  # which part this job collects; null collects all
     checkpoint: str | None  # policy file; null takes the newest that fits under paths.runs/train
+    ddp_checkpoint_path: str | None  # a plain checkpoint-*.pt or Lightning .ckpt instead, see policy/ddp_checkpoint.py
+
+    @model_validator(mode="after")
+    def _one_policy(self) -> "EvalConfig":
+        if self.checkpoint is not None and self.ddp_checkpoint_path is not None:
+            raise ValueError("checkpoint and ddp_checkpoint_path exclude each other; set one of them to null")
+        return self
 
     @model_validator(mode="after")
     def _shard_exists(self) -> "EvalConfig":

@@ -20,7 +20,7 @@ function ticks(low, high, count = 6) {
 
 // Axes for data ranges; returns the drawing and the two scales.
 function axes(range, labels, size = { width: 720, height: 400 }) {
-  const pad = { left: 56, right: 14, top: 10, bottom: 44 };
+  const pad = { left: 56, right: 14, top: size.top || 10, bottom: 44 };
   const x = (v) => pad.left + ((v - range.x[0]) / (range.x[1] - range.x[0])) * (size.width - pad.left - pad.right);
   const y = (v) => size.height - pad.bottom - ((v - range.y[0]) / (range.y[1] - range.y[0])) * (size.height - pad.top - pad.bottom);
   const root = svg("svg", { viewBox: `0 0 ${size.width} ${size.height}`, role: "group", "aria-label": `${labels.y} against ${labels.x}` });
@@ -67,6 +67,7 @@ const hidden = new Set();
 function showFrontier(study, choose) {
   const points = study.points;
   const names = [...new Set(points.filter((p) => !p.fixed).map((p) => p.curve))];
+  const learned = (name) => name.startsWith("VoVNet");  // colours repeat: a learned policy's curve is solid, a baseline's dotted
   const color = (name) => COLORS[names.indexOf(name) % COLORS.length];
   const costs = points.map((p) => p.cost), scores = points.flatMap((p) => [p.low, p.high]);
   const low = Math.max(0, Math.min(...scores) - 0.02), high = Math.min(1.005, Math.max(...scores, ...study.oracle.map((o) => o[1])) + 0.02);
@@ -76,7 +77,7 @@ function showFrontier(study, choose) {
   if (study.oracle.length > 1) draw.root.append(line(study.oracle, { stroke: "#888", "stroke-dasharray": "7 3 2 3" }));
   for (const name of names.filter((n) => !hidden.has(n))) {
     const own = points.filter((p) => p.curve === name && !p.fixed);
-    draw.root.append(line(own.map((p) => [p.cost, p.accuracy]), { stroke: color(name), "stroke-width": 1.6 }));
+    draw.root.append(line(own.map((p) => [p.cost, p.accuracy]), { stroke: color(name), "stroke-width": 1.6, ...(learned(name) ? {} : { "stroke-dasharray": "2 3" }) }));
   }
   for (const p of points.filter((p) => p.fixed || !hidden.has(p.curve))) {
     const shade = p.fixed ? "currentColor" : color(p.curve);
@@ -95,7 +96,7 @@ function showFrontier(study, choose) {
     if (!hidden.delete(name)) hidden.add(name);
     showFrontier(study, choose);
     [...byId("legend").querySelectorAll(".entry")].find((e) => e.textContent === name).focus();
-  } }, make("span", { class: "swatch", style: `background:${color(name)}` }), name));
-  byId("legend").replaceChildren(...entries, make("p", { class: "hint" }, "■ always_full ▲ always_coarse ▼ no_vision; dashed: random mixing of these; dash-dotted: the oracle at every budget"));
+  } }, make("span", { class: "swatch", style: learned(name) ? `background:${color(name)}` : `border:3px dotted ${color(name)}` }), name));
+  byId("legend").replaceChildren(...entries, make("p", { class: "hint" }, "■ always_full ▲ always_coarse ▼ no_vision; dotted: baselines; dashed: random mixing of these; dash-dotted: the oracle at every budget"));
   return draw;
 }

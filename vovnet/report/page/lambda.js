@@ -67,13 +67,13 @@ function showLambda(study, draw, onChoice) {
 
 function drawCurve(curve, place) {
   const xticks = [0, 34, 67, 100].map((at) => ({ at, label: at ? lambdaAt(at).toPrecision(1) : "0" }));
-  const plot = axes({ x: [0, 100], y: [0, 1], xticks }, { x: "λ", y: "share, accuracy" }, { width: 720, height: 230 });
+  const plot = axes({ x: [0, 100], y: [0, 1], xticks }, { x: "λ", y: "share, accuracy" }, { width: 720, height: 246, top: 26 });
   const line = (value, stroke, more = {}) => plot.root.append(svg("polyline", { points: curve.map((c, i) => `${plot.x(i)},${plot.y(value(c))}`).join(" "), fill: "none", stroke, "stroke-width": 1.8, ...more }));
   [0, 1, 2].forEach((a) => line((c) => c.rates[a], `var(--${LABELS[a].toLowerCase()})`));
   line((c) => c.accuracy, "#D55E00", { "stroke-width": 2.4 });
   line((c) => Math.min(1, c.cost), "#009E73", { "stroke-dasharray": "5 3" });
   plot.root.append(svg("line", { class: "axis", x1: plot.x(place), x2: plot.x(place), y1: plot.y(0), y2: plot.y(1) }));
   const names = [["accuracy", "#D55E00"], ["cost", "#009E73"], ...LABELS.map((l) => [l, `var(--${l.toLowerCase()})`])];
-  names.forEach(([name, fill], i) => { const t = svg("text", { x: 66 + 70 * i, y: 24 }, name); t.style.fill = fill; t.style.fontWeight = 600; plot.root.append(t); });
+  names.forEach(([name, fill], i) => { const t = svg("text", { x: 60 + 70 * i, y: 16 }, name); t.style.fill = fill; t.style.fontWeight = 600; plot.root.append(t); });
   byId("lambda-plot").replaceChildren(plot.root);
 }

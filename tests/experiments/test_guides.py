@@ -1,0 +1,164 @@
+"""Every command that README.md and the guide in Chinese print is run as printed, on the embedded default.
+
+Only sizes are appended. What cannot be run in minutes or without a network is listed in ``NOT_RUN`` with its reason.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import compose_config
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDES = (ROOT / "README.md", ROOT / "experiments/README.zh.md")
+
+NOT_RUN = {
+    "python -m venv .venv": "tests/test_wheel.py makes a virtual environment",
+    "pip install -e .": "needs the network; tests/test_wheel.py installs a wheel",
+    "pip install -e '.[dev]'": "needs the network",
+    "python -m pytest -n 2": "is this suite",
+    "python -m experiments.train +experiment=tiny_backbone": "trains from random weights for most of an hour; "
+    "tests/training/test_tiny.py trains a smaller one",
+    "python -m experiments.pipeline +experiment=paper": "some forty processes, whose recipes run here one by one; "
+    "tests/experiments/test_recipes.py composes its stages",
+}
+# What a command reads, run before it.
+AFTER = {
+    "python -m experiments.report runs=[multirun/d2_mixture/hard,multirun/d2_mixture/soft]": (
+        "python -m experiments.pipeline +experiment=d2_mixture"
+    ),
+    "python -m experiments.match policy.baseline.match=FOLDER": "python -m experiments.eval eval.mode=live",
+    "python -m experiments.match policy.baseline.match=目录 policy.baseline.buckets=true": (
+        "python -m experiments.eval eval.mode=live"
+    ),
+    "python -m experiments.calibrate calibrate.accuracy_kept=0.95 dataset=mini": (
+        "python -m experiments.pipeline +experiment=c1_generalization"
+    ),
+}
+TRAINING, EVALUATION = ("training.max_samples=300", "training.epochs=30"), ("eval.max_samples=20",)
+SIZES = {
+    "train": TRAINING,
+    "eval": EVALUATION,
+    "error_slices": EVALUATION,
+    "oracle": EVALUATION,
+    "profile": ("eval.max_samples=12",),
+    "pipeline": (*TRAINING, *EVALUATION),
+    "calibrate": ("training.max_samples=1000",),
+    "report": ("report.samples=20",),
+    "prepare": (),
+    "match": (),
+    "store": (),
+}
+# Files that must lie in the folder that a command names at its end.
+OUTPUTS = {
+    "train": ("policy.safetensors", "summary.json"),
+    "eval": ("results.csv", "summary.json"),
+    "error_slices": ("error_slices.csv", "error_slices.json", "results.csv", "summary.json"),
+    "oracle": ("analysis_oracle.json", "results.csv", "summary.json"),
+    "profile": ("profile.csv", "summary.json"),
+    "pipeline": ("results.csv", "summary.json", "eval_matrix.csv", "eval_matrix.json", "frontier.png"),
+    "calibrate": ("calibration.csv", "summary.json"),
+    "report": ("main_table.tex", "pareto.md", "action_ratio.csv", "report.html", "summary.json"),
+    "a2_seeds": ("seeds.csv",),
+    "b2_threshold": ("pareto_threshold.csv", "pareto_threshold.json"),
+    "b4_pruning": ("pareto_pruning.csv", "pareto_pruning.json"),
+    "f2_cache_reuse": ("cache_reuse.csv",),
+}
+
+
+def printed(guide: Path) -> list[str]:
+    """Commands of a guide: the lines of its bash blocks, and code in its text that runs Python."""
+    text = guide.read_text(encoding="utf-8")
+    blocks = re.compile(r"^```bash\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+    lines = [line.partition("  #")[0].strip() for block in blocks.findall(text) for line in block.splitlines()]
+    inline = re.findall(r"`(python [^`\n]*)`", blocks.sub("", text))
+    parts = (part.strip().removeprefix(".venv/bin/") for line in (*lines, *inline) for part in line.split("&&"))
+    return [part for part in parts if part]
+
+
+COMMANDS = list(dict.fromkeys(command for guide in GUIDES for command in printed(guide)))
+RUN = [command for command in COMMANDS if command not in NOT_RUN]
+
+
+class Terminal:
+    """A folder in which commands are typed; each is run once."""
+
+    def __init__(self, folder: Path, data: Path, easy_data: Path) -> None:
+        self.folder, self.data, self.easy_data = folder, data, easy_data
+        self.done: dict[str, subprocess.CompletedProcess[str]] = {}
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command, and before it what it reads."""
+        if command in AFTER:
+            self.run(AFTER[command])
+        if command not in self.done:
+            self.done[command] = self._run(command)
+        return self.done[command]
+
+    def outputs(self, command: str) -> Path:
+        """The folder that a command named at its end."""
+        (*_, last) = re.findall(r"^outputs: (.*)$", self.done[command].stdout, flags=re.MULTILINE)
+        return self.folder / last
+
+    def _run(self, command: str) -> subprocess.CompletedProcess[str]:
+        filled = command.replace("dataset=…", f"dataset=easy_vqa dataset.path={self.easy_data}")
+        filled = filled.replace("prepare.out=FOLDER", f"prepare.out={self.folder / 'prepared'}")
+        if "match=" in filled:
+            filled = re.sub("FOLDER|目录", str(self.outputs(AFTER[command])), filled)
+        assert not re.search("…|FOLDER|目录", filled), "fill the command's placeholder in"
+        _, _, module, *arguments = shlex.split(filled)
+        named = re.search(r"\+experiment=(\w+)", filled)
+        # A recipe's folder is named after what is appended; with its name given it is the guides' folder.
+        name = [f"name={named[1]}"] if named else []
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments, *SIZES[entry(command)], *name, f"paths.data={self.data}"],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+
+
+def entry(command: str) -> str:
+    """The entry point that a command runs."""
+    (name,) = re.findall(r"-m experiments\.(\w+)", command)
+    return str(name)
+
+
+@pytest.fixture(scope="session")
+def terminal(tmp_path_factory: pytest.TempPathFactory, easy_data: Path) -> Terminal:
+    """A folder in which a policy is trained already; the mini sets are drawn once for all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    terminal = Terminal(tmp_path_factory.mktemp("terminal"), shared / "data", easy_data)
+    terminal.run("python -m experiments.train")
+    return terminal
+
+
+def test_the_guides_print_commands_and_no_more_is_left_out_than_listed() -> None:
+    assert all(printed(guide) for guide in GUIDES)
+    assert set(NOT_RUN) <= set(COMMANDS)
+    assert set(AFTER) <= set(RUN)
+    assert {entry(command) for command in RUN} == set(SIZES)
+
+
+@pytest.mark.parametrize("name", ["tiny_backbone", "paper"])
+def test_what_is_not_run_composes(name: str) -> None:
+    (command,) = (c for c in NOT_RUN if c.endswith(f"+experiment={name}"))
+    assert compose_config(f"+experiment={name}", root=entry(command)).name == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUN)
+def test_a_printed_command_runs(command: str, terminal: Terminal) -> None:
+    process = terminal.run(command)
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-4000:]
+    assert "Traceback" not in process.stderr
+    recipe = re.search(r"\+experiment=(\w+)", command)
+    for name in (*OUTPUTS.get(entry(command), ()), *OUTPUTS.get(recipe[1] if recipe else "", ())):
+        assert (terminal.outputs(command) / name).exists(), name

@@ -1,0 +1,87 @@
+"""Which policy file an evaluation takes, and whether it fits the configuration."""
+
+import logging
+from pathlib import Path
+
+from vovnet.backbone.files import Checkpoint
+from vovnet.errors import VoVNetError
+from vovnet.policy.checkpoint import FILE_NAME, PolicyCard, check_backbone, make_card, read_card
+from vovnet.schema import RunConfig
+
+log = logging.getLogger(__name__)
+
+# Card fields that must equal the configuration, and the key that sets them.
+MUST_EQUAL = {
+    "feature_mode": "policy.feature_mode",
+    "action_space": "policy.action_space",
+    "objective": "policy/objective",
+    "hidden_size": "policy.hidden_size",
+    "prompt_order": "backbone.prompt_order",
+    "coarse": "vision_budget.coarse",
+    "full": "vision_budget.full",
+}
+
+
+def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
+    """The policy file to use: the one given by ``eval.checkpoint``, or the newest fitting one.
+
+    A file fits when backbone, objective, features, actions, prompt order, budget and training seed
+    are the configuration's.
+
+    Raises:
+        VoVNetError: none fits, or the given one differs from the configuration.
+    """
+    wanted = make_card(config, checkpoint, width=0)
+    if config.eval.checkpoint is not None:
+        path = Path(config.eval.checkpoint).expanduser()
+        path = path / FILE_NAME if path.is_dir() else path
+        card = read_card(path)
+        check_backbone(path, card, checkpoint)
+        check_configuration(path, card, wanted)
+    else:
+        path = _newest(Path(config.paths.runs), wanted)
+        card = read_card(path)
+        log.info("policy: %s", path)
+    warn_of_differences(path, card, wanted)
+    return path
+
+
+def check_configuration(path: Path, card: PolicyCard, wanted: PolicyCard) -> None:
+    """Refuse a head that was trained for other features, actions, order or budget than the configuration's."""
+    for name, key in MUST_EQUAL.items():
+        if getattr(card, name) != getattr(wanted, name):
+            raise VoVNetError(
+                f"policy file {path} was trained with {key}={getattr(card, name)}, the configuration says "
+                f"{getattr(wanted, name)}; set {key}={getattr(card, name)}."
+            )
+
+
+def warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> None:
+    """A policy may be carried over to another template (another data set's) or precision, but not unnoticed."""
+    if card.dtype != wanted.dtype:
+        log.warning(
+            "policy file %s was trained with backbone.dtype=%s, this run has %s", path, card.dtype, wanted.dtype
+        )
+    for prompt in set(wanted.prompts) - set(card.prompts):
+        log.warning("policy file %s was not trained with dataset.prompt_template=%r", path, prompt)
+
+
+def _newest(runs: Path, wanted: PolicyCard) -> Path:
+    """The newest fitting policy file of single trainings, of training sweeps, and of sweeps in a pipeline."""
+    found = []
+    for path in (path for depth in ("*", "*/*", "*/*/*", "*/*/*/*") for path in runs.glob(f"{depth}/{FILE_NAME}")):
+        try:
+            card = read_card(path)
+        except VoVNetError as error:  # it may be another program's, or half deleted
+            log.warning("passing over a policy file: %s", error)
+            continue
+        if all(getattr(card, name) == getattr(wanted, name) for name in ("fingerprint", "seed", *MUST_EQUAL)):
+            found.append(path)
+    if not found:
+        raise VoVNetError(
+            f"no trained policy under {runs} fits this backbone, prompt order and budget with "
+            f"objective={wanted.objective}, feature_mode={wanted.feature_mode}, action_space={wanted.action_space} "
+            f"and training.seed={wanted.seed}; run `python -m experiments.train` with the same overrides, "
+            "or give eval.checkpoint=FILE."
+        )
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))
