@@ -82,6 +82,7 @@ def printed(guide: Path) -> list[str]:
 
 
 COMMANDS = list(dict.fromkeys(command for guide in GUIDES for command in printed(guide)))
+NOT_RUN |= {command: "tests/slurm submits its like to a Slurm" for command in COMMANDS if "launcher=slurm" in command}
 RUN = [command for command in COMMANDS if command not in NOT_RUN]
 
 
@@ -113,10 +114,12 @@ class Terminal:
         assert not re.search("…|FOLDER|目录", filled), "fill the command's placeholder in"
         _, _, module, *arguments = shlex.split(filled)
         named = re.search(r"\+experiment=(\w+)", filled)
+        given = {argument.partition("=")[0] for argument in arguments}
+        sizes = [size for size in SIZES[entry(command)] if size.partition("=")[0] not in given]
         # A recipe's folder is named after what is appended; with its name given it is the guides' folder.
         name = [f"name={named[1]}"] if named else []
         return subprocess.run(
-            [sys.executable, "-m", module, *arguments, *SIZES[entry(command)], *name, f"paths.data={self.data}"],
+            [sys.executable, "-m", module, *arguments, *sizes, *name, f"paths.data={self.data}"],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
