@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import JOB_FILE, launch, quoted
+from vovnet.compose import launch, quoted
 from vovnet.errors import VoVNetError
+from vovnet.jobs import JOB_FILE
 from vovnet.schema import RunConfig, Stage
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
     rows: list[ResultRow] = []
     for stage in config.pipeline.stages:
         place = folder / stage.name
-        _run_stage(stage, folder, place, [*passed_on, f"paths.runs={quoted(config.paths.runs)}"])
+        launched = config.launcher.kind != "basic" and stage.entry not in ("pipeline", "report")
+        _run_stage(stage, folder, launched, [*passed_on, f"paths.runs={quoted(config.paths.runs)}"])
         if (place / RESULTS).exists():  # a training leaves none
             rows += [row for row in read_results(place / RESULTS) if row not in rows]
     write_merged(folder, rows)
@@ -38,11 +40,18 @@ def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
     return rows
 
 
-def _run_stage(stage: Stage, folder: Path, place: Path, passed_on: list[str]) -> None:
+def _run_stage(stage: Stage, folder: Path, launched: bool, passed_on: list[str]) -> None:
+    """Run a stage in a folder of its own; a launcher makes a sweep of one of a stage that is none."""
     given = {_key(o) for o in passed_on}  # what the user says wins over the stage's own
     own = [o.replace("{folder}", str(folder)) for o in stage.overrides if _key(o) not in given]
-    where = "hydra.sweep.dir" if stage.sweep else "hydra.run.dir"
-    arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, f"{where}={quoted(str(place))}"]
+    place = quoted(str(folder / stage.name))
+    if stage.sweep:
+        where = [f"hydra.sweep.dir={place}"]
+    elif launched:
+        where = [f"hydra.sweep.dir={quoted(str(folder))}", f"hydra.sweep.subdir={quoted(stage.name)}"]
+    else:
+        where = [f"hydra.run.dir={place}"]
+    arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, *where]
     print(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}", flush=True)
     # Set by this process's own launcher; a stage explains its errors itself.
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}

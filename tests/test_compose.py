@@ -12,7 +12,7 @@ from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra, known_keys
 from vovnet.schema import RunConfig
 
-GROUPS = ("backbone", "policy/baseline", "policy/objective", "vision_budget", "dataset", "eval", "training", "logger")
+GROUPS = "backbone policy/baseline policy/objective vision_budget dataset eval training logger launcher".split()
 OPTIONS = [(g, path.stem) for g in GROUPS for path in sorted((conf_dir() / g).glob("*.yaml"))]
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 

@@ -6,10 +6,8 @@ and the others go on; Hydra itself would show the first exception only and skip 
 
 import hashlib
 import json
-import logging
 import os
 import sys
-import time
 import traceback
 import uuid
 from collections.abc import Callable
@@ -28,17 +26,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
+from vovnet.cluster.run import NotSubmittedError, run_jobs
+from vovnet.cluster.work import Prepared, write_config
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra, explain_validation
 from vovnet.files import write_json
+from vovnet.jobs import SWEEP_FILE, failure, report_failure, run_recorded, sweep_records, sweep_token, write_record
+from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 
-log = logging.getLogger(__name__)
-
-JOB_FILE, SWEEP_FILE = "job.json", "sweep.json"
 # Keys that say how a run is done, not what it computes.
-NOT_IDENTITY = ("name", "paths", "trainer", "logger")
-NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size")
+NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
+NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
 Run = Callable[[RunConfig, Path], Any]  # does one job in a folder
 Show = Callable[[Any, Path], None]  # shows what a single job returned
@@ -90,16 +89,25 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
     SweepCallback.folder = None
 
     errors: list[Exception] = []
+    prepared: list[Prepared] = []
 
     def task(composed: DictConfig) -> None:
-        # Hydra prints a line of its own about an exception, so a job hands its error over instead.
-        errors.extend(_run_job(composed, run, show))
+        if _has_launcher(composed):
+            prepared.extend(_prepare_job(composed))
+        elif (error := _run_job(composed, run, show)) is not None:
+            # Hydra prints a line of its own about an exception, so a job hands its error over instead.
+            errors.append(error)
 
     code = 0
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
         if errors and _swept_folder() is None:
             raise errors[0]
+        if prepared:
+            run_jobs(config_name, prepared, prepared[0].folder.parent)
+    except NotSubmittedError as error:  # leaves the results of earlier jobs alone
+        SweepCallback.folder = None
+        code = _fail(str(error), asked_for_traceback)
     except VoVNetError as error:
         code = _fail(str(error), asked_for_traceback)
     except (HydraException, OmegaConfBaseException) as error:
@@ -115,48 +123,50 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
         # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
         code = _fail(explain_hydra(error), asked_for_traceback or error in errors)
     folder = _swept_folder()
-    if folder is not None:
+    if folder is not None and sweep_records(folder):
         code = int(not finish(folder)) or code
     if code:
         sys.exit(code)
 
 
-def _run_job(composed: DictConfig, run: Run, show: Show) -> list[Exception]:
-    """Run one job and record how it ended; returns the error it ended with, if any."""
-    hydra_config = HydraConfig.get()
-    sweeping = hydra_config.mode == RunMode.MULTIRUN
-    folder = Path(hydra_config.runtime.output_dir)
-    record: dict[str, Any] = {"status": "running"}
-    try:
-        record |= {
-            "overrides": list(hydra_config.overrides.task),
-            "sweep": _sweep_token(folder.parent) if sweeping else None,
-            "process": os.getpid(),
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
-        write_json(folder / JOB_FILE, record)
-    except OSError as error:
-        return [VoVNetError(f"{folder} cannot be written ({error.strerror}); set paths.runs to a writable folder.")]
-    try:
+def _run_job(composed: DictConfig, run: Run, show: Show) -> Exception | None:
+    """Run a job in this process; returns the error that it ended with."""
+    folder, record = _new_record()
+
+    def work() -> None:
         result = run(to_typed(composed), folder)
-        if not sweeping:
+        if record["sweep"] is None:
             show(result, folder)
-        record["status"] = "done"
+
+    return run_recorded(work, folder, record)
+
+
+def _has_launcher(composed: DictConfig) -> bool:
+    """Whether the jobs run elsewhere. A pipeline and a report do not: they are no sweeps whatever the launcher."""
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    return sweeping and OmegaConf.select(composed, "launcher.kind") in ("local", "slurm")
+
+
+def _prepare_job(composed: DictConfig) -> list[Prepared]:
+    """Leave a job's configuration in its folder for a process that knows no Hydra; none if it is refused."""
+    folder, record = _new_record()
+    try:
+        config = to_typed(composed)
+    except VoVNetError as error:
+        write_record(folder, record | failure(error))
+        report_failure(record, failure(error))
         return []
-    except Exception as error:
-        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-        if isinstance(error, VoVNetError):
-            record["error"] = str(error)
-        if sweeping and not isinstance(error, VoVNetError):
-            traceback.print_exc()
-        if sweeping:
-            log.error("job %s failed: %s", " ".join(record["overrides"]), record["error"])
-        return [error]
-    except BaseException:
-        record["status"] = "interrupted"
-        raise
-    finally:
-        write_json(folder / JOB_FILE, record)
+    write_config(config, folder)
+    write_record(folder, record | {"status": "pending", **git_state()})
+    return [Prepared(folder, config)]
+
+
+def _new_record() -> tuple[Path, dict[str, Any]]:
+    """Folder of the job that Hydra begins, and what is known of it."""
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    sweep = sweep_token(folder.parent) if hydra_config.mode == RunMode.MULTIRUN else None
+    return folder, {"overrides": list(hydra_config.overrides.task), "sweep": sweep}
 
 
 class SweepCallback(Callback):
@@ -177,10 +187,6 @@ def _swept_folder() -> Path | None:
     return SweepCallback.folder
 
 
-def _sweep_token(folder: Path) -> str:
-    return str(json.loads((folder / SWEEP_FILE).read_text())["token"])
-
-
 def _fail(sentence: str, with_traceback: bool) -> int:
     if with_traceback:
         traceback.print_exc()
@@ -194,9 +200,14 @@ def register_resolvers() -> None:
 
 
 def _job_id(*, _root_: DictConfig) -> str:
-    """Folder name of a job: a hash of its configuration, so that the same job finds its folder again."""
+    """Folder name of a job: a hash of its configuration, so that the same job finds its folder again.
+
+    Parts of a collection have the same results, but each a record of its own.
+    """
     try:
-        return config_hash(to_typed(_root_))
+        config = to_typed(_root_)
+        shard, shards = config.eval.shard, config.eval.num_shards
+        return config_hash(config) + ("" if shard is None else f"-{shard}-of-{shards}")
     except VoVNetError as error:  # the job itself will say so, in a folder of its own
         return "refused-" + _digest(str(error), 8)
 
@@ -211,7 +222,7 @@ def _pin_sweep_folder(config_name: str) -> None:
     overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
     given = [o.partition("=")[0].lstrip("+") for o in overrides]
     asked = {"-m", "--multirun"} & set(sys.argv[1:])
-    if "hydra.sweep.dir" in given or not (asked or "experiment" in given):
+    if "hydra.sweep.dir" in given or not (asked or {"experiment", "launcher"} & set(given)):
         return
     try:
         fixed = [o.input_line for o in OverridesParser.create().parse_overrides(overrides) if not o.is_sweep_override()]
@@ -219,7 +230,8 @@ def _pin_sweep_folder(config_name: str) -> None:
             config = compose(config_name, [o for o in fixed if o], return_hydra_config=True)
         if not asked and config.hydra.mode != RunMode.MULTIRUN:
             return
-        added = sorted(o for o, key in zip(overrides, given, strict=True) if key not in ("experiment", "name"))
+        idle = ("experiment", "name", "launcher")  # the launcher changes no result
+        added = sorted(o for o, key in zip(overrides, given, strict=True) if key.partition(".")[0] not in idle)
         folder = config.name if not added or "name" in given else f"{config.name}-{_digest(added, 8)}"
         path = (Path(config.paths.runs).expanduser() / folder).absolute()
     except (HydraException, OmegaConfBaseException):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from vovnet.schema import RunConfig
 
-UNIONS = (("training",), ("policy", "baseline"))  # keys whose fields depend on a name or kind
+UNIONS = (("training",), ("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
 
 
 def explain_validation(error: ValidationError) -> str:

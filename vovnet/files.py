@@ -1,4 +1,8 @@
-"""Files, written so that a reader sees the old content or the new and never half of one."""
+"""Files, written so that a reader sees the old content or the new and never half of one.
+
+Results are written by ``write_text`` and what builds on it, and so by the main rank of a job only: every rank
+comes to the same. What ranks share the work of, like the outcome store, is written by ``atomic_write``.
+"""
 
 import json
 import os
@@ -7,6 +11,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from vovnet.ranks import is_main_rank
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
@@ -35,8 +41,9 @@ def whole_folder(folder: Path, fill: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write a text file atomically; ranks other than the main one write nothing."""
+    if is_main_rank():
+        atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:

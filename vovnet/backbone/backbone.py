@@ -41,6 +41,7 @@ class Backbone(nn.Module):
         self.end_tokens = end_tokens
         self.fingerprint = fingerprint
         self.cache_reuse = cache_reuse and builder.format.order == "text_first"
+        self.sharded = False  # layers are spread over ranks: all must make the same calls
 
     @property
     def device(self) -> torch.device:
@@ -133,7 +134,7 @@ class Backbone(nn.Module):
             log_prob += torch.where(done, 0.0, token_log_prob)
             chosen.append(torch.where(done, self.builder.end_token, token))
             done |= torch.isin(token, ends)
-            if step + 1 == decoding.max_new_tokens or bool(done.all()):
+            if step + 1 == decoding.max_new_tokens or self._everywhere(done.all()):
                 break
             mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
             hidden = self._read(
@@ -144,6 +145,13 @@ class Backbone(nn.Module):
             )
             logits = self.model.lm_head(hidden[:, -1]).float()
         return self._answers(torch.stack(chosen, dim=1), log_prob.exp())
+
+    def _everywhere(self, finished: Tensor) -> bool:
+        """Whether something is true on this rank, or on all that share the layers."""
+        if self.sharded:
+            finished = finished.int()
+            torch.distributed.all_reduce(finished, torch.distributed.ReduceOp.MIN)
+        return bool(finished)
 
     def _encode(self, pixels: Pixels) -> Encoded:
         return encode(self.model.model.visual, pixels, self.builder.budget.pruning)

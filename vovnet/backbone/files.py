@@ -73,6 +73,11 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
     return base if config.adapter is None else with_adapter(base, Path(config.adapter).expanduser())
 
 
+def backbone_label(config: BackboneConfig) -> str:
+    """What a backbone is called in tables: its folder or name, and the weights trained on top."""
+    return " + ".join(filter(None, (config.path or config.name, config.adapter)))
+
+
 def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     """A checkpoint with the LoRA weights of a folder on top.
 

@@ -66,10 +66,13 @@ class Collector:
     subject: str  # names what is claimed: backbone, data and prompt
 
     def fill(self, stop: int) -> Collection:
-        """Compute whatever rows of [0, stop) are missing. The backbone is loaded only if there are any."""
+        """Compute whatever rows of [0, stop) are missing, or of this shard of them.
+
+        The backbone is loaded only if there are any.
+        """
         collection = Collection(dict.fromkeys(self.tables, 0))
         size = self.options.chunk_rows
-        numbers = [n for n in range(-(-stop // size)) if self._missing(n, stop) is not None]
+        numbers = [n for n in self._dealt(-(-stop // size)) if self._missing(n, stop) is not None]
         if not numbers:
             return collection
         backbone = self.backbone()
@@ -94,6 +97,11 @@ class Collector:
         finally:
             for held in ahead:
                 held.lock.release()
+
+    def _dealt(self, chunks: int) -> range:
+        """The chunks of this shard: dealt like cards, so that all shards have as much to do."""
+        shard = self.options.shard
+        return range(chunks) if shard is None else range(shard, chunks, self.options.num_shards)
 
     def _missing(self, number: int, stop: int) -> Chunk | None:
         """What is missing of a chunk: from its first missing row on, and in which branches."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vovnet.actions import Action
 from vovnet.backbone.files import Checkpoint
 from vovnet.data import VQADataset
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.convert import branch_from_table, text_from_table
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.rows import Outcomes, no_text
@@ -43,27 +44,54 @@ def load_outcomes(
 
     A warm call touches neither torch nor transformers: it maps the store's files and returns.
     """
-    store = OutcomeStore(config.paths.store)
-    keys = table_keys(config, checkpoint, dataset, actions)
-    tables = {name: store.table(key) for name, key in keys.items() if with_text or name != "text"}
-    subject = keys["text"].id.removeprefix("text-")
+    if config.eval.shard is not None or config.eval.num_shards > 1:
+        raise VoVNetError("eval.num_shards and eval.shard are experiments.collect's; leave them out here.")
+    tables = _tables(config, checkpoint, dataset, actions, with_text)
     computed = dict.fromkeys(tables, 0)
     while True:
-        if any(table.missing((0, count)) for table in tables.values()):
-            for name, rows in _collect(config, store, tables, dataset, count, subject).items():
-                computed[name] += rows
+        for name, rows in collect_outcomes(config, checkpoint, dataset, actions, count, with_text).items():
+            computed[name] += rows
         try:
             return Loaded(_read(tables, actions, count), computed)
         except DamagedPart as damage:  # set aside by the reader; its rows are missing now
             log.warning("%s", damage)
 
 
+def collect_outcomes(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    actions: tuple[Action, ...],
+    count: int,
+    with_text: bool = True,
+) -> Mapping[str, int]:
+    """Fill the store with what is missing of the first ``count`` samples, or of ``eval.shard`` of them.
+
+    Returns:
+        How many rows were computed, per branch.
+    """
+    tables = _tables(config, checkpoint, dataset, actions, with_text)
+    if not any(table.missing((0, count)) for table in tables.values()):
+        return dict.fromkeys(tables, 0)
+    from vovnet.outcomes.collect import Collector  # imports torch
+
+    collector = Collector(
+        store=OutcomeStore(config.paths.store),
+        tables=tables,
+        dataset=dataset,
+        options=config.eval,
+        backbone=lambda: branch_backbone(config),
+        note=_note(),
+        subject=table_keys(config, checkpoint, dataset, ())["text"].id.removeprefix("text-"),
+    )
+    return collector.fill(count).computed
+
+
 def stored_outcomes(
     config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: tuple[Action, ...], count: int
 ) -> Outcomes | None:
     """The same from what the store holds already, computing nothing; None where a row is missing or damaged."""
-    store = OutcomeStore(config.paths.store)
-    tables = {name: store.table(key) for name, key in table_keys(config, checkpoint, dataset, actions).items()}
+    tables = _tables(config, checkpoint, dataset, actions)
     try:
         return None if any(t.missing((0, count)) for t in tables.values()) else _read(tables, actions, count)
     except DamagedPart as damage:
@@ -71,28 +99,23 @@ def stored_outcomes(
         return None
 
 
+def _tables(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    actions: tuple[Action, ...],
+    with_text: bool = True,
+) -> Mapping[str, Table]:
+    store = OutcomeStore(config.paths.store)
+    keys = table_keys(config, checkpoint, dataset, actions)
+    return {name: store.table(key) for name, key in keys.items() if with_text or name != "text"}
+
+
 def _read(tables: Mapping[str, Table], actions: tuple[Action, ...], count: int) -> Outcomes:
     return Outcomes(
         text=text_from_table(tables["text"].read(count)) if "text" in tables else no_text(count),
         branches={action: branch_from_table(tables[action.label].read(count)) for action in actions},
     )
-
-
-def _collect(
-    config: RunConfig, store: OutcomeStore, tables: Mapping[str, Table], dataset: VQADataset, count: int, subject: str
-) -> Mapping[str, int]:
-    from vovnet.outcomes.collect import Collector  # imports torch
-
-    collector = Collector(
-        store=store,
-        tables=tables,
-        dataset=dataset,
-        options=config.eval,
-        backbone=lambda: branch_backbone(config),
-        note=_note(),
-        subject=subject,
-    )
-    return collector.fill(count).computed
 
 
 _LOADED: "dict[tuple[BackboneConfig, VisionBudgetConfig, bool, Pruning | None], Backbone]" = {}

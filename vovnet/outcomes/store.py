@@ -21,7 +21,7 @@ import pyarrow as pa
 from filelock import FileLock
 
 from vovnet.errors import VoVNetError
-from vovnet.files import atomic_write, write_json
+from vovnet.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Table:
         try:
             if not describe.exists():
                 facts = {"format": FORMAT, "branch": self.key.branch, "facts": self.key.facts, "note": note}
-                write_json(describe, facts)
+                atomic_write(describe, lambda temporary: temporary.write_text(json.dumps(facts, indent=2) + "\n"))
             atomic_write(path, lambda temporary: temporary.write_bytes(content))
         except OSError as error:
             raise VoVNetError(

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vovnet.backbone.files import Checkpoint
+from vovnet.backbone.files import Checkpoint, backbone_label
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write
 from vovnet.schema import ActionSpace, DatasetConfig, FeatureMode, RunConfig
@@ -64,7 +64,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
     mixture = config.policy.objective.name == "mixture"
     coarse, full = config.vision_budget.coarse, config.vision_budget.full
     return PolicyCard(
-        backbone=config.backbone.path or config.backbone.name,
+        backbone=backbone_label(config.backbone),
         fingerprint=checkpoint.fingerprint,
         feature_mode=config.policy.feature_mode,
         action_space=config.policy.action_space,

@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from vovnet.actions import Action
-from vovnet.compose import JOB_FILE
 from vovnet.errors import VoVNetError
+from vovnet.jobs import JOB_FILE
 from vovnet.results.row import ResultRow
 from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY, read_results
 from vovnet.schema import RunConfig

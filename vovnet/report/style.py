@@ -3,7 +3,7 @@
 import itertools
 import logging
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ def panel(title: str, xlabel: str, ylabel: str, height: float = 2.5) -> tuple[Fi
     return figure, axis
 
 
-def legend_below(axis: Axes, columns: int = 2) -> None:
-    """A legend under the figure, where it covers neither points nor labels."""
-    handles, labels = axis.get_legend_handles_labels()
+def legend_below(axis: Axes, columns: int = 2, shown: Mapping[str, Any] | None = None) -> None:
+    """A legend under the figure, where it covers neither points nor labels; of ``shown`` (label -> line) or an axis."""
+    handles, labels = axis.get_legend_handles_labels() if shown is None else (list(shown.values()), list(shown))
     if handles:
         legend = axis.figure.legend(
             handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=columns, frameon=False,

@@ -35,7 +35,7 @@ def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
         over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
         if len(over_lambda) > 1:
             checks += _lambda_checks(over_lambda)
-    checks += seed_checks(rows) + generalization_checks(rows) + reuse_checks(rows)
+    checks += adaptation_checks(rows) + seed_checks(rows) + generalization_checks(rows) + reuse_checks(rows)
     for group in grouped(rows, PROTOCOL):
         checks += threshold_checks(group) + pruning_checks(group)
         for policy in grouped([r for r in group if not r.baseline_name], CURVE):
@@ -45,6 +45,19 @@ def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
             ordered = fixed["no_vision"] < fixed["always_coarse"] < fixed["always_full"]
             seen = ", ".join(f"{name} {cost:.4f}" for name, cost in fixed.items())
             checks.append(Check(f"{group[0].dataset}: avg_cost no < coarse < full", ordered, seen))
+    return checks
+
+
+def adaptation_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """Stage 1 of block A0: the adapted backbone answers better under FULL than the one below it."""
+    full = {(row.dataset, row.backbone): row.accuracy for row in rows if row.baseline_name == "always_full"}
+    checks = []
+    for (dataset, backbone), after in full.items():
+        below, _, adapter = backbone.partition(" + ")
+        if adapter and (dataset, below) in full:
+            before = full[dataset, below]
+            seen = f"{before:.4f} before, {after:.4f} after"
+            checks.append(Check(f"{dataset}: stage 1 raises always_full's accuracy", after > before, seen))
     return checks
 
 

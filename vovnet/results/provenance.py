@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": {name: _version(name) for name in PACKAGES},
-        **_git(),
+        **git_state(),
     }
 
 
@@ -26,7 +27,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git() -> dict[str, Any]:
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit of the checkout that this code runs from, and whether files differ from it; None outside of one."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {"git_commit": None, "git_dirty": None}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import Action
+from vovnet.backbone.files import backbone_label
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.checkpoint import PolicyCard
@@ -171,7 +172,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         cache_reuse=facts.cache_reuse,
         prompt_order=config.backbone.prompt_order,
         mode=config.eval.mode,
-        backbone=config.backbone.path or config.backbone.name,
+        backbone=backbone_label(config.backbone),
         checkpoint=facts.checkpoint,
         decoding_seed=config.eval.seed if config.eval.do_sample else None,
         config_hash=facts.config_hash,

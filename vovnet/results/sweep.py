@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vovnet.compose import JOB_FILE, SWEEP_FILE
 from vovnet.files import write_json
+from vovnet.jobs import Record, sweep_records
 from vovnet.results.checks import sweep_checks
 from vovnet.results.provenance import provenance
 from vovnet.results.reuse import reuse_rows
@@ -74,9 +74,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
 
 def sweep_jobs(folder: Path) -> list[Job]:
     """The jobs of the newest sweep in a folder; a job that never reported an end counts as failed."""
-    token = json.loads((folder / SWEEP_FILE).read_text())["token"]
-    found = (_job(path, token) for path in sorted(folder.glob(f"*/{JOB_FILE}")))
-    return [job for job in found if job is not None]
+    return [_job(place, record) for place, record in sweep_records(folder)]
 
 
 def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
@@ -110,15 +108,11 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
             write_json(folder / f"{name}.json", block)
 
 
-def _job(path: Path, token: str) -> Job | None:
-    """Read a job's record; None when it belongs to an earlier sweep in the same folder."""
-    record = json.loads(path.read_text())
-    if record.get("sweep") != token:
-        return None
+def _job(folder: Path, record: Record) -> Job:
     error = None
     if record["status"] != "done":
         error = record.get("error") or f"the job was {record['status']} when it ended; see its log"
-    return Job(path.parent, tuple(record["overrides"]), error)
+    return Job(folder, tuple(record["overrides"]), error)
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from vovnet.schema.baselines import (
 )
 from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
+from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import STRICT, ActionSpace, Dtype, FeatureMode, Positive, PromptOrder, PruningMode, Split
 from vovnet.schema.training import (
@@ -49,6 +50,7 @@ __all__ = [
     "BackboneConfig",
     "BackboneTraining",
     "BaselineConfig",
+    "BasicLauncher",
     "CalibrateConfig",
     "CascadeBaseline",
     "DatasetConfig",
@@ -58,7 +60,9 @@ __all__ = [
     "FixedBaseline",
     "GenerateConfig",
     "HubConfig",
+    "LauncherConfig",
     "LeaksConfig",
+    "LocalLauncher",
     "LoggerConfig",
     "LoraConfig",
     "NoBaseline",
@@ -83,6 +87,7 @@ __all__ = [
     "ResolutionBaseline",
     "RunConfig",
     "Schedule",
+    "SlurmLauncher",
     "Split",
     "SplitFiles",
     "Stage",
@@ -111,7 +116,7 @@ class Stage:
     """One command of a pipeline."""
 
     name: str  # its folder inside the pipeline's
-    entry: Literal["train", "eval", "oracle", "error_slices", "profile", "report", "pipeline"]
+    entry: Literal["train", "collect", "eval", "oracle", "error_slices", "profile", "report", "pipeline"]
     sweep: bool
     overrides: tuple[str, ...]  # {folder} stands for the pipeline's folder
 
@@ -185,6 +190,7 @@ class RunConfig:
     logger: LoggerConfig
     paths: PathsConfig
     leaks: LeaksConfig
+    launcher: LauncherConfig
     pipeline: PipelineConfig | None = None  # experiments.pipeline only
     store: StoreConfig | None = None  # experiments.store only
     prepare: PrepareConfig | None = None  # experiments.prepare only

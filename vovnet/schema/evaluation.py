@@ -25,6 +25,8 @@ class EvalConfig:
     cache_reuse: bool  # continue the text pass's key-value cache when the order allows it
     seed: Seed  # of sampled decoding and of the random fallback
     random_fallback: bool  # MMMU: draw a letter for a choice that cannot be read, as its evaluator does
+    num_shards: Positive  # experiments.collect only: parts that the chunks of a split are dealt to
+    shard: Annotated[int, Field(ge=0)] | None  # which part this job collects; null collects all
     checkpoint: str | None  # policy file; null takes the newest that fits under paths.runs/train
     ddp_checkpoint_path: str | None  # a plain checkpoint-*.pt or Lightning .ckpt instead, see policy/ddp_checkpoint.py
 
@@ -32,6 +34,12 @@ class EvalConfig:
     def _one_policy(self) -> "EvalConfig":
         if self.checkpoint is not None and self.ddp_checkpoint_path is not None:
             raise ValueError("checkpoint and ddp_checkpoint_path exclude each other; set one of them to null")
+        return self
+
+    @model_validator(mode="after")
+    def _shard_exists(self) -> "EvalConfig":
+        if self.shard is not None and self.shard >= self.num_shards:
+            raise ValueError(f"shard={self.shard} must be below num_shards={self.num_shards}")
         return self
 
     @model_validator(mode="after")

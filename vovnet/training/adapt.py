@@ -23,7 +23,7 @@ from vovnet.training.order import EachOnce, StepLoader
 from vovnet.training.questions import QuestionBatches, TrainingData, build, micro_batches, validation_rows
 from vovnet.training.step_module import StepModule, adamw
 from vovnet.training.steps import Place, Plan, fit_steps
-from vovnet.training.trainable import trainable_backbone
+from vovnet.training.trainable import save_trained, trainable_backbone
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +69,14 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
     place = Place(folder / "stage1", backbone.device, config.trainer, config.logger)
     rows = validation_rows(data.val, VALIDATION_SAMPLES, config.eval.batch_size)
     validation = EachOnce(ValidationBatches(data.dataset, backbone.builder, rows, action))
-    best = fit_steps(module, StepLoader(batches, config.eval.num_workers), plan, place, validation)
+    fitted = fit_steps(module, StepLoader(batches, config.eval.num_workers), plan, place, validation)
     if is_main_rank():
-        trainable.save(done)
+        if module.is_sharded():
+            save_trained(config, training.stage1_backbone, fitted.weights, done)
+        else:
+            trainable.save(done)
     wait_for_all()
-    log.info("stage 1 ended: %s", " ".join(f"{name}={value:.4f}" for name, value in best.items()))
+    log.info("stage 1 ended: %s", " ".join(f"{name}={value:.4f}" for name, value in fitted.metrics.items()))
     return trainable.saved(done)
 
 

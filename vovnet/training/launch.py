@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -98,8 +99,16 @@ def _explain(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None
             )
 
 
+def _end_with(parent: int) -> None:
+    """End this rank when the command that started it is gone, or it would write into a folder of the next try."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+
+
 def _rank(folder: Path) -> None:
     """One rank's work."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     from vovnet.training.report import write_training
     from vovnet.training.stages import train_policy
 

@@ -72,15 +72,20 @@ class VoVNetModule(StepModule):
         if not np.isfinite(values).all():
             raise VoVNetError("the policy's values became NaN or infinite; lower training.learning_rate.")
         chosen = choose(values, costs, self.policy.lambda_cost)
-        rows = np.arange(size)
-        accuracy = float(outcomes.score.cpu().numpy()[rows, chosen].mean())
+        rows, scores, price = np.arange(size), outcomes.score.cpu().numpy(), self.policy.lambda_cost
+        accuracy = float(scores[rows, chosen].mean())
         cost = float(costs[rows, chosen].mean())
+        fixed = {
+            f"val/utility_{a.label}": float((scores - price * costs)[:, column].mean())
+            for column, a in enumerate(self.actions)
+        }
         rates = {f"val/rate_{a.label}": float((chosen == column).mean()) for column, a in enumerate(self.actions)}
         metrics: dict[str, Tensor | float] = {
-            "val/loss": self.loss(outcomes, self.policy.lambda_cost),
+            "val/loss": self.loss(outcomes, price),
             "val/acc": accuracy,
             "val/cost": cost,
-            "val/utility": accuracy - self.policy.lambda_cost * cost,
+            "val/utility": accuracy - price * cost,
+            **fixed,
             **rates,
         }
         self.log_dict(metrics, batch_size=size, sync_dist=True)

@@ -1,7 +1,7 @@
 """Stage 2: train the policy head on the training split's outcomes."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from vovnet.training.module import VoVNetModule
 from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
 from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micro_batches, validation_rows
 from vovnet.training.steps import Place, Plan, fit_steps
-from vovnet.training.trainable import Trainable, trainable_backbone
+from vovnet.training.trainable import Trainable, save_trained, trainable_backbone
 
 log = logging.getLogger(__name__)
 STANDARDISE_STEPS = 8  # whose features set mean and scale in live training
@@ -97,13 +97,21 @@ def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, 
         monitor=monitor,
         precision=training.backbone.precision if live else "32-true",
     )
-    # Stored outcomes make steps so small that a GPU's launches would cost more than the arithmetic.
-    device = pick_device(config.backbone.device) if live else torch.device("cpu")
-    place = Place(folder, device, config.trainer, config.logger)
-    best = fit_steps(setup.module, StepLoader(setup.batches, 0), plan, place, EachOnce(setup.validation))
+    device, trainer = pick_device(config.backbone.device), config.trainer
+    if not live:
+        # Stored outcomes make steps so small that a GPU's launches would cost more than the arithmetic, and a head
+        # alone is not worth spreading.
+        device = torch.device("cpu")
+        trainer = trainer if trainer.strategy == "single" else replace(trainer, strategy="ddp")
+    place = Place(folder, device, trainer, config.logger)
+    fitted = fit_steps(setup.module, StepLoader(setup.batches, 0), plan, place, EachOnce(setup.validation))
     backbone, path = config.backbone, folder / FILE_NAME
     if setup.trainable is not None:
-        if is_main_rank():
+        if is_main_rank() and setup.module.is_sharded():
+            assert training.stage2_backbone != "frozen"
+            save_trained(config, training.stage2_backbone, fitted.weights, folder / "backbone")
+            setup.module.head.load_state_dict(_of_head(fitted.weights))
+        elif is_main_rank():
             setup.trainable.save(folder / "backbone")
         wait_for_all()
         backbone = setup.trainable.saved(folder / "backbone")
@@ -113,7 +121,11 @@ def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, 
         card = make_card(belongs, checkpoint, len(setup.module.head.mean), data.dataset.fingerprint)
         save_policy(path, setup.module.head, card)
     wait_for_all()
-    return Trained(path, best, setup.computed, data, backbone)
+    return Trained(path, fitted.metrics, setup.computed, data, backbone)
+
+
+def _of_head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix("head."): tensor for name, tensor in weights.items() if name.startswith("head.")}
 
 
 def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Setup:

@@ -1,6 +1,7 @@
 """What a policy training writes and says at its end."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,17 @@ from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
 from vovnet.policy.checkpoint import FILE_NAME
+from vovnet.report.training_curves import draw_training
+from vovnet.results.check import Check
 from vovnet.results.provenance import provenance
 from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import SUMMARY
 from vovnet.schema import RunConfig
 from vovnet.training.policy import Trained
+from vovnet.training.steps import newest_checkpoint
+
+log = logging.getLogger(__name__)
+COLLAPSED = 0.99  # share of one action above which a policy is said to have collapsed
 
 
 def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: float) -> dict[str, Any]:
@@ -36,12 +43,36 @@ def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: f
         "rows_computed": trained.computed,
         "rows_skipped": list(data.dataset.skipped),
         "leak_guard": data.leaks,
-        "checks": [],
+        "checks": [check.as_json() for check in training_checks(trained, folder, config.policy.lambda_cost)],
         "wall_seconds": round(seconds, 3),
         **provenance(),
     }
+    draw_training(folder)
     write_json(folder / SUMMARY, summary)
     return summary
+
+
+def training_checks(trained: Trained, folder: Path, lambda_cost: float) -> list[Check]:
+    """The specification's check points of A0, and whether the policy chooses at all."""
+    saved = [newest_checkpoint(folder / "stage1/steps", "stage1"), newest_checkpoint(folder / "steps", "stage2")]
+    names = [path.name for path in saved if path is not None]
+    rates = _by_action(trained, "val/rate_")
+    action, share = max(rates.items(), key=lambda rate: rate[1])
+    if share > COLLAPSED:
+        log.warning(
+            "the policy chooses %s for %.1f %% of the validation questions at lambda %g",
+            action.upper(), 100 * share, lambda_cost,
+        )  # fmt: skip
+    fixed, utility = _by_action(trained, "val/utility_"), trained.metrics["val/utility"]
+    seen = f"{utility:.4f} against " + " ".join(f"{name}={value:.4f}" for name, value in fixed.items())
+    return [
+        Check("the last step of every stage is saved", bool(names), " ".join(names)),
+        Check("validation utility is at least that of every fixed action", utility >= max(fixed.values()) - 1e-6, seen),
+    ]
+
+
+def _by_action(trained: Trained, prefix: str) -> dict[str, float]:
+    return {n.removeprefix(prefix): v for n, v in trained.metrics.items() if n.startswith(prefix)}
 
 
 def backbone_overrides(config: RunConfig, trained: Trained) -> list[str]:
@@ -68,6 +99,8 @@ def print_training(summary: Mapping[str, Any], folder: Path) -> None:
     print(f"trained on {sizes[0]} questions, validated on {sizes[1]} about other images")
     for name, value in summary["validation"].items():
         print(f"  {name:16s} {value:.4f}")
+    for check in summary["checks"]:
+        print(f"{'pass' if check['passed'] else 'FAIL'}  {check['name']}: {check['observed']}")
     if summary["backbone_overrides"]:
         print("the backbone was trained too; evaluate with " + " ".join(summary["backbone_overrides"]))
     print(f"outputs: {folder}")

@@ -6,10 +6,12 @@ from typing import Any
 import lightning as L
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import Schedule
 from vovnet.training.optimizer import scheduled
+from vovnet.training.sharding import clip_norm, kinds, shard
 
 
 class StepModule(L.LightningModule):
@@ -28,9 +30,9 @@ class StepModule(L.LightningModule):
         kept = self.trained_names()
         checkpoint["state_dict"] = {n: t for n, t in checkpoint["state_dict"].items() if n in kept}
 
-    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+    def check_fits(self, saved: Mapping[str, torch.Tensor]) -> None:
         """Refuse a checkpoint that lacks trained weights; loading is not strict and would not say so."""
-        saved, own = checkpoint["state_dict"], dict(self.state_dict())
+        own = dict(self.state_dict())
         for name in sorted(self.trained_names()):
             if name not in saved or saved[name].shape != own[name].shape:
                 found = "nothing" if name not in saved else f"shape {tuple(saved[name].shape)}"
@@ -38,6 +40,24 @@ class StepModule(L.LightningModule):
                     f"the checkpoint holds {found} for {name} of shape {tuple(own[name].shape)}: it belongs to another "
                     "configuration; remove the run's folder or name another by hydra.run.dir."
                 )
+
+    def configure_model(self) -> None:
+        """Spread the weights where the strategy asks for it; the other strategies have no mesh."""
+        if self._device_mesh is not None and not self.is_sharded():
+            shard(self, self._device_mesh["data_parallel"])
+
+    def is_sharded(self) -> bool:
+        """Whether weights are spread over the ranks."""
+        return any(isinstance(parameter, DTensor) for parameter in self.parameters())
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """By norm, also where some gradients are spread."""
+        if self.is_sharded() and gradient_clip_val:
+            clip_norm(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches stay as they are; the backbone moves what it needs."""
@@ -49,8 +69,9 @@ def adamw(
 ) -> dict[str, Any]:
     """AdamW over the trained weights of some parts, each with (learning rate, weight decay), and its schedule."""
     groups = [
-        {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate, "weight_decay": decay}
+        {"params": kind, "lr": rate, "weight_decay": decay}
         for part, (rate, decay) in parts.items()
+        for kind in kinds(p for p in part.parameters() if p.requires_grad)
     ]
     optimizer = torch.optim.AdamW(groups)
     result: dict[str, Any] = scheduled(optimizer, schedule, round(warmup_fraction * steps), steps)

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,19 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies.model_parallel import ModelParallelStrategy
+from lightning.pytorch.strategies.strategy import Strategy
 
 from vovnet.errors import VoVNetError
 from vovnet.ranks import world_size
 from vovnet.schema import LoggerConfig, Precision, TrainerConfig
 from vovnet.training.callbacks import BestMetrics, StepLog, StepSeed
+from vovnet.training.step_module import StepModule
 
 log = logging.getLogger(__name__)
 
 SINGLE = TrainerConfig(strategy="single", devices=1, num_nodes=1)
 CSV_ONLY = LoggerConfig(name="csv", project=None, entity=None, offline=False)
-STRATEGIES = {"single": "auto", "ddp": "ddp", "fsdp": "fsdp", "deepspeed": "deepspeed_stage_2"}
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,24 @@ class Place:
     logger: LoggerConfig = CSV_ONLY
 
 
-def fit_steps(
-    module: L.LightningModule, batches: Any, plan: Plan, place: Place, validation: Any = None
-) -> dict[str, float]:
-    """Run through ``batches`` once, from the last saved step on where there is one; returns the best metrics.
+@dataclass(frozen=True)
+class Fitted:
+    """What a stage found.
 
-    With ``plan.monitor`` the module holds the best weights afterwards, otherwise the last.
+    Attributes:
+        metrics: of the best validated step.
+        weights: trained weights of that step by their names in the module.
+    """
+
+    metrics: dict[str, float]
+    weights: dict[str, torch.Tensor]
+
+
+def fit_steps(module: StepModule, batches: Any, plan: Plan, place: Place, validation: Any = None) -> Fitted:
+    """Run through ``batches`` once, from the last saved step on where there is one.
+
+    With ``plan.monitor`` the module holds the best weights afterwards, unless they are spread over ranks; otherwise
+    the last.
 
     Args:
         batches: sized and iterable; its ``state_dict`` is saved with the weights.
@@ -88,12 +103,13 @@ def fit_steps(
     """
     saved = place.folder / "steps"
     best = BestMetrics(*plan.monitor) if plan.monitor else None
-    keepers = [_newest(saved, plan), *([_best(saved, plan)] if plan.monitor else [])]
+    keepers = [*([_best(saved, plan)] if plan.monitor else []), NewestStep(saved, plan)]
     callbacks = [StepSeed(plan.seed), *([best] if best else []), *keepers, StepLog(plan)]
     resumed = newest_checkpoint(saved, plan.stage)
     version = "log" if resumed is None else f"log-after-{resumed.stem}"  # a logger empties the folder that it takes
     trainer = _trainer(plan, place, callbacks, _loggers(place, version), validation is not None)
     if resumed is not None:
+        _check(module, resumed)
         log.info("going on from %s", resumed)
     try:
         trainer.fit(module, batches, validation, ckpt_path=resumed, weights_only=True)
@@ -106,11 +122,23 @@ def fit_steps(
             "again: it goes on from the last one."
         ) from error
     if best is None:
-        return {}
-    path = Path(keepers[1].best_model_path)
-    state = torch.load(path, weights_only=True, map_location=module.device)["state_dict"]
-    module.load_state_dict(state, strict=False)
-    return best.metrics
+        return Fitted({}, {})
+    state = torch.load(keepers[0].best_model_path, weights_only=True, map_location="cpu")["state_dict"]
+    if not module.is_sharded():
+        module.load_state_dict(state, strict=False)
+    return Fitted(best.metrics, state)
+
+
+def _check(module: StepModule, path: Path) -> None:
+    """Refuse a file that is no checkpoint of this module, or that holds more than tensors and plain values."""
+    try:
+        content = torch.load(path, weights_only=True, map_location="meta")
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise VoVNetError(
+            f"{path} cannot be read ({reason}); remove it, and the same command goes on from the one before."
+        ) from error
+    module.check_fits(content["state_dict"])
 
 
 def _save_end(trainer: L.Trainer, folder: Path, plan: Plan) -> None:
@@ -127,18 +155,39 @@ def newest_checkpoint(folder: Path, stage: str) -> Path | None:
     return max(folder.glob(f"{stage}-step=*.ckpt"), key=lambda path: path.stem, default=None)
 
 
-def _newest(folder: Path, plan: Plan) -> ModelCheckpoint:
-    """Keeps the last saved step only."""
-    return ModelCheckpoint(
-        folder,
-        filename=f"{plan.stage}-{{step:06d}}",
-        monitor="step",
-        mode="max",
-        save_top_k=1,
-        every_n_train_steps=plan.save_every,
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
+class NewestStep(ModelCheckpoint):
+    """Keeps the last saved step only.
+
+    Lightning saves before it validates, and a run that is killed in between would go on without that validation and
+    might keep other weights as its best. So where both are due, this saves after validating.
+    """
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        super().__init__(
+            folder,
+            filename=f"{plan.stage}-{{step:06d}}",
+            monitor="step",
+            mode="max",
+            save_top_k=1,
+            every_n_train_steps=plan.save_every,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+        self.plan = plan
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Save every so many steps, unless a validation follows."""
+        if not self._validates(trainer):
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Save what was held back."""
+        if trainer.global_step % self.plan.save_every == 0:
+            super().on_train_batch_end(trainer, module, None, None, 0)
+
+    def _validates(self, trainer: L.Trainer) -> bool:
+        due = trainer.global_step % min(self.plan.validate_every, self.plan.steps) == 0
+        return bool(trainer.enable_validation) and due
 
 
 def _best(folder: Path, plan: Plan) -> ModelCheckpoint:
@@ -170,7 +219,7 @@ def _trainer(
     try:
         return L.Trainer(
             accelerator="gpu" if cuda else "cpu",
-            strategy=STRATEGIES[where.strategy],
+            strategy=_strategy(where),
             devices=single if where.strategy == "single" else where.devices,
             num_nodes=where.num_nodes,
             plugins=[_environment()],
@@ -183,7 +232,7 @@ def _trainer(
             gradient_clip_val=plan.gradient_clip or None,
             callbacks=list(callbacks),
             logger=list(loggers),
-            log_every_n_steps=min(20, plan.steps),
+            log_every_n_steps=max(1, min(20, plan.steps * plan.accumulate // 20)),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_progress_bar=False,
@@ -201,11 +250,18 @@ class StartedRanks(LightningEnvironment):
         """Lightning's own forgets the number of ranks, which the next stage has to know."""
 
 
+def _strategy(where: TrainerConfig) -> Strategy | str:
+    if where.strategy == "fsdp":  # its second version: layer by layer, trained and frozen weights side by side
+        ranks = where.devices * where.num_nodes
+        return ModelParallelStrategy(ranks, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    return {"single": "auto", "ddp": "ddp", "deepspeed": "deepspeed_stage_2"}[where.strategy]
+
+
 def _environment() -> ClusterEnvironment:
     """Who started the ranks. Requeueing is submitit's alone: two owners would requeue twice or not at all."""
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
-    if "LOCAL_RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+    if "LOCAL_RANK" not in os.environ and world_size() > 1:
         return SLURMEnvironment(auto_requeue=False)
     return StartedRanks()
 

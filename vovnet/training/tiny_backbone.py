@@ -26,6 +26,7 @@ from vovnet.training.optimizer import recipe_optimizer
 from vovnet.training.order import StepLoader, as_it_is
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.split import split_groups
+from vovnet.training.step_module import StepModule
 from vovnet.training.steps import Place, fit_steps
 from vovnet.training.tiny_batches import StepBatches, TrainingStep
 from vovnet.training.tiny_checkpoint import write_untrained
@@ -38,7 +39,7 @@ DECODING = Decoding(max_new_tokens=10, num_beams=1, do_sample=False, temperature
 CACHED_IMAGES = 40_000  # prepared images of 64 px: about 1.5 GB when all flips have been seen
 
 
-class TinyBackboneModule(L.LightningModule):
+class TinyBackboneModule(StepModule):
     """Answer NLL under one branch per step; a short warm-up, then a cosine."""
 
     def __init__(self, backbone: Backbone, recipe: TinyBackboneTraining, total_steps: int, judge: Judge) -> None:
@@ -75,10 +76,6 @@ class TinyBackboneModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser and schedule."""
         return recipe_optimizer(self.backbone, self.recipe, self.total_steps)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Batches stay as they are; the backbone moves what it needs."""
-        return batch
 
 
 def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Path:

@@ -9,7 +9,6 @@ language model has to find out at once where a word stands, how letters look and
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,6 +24,7 @@ from vovnet.files import atomic_write
 from vovnet.schema import TinyBackboneTraining
 from vovnet.training.optimizer import recipe_optimizer
 from vovnet.training.order import StepLoader
+from vovnet.training.step_module import StepModule
 from vovnet.training.steps import Place, Plan, fit_steps
 
 STREAM = 7  # of random numbers: none that a data set is drawn from
@@ -89,7 +89,7 @@ def token_labels(canvas: Canvas, rows: int, columns: int) -> np.ndarray:
     return labels.reshape(-1, 2)
 
 
-class TinyVisionModule(L.LightningModule):
+class TinyVisionModule(StepModule):
     """Per-token classification on top of the vision tower; the two linear heads are thrown away."""
 
     def __init__(self, backbone: Backbone, recipe: TinyBackboneTraining) -> None:
@@ -118,10 +118,6 @@ class TinyVisionModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser with a schedule of its own."""
         return recipe_optimizer(self, self.recipe, self.recipe.vision_steps)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Batches stay as they are; the tower moves what it needs."""
-        return batch
 
 
 def _weighted(logits: Tensor, labels: Tensor) -> Tensor:

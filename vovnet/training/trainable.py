@@ -1,7 +1,7 @@
 """A backbone whose weights learn: by LoRA, or all of them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +56,18 @@ def trainable_backbone(config: RunConfig, method: Method) -> Trainable:
     count = sum(p.numel() for p in trainable.backbone.parameters() if p.requires_grad)
     log.info("training %s weights of the backbone (%s)", f"{count:,}", method)
     return trainable
+
+
+def save_trained(config: RunConfig, method: Method, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Save weights that were spread over ranks: put into a fresh copy of the backbone first.
+
+    Args:
+        weights: by their names in a module that holds the backbone as ``backbone``.
+    """
+    fresh = trainable_backbone(config, method)
+    own = {n.removeprefix("backbone."): t for n, t in weights.items() if n.startswith("backbone.")}
+    fresh.backbone.load_state_dict(own, strict=False)
+    fresh.save(folder)
 
 
 def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:

@@ -1,0 +1,75 @@
+"""Fill the outcome store: run every branch that the configuration needs, and decide nothing.
+
+python -m experiments.collect
+python -m experiments.collect eval.split=train eval.max_samples=12000
+python -m experiments.collect eval.num_shards=4 launcher=slurm
+"""
+
+from pathlib import Path
+from typing import Any
+
+from vovnet.compose import launch
+from vovnet.schema import NoBaseline, RunConfig
+
+
+def run(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Collect a split, or ``eval.shard`` of it, and write ``summary.json``.
+
+    VoVNet's branches are its action space's, so that no policy need be trained yet; a baseline's are its own.
+    """
+    import time
+    from dataclasses import asdict
+
+    from vovnet.actions import ACTION_SPACES
+    from vovnet.backbone.files import find_checkpoint
+    from vovnet.data import load_dataset
+    from vovnet.files import write_json
+    from vovnet.outcomes.load import collect_outcomes
+    from vovnet.policy.policies import make_policy
+    from vovnet.results.provenance import provenance
+    from vovnet.results.write import SUMMARY
+
+    begun = time.monotonic()
+    checkpoint = find_checkpoint(config.backbone)
+    dataset = load_dataset(config.dataset, config.eval.split)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    actions, with_text = ACTION_SPACES[config.policy.action_space], True
+    if not isinstance(config.policy.baseline, NoBaseline):
+        policy, _ = make_policy(config, checkpoint)
+        actions, with_text = policy.actions, policy.reads_text
+    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text)
+    summary = {
+        "config": asdict(config),
+        "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
+        "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
+        "num_samples": count,
+        "rows_computed": dict(computed),
+        "rows_skipped": list(dataset.skipped),
+        "wall_seconds": round(time.monotonic() - begun, 3),
+        **provenance(),
+    }
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def show(summary: dict[str, Any], folder: Path) -> None:
+    """Print what was computed."""
+    computed = ", ".join(f"{rows} {branch}" for branch, rows in summary["rows_computed"].items())
+    print(f"{summary['dataset']['name']}/{summary['dataset']['split']}, {summary['num_samples']} samples: {computed}")
+    print(f"outputs: {folder}")
+
+
+def finish(folder: Path) -> bool:
+    """List the parts; False when one failed."""
+    from experiments.train import finish as list_jobs
+
+    return list_jobs(folder)
+
+
+def main() -> None:
+    """Console entry point."""
+    launch("collect", run, show, finish)
+
+
+if __name__ == "__main__":
+    main()

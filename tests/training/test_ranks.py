@@ -1,0 +1,69 @@
+"""Two ranks learn what one process learns from the same steps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.train import run
+from tests.conftest import Configure
+from tests.training.test_stages import SMALL, weights
+from vovnet.errors import VoVNetError
+
+STAGE1 = (*SMALL, "training.stage1_epochs=1", "training.backbone.lora.dropout=0", "training.max_samples=100")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("training.batch_size=15",),  # ranks with unlike numbers of rows
+        ("policy/objective=mixture", "training.stage1_backbone=full", "training.backbone.train_vision=true"),
+        ("policy/objective=mixture", "training.stage2_backbone=lora"),
+        ("training.stage2_backbone=lora",),
+    ],
+)
+def test_ddp_over_two_processes_equals_one(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    run(configure(*STAGE1, *overrides, root="train"), tmp_path / "one")
+    summary = run(configure(*STAGE1, *overrides, "trainer=ddp", root="train"), tmp_path / "two")
+    assert isinstance(summary, dict)
+    assert summary["train_samples"] + summary["val_samples"] == 100
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for file in one:
+        for name in one[file]:
+            torch.testing.assert_close(one[file][name], two[file][name], rtol=1e-4, atol=1e-5, msg=f"{file} {name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [("training.stage1_backbone=full", "training.backbone.train_vision=true"), ("training.stage2_backbone=lora",)],
+)
+def test_spread_weights_learn_the_same(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    settings = (*STAGE1, "policy/objective=mixture", "training.gradient_clip=0.1", *overrides)
+    run(configure(*settings, root="train"), tmp_path / "one")
+    run(configure(*settings, "trainer=fsdp", root="train"), tmp_path / "two")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for file in one:
+        for name in one[file]:
+            # Adam turns the last bits of gradients near 0 into steps of its own size, 0.01.
+            torch.testing.assert_close(one[file][name], two[file][name], rtol=1e-3, atol=5e-4, msg=f"{file} {name}")
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_is_said(configure: Configure, tmp_path: Path) -> None:
+    config = configure(*STAGE1, "training.backbone.lora.targets=[nothing]", "trainer=ddp", root="train")
+    with pytest.raises(VoVNetError, match=r"lora.targets fit no layer"):
+        run(config, tmp_path / "run")
+
+
+def test_several_nodes_need_a_launcher(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(VoVNetError, match="num_nodes > 1 needs launcher=slurm"):
+        run(configure(*SMALL, "trainer=ddp", "trainer.num_nodes=2", root="train"), tmp_path / "run")
+
+
+def test_one_device_cannot_be_two(configure: Configure) -> None:
+    with pytest.raises(VoVNetError, match="strategy=single runs on one device"):
+        configure("trainer.devices=2", root="train")

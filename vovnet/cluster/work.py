@@ -1,0 +1,134 @@
+"""What a process does that was started for one job: read its configuration, run it, record how it ended.
+
+python -m vovnet.cluster.work ENTRY FOLDER
+"""
+
+import importlib
+import json
+import logging
+import os
+import socket
+import sys
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from submitit.core.utils import DelayedSubmission, UncompletedJobError
+
+from vovnet.errors import VoVNetError
+from vovnet.explain import explain_validation
+from vovnet.files import atomic_write, write_json
+from vovnet.jobs import Record, failure, read_record, run_recorded
+from vovnet.ranks import is_main_rank, rank, world_size
+from vovnet.results.provenance import git_state
+from vovnet.schema import RunConfig
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"
+RANK_FILE = "rank-{}.json"  # left by a task other than the main one, and only if it fails
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose configuration lies in its folder."""
+
+    folder: Path
+    config: RunConfig
+
+
+def write_config(config: RunConfig, folder: Path) -> None:
+    """Leave a job's configuration in its folder, and nothing that tasks of an earlier run left there."""
+    for path in folder.glob(RANK_FILE.format("*")):
+        path.unlink()
+    write_json(folder / CONFIG_FILE, asdict(config))
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Read a job's configuration.
+
+    Raises:
+        VoVNetError: it does not fit the code, which may have changed while the job waited.
+    """
+    try:
+        return TypeAdapter(RunConfig).validate_python(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise VoVNetError(f"{folder / CONFIG_FILE}: {explain_validation(error)}; submit the job again.") from error
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of an entry point, named so that it can be pickled without any code; every task of it runs this."""
+
+    entry: str
+    folder: str
+
+    def __call__(self) -> None:
+        """Run; leaves with status 1 if the job fails, so that Slurm knows of it too."""
+        folder = Path(self.folder)
+        record = read_record(folder)
+        if is_main_rank():
+            log_lines(folder / f"{self.entry}.log")
+            error = run_recorded(lambda: self._run(folder), folder, {**record, **_whereabouts(record)})
+        else:
+            log_lines()
+            error = self._follow(folder)
+        if error is not None:
+            sys.exit(1)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What submitit requeues when the job is preempted or out of time: the same again, which resumes."""
+        return DelayedSubmission(self)
+
+    def _run(self, folder: Path) -> None:
+        run = importlib.import_module(f"experiments.{self.entry}").run
+        config = read_config(folder)
+        try:
+            run(config, folder)
+        except UncompletedJobError as error:  # raised by submitit's signal handler
+            raise VoVNetError(
+                "stopped at its time limit, which it has reached too often; raise launcher.timeout_min or "
+                "launcher.max_num_timeout and run the same command again: what it finished is kept."
+            ) from error
+
+    def _follow(self, folder: Path) -> Exception | None:
+        """Run as a task that records nothing but its own failure."""
+        try:
+            self._run(folder)
+            return None
+        except Exception as error:
+            traceback.print_exc()
+            text = json.dumps(failure(error))
+            atomic_write(folder / RANK_FILE.format(rank()), lambda temporary: temporary.write_text(text))
+            return error
+
+
+def log_lines(file: Path | None = None) -> None:
+    """Log to standard error and to a file, one dated line for each message."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if file is not None:
+        handlers.append(logging.FileHandler(file))
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%m-%d %H:%M:%S", handlers=handlers, force=True
+    )
+    logging.getLogger("submitit").propagate = False  # it has handlers of its own
+
+
+def _whereabouts(record: Record) -> dict[str, Any]:
+    """Where a job runs, for its record; warns if the code is not what it was at submission."""
+    facts: dict[str, Any] = {"host": socket.gethostname(), "tasks": world_size()}
+    if "SLURM_JOB_ID" in os.environ:
+        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+        facts["slurm_job"] = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
+        facts["slurm_restarts"] = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    commit = git_state()["git_commit"]
+    if commit != record["git_commit"]:
+        log.warning("submitted at commit %s, but the code is now at %s and runs as it is", record["git_commit"], commit)
+        facts["git_commit_at_start"] = commit
+    return facts
+
+
+if __name__ == "__main__":
+    Job(*sys.argv[1:])()

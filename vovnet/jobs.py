@@ -1,0 +1,92 @@
+"""A job's record: ``job.json`` in its folder says what ran and how it ended, also when it was killed.
+
+Status: pending (submitted), running, done, failed, interrupted, killed (written by who waited for it).
+"""
+
+import json
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vovnet.errors import VoVNetError
+from vovnet.files import write_json
+
+log = logging.getLogger(__name__)
+
+JOB_FILE, SWEEP_FILE = "job.json", "sweep.json"
+ENDED = ("done", "failed", "killed")
+
+Record = Mapping[str, Any]
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """A job's record."""
+    record: dict[str, Any] = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
+    return record
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write a job's record.
+
+    Raises:
+        VoVNetError: the folder cannot be written.
+    """
+    try:
+        write_json(folder / JOB_FILE, record)
+    except OSError as error:
+        raise VoVNetError(
+            f"{folder} cannot be written ({error.strerror}); set paths.runs to a writable folder."
+        ) from error
+
+
+def run_recorded(work: Callable[[], object], folder: Path, record: Record) -> Exception | None:
+    """Do a job's work and record how it ended; returns the error that it ended with.
+
+    The job of a sweep reports its error, since the sweep goes on without it.
+    """
+    begun = {"process": os.getpid(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    try:
+        write_record(folder, {**record, "status": "running", **begun})
+    except VoVNetError as error:
+        return error
+    end: dict[str, Any] = {"status": "interrupted"}
+    try:
+        work()
+        end = {"status": "done"}
+        return None
+    except Exception as error:
+        end = failure(error)
+        if record["sweep"] is not None:
+            if not isinstance(error, VoVNetError):
+                traceback.print_exc()
+            report_failure(record, end)
+        return error
+    finally:
+        write_record(folder, {**record, **begun, **end})
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """What a record says of an error."""
+    sentence = str(error) if isinstance(error, VoVNetError) else f"{type(error).__name__}: {error}"
+    return {"status": "failed", "error": sentence}
+
+
+def report_failure(record: Record, end: Record) -> None:
+    """Say that a job of a sweep has no result, and why."""
+    log.error("job %s %s: %s", " ".join(record["overrides"]), end["status"], end["error"])
+
+
+def sweep_token(sweep: Path) -> str:
+    """Tells the newest sweep in a folder from earlier ones."""
+    return str(json.loads((sweep / SWEEP_FILE).read_text(encoding="utf-8"))["token"])
+
+
+def sweep_records(sweep: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Folder and record of each job of the newest sweep in a folder."""
+    token = sweep_token(sweep)
+    found = ((path.parent, read_record(path.parent)) for path in sorted(sweep.glob(f"*/{JOB_FILE}")))
+    return [(folder, record) for folder, record in found if record.get("sweep") == token]

@@ -1,0 +1,48 @@
+"""Keys of launchers: where the jobs of a sweep run. None of them changes a result."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from vovnet.schema.ranges import STRICT, Positive, Rate
+
+
+@dataclass(frozen=True, config=STRICT)
+class BasicLauncher:
+    """One job after another in this process."""
+
+    kind: Literal["basic"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class LocalLauncher:
+    """A process for each job, several at once on this machine."""
+
+    kind: Literal["local"]
+    jobs: Positive  # at once
+    devices: tuple[str, ...]  # CUDA devices, one for each job that runs at once; empty shows all to every job
+
+
+@dataclass(frozen=True, config=STRICT)
+class SlurmLauncher:
+    """An array of Slurm jobs; null leaves a setting to the cluster."""
+
+    kind: Literal["slurm"]
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    nodes: Positive
+    tasks_per_node: Positive  # processes of one job: one per device for training on several
+    gpus_per_node: Positive | str | None  # 4, or a100:4
+    cpus_per_task: Positive | None
+    mem_gb: Rate | None  # per node
+    timeout_min: Positive
+    array_parallelism: Positive  # jobs of a sweep that may run at once
+    max_num_timeout: Annotated[int, Field(ge=0)]  # how often a job that reached its time limit goes on
+    setup: tuple[str, ...]  # shell lines before the job: module load cuda
+    additional_parameters: dict[str, bool | int | float | str]  # further options of sbatch, without their dashes
+
+
+LauncherConfig = Annotated[BasicLauncher | LocalLauncher | SlurmLauncher, Field(discriminator="kind")]
