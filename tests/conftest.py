@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on every core already; before torch is imported
 
 from vovnet.compose import conf_dir, register_resolvers, to_typed
 from vovnet.schema import RunConfig, TinyArchitecture

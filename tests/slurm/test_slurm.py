@@ -176,9 +176,9 @@ def test_every_task_runs_and_the_first_writes(base: list[str], tmp_path: Path) -
 
 
 TRAINING = (
-    "name=train", "training.max_samples=100", "training.stage1_epochs=6", "training.epochs=4",
+    "name=train", "training.max_samples=100", "training.stage1_epochs=3", "training.epochs=4",
     "training.batch_size=16", "training.backbone.batch_size=16", "training.backbone.micro_batch_size=8",
-    "training.backbone.learning_rate=0.01", "training.save_every=2",
+    "training.backbone.learning_rate=0.01", "training.save_every=1",
 )  # fmt: skip
 
 
@@ -206,7 +206,7 @@ def test_a_training_over_two_tasks_equals_one(base: list[str], tmp_path: Path) -
 def test_a_preempted_training_ends_with_the_same_weights(base: list[str], tmp_path: Path, cluster: Cluster) -> None:
     runs, alone = tmp_path / "runs", tmp_path / "alone"
     with started("train", *base, *TRAINING, *SLURM) as process:
-        until(lambda: list(runs.glob("train/*/stage1/steps/stage1-step=*4.ckpt")))
+        until(lambda: list(runs.glob("train/*/stage1/steps/stage1-step=*.ckpt")))
         (record,) = jobs(runs / "train")
         number = record["slurm_job"]
         cluster.command("scancel", "--signal=USR2", number)

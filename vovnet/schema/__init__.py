@@ -51,6 +51,7 @@ __all__ = [
     "BackboneTraining",
     "BaselineConfig",
     "BasicLauncher",
+    "BenchmarkConfig",
     "CalibrateConfig",
     "CascadeBaseline",
     "DatasetConfig",
@@ -144,6 +145,14 @@ class ProfileConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class BenchmarkConfig:
+    """Which speeds to measure."""
+
+    only: tuple[str, ...]  # names; empty takes all
+    rounds: Positive  # of each measurement
+
+
+@dataclass(frozen=True, config=STRICT)
 class CalibrateConfig:
     """What a calibrated lambda has to reach; one of the two."""
 
@@ -195,6 +204,7 @@ class RunConfig:
     store: StoreConfig | None = None  # experiments.store only
     prepare: PrepareConfig | None = None  # experiments.prepare only
     profile: ProfileConfig | None = None  # experiments.profile only
+    benchmark: BenchmarkConfig | None = None  # experiments.benchmark only
     calibrate: CalibrateConfig | None = None  # experiments.calibrate only
     report: ReportConfig | None = None  # experiments.report only
     runs: tuple[str, ...] | None = None  # experiments.report only: folders to read

@@ -22,8 +22,9 @@ from vovnet.training.launch import wait_for_all
 from vovnet.training.order import EachOnce, StepLoader
 from vovnet.training.questions import QuestionBatches, TrainingData, build, micro_batches, validation_rows
 from vovnet.training.step_module import StepModule, adamw
-from vovnet.training.steps import Place, Plan, fit_steps
-from vovnet.training.trainable import save_trained, trainable_backbone
+from vovnet.training.steps import fit_steps
+from vovnet.training.trainable import save_trained, saved_backbone, trainable_backbone
+from vovnet.training.trainer import Place, Plan
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,11 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
     action, done = ACTIONS[training.stage1_baseline_name], folder / "stage1" / "backbone"
     if training.stage1_epochs == 0:
         return config.backbone
-    trainable = trainable_backbone(config, training.stage1_backbone)
+    adapted = saved_backbone(config.backbone, training.stage1_backbone, done)
     if done.is_dir():
         log.info("stage 1 is done: %s", done)
-        return trainable.saved(done)
+        return adapted
+    trainable = trainable_backbone(config, training.stage1_backbone)
     backbone, options = trainable.backbone, training.backbone
     micro = micro_batches(data.train, options, training.seed)
     steps = training.stage1_epochs * micro.order.steps_per_epoch
@@ -77,7 +79,7 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
             trainable.save(done)
     wait_for_all()
     log.info("stage 1 ended: %s", " ".join(f"{name}={value:.4f}" for name, value in fitted.metrics.items()))
-    return trainable.saved(done)
+    return adapted
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from vovnet.progress import clock
 from vovnet.ranks import rank
 
 if TYPE_CHECKING:
-    from vovnet.training.steps import Plan
+    from vovnet.training.trainer import Plan
 
 log = logging.getLogger(__name__)
 

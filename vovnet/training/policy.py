@@ -29,8 +29,9 @@ from vovnet.training.launch import wait_for_all
 from vovnet.training.module import VoVNetModule
 from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
 from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micro_batches, validation_rows
-from vovnet.training.steps import Place, Plan, fit_steps
-from vovnet.training.trainable import Trainable, save_trained, trainable_backbone
+from vovnet.training.steps import fit_steps
+from vovnet.training.trainable import Trainable, save_trained, saved_backbone, trainable_backbone
+from vovnet.training.trainer import Place, Plan
 
 log = logging.getLogger(__name__)
 STANDARDISE_STEPS = 8  # whose features set mean and scale in live training
@@ -107,14 +108,14 @@ def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, 
     fitted = fit_steps(setup.module, StepLoader(setup.batches, 0), plan, place, EachOnce(setup.validation))
     backbone, path = config.backbone, folder / FILE_NAME
     if setup.trainable is not None:
+        assert training.stage2_backbone != "frozen"
         if is_main_rank() and setup.module.is_sharded():
-            assert training.stage2_backbone != "frozen"
             save_trained(config, training.stage2_backbone, fitted.weights, folder / "backbone")
             setup.module.head.load_state_dict(_of_head(fitted.weights))
         elif is_main_rank():
             setup.trainable.save(folder / "backbone")
         wait_for_all()
-        backbone = setup.trainable.saved(folder / "backbone")
+        backbone = saved_backbone(config.backbone, training.stage2_backbone, folder / "backbone")
     if is_main_rank():
         belongs = replace(config, backbone=backbone)
         checkpoint = find_checkpoint(backbone)

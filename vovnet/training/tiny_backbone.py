@@ -27,11 +27,12 @@ from vovnet.training.order import StepLoader, as_it_is
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.split import split_groups
 from vovnet.training.step_module import StepModule
-from vovnet.training.steps import Place, fit_steps
+from vovnet.training.steps import fit_steps
 from vovnet.training.tiny_batches import StepBatches, TrainingStep
 from vovnet.training.tiny_checkpoint import write_untrained
 from vovnet.training.tiny_vision import pretrain_vision, recipe_plan
 from vovnet.training.tiny_words import WordHead
+from vovnet.training.trainer import Place
 
 log = logging.getLogger(__name__)
 VALIDATION_SAMPLES = 200  # of each set

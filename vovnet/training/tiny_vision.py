@@ -25,7 +25,8 @@ from vovnet.schema import TinyBackboneTraining
 from vovnet.training.optimizer import recipe_optimizer
 from vovnet.training.order import StepLoader
 from vovnet.training.step_module import StepModule
-from vovnet.training.steps import Place, Plan, fit_steps
+from vovnet.training.steps import fit_steps
+from vovnet.training.trainer import Place, Plan
 
 STREAM = 7  # of random numbers: none that a data set is drawn from
 NAMES = ("", *SHAPES, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")

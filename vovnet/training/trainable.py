@@ -30,12 +30,17 @@ class Trainable:
     Attributes:
         backbone: with ``requires_grad`` on what is trained.
         save: writes what was trained into a folder.
-        saved: the configuration that loads that folder.
     """
 
     backbone: Backbone
     save: Callable[[Path], None]
-    saved: Callable[[Path], BackboneConfig]
+
+
+def saved_backbone(config: BackboneConfig, method: Method, folder: Path) -> BackboneConfig:
+    """The configuration that loads what was trained and saved in a folder."""
+    if method == "lora":
+        return replace(config, adapter=str(folder))
+    return replace(config, path=str(folder), adapter=None, packaged=False, revision=None)
 
 
 def trainable_backbone(config: RunConfig, method: Method) -> Trainable:
@@ -88,11 +93,7 @@ def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
         wrapped.save_pretrained(str(folder))
         write_json(folder / ORIGIN_FILE, origin)
 
-    return Trainable(
-        backbone=backbone,
-        save=lambda folder: whole_folder(folder, fill),
-        saved=lambda folder: replace(base, adapter=str(folder)),
-    )
+    return Trainable(backbone, lambda folder: whole_folder(folder, fill))
 
 
 def _wrap(model: Any, wanted: PeftLora, adapter: str | None) -> Any:
@@ -127,11 +128,7 @@ def _full(config: RunConfig, settings: BackboneTraining) -> Trainable:
         backbone.builder.tokenizer.save_pretrained(folder)
         backbone.builder.image_processor.save_pretrained(folder)
 
-    return Trainable(
-        backbone=backbone,
-        save=lambda folder: whole_folder(folder, fill),
-        saved=lambda folder: replace(config.backbone, path=str(folder), adapter=None, packaged=False, revision=None),
-    )
+    return Trainable(backbone, lambda folder: whole_folder(folder, fill))
 
 
 def _load(config: RunConfig, backbone: BackboneConfig) -> Backbone:

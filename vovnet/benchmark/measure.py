@@ -1,0 +1,61 @@
+"""A measurement and how it is taken: in turns with its yardstick, so that a busy machine slows both alike."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure against its target.
+
+    Attributes:
+        name: what was measured.
+        value: the figure; lower is better.
+        unit: ``x`` for a ratio, ``s``, ``MB``.
+        target: the most it should be.
+        detail: the figures behind a ratio.
+    """
+
+    name: str
+    value: float
+    unit: str
+    target: float
+    detail: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the target is met."""
+        return self.value <= self.target
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in benchmark.json."""
+        return {
+            "name": self.name,
+            "value": round(self.value, 4),
+            "unit": self.unit,
+            "target": self.target,
+            "passed": self.passed,
+            "detail": self.detail,
+        }
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long a piece of work takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def ratio(name: str, ours: Callable[[], float], bare: Callable[[], float], target: float, rounds: int) -> Measurement:
+    """Median over rounds of our seconds by the bare ones', both measured in every round.
+
+    Args:
+        ours, bare: do the work once and return its seconds.
+    """
+    pairs = [(ours(), bare()) for _ in range(rounds)]
+    value = statistics.median(one / other for one, other in pairs)
+    first, second = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return Measurement(name, value, "x", target, f"{first:.3f} s against {second:.3f} s")

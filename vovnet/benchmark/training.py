@@ -1,0 +1,144 @@
+"""Training: a backbone step against a bare PyTorch loop, and a policy from stored outcomes."""
+
+import copy
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from vovnet.actions import Action
+from vovnet.backbone.inputs import Batch
+from vovnet.benchmark.measure import Measurement, ratio, seconds
+from vovnet.data import load_dataset
+from vovnet.errors import VoVNetError
+from vovnet.policy.head import PolicyHead
+from vovnet.policy.objective import OutcomeBatch
+from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.training.adapt import AdaptationModule, Scoring
+from vovnet.training.module import VoVNetModule
+from vovnet.training.optimizer import rate
+from vovnet.training.order import EachOnce, StepLoader, StepOrder
+from vovnet.training.policy import OutcomeBatches
+from vovnet.training.questions import build
+from vovnet.training.quiet import quiet_lightning
+from vovnet.training.steps import fit_steps
+from vovnet.training.trainable import trainable_backbone
+from vovnet.training.trainer import Place, Plan
+
+STEPS, WARM = 24, 4  # steps of a round, and how many of them are not counted
+SAMPLES, EPOCHS, WIDTH = 20_000, 50, 96  # of the policy training
+
+
+def training_step(config: RunConfig, rounds: int) -> list[Measurement]:
+    """A LoRA step of stage 1 on prepared batches, against the same arithmetic in a plain loop."""
+    training = _policy_training(config)
+    quiet_lightning()
+    trainable = trainable_backbone(config, "lora")
+    dataset, size = load_dataset(config.dataset, "train"), training.backbone.micro_batch_size
+    builder = trainable.backbone.builder
+    made = [build(dataset, builder, range(i * size, (i + 1) * size), [Action.FULL]) for i in range(STEPS)]
+    batches = [batch for batch in made if not isinstance(batch, VoVNetError)]
+    scoring = Scoring.of(config, dataset, trainable.backbone)
+    module = AdaptationModule(trainable.backbone, Action.FULL, training, scoring, STEPS)
+    before = copy.deepcopy(module.state_dict())
+
+    def ours() -> float:
+        module.load_state_dict(before)
+        return _framework(module, batches, training)
+
+    def bare() -> float:
+        module.load_state_dict(before)
+        return _bare(module, batches, training)
+
+    return [ratio("training step against a bare loop", ours, bare, 1.05, rounds)]
+
+
+def policy_training(config: RunConfig, rounds: int) -> list[Measurement]:
+    """Stage 2 on 20,000 made-up outcomes for 50 epochs: seconds and memory."""
+    training = _policy_training(config)
+    quiet_lightning()
+    rng = np.random.default_rng(0)
+    outcomes = OutcomeBatch(
+        features=torch.from_numpy(rng.standard_normal((SAMPLES, WIDTH), dtype=np.float32)),
+        score=torch.from_numpy((rng.random((SAMPLES, 3)) < 0.5).astype(np.float32)),
+        nll=torch.from_numpy(rng.random((SAMPLES, 3), dtype=np.float32)),
+        cost=torch.tensor([[0.0, 0.0625, 1.0]]).expand(SAMPLES, 3),
+    )
+    order = StepOrder(np.arange(SAMPLES), training.batch_size, 0, keep_rest=True)
+    steps = EPOCHS * order.steps_per_epoch
+
+    def fit() -> None:
+        head = PolicyHead(WIDTH, config.policy.hidden_size, 3, bounded=True)
+        module = VoVNetModule(head, config.policy, training, steps=steps)
+        plan = Plan("stage2", steps, training.save_every, order.steps_per_epoch, 1.0, 0, monitor=("val/loss", "min"))
+        loader = StepLoader(OutcomeBatches(outcomes, order, steps, 0), 0)
+        with tempfile.TemporaryDirectory() as folder:
+            fit_steps(module, loader, plan, Place(Path(folder), torch.device("cpu")), EachOnce([outcomes]))
+
+    before = _peak_mb()
+    took = min(seconds(fit) for _ in range(rounds))
+    grown = max(0.0, _peak_mb() - before)
+    detail = f"{steps} steps of {training.batch_size}"
+    return [
+        Measurement("policy training, 20,000 samples, 50 epochs", took, "s", 10.0, detail),
+        Measurement("policy training, memory on top", grown, "MB", 500.0, detail),
+    ]
+
+
+class Clock(L.Callback):
+    """Seconds from the end of the warm-up to the last step."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *args: Any) -> None:
+        """Note the time."""
+        if trainer.global_step == WARM:
+            self.begun = time.perf_counter()
+        self.ended = time.perf_counter()
+
+
+def _framework(module: AdaptationModule, batches: list[Batch], training: PolicyTraining) -> float:
+    clock = Clock()
+    plan = Plan("stage1", STEPS, 10 * STEPS, 10 * STEPS, training.gradient_clip, training.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder), module.backbone.device)
+        fit_steps(module, StepLoader(batches, 0), plan, place, own=[clock])
+    return clock.ended - clock.begun
+
+
+def _bare(module: AdaptationModule, batches: list[Batch], training: PolicyTraining) -> float:
+    """What one would write without a framework: forward, backward, clip, step, schedule."""
+    options = training.backbone
+    trained = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=options.learning_rate, weight_decay=options.weight_decay)
+    module.train()
+    begun = 0.0
+    for number, batch in enumerate(batches):
+        if number == WARM:
+            begun = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * rate(
+                number, options.schedule, round(options.warmup_fraction * STEPS), STEPS, 0.0
+            )
+        loss = module.backbone.training_nll(batch, Action.FULL).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trained, training.gradient_clip)
+        optimizer.step()
+    return time.perf_counter() - begun
+
+
+def _policy_training(config: RunConfig) -> PolicyTraining:
+    if not isinstance(config.training, PolicyTraining):
+        raise VoVNetError("the benchmark trains policies; leave training=policy.")
+    return config.training
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux

@@ -1,0 +1,159 @@
+"""Lightning's Trainer for a stage: devices, strategy, who started the ranks, where metrics go."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies.model_parallel import ModelParallelStrategy
+from lightning.pytorch.strategies.strategy import Strategy
+
+from vovnet.errors import VoVNetError
+from vovnet.ranks import world_size
+from vovnet.schema import LoggerConfig, Precision, TrainerConfig
+
+SINGLE = TrainerConfig(strategy="single", devices=1, num_nodes=1)
+CSV_ONLY = LoggerConfig(name="csv", project=None, entity=None, offline=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stage runs.
+
+    Attributes:
+        stage: names its checkpoints.
+        steps: optimiser steps in all.
+        save_every, validate_every: optimiser steps.
+        gradient_clip: norm; 0 does not clip.
+        accumulate: batches an optimiser step.
+        monitor: validation metric by which the best weights are kept, and ``min`` or ``max``; None keeps the last.
+        precision: Lightning's name.
+    """
+
+    stage: str
+    steps: int
+    save_every: int
+    validate_every: int
+    gradient_clip: float
+    seed: int
+    accumulate: int = 1
+    monitor: tuple[str, str] | None = None
+    precision: Precision = "32-true"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stage runs and what it leaves there.
+
+    Attributes:
+        folder: takes ``steps/`` (checkpoints) and ``log/`` (metrics).
+        device: of this process.
+        trainer: devices and strategy.
+        logger: where metrics go besides ``log/metrics.csv``.
+    """
+
+    folder: Path
+    device: torch.device
+    trainer: TrainerConfig = SINGLE
+    logger: LoggerConfig = CSV_ONLY
+
+
+def make_trainer(
+    plan: Plan, place: Place, callbacks: Sequence[L.Callback], loggers: Sequence[Logger], validate: bool
+) -> L.Trainer:
+    """A trainer that runs a plan in a place.
+
+    Raises:
+        VoVNetError: the devices or the strategy are not there, or other ranks run than are asked for.
+    """
+    where = place.trainer
+    if where.devices * where.num_nodes != world_size():
+        raise VoVNetError(
+            f"trainer.devices={where.devices} on trainer.num_nodes={where.num_nodes} needs "
+            f"{where.devices * where.num_nodes} processes, but {world_size()} run; start as many "
+            "(launcher.tasks_per_node, torchrun --nproc-per-node) or set trainer.devices."
+        )
+    cuda = place.device.type == "cuda"
+    single = [place.device.index or 0] if cuda else 1
+    try:
+        return L.Trainer(
+            accelerator="gpu" if cuda else "cpu",
+            strategy=_strategy(where),
+            devices=single if where.strategy == "single" else where.devices,
+            num_nodes=where.num_nodes,
+            plugins=[_environment()],
+            precision=plan.precision,
+            max_steps=plan.steps,
+            accumulate_grad_batches=plan.accumulate,
+            check_val_every_n_epoch=None,
+            val_check_interval=min(plan.validate_every, plan.steps) * plan.accumulate,
+            limit_val_batches=1.0 if validate else 0,
+            gradient_clip_val=plan.gradient_clip or None,
+            callbacks=list(callbacks),
+            logger=list(loggers),
+            log_every_n_steps=max(1, min(20, plan.steps * plan.accumulate // 20)),
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ImportError, ValueError) as error:
+        sentence = str(error).strip().split("\n")[0]
+        raise VoVNetError(f"trainer={where.strategy} cannot run here: {sentence}") from error
+
+
+class StartedRanks(LightningEnvironment):
+    """This process alone, or ranks that ``vovnet.training.launch`` has started."""
+
+    def teardown(self) -> None:
+        """Lightning's own forgets the number of ranks, which the next stage has to know."""
+
+
+def _strategy(where: TrainerConfig) -> Strategy | str:
+    if where.strategy == "fsdp":  # its second version: layer by layer, trained and frozen weights side by side
+        ranks = where.devices * where.num_nodes
+        return ModelParallelStrategy(ranks, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    return {"single": "auto", "ddp": "ddp", "deepspeed": "deepspeed_stage_2"}[where.strategy]
+
+
+def _environment() -> ClusterEnvironment:
+    """Who started the ranks. Requeueing is submitit's alone: two owners would requeue twice or not at all."""
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if "LOCAL_RANK" not in os.environ and world_size() > 1:
+        return SLURMEnvironment(auto_requeue=False)
+    return StartedRanks()
+
+
+def make_loggers(place: Place, version: str) -> list[Logger]:
+    """metrics.csv always; others where asked for.
+
+    Raises:
+        VoVNetError: the package of a logger is not installed.
+    """
+    loggers: list[Logger] = [CSVLogger(place.folder, name="", version=version)]
+    name = place.logger.name
+    try:
+        if name == "tensorboard":
+            loggers.append(TensorBoardLogger(place.folder, name="", version=version))
+        if name == "wandb":
+            loggers.append(
+                WandbLogger(
+                    name=place.folder.name,
+                    save_dir=place.folder,
+                    project=place.logger.project or "vovnet",
+                    entity=place.logger.entity,
+                    offline=place.logger.offline,
+                )
+            )
+    except ModuleNotFoundError as error:
+        raise VoVNetError(f"logger={name} needs a package that is not installed: pip install '.[{name}]'.") from error
+    return loggers
