@@ -16,6 +16,7 @@ from vovnet.data import Sample, load_dataset
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import TinyBackboneTraining
 from vovnet.training.order import StepLoader
+from vovnet.training.steps import newest_checkpoint
 from vovnet.training.tiny_backbone import train_tiny_backbone
 from vovnet.training.tiny_batches import StepBatches, shuffled
 from vovnet.training.tiny_checkpoint import write_untrained
@@ -99,7 +100,7 @@ def test_a_stopped_recipe_goes_on_to_the_same_weights(recipe, tmp_path: Path, mo
     monkeypatch.setattr(StepBatches, "__getitem__", stop)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         train_tiny_backbone(config, training, tmp_path / "stopped")
-    assert (tmp_path / "stopped/steps/last.ckpt").exists()
+    assert newest_checkpoint(tmp_path / "stopped/steps", "tiny") is not None
     monkeypatch.setattr(StepBatches, "__getitem__", original)
     resumed = train_tiny_backbone(config, training, tmp_path / "stopped")
     assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
@@ -120,13 +121,13 @@ def test_the_packaged_checkpoint_is_a_small_genuine_qwen3_vl() -> None:
 
 @pytest.mark.slow
 def test_the_packaged_checkpoint_reaches_its_targets(tmp_path: Path) -> None:
-    """Over the whole easy-VQA test split: the figures that its card states."""
+    """Over the first 2,000 questions of easy-VQA's test split; the card states the figures of all 9,673."""
     accuracy = {}
     for name in ("always_full", "always_coarse", "no_vision"):
-        config = compose_config(f"policy/baseline={name}", f"paths.runs={tmp_path}")
+        config = compose_config(f"policy/baseline={name}", f"paths.runs={tmp_path}", "eval.max_samples=2000")
         accuracy[name] = evaluate(config, tmp_path / name).row.accuracy
     assert accuracy["always_full"] >= 0.97
-    assert 0.65 <= accuracy["no_vision"] <= 0.69
+    assert 0.62 <= accuracy["no_vision"] <= 0.72
     assert accuracy["no_vision"] + 0.1 < accuracy["always_coarse"] < accuracy["always_full"] - 0.04
 
 
