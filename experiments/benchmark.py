@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vovnet.compose import launch
+from vovnet.jobs import all_done
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
@@ -50,16 +51,9 @@ def show(found: "list[Measurement]", folder: Path) -> None:
     print(f"outputs: {folder}")
 
 
-def finish(folder: Path) -> bool:
-    """Say whether a job of a sweep failed."""
-    from vovnet.results.sweep import sweep_jobs
-
-    return not any(job.error for job in sweep_jobs(folder))
-
-
 def main() -> None:
     """Console entry point."""
-    launch("benchmark", run, show, finish)
+    launch("benchmark", run, show, all_done)
 
 
 if __name__ == "__main__":

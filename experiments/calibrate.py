@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vovnet.compose import launch
+from vovnet.jobs import all_done
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
@@ -52,16 +53,9 @@ def show(found: "list[Calibrated]", folder: Path) -> None:
     print_calibrated(found, folder)
 
 
-def finish(folder: Path) -> bool:
-    """Say whether a job of a sweep failed."""
-    from vovnet.results.sweep import sweep_jobs
-
-    return not any(job.error for job in sweep_jobs(folder))
-
-
 def main() -> None:
     """Console entry point."""
-    launch("calibrate", run, show, finish)
+    launch("calibrate", run, show, all_done)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vovnet.compose import launch
+from vovnet.jobs import all_done
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
@@ -59,16 +60,9 @@ def show(rows: "list[ProfileRow]", folder: Path) -> None:
     print_profile(rows, folder)
 
 
-def finish(folder: Path) -> bool:
-    """Say which jobs of a sweep failed."""
-    from vovnet.results.sweep import sweep_jobs
-
-    return not any(job.error for job in sweep_jobs(folder))
-
-
 def main() -> None:
     """Console entry point."""
-    launch("profile", run, show, finish)
+    launch("profile", run, show, all_done)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vovnet.compose import launch
+from vovnet.jobs import all_done
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
@@ -32,16 +33,9 @@ def show(report: "Report", folder: Path) -> None:
     print_report(report, folder)
 
 
-def finish(folder: Path) -> bool:
-    """Say whether a job of a sweep failed."""
-    from vovnet.results.sweep import sweep_jobs
-
-    return not any(job.error for job in sweep_jobs(folder))
-
-
 def main() -> None:
     """Console entry point."""
-    launch("report", run, show, finish)
+    launch("report", run, show, all_done)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,11 @@ def report_failure(record: Record, end: Record) -> None:
     log.error("job %s %s: %s", " ".join(record["overrides"]), end["status"], end["error"])
 
 
+def all_done(sweep: Path) -> bool:
+    """Whether every job of the newest sweep in a folder ended well: all that there is to finish without tables."""
+    return all(record["status"] == "done" for _, record in sweep_records(sweep))
+
+
 def sweep_token(sweep: Path) -> str:
     """Tells the newest sweep in a folder from earlier ones."""
     return str(json.loads((sweep / SWEEP_FILE).read_text(encoding="utf-8"))["token"])

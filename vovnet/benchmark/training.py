@@ -16,6 +16,7 @@ from vovnet.backbone.inputs import Batch
 from vovnet.benchmark.measure import Measurement, ratio, seconds
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.collect import build_batch
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch
 from vovnet.schema import PolicyTraining, RunConfig
@@ -24,7 +25,6 @@ from vovnet.training.module import VoVNetModule
 from vovnet.training.optimizer import rate
 from vovnet.training.order import EachOnce, StepLoader, StepOrder
 from vovnet.training.policy import OutcomeBatches
-from vovnet.training.questions import build
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import trainable_backbone
@@ -41,7 +41,7 @@ def training_step(config: RunConfig, rounds: int) -> list[Measurement]:
     trainable = trainable_backbone(config, "lora")
     dataset, size = load_dataset(config.dataset, "train"), training.backbone.micro_batch_size
     builder = trainable.backbone.builder
-    made = [build(dataset, builder, range(i * size, (i + 1) * size), [Action.FULL]) for i in range(STEPS)]
+    made = [build_batch(dataset, builder, range(i * size, (i + 1) * size), [Action.FULL]) for i in range(STEPS)]
     batches = [batch for batch in made if not isinstance(batch, VoVNetError)]
     scoring = Scoring.of(config, dataset, trainable.backbone)
     module = AdaptationModule(trainable.backbone, Action.FULL, training, scoring, STEPS)

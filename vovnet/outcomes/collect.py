@@ -154,7 +154,7 @@ class Collector:
             sampler=plan(),  # any iterable of what the data set takes
             batch_size=None,
             num_workers=self.options.num_workers,
-            collate_fn=_unchanged,
+            collate_fn=as_it_is,
         )
         for batch in loader:
             if isinstance(batch, VoVNetError):
@@ -187,22 +187,28 @@ class Collector:
 
 @dataclass(frozen=True)
 class PreparedBatches(Dataset[Batch | VoVNetError]):
-    """Batches by their rows and visual actions; picklable, so that worker processes can prepare them.
-
-    An error is handed over as a value: raised in a worker it would arrive buried in a traceback.
-    """
+    """Batches by their rows and visual actions; picklable, so that worker processes can prepare them."""
 
     dataset: VQADataset
     builder: InputBuilder
 
     def __getitem__(self, planned: tuple[tuple[int, ...], tuple[Action, ...]]) -> Batch | VoVNetError:
-        rows, actions = planned
-        items = [item(self.dataset, i) for i in rows]
-        try:
-            return self.builder.build(items, actions)
-        except VoVNetError as error:
-            return error
+        return build_batch(self.dataset, self.builder, *planned)
 
 
-def _unchanged(batch: Any) -> Any:
+def build_batch(
+    dataset: VQADataset, builder: InputBuilder, rows: Sequence[int], actions: Sequence[Action]
+) -> Batch | VoVNetError:
+    """A batch of some rows, with inputs for some actions.
+
+    An error is handed over as a value: raised in a worker it would arrive buried in a traceback.
+    """
+    try:
+        return builder.build([item(dataset, i) for i in rows], actions)
+    except VoVNetError as error:
+        return error
+
+
+def as_it_is(batch: Any) -> Any:
+    """No collation: batches are made whole."""
     return batch

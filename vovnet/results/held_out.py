@@ -12,7 +12,7 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.policy.policies import VoVNetPolicy, make_policy
 from vovnet.results.calibrate import HeldOut
 from vovnet.schema import PolicyTraining, RunConfig
-from vovnet.training.split import split_groups
+from vovnet.training.split import split_rows
 
 
 def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path]:
@@ -26,13 +26,11 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path]:
     if not isinstance(policy, VoVNetPolicy) or policy_file is None or not isinstance(config.training, PolicyTraining):
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
     dataset = load_dataset(config.dataset, "train")
-    count = min(len(dataset), config.training.max_samples or len(dataset))
-    groups = [dataset[i].group for i in range(count)]
-    _, apart = split_groups(groups, config.training.val_fraction, config.training.seed)
-    rows = np.array([i for i, group in enumerate(groups) if group in apart], dtype=np.int64)
+    groups, is_held_out = split_rows(dataset, config.training)
+    rows = np.flatnonzero(is_held_out)
     if not len(rows):
         raise VoVNetError("no question is held out; raise training.val_fraction or training.max_samples.")
-    outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, count).outcomes
+    outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, len(groups)).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     costs = outcomes.stacked("vision_tokens", policy.actions) / budget.max_tokens
     part = HeldOut(

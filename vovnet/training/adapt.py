@@ -16,11 +16,12 @@ from vovnet.backbone.inputs import Batch
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import Judge, make_judge
+from vovnet.outcomes.collect import build_batch
 from vovnet.ranks import is_main_rank
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
 from vovnet.training.launch import wait_for_all
 from vovnet.training.order import EachOnce, StepLoader
-from vovnet.training.questions import QuestionBatches, TrainingData, build, micro_batches, validation_rows
+from vovnet.training.questions import QuestionBatches, TrainingData, micro_batches, validation_rows
 from vovnet.training.step_module import StepModule, adamw
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import save_trained, saved_backbone, trainable_backbone
@@ -95,7 +96,7 @@ class ValidationBatches:
         return len(self.rows)
 
     def __getitem__(self, number: int) -> Batch | VoVNetError:
-        return build(self.dataset, self.builder, self.rows[number], [self.action])
+        return build_batch(self.dataset, self.builder, self.rows[number], [self.action])
 
 
 @dataclass(frozen=True)

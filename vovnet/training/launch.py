@@ -1,6 +1,5 @@
 """Several ranks on this machine: the same training in as many processes, as torchrun would start them."""
 
-import json
 import logging
 import os
 import socket
@@ -9,19 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
 
+from vovnet.cluster.work import read_config, write_config
 from vovnet.errors import VoVNetError
-from vovnet.files import write_json
 from vovnet.ranks import rank, world_size
 from vovnet.schema import PolicyTraining, RunConfig
 
 log = logging.getLogger(__name__)
-CONFIG_FILE, ERROR_FILE = "ranks.json", "rank-{}.error"
+ERROR_FILE = "rank-{}.error"
 GRACE = 20.0  # seconds that the other ranks get to end by themselves when one has failed
 
 
@@ -45,7 +42,7 @@ def launch_ranks(config: RunConfig, folder: Path) -> None:
     if config.trainer.num_nodes > 1:
         raise VoVNetError("trainer.num_nodes > 1 needs launcher=slurm, or torchrun on every node.")
     ranks = config.trainer.devices
-    write_json(folder / CONFIG_FILE, asdict(config))
+    write_config(config, folder)
     for number in range(ranks):
         (folder / ERROR_FILE.format(number)).unlink(missing_ok=True)
     processes = [
@@ -115,7 +112,7 @@ def _rank(folder: Path) -> None:
     logging.basicConfig(
         level=logging.INFO if rank() == 0 else logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
-    config = TypeAdapter(RunConfig).validate_python(json.loads((folder / CONFIG_FILE).read_text()))
+    config = read_config(folder)
     assert isinstance(config.training, PolicyTraining)
     begun = time.monotonic()
     try:

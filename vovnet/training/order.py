@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from vovnet.outcomes.collect import as_it_is
+
 NOISE_STREAM = 1  # beside the stream that shuffles
 
 
@@ -119,8 +121,3 @@ class EachOnce:
 
     def __iter__(self) -> Iterator[Any]:
         return (self.batches[number] for number in range(len(self)))
-
-
-def as_it_is(batch: Any) -> Any:
-    """No collation: batches are made whole."""
-    return batch

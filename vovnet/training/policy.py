@@ -1,7 +1,7 @@
 """Stage 2: train the policy head on the training split's outcomes."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 
 from vovnet.actions import ACTION_SPACES
 from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.loading import pick_device
 from vovnet.data import item
@@ -166,7 +167,7 @@ def _live(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Se
     return Setup(
         module=module,
         batches=LiveBatches(data.dataset, micro, len(actions), steps),
-        validation=[LiveBatch([item(data.dataset, i) for i in part], torch.empty(0)) for part in parts],
+        validation=[LiveBatch([item(data.dataset, i) for i in part], None) for part in parts],
         accumulate=micro.accumulate,
         epoch=micro.order.steps_per_epoch,
         computed={},
@@ -210,14 +211,12 @@ class OutcomeBatches:
         weight = len(part) * world_size() / len(rows)
         return replace(_take(self.outcomes, rows[mine]), noise=noise, weight=weight)
 
-    def __iter__(self) -> Iterator[OutcomeBatch]:
-        return map(self.__getitem__, range(len(self)))
-
 
 def _tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
     actions = ACTION_SPACES[config.policy.action_space]
     score, nll = (torch.from_numpy(outcomes.stacked(name, actions)).float() for name in ("score", "nll"))
-    tokens = outcomes.stacked("vision_tokens", actions) / _max_tokens(config, checkpoint)
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    tokens = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
     return OutcomeBatch(
         features=torch.from_numpy(features(outcomes.text, config.policy.feature_mode)),
         score=score,
@@ -237,9 +236,3 @@ def _new_head(config: RunConfig, training: PolicyTraining, width: int) -> Policy
     L.seed_everything(training.seed, verbose=False)
     actions = len(ACTION_SPACES[config.policy.action_space])
     return PolicyHead(width, config.policy.hidden_size, actions, config.policy.objective.name == "value")
-
-
-def _max_tokens(config: RunConfig, checkpoint: Checkpoint) -> int:
-    from vovnet.backbone.budget import make_budget
-
-    return make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size).max_tokens

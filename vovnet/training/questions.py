@@ -1,6 +1,5 @@
 """The training split in two parts that share no image, and its questions as batches by their step."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from vovnet.backbone.inputs import Batch, InputBuilder
 from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.data.leaks import enforce, held_out, leak_report
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.collect import build_batch
 from vovnet.ranks import rank, world_size
 from vovnet.schema import BackboneTraining, PolicyTraining, RunConfig
 from vovnet.training.order import StepOrder, even_parts
-from vovnet.training.split import split_groups
+from vovnet.training.split import split_rows
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,11 @@ def training_data(config: RunConfig, training: PolicyTraining) -> TrainingData:
     dataset = load_dataset(config.dataset, "train")
     reports = [leak_report(dataset, test, Path(config.paths.data)) for test in held_out(config.dataset)]
     leaks = enforce(reports, config.leaks)
-    count = min(len(dataset), training.max_samples or len(dataset))
-    groups = [dataset[i].group for i in range(count)]
-    _, apart = split_groups(groups, training.val_fraction, training.seed)
-    is_val = np.array([group in apart for group in groups])
+    groups, is_val = split_rows(dataset, training)
     data = TrainingData(dataset, np.flatnonzero(~is_val), np.flatnonzero(is_val), leaks)
     if not len(data.train) or not len(data.val):
         raise VoVNetError(
-            f"{count} questions about {len(set(groups))} images leave nothing to train on or to validate with; "
+            f"{len(groups)} questions about {len(set(groups))} images leave nothing to train on or to validate with; "
             "raise training.max_samples."
         )
     return data
@@ -122,7 +119,7 @@ class QuestionBatches(Dataset[Batch | VoVNetError]):
 
     def __getitem__(self, number: int) -> Batch | VoVNetError:
         step, part = self.micro.place(number)
-        return build(self.dataset, self.builder, self.micro.order.step(step)[part].tolist(), [self.action])
+        return build_batch(self.dataset, self.builder, self.micro.order.step(step)[part].tolist(), [self.action])
 
 
 @dataclass(frozen=True)
@@ -131,11 +128,11 @@ class LiveBatch:
 
     Attributes:
         items: index, sample and prompt text of each.
-        noise: Gumbel noise [B, A] of straight-through training.
+        noise: Gumbel noise [B, A] of straight-through training; validation needs none.
     """
 
     items: list[Item]
-    noise: Tensor
+    noise: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -154,16 +151,6 @@ class LiveBatches:
         step, part = self.micro.place(number)
         noise = torch.from_numpy(self.micro.order.gumbel(step, self.actions)[part])
         return LiveBatch([item(self.dataset, i) for i in self.micro.order.step(step)[part].tolist()], noise)
-
-
-def build(
-    dataset: VQADataset, builder: InputBuilder, rows: Sequence[int], actions: Sequence[Action]
-) -> Batch | VoVNetError:
-    """A batch of some rows. An error is handed over as a value: out of a worker it would arrive as a traceback."""
-    try:
-        return builder.build([item(dataset, i) for i in rows], actions)
-    except VoVNetError as error:
-        return error
 
 
 def validation_rows(rows: np.ndarray, most: int, batch_size: int) -> list[list[int]]:

@@ -4,6 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vovnet.data import VQADataset
+from vovnet.schema import PolicyTraining
+
+
+def split_rows(dataset: VQADataset, training: PolicyTraining) -> tuple[list[str], np.ndarray]:
+    """Group of each question that a training collects, and whether it is held out for validation; both [N]."""
+    count = min(len(dataset), training.max_samples or len(dataset))
+    groups = [dataset[i].group for i in range(count)]
+    _, apart = split_groups(groups, training.val_fraction, training.seed)
+    return groups, np.array([group in apart for group in groups])
+
 
 def split_groups(groups: Sequence[str], val_fraction: float, seed: int) -> tuple[set[str], set[str]]:
     """Divide distinct groups (images) into training and validation; no image is in both.

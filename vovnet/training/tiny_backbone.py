@@ -21,9 +21,10 @@ from vovnet.backbone.loading import load_backbone
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.files import whole_folder
 from vovnet.outcomes.branches import Judge, make_judge
+from vovnet.outcomes.collect import as_it_is
 from vovnet.schema import BackboneConfig, RunConfig, TinyBackboneTraining
 from vovnet.training.optimizer import recipe_optimizer
-from vovnet.training.order import StepLoader, as_it_is
+from vovnet.training.order import StepLoader
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.split import split_groups
 from vovnet.training.step_module import StepModule
