@@ -9,6 +9,7 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationC
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
+from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
@@ -46,6 +47,8 @@ def load_backbone(
         raise VoVNetError(f"the model in {folder} cannot be loaded: {_first_line(error)}") from error
     if checkpoint.adapter is not None:
         model = _merged(model, checkpoint.adapter)
+    if config.attn_implementation == "sdpa":
+        attend_by_length(model)
     builder = load_builder(config, budget, checkpoint, pruning)
     end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
     # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not

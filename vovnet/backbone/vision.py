@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids
 
+from vovnet.backbone.attention import BY_LENGTH
 from vovnet.backbone.inputs import Pixels
 from vovnet.backbone.pruning import Pruning, prune
 
@@ -58,12 +60,24 @@ def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
 
 
 def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor], list[int]]:
-    """Features and DeepStack levels of the distinct images one after another, and each one's token count."""
-    device = next(visual.parameters()).device
+    """Features and DeepStack levels of the distinct images one after another, and each one's token count.
+
+    Positions and bounds are worked out on the CPU, where they are known: on a GPU transformers would launch a dozen
+    small kernels for every image and wait for each.
+    """
+    device, side = next(visual.parameters()).device, visual.spatial_merge_size
     patches = torch.cat([image for image, _ in pixels.images]).to(device, visual.dtype)
-    grids = torch.tensor([grid for _, grid in pixels.images], device=device)
-    out = visual(patches, grid_thw=grids, return_dict=True)
-    counts = (grids.prod(-1) // visual.spatial_merge_size**2).tolist()
+    grids = torch.tensor([grid for _, grid in pixels.images])
+    bounds = get_vision_cu_seqlens(grids)
+    out = visual(
+        patches,
+        grid_thw=grids.to(device),
+        position_ids=get_vision_position_ids(grids, side).to(device),
+        cu_seqlens=bounds if visual.config._attn_implementation == BY_LENGTH else bounds.to(device),
+        max_seqlen=int(bounds.diff().max()),
+        return_dict=True,
+    )
+    counts = (grids.prod(-1) // side**2).tolist()
     return out.pooler_output, list(getattr(out, "deepstack_features", None) or []), counts
 
 
@@ -71,12 +85,9 @@ def _arrange(
     features: Tensor, deepstack: list[Tensor], counts: list[int], pixels: Pixels
 ) -> tuple[Tensor, list[Tensor]]:
     order = [image for row in pixels.rows for image in row]
-    as_encoded = order == list(range(len(counts)))
-
-    def arrange(features: Tensor) -> Tensor:
-        if as_encoded:
-            return features
-        parts = torch.split(features, counts)
-        return torch.cat([parts[image] for image in order])
-
-    return arrange(features), [arrange(level) for level in deepstack]
+    if order == list(range(len(counts))):
+        return features, deepstack
+    begins = np.cumsum([0, *counts])
+    tokens = np.concatenate([np.arange(begins[image], begins[image + 1]) for image in order])
+    index = torch.from_numpy(tokens).to(features.device)
+    return features[index], [level[index] for level in deepstack]

@@ -1,0 +1,69 @@
+"""Scaled dot-product attention of the vision tower, over all images of one size in one call.
+
+Without flash attention, transformers attends image by image (window by window in Qwen2.5-VL): hundreds of small
+kernels a layer where images are small. Images of one length make a proper batch.
+"""
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+# transformers hands all images over in one piece, with their bounds, if an implementation has "flash" in its name.
+BY_LENGTH = "flash_like_sdpa_by_length"
+
+
+def attend_by_length(model: Any) -> None:
+    """Let a model's vision tower attend to images of one size together; the numbers stay what they were."""
+    AttentionInterface.register(BY_LENGTH, sdpa_by_length)
+    model.model.visual.config._attn_implementation = BY_LENGTH
+
+
+def sdpa_by_length(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    *,
+    scaling: float,
+    cu_seq_lens_q: Tensor,
+    **unused: Any,
+) -> tuple[Tensor, None]:
+    """Attention within each image.
+
+    Args:
+        query, key, value: [1, heads, P, head_dim], the patches of all images one after another.
+        cu_seq_lens_q: where each image begins, and where the last one ends, in patches [images + 1].
+
+    Returns:
+        [1, P, heads, head_dim], and no weights.
+    """
+    heads, patches, width = query.shape[1:]
+    begins = _begins(cu_seq_lens_q.tolist())
+    joined = torch.cat([query, key, value])
+    if len(begins) > 1:
+        order = torch.cat([torch.tensor(at).repeat_interleave(n) + torch.arange(n).repeat(len(at)) for n, at in begins])
+        place = torch.empty_like(order)
+        place[order] = torch.arange(patches)
+        joined = joined[:, :, order.to(query.device)]
+    out = []
+    parts = torch.split(joined, [length * len(at) for length, at in begins], dim=2)
+    for part, (length, at) in zip(parts, begins, strict=True):
+        images = part.reshape(3, heads, len(at), length, width).transpose(1, 2)
+        query, key, value = images
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling)
+        out.append(attended.transpose(1, 2).reshape(1, -1, heads, width))
+    if len(begins) == 1:
+        return out[0], None
+    return torch.cat(out, dim=1)[:, place.to(query.device)], None
+
+
+def _begins(bounds: list[int]) -> list[tuple[int, list[int]]]:
+    """For each length, where the images of that length begin; in patches."""
+    found: dict[int, list[int]] = {}
+    for begin, end in itertools.pairwise(bounds):
+        found.setdefault(end - begin, []).append(begin)
+    return list(found.items())
