@@ -142,11 +142,12 @@ def recipe_plan(stage: str, steps: int, recipe: TinyBackboneTraining) -> Plan:
 def pretrain_vision(backbone: Backbone, recipe: TinyBackboneTraining, folder: Path) -> None:
     """Train the vision tower on labelled scenes, once: a run that goes on later finds it done."""
     done = folder / "vision.safetensors"
-    visual = backbone.model.model.visual
+    visual, device = backbone.model.model.visual, backbone.device
     if recipe.vision_steps and not done.exists():
         batches = StepLoader(LabelledScenes(backbone.builder, recipe), recipe.num_workers)
         plan = recipe_plan("vision", recipe.vision_steps, recipe)
-        fit_steps(TinyVisionModule(backbone, recipe), batches, plan, Place(folder / "vision", backbone.device))
+        fit_steps(TinyVisionModule(backbone, recipe), batches, plan, Place(folder / "vision", device))
+        visual.to(device)  # Lightning leaves what it has trained on the CPU
         atomic_write(done, lambda place: save_file({k: v.contiguous() for k, v in visual.state_dict().items()}, place))
     if done.exists():
         visual.load_state_dict(load_file(done))
