@@ -50,7 +50,8 @@ def run(config: RunConfig, folder: Path) -> "list[Found]":
     if unknown:
         raise VoVNetError(f"there is no benchmark {min(unknown)}; choose among {', '.join(parts)}.")
     found: list[Found] = []
-    facts, seconds = circumstances(bench), {}
+    facts = circumstances(bench)
+    seconds: dict[str, float] = {}
     for name in options.only or parts:
         part_begun = time.monotonic()
         try:

@@ -41,7 +41,7 @@ def checks(bench: Bench) -> Iterator[Measurement | Timing]:
     batch = bench.batch(CHECK_ROWS, image)
     with bench.pruned(1.0):
         whole = backbone.look(batch, Action.FULL, backbone.text_pass(batch)).logits
-    yield Measurement(f"{CHECK}pruning that keeps all", _error(whole, reused), "relative", 1e-6, "against no pruning")
+    yield Measurement(f"{CHECK}pruning that keeps all", _error(whole, reused), "relative", 1e-6, "against none")
     answers = backbone.decode(backbone.text_pass(batch), _greedy(bench), batch, Action.NO)
     short = sum(answer.tokens != bench.load.decoded for answer in answers)
     yield Measurement(f"{CHECK}answers that end early", short, "of 4", 0, f"{bench.load.decoded} tokens are asked for")
