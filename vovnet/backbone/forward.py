@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from vovnet.backbone.prompt import Sequence
 
@@ -77,13 +78,17 @@ def pad_right(answers: Rows[list[int]], pad: int, device: torch.device) -> tuple
 
 
 def fork_cache(cache: Any, length: int, rows: Tensor | None = None) -> DynamicCache:
-    """A new cache of the first ``length`` columns (and of some rows); the old one stays as it is."""
+    """A new cache of the first ``length`` columns (and of some rows); the old one stays as it is.
+
+    Nothing is copied but chosen rows: a cache grows into new tensors and never writes into those it holds.
+    """
     fork = DynamicCache()
-    for index, layer in enumerate(cache.layers):
-        keys, values = layer.keys[:, :, :length], layer.values[:, :, :length]
-        if rows is not None:
-            keys, values = keys[rows], values[rows]
-        fork.update(keys, values, index)
+    for old in cache.layers:
+        keys, values = old.keys[:, :, :length], old.values[:, :, :length]
+        layer = DynamicLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = (keys, values) if rows is None else (keys[rows], values[rows])
+        fork.layers.append(layer)
     return fork
 
 

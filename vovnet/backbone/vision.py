@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vovnet.backbone.inputs import Pixels
 from vovnet.backbone.pruning import Pruning, prune
@@ -59,10 +59,14 @@ def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
 
 def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor], list[int]]:
     """Features and DeepStack levels of the distinct images one after another, and each one's token count."""
-    device = next(visual.parameters()).device
-    patches = torch.cat([image for image, _ in pixels.images]).to(device, visual.dtype)
-    grids = torch.tensor([grid for _, grid in pixels.images], device=device)
-    out = visual(patches, grid_thw=grids, return_dict=True)
+    device, sizes = next(visual.parameters()).device, [grid for _, grid in pixels.images]
+    # Images go to the device one by one: joined on the host they would be copied twice.
+    patches = torch.cat([image.to(device, visual.dtype, non_blocking=True) for image, _ in pixels.images])
+    grids, known = torch.tensor(sizes), {}
+    if not visual.config._attn_implementation.startswith("flash"):
+        # Every layer reads where images end; on the device each reading would wait for all work before it.
+        known["cu_seqlens"] = nn.functional.pad(grids.prod(-1).cumsum(0, dtype=torch.int32), (1, 0))
+    out = visual(patches, grid_thw=grids.to(device), return_dict=True, **known)
     counts = (grids.prod(-1) // visual.spatial_merge_size**2).tolist()
     return out.pooler_output, list(getattr(out, "deepstack_features", None) or []), counts
 
