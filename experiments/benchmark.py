@@ -2,8 +2,11 @@
 
 python -m experiments.benchmark
 python -m experiments.benchmark benchmark.only=[training_step]
+python -m experiments.benchmark backbone=qwen3_vl_8b_random
+python -m experiments.benchmark backbone=qwen3_vl_8b_random benchmark.scale=tiny     (the same on a CPU, in seconds)
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,43 +15,108 @@ from vovnet.jobs import all_done
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
-    from vovnet.benchmark.measure import Measurement
+    from vovnet.benchmark.report import Found
+    from vovnet.benchmark.workload import Bench
+
+Parts = dict[str, Callable[[], "Iterable[Found]"]]
 
 
-def run(config: RunConfig, folder: Path) -> "list[Measurement]":
-    """Measure and write ``benchmark.json``."""
+def run(config: RunConfig, folder: Path) -> "list[Found]":
+    """Measure, and write ``benchmark.json`` and ``benchmark.md`` after every figure: a run that is killed keeps them.
+
+    Raises:
+        VoVNetError: there is no such part, or a check failed.
+    """
     import logging
-    import platform
+    import time
 
     import torch
 
-    from vovnet.benchmark.training import policy_training, training_step
+    from vovnet.backbone.files import RANDOM
+    from vovnet.benchmark.report import circumstances, write
+    from vovnet.benchmark.workload import Timing, make_bench
     from vovnet.errors import VoVNetError
-    from vovnet.files import write_json
-    from vovnet.results.provenance import provenance
 
-    parts = {"training_step": training_step, "policy_training": policy_training}
-    if config.benchmark is None:
+    options = config.benchmark
+    if options is None:
         raise VoVNetError("benchmark.rounds is missing; start from conf/benchmark.yaml.")
-    unknown = set(config.benchmark.only) - set(parts)
+    log, begun = logging.getLogger(__name__), time.monotonic()
+    bench = None
+    if config.backbone.name.startswith(RANDOM):
+        bench = make_bench(config, options.scale == "tiny", options.rounds)
+        log.info("%s on %s after %.0f s", config.backbone.name, bench.device, time.monotonic() - begun)
+    parts = _small(config, options.rounds) if bench is None else _large(bench)
+    unknown = set(options.only) - set(parts)
     if unknown:
         raise VoVNetError(f"there is no benchmark {min(unknown)}; choose among {', '.join(parts)}.")
-    found: list[Measurement] = []
-    for name in config.benchmark.only or parts:
-        logging.getLogger(__name__).info("measuring %s", name)
-        found += parts[name](config, config.benchmark.rounds)
-    machine = {"machine": platform.machine(), "threads": torch.get_num_threads()}
-    lines = [measurement.as_json() for measurement in found]
-    write_json(folder / "benchmark.json", {"measurements": lines, **machine, **provenance()})
+    found: list[Found] = []
+    facts = circumstances(bench)
+    seconds: dict[str, float] = {}
+    for name in options.only or parts:
+        part_begun = time.monotonic()
+        try:
+            for one in parts[name]():
+                found.append(one)
+                write(folder, found, facts, seconds)
+        except torch.OutOfMemoryError as error:  # the parts after it may fit
+            found.append(Timing(name, "stopped", 0, 0, None, note=str(error).splitlines()[0]))
+            torch.cuda.empty_cache()
+        seconds[name] = time.monotonic() - part_begun
+        log.info("%s took %.0f s", name, seconds[name])
+        write(folder, found, facts, seconds)
     return found
 
 
-def show(found: "list[Measurement]", folder: Path) -> None:
-    """Print each figure beside its target."""
-    for one in found:
+def _small(config: RunConfig, rounds: int) -> Parts:
+    """What the packaged backbone and made-up outcomes can show."""
+    from vovnet.benchmark.training import policy_training, training_step
+
+    return {
+        "training_step": lambda: training_step(config, rounds),
+        "policy_training": lambda: policy_training(config, rounds),
+    }
+
+
+def _large(bench: "Bench") -> Parts:
+    """The path at real size, the most important first; no gradients outside of training."""
+    import torch
+
+    from vovnet.benchmark import kernels, learning, phases, routing
+
+    def inferred(part: "Callable[[Bench], Iterable[Found]]") -> "Callable[[], Iterable[Found]]":
+        return lambda: torch.inference_mode()(part)(bench)
+
+    return {
+        "checks": inferred(phases.checks),
+        "phases": inferred(phases.phases),
+        "targets": inferred(routing.targets),
+        "proportion": inferred(phases.proportion),
+        "pruning": inferred(phases.pruning),
+        "live": inferred(routing.live),
+        "learning": lambda: learning.learning(bench),
+        "attention": inferred(kernels.attention),
+        "compile": inferred(kernels.compiled),
+    }
+
+
+def show(found: "list[Found]", folder: Path) -> None:
+    """Print each figure beside its target.
+
+    Raises:
+        VoVNetError: a check failed: the times beside it mean nothing.
+    """
+    from vovnet.benchmark.measure import Measurement
+    from vovnet.benchmark.phases import CHECK
+    from vovnet.errors import VoVNetError
+
+    targets = [one for one in found if isinstance(one, Measurement)]
+    for one in targets:
         verdict = "pass" if one.passed else "MISS"
-        print(f"{verdict}  {one.name}: {one.value:.3f} {one.unit} (at most {one.target:g}; {one.detail})")
+        print(f"{verdict}  {one.name}: {one.value:.4g} {one.unit} (at most {one.target:.4g}; {one.detail})")
     print(f"outputs: {folder}")
+    broken = [one.name for one in targets if one.name.startswith(CHECK) and not one.passed]
+    if broken:
+        raise VoVNetError(f"{broken[0]} failed; the times in {folder} count for nothing until it is mended.")
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from tests.conftest import Configure, compose_config
 from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Decoding
-from vovnet.backbone.forward import distribution_stats
-from vovnet.backbone.inputs import Batch
+from vovnet.backbone.forward import distribution_stats, join_prefills
+from vovnet.backbone.inputs import Batch, join_batches
 from vovnet.backbone.loading import load_backbone
 from vovnet.data import Sample, item, load_dataset
 
@@ -103,6 +103,23 @@ def test_cached_equals_uncached_with_mixed_actions(load: Load, items: list, size
             expected = plain.text_pass(part) if action is Action.NO else plain.look(part, action, None)
             seen = mine if action is Action.NO else cached.look(part, action, mine)
             torch.testing.assert_close(seen.logits, expected.logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_joined_prefills_go_on_as_each_did_by_itself(load: Load, items: list, order: str) -> None:
+    """As the router decodes: samples of all actions together, and each prefill stays usable."""
+    backbone = load(order)
+    parts = [build(backbone, part) for part in (items[:3], items[3:8], items[8:12])]
+    with torch.inference_mode():
+        texts = [backbone.text_pass(part) for part in parts]
+        states = [texts[0]] + [
+            backbone.look(part, a, text) for part, a, text in zip(parts[1:], VISUAL_ACTIONS, texts[1:], strict=True)
+        ]
+        together = backbone.decode(join_prefills(states), GREEDY, join_batches(parts), Action.NO)
+        alone = [a for s, p in zip(states, parts, strict=True) for a in backbone.decode(s, GREEDY, p, Action.NO)]
+    assert [a.text for a in together] == [a.text for a in alone]
+    assert [a.tokens for a in together] == [a.tokens for a in alone]
+    assert [a.confidence for a in together] == pytest.approx([a.confidence for a in alone], rel=1e-3)
 
 
 def test_beams_obey_this_projects_decoding_keys_only(load: Load, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_dropping_equals_hiding_from_attention(load: Load, items: list, mode: Pr
     pixels = batch.pixels[Action.FULL]
     with torch.inference_mode():
         seen = pruned.look(batch, Action.FULL, pruned.text_pass(batch))
-        kept = pruned._encode(pixels).kept
+        kept = pruned.encode(pixels).kept
         assert kept is not None
         sequence = whole.builder.format.with_images(batch.questions[0], pixels.grids(0))
         padded = pad_left([sequence], [0], whole.builder.end_token, whole.device)
@@ -109,7 +109,7 @@ def test_dropping_equals_hiding_from_attention(load: Load, items: list, mode: Pr
         mask = padded.mask.clone()
         mask[0, places] = 0
         mask[0, places[kept[0][0]]] = 1
-        embeds, visual = whole._embed(padded.ids, padded.mask, whole._encode(pixels))
+        embeds, visual = whole._embed(padded.ids, padded.mask, whole.encode(pixels))
         hidden = whole._read(embeds, mask, padded.positions, None, *visual)
     torch.testing.assert_close(seen.logits, whole.model.lm_head(hidden[:, -1]).float(), atol=2e-5, rtol=0)
     assert int(seen.mask.sum()) == int(mask.sum())
@@ -149,7 +149,7 @@ def test_features_of_the_unpruned_path_are_untouched(load: Load, items: list) ->
     backbone = load(None)
     pixels = backbone.builder.build(items[:3], [Action.FULL]).pixels[Action.FULL]
     with torch.inference_mode():
-        encoded, (plain, _) = backbone._encode(pixels), encode_images(backbone.model.model.visual, pixels)
+        encoded, (plain, _) = backbone.encode(pixels), encode_images(backbone.model.model.visual, pixels)
     assert encoded.kept is None
     assert torch.equal(encoded.features, plain)
 

@@ -64,14 +64,17 @@ class Backbone(nn.Module):
         """Read the prompts without images and without answers."""
         return self._prefill(self._sequences(batch, None), None, None)
 
-    def look(self, batch: Batch, action: Action, text: Prefill | None) -> Prefill:
+    def look(self, batch: Batch, action: Action, text: Prefill | None, images: Encoded | None = None) -> Prefill:
         """Read the prompts with their images under a visual action.
 
         With cache reuse, ``text`` must be the text pass of the same batch; its cache is continued
         after the question and stays usable. Without, the whole prompt is read in one pass.
+
+        Args:
+            images: the batch's images where they are encoded already.
         """
         pixels = batch.pixels[action]
-        images = self._encode(pixels)
+        images = self.encode(pixels) if images is None else images
         sequences = self._sequences(batch, pixels, images)
         return self._prefill(sequences, images, text if self.cache_reuse else None)
 
@@ -98,7 +101,7 @@ class Backbone(nn.Module):
     def training_nll(self, batch: Batch, action: Action) -> Tensor:
         """The same quantity in a single pass over prompt and answer; for backbone training. [B]"""
         pixels = batch.pixels.get(action)
-        images = None if pixels is None else self._encode(pixels)
+        images = None if pixels is None else self.encode(pixels)
         prompts = self._sequences(batch, pixels, images)
         answers, real = pad_right(batch.references, self.builder.end_token, self.device)
         count = answers.shape[1]
@@ -153,7 +156,8 @@ class Backbone(nn.Module):
             torch.distributed.all_reduce(finished, torch.distributed.ReduceOp.MIN)
         return bool(finished)
 
-    def _encode(self, pixels: Pixels) -> Encoded:
+    def encode(self, pixels: Pixels) -> Encoded:
+        """The vision tower over a batch's images, pruned as the budget says."""
         return encode(self.model.model.visual, pixels, self.builder.budget.pruning)
 
     def _sequences(self, batch: Batch, pixels: Pixels | None, images: Encoded | None = None) -> list[Sequence]:

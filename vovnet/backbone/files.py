@@ -17,6 +17,7 @@ PACKAGED = Path(__file__).parent / "checkpoints"
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt")
 REQUIRED = ("vision_config", "image_token_id", "vision_start_token_id", "vision_end_token_id")
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
+RANDOM = "random/"  # begins the names of ``random_weights``
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,10 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
     """Locate a checkpoint in a local folder, in the package or on the hub.
 
     Raises:
-        VoVNetError: nothing there, files missing, or another architecture.
+        VoVNetError: nothing there, files missing, another architecture, or random weights.
     """
+    if config.name.startswith(RANDOM) and config.path is None:
+        raise VoVNetError(f"{config.name} has random weights and serves experiments.benchmark only; choose another.")
     if config.path is not None:
         folder = Path(config.path).expanduser()
         if not folder.is_dir():

@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from vovnet.backbone.prompt import Sequence
 
@@ -51,10 +53,10 @@ class Prefill:
         )
 
 
-def pad_left(sequences: Rows[Sequence], begins: Rows[int], pad: int, device: torch.device) -> Padded:
+def pad_left(sequences: Rows[Sequence], begins: Rows[int], filler: int, device: torch.device) -> Padded:
     """Stack ``sequences[i][begins[i]:]`` so that every row's last token stands in the last column."""
     length = max(len(s.ids) - b for s, b in zip(sequences, begins, strict=True))
-    ids = torch.full((len(sequences), length), pad, dtype=torch.long)
+    ids = torch.full((len(sequences), length), filler, dtype=torch.long)
     mask = torch.zeros((len(sequences), length), dtype=torch.long)
     positions = torch.zeros((3, len(sequences), length), dtype=torch.long)
     for i, (sequence, begin) in enumerate(zip(sequences, begins, strict=True)):
@@ -65,10 +67,10 @@ def pad_left(sequences: Rows[Sequence], begins: Rows[int], pad: int, device: tor
     return Padded(ids.to(device), mask.to(device), positions.to(device))
 
 
-def pad_right(answers: Rows[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def pad_right(answers: Rows[list[int]], filler: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Stack answers: ids [B, T], and 1.0 where a token is real [B, T]."""
     length = max(len(answer) for answer in answers)
-    ids = torch.full((len(answers), length), pad, dtype=torch.long)
+    ids = torch.full((len(answers), length), filler, dtype=torch.long)
     real = torch.zeros((len(answers), length))
     for i, answer in enumerate(answers):
         ids[i, : len(answer)] = torch.tensor(answer)
@@ -77,14 +79,46 @@ def pad_right(answers: Rows[list[int]], pad: int, device: torch.device) -> tuple
 
 
 def fork_cache(cache: Any, length: int, rows: Tensor | None = None) -> DynamicCache:
-    """A new cache of the first ``length`` columns (and of some rows); the old one stays as it is."""
+    """A new cache of the first ``length`` columns (and of some rows); the old one stays as it is.
+
+    Nothing is copied but chosen rows: a cache grows into new tensors and never writes into those it holds.
+    """
     fork = DynamicCache()
-    for index, layer in enumerate(cache.layers):
-        keys, values = layer.keys[:, :, :length], layer.values[:, :, :length]
-        if rows is not None:
-            keys, values = keys[rows], values[rows]
-        fork.update(keys, values, index)
+    for old in cache.layers:
+        keys, values = old.keys[:, :, :length], old.values[:, :, :length]
+        fork.layers.append(_layer(keys, values) if rows is None else _layer(keys[rows], values[rows]))
     return fork
+
+
+def _layer(keys: Tensor, values: Tensor) -> DynamicLayer:
+    """A cache layer that holds these very tensors; ``DynamicCache.update`` would copy them."""
+    layer = DynamicLayer()
+    layer.lazy_initialization(keys, values)
+    layer.keys, layer.values = keys, values
+    return layer
+
+
+def join_prefills(parts: Rows[Prefill]) -> Prefill:
+    """Samples of several prefills one after another, padded on the left to the longest."""
+    if len(parts) == 1:
+        return parts[0]
+    missing = [max(p.mask.shape[1] for p in parts) - part.mask.shape[1] for part in parts]
+    cache = DynamicCache()
+    for layers in zip(*(part.cache.layers for part in parts), strict=True):
+        keys, values = (
+            torch.cat(
+                [pad(getattr(one, name), (0, 0, columns, 0)) for one, columns in zip(layers, missing, strict=True)]
+            )
+            for name in ("keys", "values")
+        )
+        cache.layers.append(_layer(keys, values))
+    return Prefill(
+        hidden=torch.cat([part.hidden for part in parts]),
+        logits=torch.cat([part.logits for part in parts]),
+        cache=cache,
+        mask=torch.cat([pad(part.mask, (columns, 0)) for part, columns in zip(parts, missing, strict=True)]),
+        next_position=torch.cat([part.next_position for part in parts]),
+    )
 
 
 def distribution_stats(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,16 @@ class Batch:
         )
 
 
+def join_batches(parts: Sequence[Batch]) -> Batch:
+    """Samples of several batches one after another, without images."""
+    return Batch(
+        indices=tuple(index for part in parts for index in part.indices),
+        questions=tuple(question for part in parts for question in part.questions),
+        references=tuple(reference for part in parts for reference in part.references),
+        pixels={},
+    )
+
+
 @dataclass
 class InputBuilder:
     """Tokenises questions and cuts images into patches; picklable, for data-loader workers.

@@ -63,17 +63,19 @@ def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor],
     """Features and DeepStack levels of the distinct images one after another, and each one's token count.
 
     Positions and bounds are worked out on the CPU, where they are known: on a GPU transformers would launch a dozen
-    small kernels for every image and wait for each.
+    small kernels for every image, and every layer would wait for all work before it to learn where images end.
     """
     device, side = next(visual.parameters()).device, visual.spatial_merge_size
-    patches = torch.cat([image for image, _ in pixels.images]).to(device, visual.dtype)
+    # Images go to the device one by one: joined on the host they would be copied twice.
+    patches = torch.cat([image.to(device, visual.dtype, non_blocking=True) for image, _ in pixels.images])
     grids = torch.tensor([grid for _, grid in pixels.images])
     bounds = get_vision_cu_seqlens(grids)
+    attention = visual.config._attn_implementation
     out = visual(
         patches,
         grid_thw=grids.to(device),
         position_ids=get_vision_position_ids(grids, side).to(device),
-        cu_seqlens=bounds if visual.config._attn_implementation == BY_LENGTH else bounds.to(device),
+        cu_seqlens=bounds.to(device) if attention.startswith("flash") and attention != BY_LENGTH else bounds,
         max_seqlen=int(bounds.diff().max()),
         return_dict=True,
     )

@@ -34,7 +34,7 @@ class Measurement:
         """As it stands in benchmark.json."""
         return {
             "name": self.name,
-            "value": round(self.value, 4),
+            "value": float(f"{self.value:.4g}"),
             "unit": self.unit,
             "target": self.target,
             "passed": self.passed,

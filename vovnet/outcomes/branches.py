@@ -6,6 +6,7 @@ Collection, live evaluation and live training all come through here, so that the
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor
 from vovnet.actions import Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Answer, Decoding
-from vovnet.backbone.forward import Prefill, distribution_stats
-from vovnet.backbone.inputs import Batch
+from vovnet.backbone.forward import Prefill, distribution_stats, join_prefills
+from vovnet.backbone.inputs import Batch, join_batches
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
@@ -73,11 +74,7 @@ def run_branch(
     is for training; without ``with_nll`` that column is NaN and costs nothing.
     """
     begun = time.perf_counter()
-    prefill = None if text is None else text.prefill
-    if action is Action.NO:
-        state = backbone.text_pass(batch) if prefill is None else prefill
-    else:
-        state = backbone.look(batch, action, prefill)
+    state = _read_prompt(backbone, batch, action, text)
     answers = backbone.decode(state, decoding, batch, action, seed)
     seconds = time.perf_counter() - begun
     nll = torch.full((len(batch),), torch.nan)
@@ -86,6 +83,46 @@ def run_branch(
         _check_finite({"answer NLL": nll}, batch)
     reused = _reused_tokens(backbone, batch, action, state, text is not None)
     return _branch_outcomes(backbone, batch, action, state, answers, nll, judge, reused, seconds / len(batch))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Samples that chose one action, their images, and their text pass where there was one."""
+
+    batch: Batch
+    action: Action
+    text: TextState | None
+
+
+def run_groups(
+    backbone: Backbone, groups: Sequence[Group], decoding: Decoding, judge: Judge, seed: int
+) -> list[BranchOutcomes]:
+    """Answer groups of different actions: each prompt is read under its action, then all are decoded together.
+
+    A decoding step reads every weight, for few samples as for many; group by group it would be paid for several
+    times. Beam search and sampling, which depend on the action, go group by group. The reference's NLL is NaN.
+    """
+    if decoding.num_beams > 1 or decoding.do_sample:
+        return [run_branch(backbone, g.batch, g.action, g.text, decoding, judge, seed, with_nll=False) for g in groups]
+    begun = time.perf_counter()
+    states = [_read_prompt(backbone, group.batch, group.action, group.text) for group in groups]
+    everyone = join_batches([group.batch for group in groups])
+    answers = iter(backbone.decode(join_prefills(states), decoding, everyone, Action.NO, seed))
+    seconds = (time.perf_counter() - begun) / len(everyone)
+    found = []
+    for group, state in zip(groups, states, strict=True):
+        own, nll = list(islice(answers, len(group.batch))), torch.full((len(group.batch),), torch.nan)
+        reused = _reused_tokens(backbone, group.batch, group.action, state, group.text is not None)
+        found.append(_branch_outcomes(backbone, group.batch, group.action, state, own, nll, judge, reused, seconds))
+    return found
+
+
+def _read_prompt(backbone: Backbone, batch: Batch, action: Action, text: TextState | None) -> Prefill:
+    """The prompt under an action, after the text pass where there was one."""
+    prefill = None if text is None else text.prefill
+    if action is not Action.NO:
+        return backbone.look(batch, action, prefill)
+    return backbone.text_pass(batch) if prefill is None else prefill
 
 
 def _branch_outcomes(

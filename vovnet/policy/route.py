@@ -14,7 +14,7 @@ from vovnet.backbone.inputs import Batch
 from vovnet.data import Item, Sample, VQADataset
 from vovnet.decision import Decision
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Judge, TextState, make_judge, read_text, run_branch, text_outcomes
+from vovnet.outcomes.branches import Group, Judge, TextState, make_judge, read_text, run_groups, text_outcomes
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.routed import Routed, look_twice
 from vovnet.outcomes.rows import BranchOutcomes, no_text
@@ -44,18 +44,17 @@ class Router:
         text = no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)
         first = None
         if isinstance(self.policy, CascadePolicy):
-            first = self._branch(items, batch, np.arange(len(batch)), Action.COARSE, None)
+            first = self._answer([self._group(items, batch, np.arange(len(batch)), Action.COARSE, None)])[0]
             again = self.policy.again(first)
             decision = Decision(np.where(again, int(Action.FULL), int(Action.COARSE)).astype(np.int64))
         else:
             decision = self.policy.decide(text, costs, np.array([index for index, _, _ in items]))
-        parts, places = [], []
-        for action in Action:
-            rows = np.flatnonzero(decision.actions == int(action))
-            if len(rows):
-                places.append(rows)
-                known = first if action is Action.COARSE else None
-                parts.append(self._branch(items, batch, rows, action, state) if known is None else known.take(rows))
+        chose = {a: np.flatnonzero(decision.actions == int(a)) for a in Action}
+        known = {} if first is None else {Action.COARSE: first.take(chose[Action.COARSE])}
+        asked = {a: rows for a, rows in chose.items() if len(rows) and a not in known}
+        answered = self._answer([self._group(items, batch, rows, a, state) for a, rows in asked.items()])
+        parts = [*known.values(), *answered]
+        places = [*(chose[a] for a in known), *asked.values()]
         order = np.argsort(np.concatenate(places))
         columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts])[order] for f in fields(BranchOutcomes)}
         # Everything between question and answer: reading, deciding, opening images, decoding.
@@ -79,18 +78,20 @@ class Router:
         tokens = [builder.tokens(sample, self.policy.actions) for sample in samples]
         return np.asarray(tokens, dtype=np.float64) / self.max_tokens
 
-    def _branch(
+    def _answer(self, groups: Sequence[Group]) -> list[BranchOutcomes]:
+        return run_groups(self.backbone, groups, self.decoding, self.judge, self.seed) if groups else []
+
+    def _group(
         self, items: Sequence[Item], batch: Batch, rows: np.ndarray, action: Action, state: TextState | None
-    ) -> BranchOutcomes:
-        """Answer the samples that chose one action."""
+    ) -> Group:
+        """The samples that chose one action, with their images and their part of the text pass."""
         chosen = rows.tolist()
         part = batch.select(chosen)
         if action is not Action.NO:
             part = self.backbone.builder.build([items[row] for row in chosen], [action])
-        whole = len(chosen) == len(batch)
-        if state is not None and not whole:
+        if state is not None and len(chosen) < len(batch):
             state = TextState(state.prefill.rows(chosen), state.entropy[chosen], state.margin[chosen])
-        return run_branch(self.backbone, part, action, state, self.decoding, self.judge, self.seed, with_nll=False)
+        return Group(part, action, state)
 
 
 def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backbone: Backbone | None = None) -> Router:

@@ -150,6 +150,7 @@ class BenchmarkConfig:
 
     only: tuple[str, ...]  # names; empty takes all
     rounds: Positive  # of each measurement
+    scale: Literal["published", "tiny"]  # sizes of a backbone with random weights
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -78,15 +78,7 @@ def save_trained(config: RunConfig, method: Method, weights: Mapping[str, torch.
 def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
     base = replace(config.backbone, adapter=None)
     backbone = _load(config, base)
-    names = "|".join(settings.lora.targets)
-    scope = "" if settings.train_vision else r"language_model\."
-    wanted = PeftLora(
-        r=settings.lora.rank,
-        lora_alpha=settings.lora.alpha,
-        lora_dropout=settings.lora.dropout,
-        target_modules=rf".*{scope}(.*\.)?({names})",
-    )
-    wrapped = _wrap(backbone.model, wanted, config.backbone.adapter)
+    wrapped = add_lora(backbone.model, settings, config.backbone.adapter)
     origin = {"backbone": find_checkpoint(base).fingerprint}
 
     def fill(folder: Path) -> None:
@@ -96,8 +88,23 @@ def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
     return Trainable(backbone, lambda folder: whole_folder(folder, fill))
 
 
-def _wrap(model: Any, wanted: PeftLora, adapter: str | None) -> Any:
-    """Put LoRA layers into ``model`` in place; returns peft's handle for saving."""
+def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None) -> Any:
+    """Put LoRA layers into ``model`` in place, those of a folder where one is named.
+
+    Returns:
+        peft's handle: it saves the layers, and ``unload`` takes them out.
+
+    Raises:
+        VoVNetError: the targets name no layer, or the adapter has another rank.
+    """
+    names = "|".join(settings.lora.targets)
+    scope = "" if settings.train_vision else r"language_model\."
+    wanted = PeftLora(
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.lora.dropout,
+        target_modules=rf".*{scope}(.*\.)?({names})",
+    )
     if adapter is None:
         try:
             return get_peft_model(model, wanted)
