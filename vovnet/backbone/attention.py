@@ -16,9 +16,11 @@ BY_LENGTH = "flash_like_sdpa_by_length"
 
 
 def attend_by_length(model: Any) -> None:
-    """Let a model's vision tower attend to images of one size together; the numbers stay what they were."""
-    AttentionInterface.register(BY_LENGTH, sdpa_by_length)
-    model.model.visual.config._attn_implementation = BY_LENGTH
+    """Let a vision tower that uses sdpa attend to images of one size together; the numbers stay what they were."""
+    vision = model.model.visual.config
+    if vision._attn_implementation == "sdpa":
+        AttentionInterface.register(BY_LENGTH, sdpa_by_length)
+        vision._attn_implementation = BY_LENGTH
 
 
 def sdpa_by_length(

@@ -47,8 +47,7 @@ def load_backbone(
         raise VoVNetError(f"the model in {folder} cannot be loaded: {_first_line(error)}") from error
     if checkpoint.adapter is not None:
         model = _merged(model, checkpoint.adapter)
-    if config.attn_implementation == "sdpa":
-        attend_by_length(model)
+    attend_by_length(model)
     builder = load_builder(config, budget, checkpoint, pruning)
     end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
     # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import PACKAGED, RANDOM
@@ -106,6 +107,7 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
             architecture, dtype=getattr(torch, config.dtype), attn_implementation=config.attn_implementation
         )
     draw_weights(model, torch.Generator(device).manual_seed(seed))
+    attend_by_length(model)
     vision = sizes.vision
     builder = InputBuilder(
         tokenizer=tokenizer,
