@@ -120,15 +120,20 @@ def test_the_packaged_checkpoint_is_a_small_genuine_qwen3_vl() -> None:
 
 
 @pytest.mark.slow
-def test_the_packaged_checkpoint_reaches_its_targets(tmp_path: Path) -> None:
-    """Over the first 2,000 questions of easy-VQA's test split; the card states the figures of all 9,673."""
+@pytest.mark.parametrize(
+    ("dataset", "full", "coarse", "no"), [("easy_vqa", 0.97, 0.92, 0.62), ("mini", 0.9, 0.65, 0.25)]
+)
+def test_the_packaged_checkpoint_reaches_its_targets(
+    tmp_path: Path, dataset: str, full: float, coarse: float, no: float
+) -> None:
+    """Over 1,500 test questions; the card states the figures of all. On the mini sets each look is worth 0.15."""
     accuracy = {}
     for name in ("always_full", "always_coarse", "no_vision"):
-        config = compose_config(f"policy/baseline={name}", f"paths.runs={tmp_path}", "eval.max_samples=2000")
-        accuracy[name] = evaluate(config, tmp_path / name).row.accuracy
-    assert accuracy["always_full"] >= 0.97
-    assert 0.62 <= accuracy["no_vision"] <= 0.72
-    assert accuracy["no_vision"] + 0.1 < accuracy["always_coarse"] < accuracy["always_full"] - 0.04
+        overrides = f"policy/baseline={name}", f"dataset={dataset}", f"paths.runs={tmp_path}", "eval.max_samples=1500"
+        accuracy[name] = evaluate(compose_config(*overrides), tmp_path / name).row.accuracy
+    assert accuracy["always_full"] >= full
+    assert coarse <= accuracy["always_coarse"] <= accuracy["always_full"] - (0.15 if dataset == "mini" else 0.02)
+    assert no <= accuracy["no_vision"] <= accuracy["always_coarse"] - 0.15
 
 
 def test_weights_are_finite() -> None:

@@ -50,7 +50,7 @@ def sdpa_by_length(
         order = torch.cat([torch.tensor(at).repeat_interleave(n) + torch.arange(n).repeat(len(at)) for n, at in begins])
         place = torch.empty_like(order)
         place[order] = torch.arange(patches)
-        joined = joined[:, :, order.to(query.device)]
+        joined = joined.index_select(2, order.to(query.device))
     out = []
     parts = torch.split(joined, [length * len(at) for length, at in begins], dim=2)
     for part, (length, at) in zip(parts, begins, strict=True):
@@ -60,7 +60,7 @@ def sdpa_by_length(
         out.append(attended.transpose(1, 2).reshape(1, -1, heads, width))
     if len(begins) == 1:
         return out[0], None
-    return torch.cat(out, dim=1)[:, place.to(query.device)], None
+    return torch.cat(out, dim=1).index_select(1, place.to(query.device)), None
 
 
 def _begins(bounds: list[int]) -> list[tuple[int, list[int]]]:

@@ -92,4 +92,5 @@ def _arrange(
     begins = np.cumsum([0, *counts])
     tokens = np.concatenate([np.arange(begins[image], begins[image + 1]) for image in order])
     index = torch.from_numpy(tokens).to(features.device)
-    return features[index], [level[index] for level in deepstack]
+    # Not features[index]: its gradient adds up in an order that differs from run to run.
+    return features.index_select(0, index), [level.index_select(0, index) for level in deepstack]
