@@ -49,15 +49,13 @@ def show(trained: dict[str, Any] | Path, folder: Path) -> None:
 
 
 def finish(folder: Path) -> bool:
-    """List the jobs of a sweep; False when one failed."""
-    from vovnet.results.sweep import sweep_jobs, write_jobs
+    """Merge a sweep into one table; False when a job failed."""
+    from vovnet.report.table import print_trainings
+    from vovnet.training.sweep import merge_trainings
 
-    jobs = sweep_jobs(folder)
-    write_jobs(folder, jobs)
-    for job in jobs:
-        print(f"{job.folder}: {' '.join(job.overrides)}: {job.error or 'done'}")
-    print(f"outputs: {folder}")
-    return all(job.error is None for job in jobs)
+    lines, failed, checks = merge_trainings(folder)
+    print_trainings(lines, checks, folder, failed)
+    return not failed
 
 
 def main() -> None:

@@ -140,6 +140,9 @@ def test_the_newest_fitting_policy_is_found(configure: Configure, tmp_path: Path
     (runs / "train/junk").mkdir()
     (runs / "train/junk/policy.safetensors").write_bytes(b"junk")
     assert find_policy(config, checkpoint) == second
+    assert find_policy(configure(f"eval.checkpoint={runs / 'train'}"), checkpoint) == first  # of several trainings
+    with pytest.raises(VoVNetError, match=r"no trained policy under .*train fits"):
+        find_policy(configure(f"eval.checkpoint={runs / 'train'}", "training.seed=1"), checkpoint)
     for other in (
         "policy.action_space=binary", "policy.feature_mode=hidden", "policy/objective=mixture", "training.seed=1",
         "backbone.prompt_order=sandwich", "vision_budget.full.long_side=56", "policy.hidden_size=9",

@@ -17,6 +17,7 @@ from PIL import Image
 
 from vovnet.data.sample import Sample, VQADataset
 from vovnet.data.signatures import Signatures, choices, normal_form, signatures, thumbnail
+from vovnet.progress import Progress, progress
 
 TEMPLATE = 4  # a wording about so many images is a template
 # Thumbnails of a copy correlate above, and differ by less than: measured on re-encoded and cropped copies of
@@ -107,7 +108,10 @@ def compare(training: VQADataset, evaluation: VQADataset, cache: Path) -> LeakRe
     """Look for an evaluation split's samples in training data. Decodes each image of both sides once, ever."""
     seen, asked = signatures(training, cache), signatures(evaluation, cache)
     questions, templates = _questions(training, evaluation, seen, asked)
-    findings = [*_files(training, evaluation), *_images(training, evaluation, seen, asked), *questions]
+    label = f"comparing {evaluation.name}/{evaluation.split} with {training.name}/{training.split}"
+    with progress(label, len(asked.images), "images") as bar:
+        images = [*_images(training, evaluation, seen, asked, bar)]
+    findings = [*_files(training, evaluation), *images, *questions]
     return LeakReport(_side(training), _side(evaluation), tuple(findings), templates)
 
 
@@ -127,7 +131,9 @@ def _files(training: VQADataset, evaluation: VQADataset) -> Iterator[Finding]:
                 yield Finding("split", f"{member.name}'s evaluation split", str(file), "by the file's name")
 
 
-def _images(training: VQADataset, evaluation: VQADataset, seen: Signatures, asked: Signatures) -> Iterator[Finding]:
+def _images(
+    training: VQADataset, evaluation: VQADataset, seen: Signatures, asked: Signatures, bar: Progress
+) -> Iterator[Finding]:
     exact = {value: row for row, value in enumerate(seen.exact)}
     suspects = _suspects(asked.thumbs, seen.thumbs)
     for row, image in enumerate(asked.images):
@@ -139,6 +145,7 @@ def _images(training: VQADataset, evaluation: VQADataset, seen: Signatures, aske
         if found is not None:
             names = evaluation[asked.first[row]].id, training[seen.first[found]].id
             yield Finding("image", *names, f"{how}: {image.path.name} and {seen.images[found].path.name}")
+        bar.advance(1)
 
 
 def _suspects(asked: np.ndarray, seen: np.ndarray, block: int = 512) -> list[list[int]]:

@@ -26,20 +26,21 @@ def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
     """The policy file to use: the one given by ``eval.checkpoint``, or the newest fitting one.
 
     A file fits when backbone, objective, features, actions, prompt order, budget and training seed
-    are the configuration's.
+    are the configuration's. ``eval.checkpoint`` is a file, the folder of one, or a folder of several trainings, among
+    which the newest fitting one is taken.
 
     Raises:
         VoVNetError: none fits, or the given one differs from the configuration.
     """
     wanted = make_card(config, checkpoint, width=0)
-    if config.eval.checkpoint is not None:
-        path = Path(config.eval.checkpoint).expanduser()
-        path = path / FILE_NAME if path.is_dir() else path
+    given = None if config.eval.checkpoint is None else Path(config.eval.checkpoint).expanduser()
+    if given is not None and (not given.is_dir() or (given / FILE_NAME).exists()):
+        path = given / FILE_NAME if given.is_dir() else given
         card = read_card(path)
         check_backbone(path, card, checkpoint)
         check_configuration(path, card, wanted)
     else:
-        path = _newest(Path(config.paths.runs), wanted)
+        path = _newest(given or Path(config.paths.runs), wanted)
         card = read_card(path)
         log.info("policy: %s", path)
     warn_of_differences(path, card, wanted)

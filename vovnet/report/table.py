@@ -59,9 +59,33 @@ def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = 
             *(f"{rate:.3f}" for rate in (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)),
         )
     console.print(table)
-    for job in failed:
-        console.print(f"failed: {' '.join(job.overrides)}: {job.error}", style="red", highlight=False, markup=False)
-    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
+    _print_end(console, folder, failed)
+
+
+def print_trainings(
+    lines: Sequence[Mapping[str, Any]], checks: Sequence[Check], folder: Path, failed: Sequence[Job]
+) -> None:
+    """Print a sweep of trainings: what each policy does on its validation questions, at its own lambda."""
+    console = _console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("folder", "dataset", "objective"):
+        table.add_column(name, no_wrap=True)
+    shown = ("seed", "\u03bb", "accuracy", "cost", "utility", "best fixed", "NO", "COARSE", "FULL")
+    for name in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        numbers = (line[name] for name in ("acc", "cost", "utility", "best_fixed_utility"))
+        rates = (line.get(f"rate_{name}") for name in ("no", "coarse", "full"))  # binary has no COARSE
+        table.add_row(
+            *(line[name] for name in ("folder", "dataset", "objective")),
+            str(line["seed"]),
+            f"{line['lambda_cost']:g}",
+            *(f"{number:.4f}" for number in numbers),
+            *("" if rate is None else f"{rate:.3f}" for rate in rates),
+        )
+    console.print(table)
+    print_checks(checks)
+    _print_end(console, folder, failed)
 
 
 def print_slices(lines: Sequence[Mapping[str, Any]]) -> None:
@@ -184,6 +208,12 @@ def print_store(tables: Sequence[TableSummary]) -> None:
             f"{item.bytes / 2**20:.1f}",
         )
     console.print(table)
+
+
+def _print_end(console: Console, folder: Path, failed: Sequence[Job]) -> None:
+    for job in failed:
+        console.print(f"failed: {' '.join(job.overrides)}: {job.error}", style="red", highlight=False, markup=False)
+    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _console() -> Console:

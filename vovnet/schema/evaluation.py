@@ -27,7 +27,7 @@ class EvalConfig:
     random_fallback: bool  # MMMU: draw a letter for a choice that cannot be read, as its evaluator does
     num_shards: Positive  # experiments.collect only: parts that the chunks of a split are dealt to
     shard: Annotated[int, Field(ge=0)] | None  # which part this job collects; null collects all
-    checkpoint: str | None  # policy file; null takes the newest that fits under paths.runs/train
+    checkpoint: str | None  # policy file, or a folder of trainings; null takes the newest fitting under paths.runs
     ddp_checkpoint_path: str | None  # a plain checkpoint-*.pt or Lightning .ckpt instead, see policy/ddp_checkpoint.py
 
     @model_validator(mode="after")

@@ -1,0 +1,76 @@
+"""A sweep of trainings as one table, with what its seeds have in common."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vovnet.files import write_json
+from vovnet.results.check import Check
+from vovnet.results.provenance import provenance
+from vovnet.results.sweep import Job, sweep_jobs, write_jobs
+from vovnet.results.write import SUMMARY, write_rows
+
+Line = Mapping[str, Any]
+# What a training is, whatever its seed.
+METHOD = ("dataset", "objective", "use_straight_through", "feature_mode", "action_space", "lambda_cost")
+
+
+def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
+    """Write trainings.csv, jobs.csv and summary.json of a sweep of policy trainings, also when some failed.
+
+    Returns:
+        One line per finished policy training, the jobs that failed, and the check points over seeds.
+    """
+    jobs = sweep_jobs(folder)
+    write_jobs(folder, jobs)
+    failed = [job for job in jobs if job.error is not None]
+    done = [job.folder for job in jobs if job.error is None and (job.folder / SUMMARY).is_file()]  # a backbone leaves none
+    read = ((place, json.loads((place / SUMMARY).read_text(encoding="utf-8"))) for place in done)
+    lines = sorted((_line(place, summary) for place, summary in read), key=lambda line: tuple(map(str, line.values())))
+    if lines:
+        write_rows(folder / "trainings.csv", lines, list(lines[0]))
+    checks = collapse_checks(lines)
+    facts = {"failed": len(failed), "checks": [check.as_json() for check in checks]}
+    write_json(folder / SUMMARY, facts | provenance())
+    return lines, failed, checks
+
+
+def _line(place: Path, summary: Mapping[str, Any]) -> Line:
+    """A training's settings and the validation of its kept step, at its own lambda."""
+    config, metrics = summary["config"], summary["validation"]
+    policy = config["policy"]
+    fixed = [value for name, value in metrics.items() if name.startswith("val/utility_")]
+    return {
+        "dataset": config["dataset"]["name"],
+        "objective": policy["objective"]["name"],
+        "use_straight_through": policy["use_straight_through"],
+        "feature_mode": policy["feature_mode"],
+        "action_space": policy["action_space"],
+        "lambda_cost": policy["lambda_cost"],
+        "seed": summary["seed"],
+        **{name.removeprefix("val/"): value for name, value in metrics.items()},
+        "best_fixed_utility": max(fixed),
+        "folder": place.name,
+    }
+
+
+def collapse_checks(lines: Sequence[Line]) -> list[Check]:
+    """Over the seeds of one method: a policy that collapsed to one action is no better than that action."""
+    groups: dict[tuple[Any, ...], list[Line]] = {}
+    for line in lines:
+        groups.setdefault(tuple(line[name] for name in METHOD), []).append(line)
+    checks = []
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        gains = [line["utility"] - line["best_fixed_utility"] for line in group]
+        first = group[0]
+        kind = ", straight-through" * (first["objective"] == "mixture" and first["use_straight_through"])
+        name = f"{first['dataset']}, {first['objective']}{kind}, λ = {first['lambda_cost']:g}: utility above that of "
+        rates = [[line.get(f"rate_{action}", 0.0) for action in ("no", "coarse", "full")] for line in group]
+        seen = "; ".join(
+            f"{gain:+.4f} at {'/'.join(f'{rate:.2f}' for rate in row)}" for gain, row in zip(gains, rates, strict=True)
+        )
+        checks.append(Check(f"{name}every fixed action for each of {len(group)} seeds", min(gains) > 0, seen))
+    return checks
