@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 from vovnet.data.sample import Sample, VQADataset
-from vovnet.data.signatures import Signatures, choices, normal_form, signatures, thumbnail
+from vovnet.data.signatures import SIDE, Signatures, choices, normal_form, signatures, thumbnail
 from vovnet.progress import Progress, progress
 
+Size = tuple[int, int]  # width and height in pixels
 TEMPLATE = 4  # a wording about so many images is a template
 # Thumbnails of a copy correlate above, and differ by less than: measured on re-encoded and cropped copies of
 # easy-VQA and the mini sets. What passes is compared at full size.
@@ -140,12 +141,20 @@ def _images(
         found, how = exact.get(asked.exact[row]), "the same pixels"
         if found is None:
             how = "the same picture"
-            shown = image.load() if len(suspects[row]) else None
-            found = next((c for c in suspects[row] if shown and is_copy(shown, seen.images[c].load())), None)
+            found = next((c for c in suspects[row] if _is_copy(asked, row, seen, c)), None)
         if found is not None:
             names = evaluation[asked.first[row]].id, training[seen.first[found]].id
             yield Finding("image", *names, f"{how}: {image.path.name} and {seen.images[found].path.name}")
         bar.advance(1)
+
+
+def _is_copy(asked: Signatures, row: int, seen: Signatures, other: int) -> bool:
+    """The same as ``is_copy``; images are opened only where one may be cut out of the other."""
+    sizes = tuple(asked.sizes[row].tolist()), tuple(seen.sizes[other].tolist())
+    if sizes[0] == sizes[1] or not (_may_contain(*sizes) or _may_contain(*reversed(sizes))):
+        one, two = (side.thumbs[place].reshape(SIDE, SIDE, 3) for side, place in ((asked, row), (seen, other)))
+        return _equal(one, two)
+    return is_copy(asked.images[row].load(), seen.images[other].load())
 
 
 def _suspects(asked: np.ndarray, seen: np.ndarray, block: int = 512) -> list[list[int]]:
@@ -181,14 +190,19 @@ def is_copy(one: Image.Image, other: Image.Image) -> bool:
     return False
 
 
-def _regions(whole: tuple[int, int], part: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+def _regions(whole: Size, part: Size) -> Iterator[tuple[int, int, int, int]]:
     """Where in ``whole`` a part may come from: all of it, or as much as is missing cut off somewhere."""
     yield (0, 0, *whole)
     missing = (whole[0] - part[0], whole[1] - part[1])
-    if missing != (0, 0) and all(0 <= m <= max(4, MAX_CROP * side) for m, side in zip(missing, whole, strict=True)):
+    if missing != (0, 0) and _may_contain(whole, part):
         for left in sorted({0, missing[0] // 2, missing[0]}):
             for top in sorted({0, missing[1] // 2, missing[1]}):
                 yield left, top, left + part[0], top + part[1]
+
+
+def _may_contain(whole: Size, part: Size) -> bool:
+    """Whether ``part`` is as large as ``whole`` less a narrow border."""
+    return all(0 <= w - p <= max(4, MAX_CROP * w) for w, p in zip(whole, part, strict=True))
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:

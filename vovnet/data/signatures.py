@@ -15,7 +15,7 @@ from vovnet.files import atomic_write
 from vovnet.progress import progress
 
 SIDE = 16  # pixels of a thumbnail
-FORMAT = 1  # rises when thumbnails are made otherwise
+FORMAT = 2  # rises when thumbnails are made otherwise
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Signatures:
     Attributes:
         images: distinct images in order of their first question.
         thumbs: [M, SIDE * SIDE * 3] float32.
+        sizes: (width, height) of each image, int64 [M, 2].
         exact: SHA-256 of each image's pixels.
         first: the first question about each image.
         wording: normalised question of each sample.
@@ -33,6 +34,7 @@ class Signatures:
 
     images: Sequence[ImageRef]
     thumbs: np.ndarray
+    sizes: np.ndarray
     exact: Sequence[str]
     first: Sequence[int]
     wording: Sequence[str]
@@ -48,38 +50,42 @@ def signatures(dataset: VQADataset, cache: Path) -> Signatures:
             first.setdefault(image, index)
     images = list(first)
     file = cache / f"{dataset.fingerprint[:24]}-{FORMAT}.npz"
-    thumbs, exact = _load(file, len(images)) or _compute(images, file, f"{dataset.name}/{dataset.split}")
+    found = _load(file, len(images)) or _compute(images, file, f"{dataset.name}/{dataset.split}")
     return Signatures(
         images=images,
-        thumbs=thumbs.astype(np.float32),
-        exact=exact.tolist(),
+        thumbs=found["thumbs"].astype(np.float32),
+        sizes=found["sizes"],
+        exact=found["exact"].tolist(),
         first=list(first.values()),
         wording=[normal_form(s.question) for s in samples],
         group=[s.group for s in samples],
     )
 
 
-def _load(file: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _load(file: Path, count: int) -> dict[str, np.ndarray] | None:
     if not file.exists():
         return None
     with np.load(file, allow_pickle=False) as content:
-        thumbs, exact = content["thumbs"], content["exact"]
-    return (thumbs, exact) if len(thumbs) == count else None
+        found = {name: content[name] for name in ("thumbs", "sizes", "exact")}
+    return found if len(found["thumbs"]) == count else None
 
 
-def _compute(images: Sequence[ImageRef], file: Path, label: str) -> tuple[np.ndarray, np.ndarray]:
+def _compute(images: Sequence[ImageRef], file: Path, label: str) -> dict[str, np.ndarray]:
     thumbs = np.empty((len(images), SIDE * SIDE * 3), dtype=np.uint8)
+    sizes = np.empty((len(images), 2), dtype=np.int64)
     exact = np.empty(len(images), dtype="U32")
     with progress(f"looking through {label}", len(images), "images") as bar:
         for row, reference in enumerate(images):
             image = reference.load()
             thumbs[row] = thumbnail(image).reshape(-1)
+            sizes[row] = image.size
             exact[row] = hashlib.sha256(image.tobytes() + str(image.size).encode()).hexdigest()[:32]
             bar.advance(1)
+    found: dict[str, np.ndarray] = {"thumbs": thumbs, "sizes": sizes, "exact": exact}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, thumbs=thumbs, exact=exact)
+    np.savez_compressed(buffer, **found)  # type: ignore[arg-type]  # its stubs know no mapping
     atomic_write(file, lambda temporary: temporary.write_bytes(buffer.getvalue()))
-    return thumbs, exact
+    return found
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:

@@ -25,7 +25,8 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
     jobs = sweep_jobs(folder)
     write_jobs(folder, jobs)
     failed = [job for job in jobs if job.error is not None]
-    done = [job.folder for job in jobs if job.error is None and (job.folder / SUMMARY).is_file()]  # a backbone leaves none
+    # The training of a backbone leaves no summary.
+    done = [job.folder for job in jobs if job.error is None and (job.folder / SUMMARY).is_file()]
     read = ((place, json.loads((place / SUMMARY).read_text(encoding="utf-8"))) for place in done)
     lines = sorted((_line(place, summary) for place, summary in read), key=lambda line: tuple(map(str, line.values())))
     if lines:
