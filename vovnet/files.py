@@ -6,38 +6,91 @@ comes to the same. What ranks share the work of, like the outcome store, is writ
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from vovnet.locks import lock
 from vovnet.ranks import is_main_rank
+
+TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$")
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it.
 
-    On any error the temporary file is removed and what stood at ``path`` stays.
+    On any error the temporary file is removed and what stood at ``path`` stays. A process that is killed leaves its
+    temporary file; the next one that writes into the folder removes it.
+
+    Raises:
+        OSError: with ``path`` as its file name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path.parent)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            with _locked(temporary):
+                write(temporary)
+                with temporary.open("rb") as written:
+                    os.fsync(written.fileno())
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _locked(temporary: Path) -> IO[bytes]:
+    """A new file under a lock, which tells the living writers from the dead."""
+    while True:
+        file = temporary.open("wb")
+        lock(file.fileno(), wait=True)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # removed by another process before it was locked
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of killed processes: those that nobody has locked."""
+    with os.scandir(folder) as entries:
+        found = [Path(entry.path) for entry in entries if TEMPORARY.match(entry.name)]
+    for path in found:
+        try:
+            with path.open("rb+") as file:
+                if lock(file.fileno(), wait=False):
+                    path.unlink(missing_ok=True)
+        except (FileNotFoundError, PermissionError):  # its writer was faster, or it is another user's to remove
+            continue
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file atomically."""
+    atomic_write(path, lambda temporary: temporary.write_bytes(content))
 
 
 def whole_folder(folder: Path, fill: Callable[[Path], object]) -> None:
     """Let ``fill`` write a folder under another name, then put it in place of ``folder``."""
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    fill(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    try:
+        _remove(partial)  # of a process that was killed
+        fill(partial)
+        _remove(folder)
+        partial.rename(folder)
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
+    finally:
+        _remove(partial)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -96,7 +96,7 @@ def test_an_unwritable_store_says_so(tmp_path: Path) -> None:
     with pytest.raises(VoVNetError, match=r"cannot write .*set paths.store"):
         OutcomeStore(tmp_path / "store").table(KEY).write(0, rows(0, 1), {})
     with pytest.raises(VoVNetError, match="cannot be written"):
-        OutcomeStore(tmp_path / "store").claim("f" * 16, 0)
+        OutcomeStore(tmp_path / "store").claim("f" * 16, 0, wait=False)
 
 
 def test_summary_and_prune(tmp_path: Path) -> None:

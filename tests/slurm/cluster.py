@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
+from vovnet.locks import Claim
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 REQUIRED = os.environ.get("VOVNET_SLURM") == "1"
@@ -139,7 +139,7 @@ def install() -> None:
     path = f"{os.environ['PATH']}:/usr/sbin"
     if os.geteuid() != 0:
         raise NoCluster("a cluster of one's own needs root")
-    with FileLock(INSTALL_LOCK):
+    with Claim(INSTALL_LOCK):
         if all(shutil.which(name, path=path) for name in PROGRAMS):
             return
         if not REQUIRED:

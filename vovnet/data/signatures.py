@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vovnet.data.sample import ImageRef, Sample, VQADataset
-from vovnet.files import atomic_write
+from vovnet.files import write_bytes
 from vovnet.progress import progress
 
 SIDE = 16  # pixels of a thumbnail
@@ -84,7 +84,7 @@ def _compute(images: Sequence[ImageRef], file: Path, label: str) -> dict[str, np
     found: dict[str, np.ndarray] = {"thumbs": thumbs, "sizes": sizes, "exact": exact}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **found)  # type: ignore[arg-type]  # its stubs know no mapping
-    atomic_write(file, lambda temporary: temporary.write_bytes(buffer.getvalue()))
+    write_bytes(file, buffer.getvalue())
     return found
 
 

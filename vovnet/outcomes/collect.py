@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset
 
 from vovnet.actions import VISUAL_ACTIONS, Action
@@ -17,6 +16,7 @@ from vovnet.backbone.decoding import decoding_of
 from vovnet.backbone.inputs import Batch, InputBuilder
 from vovnet.data import VQADataset, item
 from vovnet.errors import VoVNetError
+from vovnet.locks import Claim
 from vovnet.outcomes.branches import batch_rows, make_judge, read_text, run_branch, text_outcomes
 from vovnet.outcomes.convert import branch_table, text_table
 from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes
@@ -43,7 +43,7 @@ class Claimed:
     """A chunk that this job computes, and the lock that keeps others off it."""
 
     chunk: Chunk
-    lock: FileLock
+    lock: Claim
 
 
 @dataclass
@@ -118,12 +118,10 @@ class Collector:
         A chunk is looked at again once it is claimed: another job may have computed it meanwhile.
         """
         for number in numbers:
-            lock = self.store.claim(f"{self.subject}-{self.options.chunk_rows}", number)
-            try:
-                lock.acquire(blocking=busy is None)
-            except Timeout:
-                if busy is not None:
-                    busy.append(number)
+            lock = self.store.claim(f"{self.subject}-{self.options.chunk_rows}", number, wait=busy is None)
+            if lock is None:
+                assert busy is not None
+                busy.append(number)
                 continue
             chunk = self._missing(number, stop)
             if chunk is None:

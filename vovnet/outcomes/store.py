@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from filelock import FileLock
 
 from vovnet.errors import VoVNetError
-from vovnet.files import atomic_write
+from vovnet.files import atomic_write, write_bytes
+from vovnet.locks import Claim
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Table:
             if not describe.exists():
                 facts = {"format": FORMAT, "branch": self.key.branch, "facts": self.key.facts, "note": note}
                 atomic_write(describe, lambda temporary: temporary.write_text(json.dumps(facts, indent=2) + "\n"))
-            atomic_write(path, lambda temporary: temporary.write_bytes(content))
+            write_bytes(path, content)
         except OSError as error:
             raise VoVNetError(
                 f"the outcome store cannot write {path} ({error.strerror or error}); free space or set paths.store "
@@ -136,16 +136,22 @@ class OutcomeStore:
         """The table of a key; it exists on disk once a part is written."""
         return Table(self.root, key)
 
-    def claim(self, subject: str, chunk: int) -> FileLock:
-        """A lock, not yet taken, on computing a chunk of a subject; the system frees it if the holder dies."""
+    def claim(self, subject: str, chunk: int, wait: bool) -> Claim | None:
+        """Claim the computing of a chunk of a subject; None if another job has it and this one does not wait.
+
+        Raises:
+            VoVNetError: the store cannot be written.
+        """
         folder = self.root / "claims"
+        claim = Claim(folder / f"{subject}-{chunk:09d}.lock")
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            return claim if claim.take(wait) else None
         except OSError as error:
             raise VoVNetError(
-                f"the outcome store {self.root} cannot be written ({error.strerror}); set paths.store."
+                f"the outcome store {self.root} cannot be written ({error.strerror}); free space or set paths.store "
+                "to a writable folder."
             ) from error
-        return FileLock(folder / f"{subject}-{chunk:09d}.lock")
 
 
 def _arrow_bytes(rows: pa.Table) -> bytes:

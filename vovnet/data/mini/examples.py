@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from vovnet.data.mini import scenes
 from vovnet.data.mini.canvas import typeface
 from vovnet.data.mini.scenes import Scene
+from vovnet.files import atomic_write
 
 ROWS = {
     "large shape, small dot": scenes.objects,
@@ -60,7 +61,7 @@ def _cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, scene: Scene, left: int
 def main() -> None:
     """Write the picture."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("examples.png")
-    contact_sheet().save(path, optimize=True)
+    atomic_write(path, lambda temporary: contact_sheet().save(temporary, "PNG", optimize=True))
     print(path)
 
 

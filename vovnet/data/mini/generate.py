@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
 
 from vovnet.data.mini.compose import (
     OPEN_FAMILIES,
@@ -35,6 +34,7 @@ from vovnet.data.mini.compose import (
 )
 from vovnet.errors import VoVNetError
 from vovnet.files import whole_folder
+from vovnet.locks import Claim
 from vovnet.schema import GenerateConfig
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def ensure_mini(name: str, folder: Path, config: GenerateConfig) -> None:
     if not stamp.exists():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f".{folder.name}.lock")):
+            with Claim(folder.with_name(f".{folder.name}.lock")):
                 if not stamp.exists():
                     log.info("generating %s in %s", name, folder)
                     whole_folder(folder, lambda place: _write(name, place, config, wanted))
