@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.backbone.files import Checkpoint, backbone_label
 from vovnet.errors import VoVNetError
-from vovnet.files import atomic_write
+from vovnet.files import write_bytes
 from vovnet.schema import ActionSpace, DatasetConfig, FeatureMode, RunConfig
 
 if TYPE_CHECKING:
@@ -87,11 +87,11 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
 
 def save_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
     """Write a policy file atomically."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     metadata = {"vovnet": json.dumps(asdict(card), sort_keys=True)}
-    atomic_write(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_bytes(path, save(tensors, metadata))
 
 
 def read_card(path: Path) -> PolicyCard:

@@ -5,6 +5,7 @@ in a Lightning checkpoint (``state_dict`` with ``head.*``), the configuration in
 Only tensors and plain values are read (``weights_only=True``); a pickle that holds objects is refused, never run.
 """
 
+import io
 import logging
 import pickle
 import zipfile
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError
-from vovnet.files import atomic_write
+from vovnet.files import write_bytes
 from vovnet.policy.checkpoint import UNKNOWN, PolicyCard, as_card, check_backbone, make_card, make_head
 from vovnet.policy.features import feature_width
 from vovnet.policy.find import check_configuration, warn_of_differences
@@ -38,7 +39,9 @@ def save_ddp_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
     import torch
 
     tensors = {name: tensor.detach().cpu() for name, tensor in head.state_dict().items()}
-    atomic_write(path, lambda temporary: torch.save({"policy": tensors, "card": asdict(card)}, temporary))
+    content = io.BytesIO()
+    torch.save({"policy": tensors, "card": asdict(card)}, content)
+    write_bytes(path, content.getvalue())
 
 
 def load_ddp_policy(path: Path, config: RunConfig, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:

@@ -1,8 +1,6 @@
 """Step-based training by Lightning that is saved now and then and goes on where it stopped, to the same weights."""
 
-import errno
 import logging
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,9 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from vovnet.errors import VoVNetError
+from vovnet.errors import NO_ROOM, NOT_ALLOWED, VoVNetError
 from vovnet.training.callbacks import BestMetrics, StepLog, StepSeed
+from vovnet.training.checkpoint_io import read_state
 from vovnet.training.step_module import StepModule
 from vovnet.training.trainer import Place, Plan, make_loggers, make_trainer
 
@@ -62,13 +61,13 @@ def fit_steps(
     version = "log" if resumed is None else f"log-after-{resumed.stem}"  # a logger empties the folder that it takes
     trainer = make_trainer(plan, place, callbacks, make_loggers(place, version), validation is not None)
     if resumed is not None:
-        _check(module, resumed)
+        module.check_fits(read_state(resumed))
         log.info("going on from %s", resumed)
     try:
         trainer.fit(module, batches, validation, ckpt_path=resumed, weights_only=True)
         _save_end(trainer, saved, plan)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in (*NO_ROOM, *NOT_ALLOWED):
             raise
         raise VoVNetError(
             f"a checkpoint cannot be written under {saved} ({error.strerror}); free space and start the same command "
@@ -80,18 +79,6 @@ def fit_steps(
     if not module.is_sharded():
         module.load_state_dict(state, strict=False)
     return Fitted(best.metrics, state)
-
-
-def _check(module: StepModule, path: Path) -> None:
-    """Refuse a file that is no checkpoint of this module, or that holds more than tensors and plain values."""
-    try:
-        content = torch.load(path, weights_only=True, map_location="meta")
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise VoVNetError(
-            f"{path} cannot be read ({reason}); remove it, and the same command goes on from the one before."
-        ) from error
-    module.check_fits(content["state_dict"])
 
 
 def _save_end(trainer: L.Trainer, folder: Path, plan: Plan) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from vovnet.actions import Action
@@ -20,7 +20,7 @@ from vovnet.backbone.inputs import InputBuilder, Pixels
 from vovnet.backbone.vision import encode_images
 from vovnet.data.mini import scenes
 from vovnet.data.mini.canvas import COLORS, SHAPES, Canvas
-from vovnet.files import atomic_write
+from vovnet.files import write_bytes
 from vovnet.schema import TinyBackboneTraining
 from vovnet.training.optimizer import recipe_optimizer
 from vovnet.training.order import StepLoader
@@ -148,6 +148,6 @@ def pretrain_vision(backbone: Backbone, recipe: TinyBackboneTraining, folder: Pa
         plan = recipe_plan("vision", recipe.vision_steps, recipe)
         fit_steps(TinyVisionModule(backbone, recipe), batches, plan, Place(folder / "vision", device))
         visual.to(device)  # Lightning leaves what it has trained on the CPU
-        atomic_write(done, lambda place: save_file({k: v.contiguous() for k, v in visual.state_dict().items()}, place))
+        write_bytes(done, save({k: v.contiguous() for k, v in visual.state_dict().items()}))
     if done.exists():
         visual.load_state_dict(load_file(done))

@@ -19,6 +19,7 @@ from lightning.pytorch.strategies.strategy import Strategy
 from vovnet.errors import VoVNetError
 from vovnet.ranks import world_size
 from vovnet.schema import LoggerConfig, Precision, TrainerConfig
+from vovnet.training.checkpoint_io import AtomicCheckpointIO
 
 SINGLE = TrainerConfig(strategy="single", devices=1, num_nodes=1)
 CSV_ONLY = LoggerConfig(name="csv", project=None, entity=None, offline=False)
@@ -89,7 +90,7 @@ def make_trainer(
             strategy=_strategy(where),
             devices=single if where.strategy == "single" else where.devices,
             num_nodes=where.num_nodes,
-            plugins=[_environment()],
+            plugins=[_environment(), AtomicCheckpointIO()],
             precision=plan.precision,
             max_steps=plan.steps,
             accumulate_grad_batches=plan.accumulate,
