@@ -28,7 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared, write_config
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_hydra, explain_validation
 from vovnet.files import write_json
 from vovnet.jobs import SWEEP_FILE, failure, report_failure, run_recorded, sweep_records, sweep_token, write_record
@@ -124,9 +124,18 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
         code = _fail(explain_hydra(error), asked_for_traceback or error in errors)
     folder = _swept_folder()
     if folder is not None and sweep_records(folder):
-        code = int(not finish(folder)) or code
+        code = _finish(finish, folder, asked_for_traceback) or code
     if code:
         sys.exit(code)
+
+
+def _finish(finish: Finish, folder: Path, with_traceback: bool) -> int:
+    """Merge a sweep; a disk that is full is said in one sentence."""
+    try:
+        return int(not finish(folder))
+    except (VoVNetError, OSError) as error:
+        problem = explained(error)
+        return _fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))
 
 
 def _run_job(composed: DictConfig, run: Run, show: Show) -> Exception | None:

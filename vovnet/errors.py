@@ -1,5 +1,10 @@
 """The one exception type whose message is meant for the person at the terminal."""
 
+import errno
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 class VoVNetError(Exception):
     """A problem the user can mend: one sentence that names the thing and says what to do.
@@ -7,3 +12,16 @@ class VoVNetError(Exception):
     Entry points print the sentence without a traceback and exit with status 1.
     Anything else that is raised is a defect of this program and keeps its traceback.
     """
+
+
+def explained(error: Exception) -> Exception:
+    """A disk that is full or may not be written, as a sentence; any other error as it is."""
+    if not isinstance(error, OSError) or error.errno not in (*NO_ROOM, *NOT_ALLOWED):
+        return error
+    mend = "free space" if error.errno in NO_ROOM else "set paths.runs to a writable folder"
+    problem = VoVNetError(
+        f"{error.filename or 'a file'}: {error.strerror}; {mend} and run the same command again: what is finished is "
+        "kept."
+    )
+    problem.__cause__ = error
+    return problem

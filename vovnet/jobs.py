@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, explained
 from vovnet.files import write_json
 
 log = logging.getLogger(__name__)
@@ -54,19 +54,24 @@ def run_recorded(work: Callable[[], object], folder: Path, record: Record) -> Ex
     except VoVNetError as error:
         return error
     end: dict[str, Any] = {"status": "interrupted"}
+    problem: Exception | None = None
     try:
         work()
         end = {"status": "done"}
-        return None
     except Exception as error:
-        end = failure(error)
+        problem = explained(error)
+        end = failure(problem)
         if record["sweep"] is not None:
-            if not isinstance(error, VoVNetError):
+            if not isinstance(problem, VoVNetError):
                 traceback.print_exc()
             report_failure(record, end)
-        return error
     finally:
-        write_record(folder, {**record, **begun, **end})
+        try:
+            write_record(folder, {**record, **begun, **end})
+        except VoVNetError as unwritten:
+            log.error("the end of this job (%s) is not recorded: %s", end["status"], unwritten)
+            problem = problem or unwritten  # the first thing that went wrong is the one to tell
+    return problem
 
 
 def failure(error: Exception) -> dict[str, str]:

@@ -5,6 +5,10 @@ allocation opens, where a command runs alone.
 """
 
 import os
+import threading
+import time
+
+PARENT_EVERY = 0.2  # seconds
 
 
 def rank() -> int:
@@ -25,6 +29,17 @@ def world_size() -> int:
 def is_main_rank() -> bool:
     """Whether this process writes what all have computed."""
     return rank() == 0
+
+
+def end_with_parent() -> None:
+    """End this process when the command that started it is gone: another try would find it in the same folder."""
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_EVERY)
+    os._exit(1)
 
 
 def _of_step(name: str) -> str | None:

@@ -17,11 +17,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from submitit.core.utils import DelayedSubmission, UncompletedJobError
 
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_validation
-from vovnet.files import atomic_write, write_json
+from vovnet.files import write_bytes, write_json
 from vovnet.jobs import Record, failure, read_record, run_recorded
-from vovnet.ranks import is_main_rank, rank, world_size
+from vovnet.ranks import end_with_parent, is_main_rank, rank, world_size
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 
@@ -100,8 +100,8 @@ class Job:
             return None
         except Exception as error:
             traceback.print_exc()
-            text = json.dumps(failure(error))
-            atomic_write(folder / RANK_FILE.format(rank()), lambda temporary: temporary.write_text(text))
+            content = json.dumps(failure(explained(error))).encode()
+            write_bytes(folder / RANK_FILE.format(rank()), content)
             return error
 
 
@@ -130,5 +130,6 @@ def _whereabouts(record: Record) -> dict[str, Any]:
     return facts
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # started by vovnet.cluster.local
+    end_with_parent()
     Job(*sys.argv[1:])()

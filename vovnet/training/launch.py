@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,9 @@ from pathlib import Path
 import torch
 
 from vovnet.cluster.work import read_config, write_config
-from vovnet.errors import VoVNetError
-from vovnet.ranks import rank, world_size
+from vovnet.errors import VoVNetError, explained
+from vovnet.files import write_bytes
+from vovnet.ranks import end_with_parent, rank, world_size
 from vovnet.schema import PolicyTraining, RunConfig
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def _explain(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
     for number in range(len(processes)):
         if (file := folder / ERROR_FILE.format(number)).is_file():
-            raise VoVNetError(file.read_text())
+            raise VoVNetError(file.read_text(encoding="utf-8"))
     for number, process in enumerate(processes):
         if process.wait():
             raise VoVNetError(
@@ -96,16 +96,9 @@ def _explain(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None
             )
 
 
-def _end_with(parent: int) -> None:
-    """End this rank when the command that started it is gone, or it would write into a folder of the next try."""
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)
-
-
 def _rank(folder: Path) -> None:
     """One rank's work."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     from vovnet.training.report import write_training
     from vovnet.training.stages import train_policy
 
@@ -119,8 +112,11 @@ def _rank(folder: Path) -> None:
         trained = train_policy(config, config.training, folder)
         if rank() == 0:
             write_training(config, trained, folder, time.monotonic() - begun)
-    except VoVNetError as error:
-        (folder / ERROR_FILE.format(rank())).write_text(str(error))
+    except (VoVNetError, OSError) as error:
+        problem = explained(error)
+        if not isinstance(problem, VoVNetError):
+            raise
+        write_bytes(folder / ERROR_FILE.format(rank()), str(problem).encode())
         sys.exit(1)
 
 

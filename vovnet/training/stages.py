@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
+from vovnet.locks import Claim
 from vovnet.ranks import is_main_rank
 from vovnet.results.write import SUMMARY
 from vovnet.schema import PolicyTraining, RunConfig
@@ -25,7 +27,8 @@ from vovnet.training.quiet import quiet_lightning
 
 log = logging.getLogger(__name__)
 CLAIM_FILE = "training.json"  # what the checkpoints in a folder belong to
-LEFT_BEHIND = ("steps", "stage1", "backbone", "log", SUMMARY)
+LOCK_FILE = "training.lock"
+LEFT_BEHIND = ("log", "backbone", "stage1", "steps", SUMMARY)
 
 
 def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
@@ -34,6 +37,28 @@ def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> T
     Raises:
         VoVNetError: ``folder`` holds a stopped training of another configuration.
     """
+    with _alone(folder):
+        return _train(config, training, folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One training at a time in a folder: two would remove each other's checkpoints."""
+    if not is_main_rank():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    place = Claim(folder / LOCK_FILE)
+    if not place.take(wait=False):
+        log.warning("another process trains in %s; waiting for its end", folder)
+        place.take()
+    try:
+        yield
+    finally:
+        place.release()
+
+
+def _train(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
     quiet_lightning()
     data = training_data(config, training)
     if is_main_rank():
@@ -60,7 +85,8 @@ def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
     wanted = json.loads(json.dumps(wanted))
     file = folder / CLAIM_FILE
     if file.is_file() and (found := json.loads(file.read_text())) != wanted:
-        if not (folder / SUMMARY).is_file():
+        stopped = any((folder / name).exists() for name in LEFT_BEHIND) and not (folder / SUMMARY).is_file()
+        if stopped:
             key, there, here = next(differences(found, wanted))
             raise VoVNetError(
                 f"{folder} holds a stopped training with {key}={there}, this one has {here}; remove the folder, or "

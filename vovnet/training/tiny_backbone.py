@@ -19,7 +19,6 @@ from vovnet.backbone.decoding import Decoding
 from vovnet.backbone.inputs import Batch
 from vovnet.backbone.loading import load_backbone
 from vovnet.data import VQADataset, item, load_dataset
-from vovnet.files import whole_folder
 from vovnet.outcomes.branches import Judge, make_judge
 from vovnet.outcomes.collect import as_it_is
 from vovnet.schema import BackboneConfig, RunConfig, TinyBackboneTraining
@@ -33,6 +32,7 @@ from vovnet.training.tiny_batches import StepBatches, TrainingStep
 from vovnet.training.tiny_checkpoint import write_untrained
 from vovnet.training.tiny_vision import pretrain_vision, recipe_plan
 from vovnet.training.tiny_words import WordHead
+from vovnet.training.trainable import save_folder
 from vovnet.training.trainer import Place
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder:
     untrained, trained = folder / "untrained", folder / "checkpoint"
     if not untrained.exists():
         texts = [item(dataset, i)[2] for i in range(len(dataset))]
-        whole_folder(untrained, lambda place: write_untrained(place, recipe.architecture, texts, recipe.seed))
+        save_folder(untrained, lambda place: write_untrained(place, recipe.architecture, texts, recipe.seed))
     backbone = load_backbone(_at(config.backbone, untrained), config.vision_budget)
     backbone.builder.cache_size = CACHED_IMAGES
     backbone.requires_grad_(True).train()
@@ -105,7 +105,7 @@ def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder:
     loader = StepLoader(batches, recipe.num_workers)
     plan, place = recipe_plan("tiny", len(batches), recipe), Place(folder, backbone.device)
     fit_steps(module, loader, plan, place, _validation(dataset, val_groups, backbone))
-    whole_folder(trained, lambda place: _save(backbone, place))
+    save_folder(trained, lambda place: _save(backbone, place))
     log.info("tiny backbone saved in %s", trained)
     return trained
 

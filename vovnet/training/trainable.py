@@ -1,6 +1,8 @@
 """A backbone whose weights learn: by LoRA, or all of them."""
 
 import logging
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import lightning as L
 import torch
 from peft import LoraConfig as PeftLora
 from peft import PeftModel, get_peft_model
+from safetensors import SafetensorError
 
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.files import ORIGIN_FILE, find_checkpoint
@@ -75,6 +78,20 @@ def save_trained(config: RunConfig, method: Method, weights: Mapping[str, torch.
     fresh.save(folder)
 
 
+def save_folder(folder: Path, fill: Callable[[Path], object]) -> None:
+    """Write a folder of weights whole; safetensors wraps the system's errors, which are handed on as such here.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    try:
+        whole_folder(folder, fill)
+    except SafetensorError as error:
+        if (match := re.search(r"os error (\d+)", str(error))) is None:
+            raise
+        raise OSError(int(match[1]), os.strerror(int(match[1])), str(folder)) from error
+
+
 def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
     base = replace(config.backbone, adapter=None)
     backbone = _load(config, base)
@@ -85,7 +102,7 @@ def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
         wrapped.save_pretrained(str(folder))
         write_json(folder / ORIGIN_FILE, origin)
 
-    return Trainable(backbone, lambda folder: whole_folder(folder, fill))
+    return Trainable(backbone, lambda folder: save_folder(folder, fill))
 
 
 def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None) -> Any:
@@ -135,7 +152,7 @@ def _full(config: RunConfig, settings: BackboneTraining) -> Trainable:
         backbone.builder.tokenizer.save_pretrained(folder)
         backbone.builder.image_processor.save_pretrained(folder)
 
-    return Trainable(backbone, lambda folder: whole_folder(folder, fill))
+    return Trainable(backbone, lambda folder: save_folder(folder, fill))
 
 
 def _load(config: RunConfig, backbone: BackboneConfig) -> Backbone:
