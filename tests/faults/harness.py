@@ -1,0 +1,144 @@
+"""Disturbing commands: starting them warm, killing them, and what has to be the same in the end."""
+
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+
+from tests.faults.work import Strike, command
+from vovnet.outcomes.store import PART
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+LIMIT = 120.0  # seconds that a command may take on a busy machine
+TIMES = ("wall_seconds", "rows_computed", "metadata")  # of summary.json: not the same after a kill
+PASSING = re.compile(
+    r"/(\.hydra|log(-after-[^/]*)?|steps|claims)/|/(job\.json|sweep\.json|[^/]*\.log|[^/]*\.lock)$|/outcomes/"
+)
+
+_WARM = multiprocessing.get_context("forkserver")
+_WARM.set_forkserver_preload(["tests.faults.warm"])
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command to disturb.
+
+    Attributes:
+        prepared: a folder that the runs' folder begins as a copy of; None: it begins empty.
+        draws: whether its figures are drawn for real.
+    """
+
+    entry: str
+    arguments: tuple[str, ...]
+    prepared: Path | None = None
+    draws: bool = False
+
+    def reset(self, runs: Path) -> None:
+        """Bring the runs' folder back to how it begins."""
+        shutil.rmtree(runs, ignore_errors=True)
+        if self.prepared is None:
+            runs.mkdir(parents=True)
+        else:
+            shutil.copytree(self.prepared, runs)
+
+    def start(self, runs: Path, strike: Strike | None = None) -> BaseProcess:
+        """Start it."""
+        arguments = [*self.arguments, f"paths.runs={runs}"]
+        process = _WARM.Process(target=command, args=(self.entry, arguments, log_of(runs), self.draws, strike))
+        process.start()
+        return process
+
+    def finish(self, runs: Path) -> float:
+        """Run it to its end; returns the seconds that took."""
+        begun = time.monotonic()
+        process = self.start(runs)
+        process.join(LIMIT)
+        assert process.exitcode == 0, f"{process.exitcode}: {printed(runs)}"
+        return time.monotonic() - begun
+
+    def disturb(self, runs: Path, number: signal.Signals, after: float) -> bool:
+        """Start it and send a signal some seconds later; False if it was done by then."""
+        process = self.start(runs)
+        process.join(after)
+        if process.exitcode is not None:
+            assert process.exitcode == 0, printed(runs)
+            return False
+        os.kill(process.pid or 0, number)
+        process.join(LIMIT)
+        assert process.exitcode is not None, f"{number.name} did not end it"
+        return True
+
+    def strike(self, runs: Path, strike: Strike) -> bool:
+        """Start it with a trap; False if it never came to the place."""
+        process = self.start(runs, strike)
+        process.join(LIMIT)
+        assert process.exitcode in (0, -signal.SIGKILL), printed(runs)
+        return process.exitcode != 0
+
+
+def log_of(runs: Path) -> Path:
+    """Where a command's output goes."""
+    return runs.with_name(f"{runs.name}.log")
+
+
+def printed(runs: Path) -> str:
+    """What the last command printed."""
+    return log_of(runs).read_text()
+
+
+def moments(rng: Random, duration: float) -> tuple[signal.Signals, float]:
+    """A signal, and when it comes."""
+    return rng.choice(SIGNALS), rng.uniform(0.0, duration)
+
+
+def final(runs: Path) -> dict[str, Any]:
+    """Every file that a finished run leaves, by its place; times and what had to be computed are left out."""
+    files = [p for p in sorted(runs.rglob("*")) if p.is_file() and not PASSING.search(f"/{p.relative_to(runs)}")]
+    return {str(p.relative_to(runs)): _timeless(p) for p in files} | stored(runs / "outcomes")
+
+
+def _timeless(path: Path) -> Any:
+    if path.name != "summary.json":
+        return path.read_bytes()
+    return {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMES}
+
+
+def stored(store: Path) -> dict[str, pa.Table]:
+    """The store's tables with their rows in order, without wall times."""
+    tables = {}
+    for folder in sorted(store.glob("*-*/")):
+        pieces = [pa.ipc.open_file(pa.memory_map(str(p))).read_all() for p in sorted(folder.glob("*.arrow"))]
+        if pieces:
+            table = pa.concat_tables(pieces).combine_chunks()
+            tables[folder.name] = table.drop_columns([n for n in table.column_names if n == "seconds"])
+    return tables
+
+
+def parts(store: Path) -> dict[str, list[str]]:
+    """Finished parts of every table."""
+    return {f.name: sorted(p.name for p in f.iterdir() if PART.match(p.name)) for f in sorted(store.glob("*-*/"))}
+
+
+def rows_held(store: Path) -> int:
+    """Rows of finished parts, all tables together; parts do not overlap where one job collects."""
+    names = [PART.match(name) for found in parts(store).values() for name in found]
+    return sum(int(m[2]) - int(m[1]) for m in names if m)
+
+
+def leftovers(runs: Path) -> list[Path]:
+    """What a killed writer leaves."""
+    return [p for p in runs.rglob(".*") if p.name.endswith((".tmp", ".partial"))]
+
+
+Check = Callable[[Path], Any]

@@ -1,0 +1,49 @@
+"""Killed at any moment and started again, a command comes to the same: nothing finished is lost, nothing half read."""
+
+import os
+from random import Random
+
+import pytest
+
+from tests.faults.conftest import place
+from tests.faults.harness import Job, final, leftovers, moments, parts, printed, rows_held
+
+KILLS = int(os.environ.get("VOVNET_KILLS", "200"))  # of all commands together
+SHARES = {"collect": 0.3, "policy": 0.25, "stage 1": 0.2, "sweep": 0.15, "report": 0.09, "report with figures": 0.01}
+IN_A_ROW = 4  # kills before a command may finish: the second one disturbs a run that goes on
+
+
+def quotas() -> list[tuple[str, int, int]]:
+    """Small portions that test processes share: command, number of the portion, kills."""
+    found = []
+    for name, share in SHARES.items():
+        kills = max(1, round(KILLS * share))
+        found += [(name, i, min(IN_A_ROW * 2, kills - i)) for i in range(0, kills, IN_A_ROW * 2)]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "portion", "kills"), quotas())
+def test_killed_at_random_moments_it_comes_to_the_same(
+    calm, tmp_path_factory: pytest.TempPathFactory, name: str, portion: int, kills: int
+) -> None:
+    undisturbed, runs, rng = calm(name), place(tmp_path_factory), Random(f"{name} {portion}")
+    job: Job = undisturbed.job
+    while kills > 0:
+        job.reset(runs)
+        held = parts(runs / "outcomes")
+        for _ in range(min(IN_A_ROW, kills)):
+            if not job.disturb(runs, *moments(rng, undisturbed.seconds)):
+                break
+            kills -= 1
+            now = parts(runs / "outcomes")
+            assert all(set(held[table]) <= set(now[table]) for table in held), "finished rows were lost"
+            held = now
+        before = rows_held(runs / "outcomes")
+        job.finish(runs)
+        found = final(runs)
+        assert found.keys() == undisturbed.files.keys(), printed(runs)
+        assert [name for name in found if found[name] != undisturbed.files[name]] == []
+        assert leftovers(runs) == []
+        assert all(set(held[table]) <= set(parts(runs / "outcomes")[table]) for table in held)
+        assert before <= rows_held(runs / "outcomes")

@@ -1,0 +1,38 @@
+"""Imported by the fork server alone: does once what every command would do again.
+
+Each command is then a fork that begins within milliseconds. Nothing here may start a thread: a process that has
+some must not be forked. So no gradient is computed, and torch has one thread.
+"""
+
+import importlib
+import os
+import tempfile
+from pathlib import Path
+
+os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+MODULES = (
+    "experiments.train", "experiments.eval", "experiments.report", "vovnet.policy.policies", "vovnet.report.report",
+    "vovnet.report.table", "vovnet.results.sweep", "vovnet.training.report", "vovnet.training.stages",
+    "peft.tuners.lora", "transformers.models.qwen3_vl.modeling_qwen3_vl",
+)  # fmt: skip
+
+
+def warm_up() -> None:
+    """Import everything, compose once, run a branch once, draw once."""
+    for name in MODULES:
+        importlib.import_module(name)
+    import matplotlib.pyplot as plt
+
+    from experiments.collect import run
+    from tests.conftest import compose_config
+    from vovnet.report.style import save
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(compose_config("eval.max_samples=2", f"paths.runs={folder}", root="collect"), Path(folder) / "run")
+        figure, axis = plt.subplots()
+        axis.set(title="a", xlabel="b")
+        save(figure, Path(folder) / "figure")
+
+
+warm_up()

@@ -1,0 +1,53 @@
+"""What a disturbed process does: a command as a user types it, with streams and faults of its own."""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Strike:
+    """Kills the process at an exact place: before the n-th call of a function of ``os``, counted from 1."""
+
+    function: str
+    number: int
+
+    def arm(self) -> None:
+        """Put the trap in place."""
+        setattr(os, self.function, self._deadly(getattr(os, self.function)))
+
+    def _deadly(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        calls = iter(range(1, self.number))
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(calls, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return call
+
+
+def command(entry: str, arguments: Sequence[str], log: Path, draws: bool, strike: Strike | None) -> None:
+    """Run ``experiments.ENTRY`` until it exits.
+
+    Args:
+        log: takes what it prints.
+        draws: without it figures are written as one word; drawing them takes longer than all the rest.
+    """
+    descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    sys.argv = [entry, *arguments]
+    if not draws:
+        from matplotlib.figure import Figure
+
+        Figure.savefig = lambda self, place, **kwargs: Path(place).write_text("a figure")  # type: ignore[method-assign]
+    if strike is not None:
+        strike.arm()
+    importlib.import_module(f"experiments.{entry}").main()
