@@ -1,8 +1,9 @@
 """Content hashes of files, remembered while a file's size and time stay as they are.
 
 Weights and image folders are gigabytes: hashing them in every process would cost more than a warm
-evaluation. As git does with its index, a hash is kept beside the file's size and modification time, and a
-file that was changed within the last seconds is not trusted yet.
+evaluation. As git does with its index, a hash is kept beside the file's size, its modification time and the time
+of its inode's change, which nobody can set back; a file that was changed within the last seconds, or in the future
+of a clock that jumped, is not trusted yet.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     stats = {path: path.stat() for path in paths}
     large = {str(path.resolve()): path for path, stat in stats.items() if stat.st_size > SMALL}
     known = _recall(large, {str(p.resolve()): stats[p] for p in large.values()}) if large else {}
-    fresh: dict[str, tuple[int, int, str]] = {}
+    fresh: dict[str, tuple[int, int, int, str]] = {}
     found: dict[Path, str] = {}
     for path, stat in stats.items():
         place = str(path.resolve()) if stat.st_size > SMALL else ""
@@ -42,11 +43,15 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
             found[path] = known[place]
             continue
         found[path] = _hash(path)
-        if place and time.time() - stat.st_mtime > SETTLED:
-            fresh[place] = (stat.st_size, stat.st_mtime_ns, found[path])
+        if place and time.time() - max(stat.st_mtime, stat.st_ctime) > SETTLED:
+            fresh[place] = (*_state(stat), found[path])
     if fresh:
         _remember(fresh)
     return found
+
+
+def _state(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _hash(path: Path) -> str:
@@ -66,11 +71,11 @@ def _recall(places: Iterable[str], stats: dict[str, os.stat_result]) -> dict[str
     except (sqlite3.Error, OSError) as error:  # a read-only home: hash again, and say so
         log.info("hashes of files cannot be remembered (%s)", error)
         return {}
-    same = {p: row for p, row in rows.items() if row and row[:2] == (stats[p].st_size, stats[p].st_mtime_ns)}
-    return {place: row[2] for place, row in same.items()}
+    same = {p: row for p, row in rows.items() if row and row[:3] == _state(stats[p])}
+    return {place: row[3] for place, row in same.items()}
 
 
-def _remember(hashes: dict[str, tuple[int, int, str]]) -> None:
+def _remember(hashes: dict[str, tuple[int, int, int, str]]) -> None:
     try:
         with closing(_database()) as database, database:
             database.executemany(INSERT, [(place, *row) for place, row in hashes.items()])
@@ -78,9 +83,12 @@ def _remember(hashes: dict[str, tuple[int, int, str]]) -> None:
         log.info("hashes of files cannot be remembered (%s)", error)
 
 
-CREATE = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, hash TEXT)"
-SELECT = "SELECT size, modified, hash FROM files WHERE path = ?"
-INSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)"
+CREATE = (
+    "CREATE TABLE IF NOT EXISTS hashes "
+    "(path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, hash TEXT)"
+)
+SELECT = "SELECT size, modified, changed, hash FROM hashes WHERE path = ?"
+INSERT = "INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?, ?)"
 
 
 def _database() -> sqlite3.Connection:

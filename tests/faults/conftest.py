@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.harness import Job, final
+from tests.faults.harness import Job, final, on_disk
 
 TRAIN = (
     "training.max_samples=60",
@@ -24,11 +24,12 @@ SWEEP = ("policy.lambda_cost=0,0.1,0.2,0.5", "hydra.mode=MULTIRUN", "name=sweep"
 
 @dataclass(frozen=True)
 class Calm:
-    """A job undisturbed: its files in the end, and how long it took in seconds."""
+    """A job undisturbed: its files in the end, how long it took in seconds, and the bytes that it needs on a disk."""
 
     job: Job
     files: dict[str, Any]
     seconds: float
+    bytes: int
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +67,7 @@ def calm(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> Call
             runs = place(tmp_path_factory)
             jobs[name].reset(runs)
             seconds = jobs[name].finish(runs)
-            known[name] = Calm(jobs[name], final(runs), seconds)
+            known[name] = Calm(jobs[name], final(runs), seconds, on_disk(runs))
         return known[name]
 
     return run

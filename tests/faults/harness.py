@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.faults.work import Strike, command
+from tests.faults.work import Fault, Strike, command
 from vovnet.outcomes.store import PART
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -46,25 +45,30 @@ class Job:
 
     def reset(self, runs: Path) -> None:
         """Bring the runs' folder back to how it begins."""
-        shutil.rmtree(runs, ignore_errors=True)
-        if self.prepared is None:
-            runs.mkdir(parents=True)
-        else:
-            shutil.copytree(self.prepared, runs)
+        if runs.exists() and not runs.is_mount():
+            shutil.rmtree(runs)
+        runs.mkdir(parents=True, exist_ok=True)
+        if self.prepared is not None:
+            shutil.copytree(self.prepared, runs, dirs_exist_ok=True)
 
-    def start(self, runs: Path, strike: Strike | None = None) -> BaseProcess:
+    def start(self, runs: Path, fault: Fault | None = None) -> BaseProcess:
         """Start it."""
         arguments = [*self.arguments, f"paths.runs={runs}"]
-        process = _WARM.Process(target=command, args=(self.entry, arguments, log_of(runs), self.draws, strike))
+        process = _WARM.Process(target=command, args=(self.entry, arguments, log_of(runs), self.draws, fault))
         process.start()
         return process
 
-    def finish(self, runs: Path) -> float:
-        """Run it to its end; returns the seconds that took."""
-        begun = time.monotonic()
-        process = self.start(runs)
+    def run(self, runs: Path, fault: Fault | None = None) -> int | None:
+        """Run it to its end; returns its exit status."""
+        process = self.start(runs, fault)
         process.join(LIMIT)
-        assert process.exitcode == 0, f"{process.exitcode}: {printed(runs)}"
+        return process.exitcode
+
+    def finish(self, runs: Path) -> float:
+        """Run it to a good end; returns the seconds that took."""
+        begun = time.monotonic()
+        status = self.run(runs)
+        assert status == 0, f"{status}: {printed(runs)}"
         return time.monotonic() - begun
 
     def disturb(self, runs: Path, number: signal.Signals, after: float) -> bool:
@@ -81,10 +85,9 @@ class Job:
 
     def strike(self, runs: Path, strike: Strike) -> bool:
         """Start it with a trap; False if it never came to the place."""
-        process = self.start(runs, strike)
-        process.join(LIMIT)
-        assert process.exitcode in (0, -signal.SIGKILL), printed(runs)
-        return process.exitcode != 0
+        status = self.run(runs, strike)
+        assert status in (0, -signal.SIGKILL), printed(runs)
+        return status != 0
 
 
 def log_of(runs: Path) -> Path:
@@ -141,4 +144,6 @@ def leftovers(runs: Path) -> list[Path]:
     return [p for p in runs.rglob(".*") if p.name.endswith((".tmp", ".partial"))]
 
 
-Check = Callable[[Path], Any]
+def on_disk(folder: Path) -> int:
+    """Bytes of a folder on a disk of pages."""
+    return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*") if path.is_file())

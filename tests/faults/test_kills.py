@@ -7,9 +7,11 @@ import pytest
 
 from tests.faults.conftest import place
 from tests.faults.harness import Job, final, leftovers, moments, parts, printed, rows_held
+from tests.faults.work import Strike
 
 KILLS = int(os.environ.get("VOVNET_KILLS", "200"))  # of all commands together
 SHARES = {"collect": 0.3, "policy": 0.25, "stage 1": 0.2, "sweep": 0.15, "report": 0.09, "report with figures": 0.01}
+STRIKES = 4  # at exact places, for each of them and each command
 IN_A_ROW = 4  # kills before a command may finish: the second one disturbs a run that goes on
 
 
@@ -47,3 +49,23 @@ def test_killed_at_random_moments_it_comes_to_the_same(
         assert leftovers(runs) == []
         assert all(set(held[table]) <= set(parts(runs / "outcomes")[table]) for table in held)
         assert before <= rows_held(runs / "outcomes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", ["replace", "rename", "fsync", "unlink"])
+@pytest.mark.parametrize("name", ["collect", "stage 1", "sweep"])
+def test_killed_where_files_come_into_being_it_comes_to_the_same(
+    calm, tmp_path_factory: pytest.TempPathFactory, name: str, function: str
+) -> None:
+    """Between writing a file and renaming it, between two renames: places that a random moment seldom meets."""
+    undisturbed, runs, rng = calm(name), place(tmp_path_factory), Random(f"{name} {function}")
+    job: Job = undisturbed.job
+    job.reset(runs)
+    number, struck = 1, 0
+    while struck < STRIKES and job.strike(runs, Strike(function, number)):
+        number, struck = number + rng.randint(1, 6), struck + 1
+    job.finish(runs)
+    found = final(runs)
+    assert [name for name in undisturbed.files if found.get(name) != undisturbed.files[name]] == []
+    assert found.keys() == undisturbed.files.keys()
+    assert leftovers(runs) == []

@@ -1,5 +1,6 @@
 """What a disturbed process does: a command as a user types it, with streams and faults of its own."""
 
+import fcntl
 import importlib
 import os
 import signal
@@ -7,7 +8,29 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class Fault(Protocol):
+    """Something wrong with the process or its machine."""
+
+    def arm(self) -> None:
+        """Bring it about in this process."""
+
+
+@dataclass(frozen=True)
+class NoLocks:
+    """A file system without file locks, as network mounts without a lock daemon are."""
+
+    number: int  # what flock says: ENOSYS, ENOLCK or EOPNOTSUPP
+
+    def arm(self) -> None:
+        """Every lock is refused."""
+
+        def refuse(*args: Any) -> None:
+            raise OSError(self.number, os.strerror(self.number))
+
+        fcntl.flock = refuse
 
 
 @dataclass(frozen=True)
@@ -32,7 +55,7 @@ class Strike:
         return call
 
 
-def command(entry: str, arguments: Sequence[str], log: Path, draws: bool, strike: Strike | None) -> None:
+def command(entry: str, arguments: Sequence[str], log: Path, draws: bool, fault: Fault | None) -> None:
     """Run ``experiments.ENTRY`` until it exits.
 
     Args:
@@ -48,6 +71,6 @@ def command(entry: str, arguments: Sequence[str], log: Path, draws: bool, strike
         from matplotlib.figure import Figure
 
         Figure.savefig = lambda self, place, **kwargs: Path(place).write_text("a figure")  # type: ignore[method-assign]
-    if strike is not None:
-        strike.arm()
+    if fault is not None:
+        fault.arm()
     importlib.import_module(f"experiments.{entry}").main()

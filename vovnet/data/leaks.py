@@ -20,8 +20,8 @@ FORMAT = 1  # rises when the guard judges otherwise
 def leak_report(training: VQADataset, evaluation: VQADataset, data_folder: Path) -> LeakReport:
     """Compare two splits, or recall what an earlier comparison of the very same splits found."""
     file = _file(training.fingerprint, evaluation.fingerprint, data_folder)
-    if file.exists():
-        return _read(file)
+    if (known := _read(file)) is not None:
+        return known
     report = compare(training, evaluation, data_folder / "signatures")
     write_json(file, {"templates": report.templates, **report.as_json(())})
     return report
@@ -29,8 +29,7 @@ def leak_report(training: VQADataset, evaluation: VQADataset, data_folder: Path)
 
 def recalled(training: str, evaluation: str, data_folder: Path) -> LeakReport | None:
     """What was found between two splits of these fingerprints, if they were ever compared."""
-    file = _file(training, evaluation, data_folder)
-    return _read(file) if file.exists() else None
+    return _read(_file(training, evaluation, data_folder))
 
 
 def enforce(reports: Sequence[LeakReport], leaks: LeaksConfig) -> list[dict[str, Any]]:
@@ -57,7 +56,14 @@ def _file(training: str, evaluation: str, data_folder: Path) -> Path:
     return data_folder / "leaks" / f"{training[:16]}-{evaluation[:16]}-{FORMAT}.json"
 
 
-def _read(file: Path) -> LeakReport:
-    content = json.loads(file.read_text())
-    findings = tuple(Finding(**finding) for finding in content["findings"])
-    return LeakReport(content["training"], content["evaluation"], findings, content["templates"])
+def _read(file: Path) -> LeakReport | None:
+    """A remembered comparison; None where there is none, or a damaged one, which is said."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        findings = tuple(Finding(**finding) for finding in content["findings"])
+        return LeakReport(content["training"], content["evaluation"], findings, content["templates"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged (%s); it is made anew", file, error)
+        return None

@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+import logging
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.files import write_bytes
 from vovnet.progress import progress
 
+log = logging.getLogger(__name__)
 SIDE = 16  # pixels of a thumbnail
 FORMAT = 2  # rises when thumbnails are made otherwise
 
@@ -63,10 +67,15 @@ def signatures(dataset: VQADataset, cache: Path) -> Signatures:
 
 
 def _load(file: Path, count: int) -> dict[str, np.ndarray] | None:
-    if not file.exists():
+    """What was kept; None where there is nothing, or something damaged (an archive verifies its checksums)."""
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            found = {name: content[name] for name in ("thumbs", "sizes", "exact")}
+    except FileNotFoundError:
         return None
-    with np.load(file, allow_pickle=False) as content:
-        found = {name: content[name] for name in ("thumbs", "sizes", "exact")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        log.warning("%s is damaged (%s); it is made anew", file, error)
+        return None
     return found if len(found["thumbs"]) == count else None
 
 

@@ -1,13 +1,16 @@
 """What the outcome store holds, and deleting from it."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.store import PART, TABLE_FILE
+from vovnet.outcomes.store import PART, read_description
+
+TABLE = re.compile(r"^[a-z]+-[0-9a-f]{16}$")  # folder name of a table
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class TableSummary:
     Attributes:
         rows: distinct rows in finished parts.
         bytes: on disk, damaged parts included.
-        facts: the table's key in the clear.
+        facts: the table's key in the clear; empty where its description is missing or damaged.
     """
 
     id: str
@@ -32,7 +35,7 @@ def summarise(root: Path) -> list[TableSummary]:
     """All tables of a store, by data set and branch."""
     if not root.is_dir():
         return []
-    tables = [_summary(path.parent) for path in root.glob(f"*/{TABLE_FILE}")]
+    tables = [_summary(path) for path in root.glob("*-*/") if TABLE.match(path.name)]
     return sorted(tables, key=lambda t: (json.dumps(t.facts.get("dataset"), sort_keys=True), t.branch, t.id))
 
 
@@ -52,7 +55,7 @@ def prune(root: Path, prefix: str, confirm: bool) -> list[TableSummary]:
 
 
 def _summary(folder: Path) -> TableSummary:
-    described = json.loads((folder / TABLE_FILE).read_text())
+    described = read_description(folder) or {}
     rows, cursor = 0, 0
     for span in sorted((int(m[1]), int(m[2])) for path in folder.iterdir() if (m := PART.match(path.name))):
         rows += max(0, span[1] - max(span[0], cursor))
@@ -60,9 +63,9 @@ def _summary(folder: Path) -> TableSummary:
     files = [path for path in folder.iterdir() if path.suffix in (".arrow", ".damaged", ".json")]
     return TableSummary(
         id=folder.name,
-        branch=described["branch"],
+        branch=folder.name.rpartition("-")[0],
         rows=rows,
         bytes=sum(path.stat().st_size for path in files),
         damaged=sum(path.suffix == ".damaged" for path in files),
-        facts=described["facts"],
+        facts=described.get("facts", {}),
     )

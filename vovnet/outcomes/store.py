@@ -108,8 +108,10 @@ class Table:
 
         Raises:
             DamagedPart: a part cannot be read.
+            VoVNetError: another version of this program wrote the table.
             KeyError: rows are missing.
         """
+        self._check_format()
         pieces, cursor = [], 0
         for (start, end), path in self.parts():
             if end <= cursor or start >= stop:
@@ -124,6 +126,27 @@ class Table:
         if cursor < stop:
             raise KeyError(f"{self.folder} holds rows up to {cursor}, not {stop}")
         return pa.concat_tables(pieces)
+
+    def _check_format(self) -> None:
+        """Refuse a table that says of itself that it has another format; the key's hash leaves those alone already."""
+        described = read_description(self.folder)
+        if described is not None and described.get("format") != FORMAT:
+            raise VoVNetError(
+                f"the outcome table {self.folder} has format {described.get('format')}, this version reads {FORMAT}; "
+                "remove the folder, and its rows are computed anew."
+            )
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """What a table says of itself, for people; None, and said, where that is missing or damaged."""
+    try:
+        described = json.loads((folder / TABLE_FILE).read_text(encoding="utf-8"))
+        return {"branch": described["branch"], "facts": dict(described["facts"]), **described}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged (%s); the rows beside it are not", folder / TABLE_FILE, error)
+        return None
 
 
 class OutcomeStore:

@@ -1,6 +1,7 @@
 """Which policy file an evaluation takes, and whether it fits the configuration."""
 
 import logging
+import time
 from pathlib import Path
 
 from vovnet.backbone.files import Checkpoint
@@ -9,6 +10,7 @@ from vovnet.policy.checkpoint import FILE_NAME, PolicyCard, check_backbone, make
 from vovnet.schema import RunConfig
 
 log = logging.getLogger(__name__)
+CLOCKS_APART = 60.0  # seconds by which machines that share a folder may differ
 
 # Card fields that must equal the configuration, and the key that sets them.
 MUST_EQUAL = {
@@ -85,4 +87,9 @@ def _newest(runs: Path, wanted: PolicyCard) -> Path:
             f"and training.seed={wanted.seed}; run `python -m experiments.train` with the same overrides, "
             "or give eval.checkpoint=FILE."
         )
-    return max(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))
+    newest = max(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))
+    if newest.stat().st_mtime > time.time() + CLOCKS_APART:
+        log.warning(
+            "policy file %s is dated in the future, so it may not be the newest; name one by eval.checkpoint", newest
+        )
+    return newest

@@ -194,6 +194,10 @@ def print_store(tables: Sequence[TableSummary]) -> None:
     table.add_column("rows", justify="right")
     table.add_column("MB", justify="right")
     for item in tables:
+        size = (str(item.rows), f"{item.bytes / 2**20:.1f}")
+        if not item.facts:
+            table.add_row(item.id, "?", "?", "?", "?", "table.json is missing or damaged", *size)
+            continue
         dataset, backbone = item.facts["dataset"], item.facts["backbone"]
         detail = {key: item.facts[key] for key in ("order", "resolution", "cache_reuse") if key in item.facts}
         table.add_row(
@@ -204,8 +208,7 @@ def print_store(tables: Sequence[TableSummary]) -> None:
             repr(item.facts["prompts"][0][0])[:40],
             " ".join(f"{k}={list(v.values()) if isinstance(v, dict) else v}" for k, v in detail.items())
             + (f" damaged={item.damaged}" if item.damaged else ""),
-            str(item.rows),
-            f"{item.bytes / 2**20:.1f}",
+            *size,
         )
     console.print(table)
 

@@ -35,6 +35,7 @@ from vovnet.results.write import (
     RESULTS,
     SUMMARY,
     read_results,
+    retract,
     write_predictions,
     write_results,
     write_rows,
@@ -91,6 +92,7 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     )
     scores = official_scores(dataset, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
+    retract(folder, row)
     write_predictions(folder / PREDICTIONS, dataset, routed, policy.actions)
     write_results(folder / RESULTS, [row])
     write_rows(folder / CATEGORIES, category_rows(dataset, routed), CATEGORY_COLUMNS)

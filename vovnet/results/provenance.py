@@ -1,13 +1,18 @@
-"""Where a result comes from: versions, commit, machine."""
+"""Where a result comes from: versions, commit, machine, and whether it would come out the same again."""
 
 import platform
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("vovnet", "torch", "transformers", "lightning", "hydra-core", "pyarrow", "numpy")
+WHY_NOT = (
+    "CUDA kernels add in no fixed order: with the same seed, weights and estimates differ in their last bits, and "
+    "decisions where two actions are as good"
+)
 
 
 def provenance() -> dict[str, Any]:
@@ -16,7 +21,26 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": {name: _version(name) for name in PACKAGES},
+        "determinism": determinism(),
         **git_state(),
+    }
+
+
+def determinism() -> dict[str, Any]:
+    """Where this process has computed, and whether the same seed gives the same bits there.
+
+    A process that has not even imported torch has decided from stored rows; the note in a table's ``table.json``
+    says on which device those were computed.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {"device": None if torch is None else "cpu", "deterministic_algorithms": None, "same_bits": True}
+    fixed = torch.are_deterministic_algorithms_enabled()
+    return {
+        "device": torch.cuda.get_device_name(),
+        "deterministic_algorithms": fixed,
+        "same_bits": fixed,
+        **({} if fixed else {"why": WHY_NOT}),
     }
 
 

@@ -15,6 +15,7 @@ from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.files import write_text
 from vovnet.outcomes.routed import Routed
+from vovnet.ranks import is_main_rank
 from vovnet.results.row import COLUMNS, ResultRow
 
 RESULTS, SUMMARY, PREDICTIONS = "results.csv", "summary.json", "predictions.jsonl"
@@ -73,6 +74,18 @@ def _cell(cell: str, kinds: Sequence[Any]) -> Any:
         if kind in kinds:
             return kind(cell)
     return cell
+
+
+def retract(folder: Path, row: ResultRow) -> None:
+    """Remove the summary of another result before its files are replaced: where one stands, the files belong to it."""
+    if not is_main_rank() or not (folder / SUMMARY).is_file():
+        return
+    try:
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["result"]
+    except (ValueError, KeyError, TypeError):  # damaged, or of another kind of run
+        found = None
+    if found != json.loads(json.dumps(asdict(row))):
+        (folder / SUMMARY).unlink()
 
 
 def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: Sequence[Action]) -> None:
