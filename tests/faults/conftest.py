@@ -1,6 +1,5 @@
 """The commands that are disturbed, and what they come to undisturbed."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,33 +31,45 @@ class Calm:
     bytes: int
 
 
-@pytest.fixture(scope="session")
-def jobs(easy_data: Path, qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
-    """The five commands by name."""
-    base = (
-        f"dataset.path={easy_data}", f"backbone.path={qwen3}", "eval.max_new_tokens=3", "eval.chunk_rows=8",
-        "eval.batch_size=8",
-    )  # fmt: skip
-    count = (*base, "eval.max_samples=60")
-    found = {
-        "collect": Job("collect", count),
-        "policy": Job("train", (*base, *TRAIN)),
-        "stage 1": Job("train", (*base, *TRAIN, "training.stage1_epochs=1", "training.stage1_backbone=lora")),
-    }
-    trained = tmp_path_factory.mktemp("trained") / "runs"  # a policy, and the rows that a sweep replays
-    for job in (found["policy"], found["collect"]):
-        if not trained.exists():
-            job.reset(trained)
-        job.finish(trained)
-    found["sweep"] = Job("eval", (*count, *SWEEP), trained)
-    swept = tmp_path_factory.mktemp("swept") / "runs"
-    shutil.copytree(trained, swept)
-    found["sweep"].finish(swept)
-    return found | {"report": Job("report", base, swept), "report with figures": Job("report", base, swept, draws=True)}
+class Jobs(dict[str, Job]):
+    """The commands by name, each made when it is first asked for: some begin with what others leave."""
+
+    def __init__(self, base: tuple[str, ...], factory: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self.base, self.factory = base, factory
+
+    def __missing__(self, name: str) -> Job:
+        count = (*self.base, "eval.max_samples=60")
+        if name == "collect":
+            job = Job("collect", count)
+        elif name == "policy":
+            job = Job("train", (*self.base, *TRAIN))
+        elif name == "stage 1":
+            job = Job("train", (*self.base, *TRAIN, "training.stage1_epochs=1", "training.stage1_backbone=lora"))
+        elif name == "sweep":  # replays the rows of a collection under a trained policy
+            job = Job("eval", (*count, *SWEEP), self._after("policy", "collect"))
+        else:
+            job = Job("report", self.base, self._after("sweep"), draws=name == "report with figures")
+        return self.setdefault(name, job)
+
+    def _after(self, *names: str) -> Path:
+        """A folder in which some of the commands have run."""
+        runs = self.factory.mktemp("prepared") / "runs"
+        self[names[0]].reset(runs)
+        for name in names:
+            self[name].finish(runs)
+        return runs
 
 
 @pytest.fixture(scope="session")
-def calm(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Path], Calm]:
+def jobs(easy_data: Path, qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Jobs:
+    """The five commands on the small data and checkpoint."""
+    small = ("eval.max_new_tokens=3", "eval.chunk_rows=8", "eval.batch_size=8")
+    return Jobs((f"dataset.path={easy_data}", f"backbone.path={qwen3}", *small), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def calm(jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Calm]:
     """What a job comes to in a folder, computed once a session."""
     known: dict[str, Calm] = {}
 

@@ -22,7 +22,7 @@ def all_at_once(job: Job, places: list[Path], store: list[Path], fault: Fault | 
     processes = []
     for number, (runs, root) in enumerate(zip(places, store, strict=True)):
         job.reset(runs)
-        own = others[number % len(others) :][:1]
+        own = others[number % len(others) :][:1] if others else ()
         processes.append(Job(job.entry, (*job.arguments, f"paths.store={root}", *own)).start(runs, fault))
     computed: Counter[str] = Counter()
     for process, runs in zip(processes, places, strict=True):
