@@ -1,5 +1,9 @@
 """The store: keys, parts, overlaps, damage."""
 
+import errno
+import fcntl
+import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +13,7 @@ from hypothesis import strategies as st
 
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import prune, summarise
-from vovnet.outcomes.store import DamagedPart, OutcomeStore, Table, TableKey
+from vovnet.outcomes.store import FORMAT, DamagedPart, OutcomeStore, Table, TableKey
 
 
 def flip(content: bytes) -> bytes:
@@ -111,3 +115,86 @@ def test_summary_and_prune(tmp_path: Path) -> None:
     assert summarise(tmp_path) == []
     with pytest.raises(VoVNetError, match="no table"):
         prune(tmp_path, "full", confirm=True)
+
+
+def test_an_older_format_is_left_alone_or_refused_and_never_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("vovnet.outcomes.store.FORMAT", FORMAT - 1)
+        OutcomeStore(tmp_path).table(KEY).write(0, rows(0, 4), {})
+    table = OutcomeStore(tmp_path).table(KEY)
+    assert table.missing((0, 4)) == [(0, 4)]  # of another folder
+    (old,) = tmp_path.iterdir()
+    old.rename(table.folder)
+    with pytest.raises(VoVNetError, match=rf"has format {FORMAT - 1}, this version reads {FORMAT}; remove the folder"):
+        table.read(4)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "fac', b"[]", b"\xff\xfe", b'{"facts": 3}'])
+def test_a_damaged_description_hides_no_row(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(0, rows(0, 4), {})
+    (table.folder / "table.json").write_bytes(content)
+    assert values(table, 4) == list(range(4))
+    (found,) = summarise(tmp_path)
+    assert (found.id, found.rows, found.facts) == (KEY.id, 4, {})
+    assert "table.json is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("years", [-30, 30])
+def test_a_clock_that_jumped_changes_nothing(tmp_path: Path, years: int) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    for start in (0, 4):
+        table.write(start, rows(start, start + 4), {})
+        when = time.time() + years * 31_557_600
+        for path in table.folder.iterdir():
+            os.utime(path, (when, when))
+    assert values(table, 8) == list(range(8))
+    path = table.parts()[1][1]
+    before = path.stat()
+    path.write_bytes(flip(path.read_bytes()))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # damaged, and not a moment younger
+    with pytest.raises(DamagedPart):
+        OutcomeStore(tmp_path).table(KEY).read(8)
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_one_is_left_alone(tmp_path: Path) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(0, rows(0, 4), {})
+    dead = table.folder / ".000000004-000000008-00000000.arrow.0123abcd.tmp"
+    living = table.folder / ".000000008-000000012-00000000.arrow.4567abcd.tmp"
+    dead.write_bytes(b"half")
+    with living.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        table.write(4, rows(4, 8), {})
+        assert not dead.exists()
+        assert living.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_no_locks_are_everybody_may_compute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    store = OutcomeStore(tmp_path)
+    claims = [store.claim("a", 0, wait) for wait in (False, True, False)]
+    assert None not in claims
+    assert caplog.text.count("no file locks in") == 1
+    for claim in claims:
+        claim.release()  # type: ignore[union-attr]
+    store.table(KEY).write(0, rows(0, 4), {})
+    assert values(store.table(KEY), 4) == list(range(4))
+
+
+def test_a_claim_keeps_others_off_until_it_is_released(tmp_path: Path) -> None:
+    store = OutcomeStore(tmp_path)
+    held = store.claim("a", 0, wait=False)
+    assert held is not None
+    assert store.claim("a", 0, wait=False) is None
+    assert store.claim("a", 1, wait=False) is not None
+    held.release()
+    assert store.claim("a", 0, wait=False) is not None

@@ -186,7 +186,7 @@ def _arrow_bytes(rows: pa.Table) -> bytes:
 
 
 @lru_cache(maxsize=65_536)
-def _intact(path: Path, modified: int) -> bool:
+def _intact(path: Path, changed: int) -> bool:
     """Whether a part's bytes have the checksum in its name; asked once per process and file state."""
     match = PART.match(path.name)
     checksum = 0
@@ -198,7 +198,7 @@ def _intact(path: Path, modified: int) -> bool:
 
 def _read_arrow(path: Path) -> pa.Table:
     try:
-        if not _intact(path, path.stat().st_mtime_ns):
+        if not _intact(path, path.stat().st_ctime_ns):
             raise _set_aside(path, "its checksum is wrong")
         return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
     except FileNotFoundError as error:

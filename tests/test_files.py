@@ -1,0 +1,110 @@
+"""Files: whole or not there, also when the disk is full; hashes that no clock can make stale."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import Configure
+from vovnet import fingerprint
+from vovnet.data import load_dataset
+from vovnet.data.leaks import leak_report
+from vovnet.errors import VoVNetError, explained
+from vovnet.files import atomic_write, whole_folder, write_text
+from vovnet.training.checkpoint_io import AtomicCheckpointIO, read_state
+
+
+def full(path: Path) -> None:
+    path.write_bytes(b"half")
+    raise OSError(28, "No space left on device")
+
+
+def test_a_write_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(OSError, match="No space left") as caught:
+        atomic_write(tmp_path / "a", full)
+    assert (tmp_path / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert str(explained(caught.value)) == (
+        f"{tmp_path / 'a'}: No space left on device; free space and run the same command again: what is finished is "
+        "kept."
+    )
+
+
+def test_a_folder_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        full(folder / "a")
+
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/old").touch()
+    with pytest.raises(OSError, match="No space left"):
+        whole_folder(tmp_path / "x", fill)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["x", "x/old"]
+
+
+def test_a_defect_is_not_taken_for_a_full_disk() -> None:
+    defect = OSError(22, "Invalid argument")
+    assert explained(defect) is defect
+    assert explained(KeyError("x")).args == ("x",)
+
+
+def test_a_hash_is_not_recalled_for_a_file_whose_time_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fingerprint, "SETTLED", 0.0)
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(fingerprint.SMALL + 1))
+    before = path.stat()
+    time.sleep(0.02)
+    first = fingerprint.file_hashes([path])[path]
+    monkeypatch.setattr(fingerprint, "_hash", lambda path: pytest.fail("it was not recalled"))
+    assert fingerprint.file_hashes([path])[path] == first
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path.write_bytes(bytes(fingerprint.SMALL) + b"1")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert fingerprint.file_hashes([path])[path] != first
+
+
+def saved(path: Path) -> Path:
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {"weight": torch.arange(2000.0)}}, path)
+    return path
+
+
+def test_a_checkpoint_is_written_beside_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    path = saved(tmp_path / "a.ckpt")
+    assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["weight"], torch.arange(2000.0))
+    assert read_state(path)["weight"].shape == (2000,)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
+    path = saved(tmp_path / "a.ckpt")
+    content = bytearray(path.read_bytes())
+    content[content.index(np.float32(1000.0).tobytes())] ^= 1  # one bit of one weight
+    path.write_bytes({"cut": content[:-700], "flipped": content, "empty": b"", "text": b"no"}[damage])
+    with pytest.raises(VoVNetError, match=r"a\.ckpt cannot be read .*remove it"):
+        read_state(path)
+
+
+def test_a_damaged_memory_of_a_comparison_is_made_anew(
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure()
+    both = load_dataset(config.dataset, "train"), load_dataset(config.dataset, "test")
+    first = leak_report(*both, tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".json", ".npz"}
+    for path in files:
+        path.write_bytes(path.read_bytes()[:50])
+    assert leak_report(*both, tmp_path) == first
+    assert caplog.text.count("is damaged") == len(files)
+    assert json.loads(next(p for p in files if p.suffix == ".json").read_text())["templates"] == first.templates
