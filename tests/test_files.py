@@ -15,6 +15,7 @@ from vovnet.data import load_dataset
 from vovnet.data.leaks import leak_report
 from vovnet.errors import VoVNetError, explained
 from vovnet.files import atomic_write, whole_folder, write_text
+from vovnet.report.training_curves import read_metrics
 from vovnet.training.checkpoint_io import AtomicCheckpointIO, read_state
 
 
@@ -45,6 +46,12 @@ def test_a_folder_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         whole_folder(tmp_path / "x", fill)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["x", "x/old"]
+
+
+def test_a_log_that_a_kill_has_cut_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/metrics.csv").write_bytes(b"epoch,step,train/loss\r\n0,1,0.5\r\n0,2,0.25\r\n0,1")
+    assert read_metrics(tmp_path) == {"train/loss": [(1, 0.5), (2, 0.25)]}
 
 
 def test_a_defect_is_not_taken_for_a_full_disk() -> None:

@@ -123,16 +123,16 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
         # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
         code = _fail(explain_hydra(error), asked_for_traceback or error in errors)
     folder = _swept_folder()
-    if folder is not None and sweep_records(folder):
+    if folder is not None:
         code = _finish(finish, folder, asked_for_traceback) or code
     if code:
         sys.exit(code)
 
 
 def _finish(finish: Finish, folder: Path, with_traceback: bool) -> int:
-    """Merge a sweep; a disk that is full is said in one sentence."""
+    """Merge a sweep that has begun any job; a disk that is full is said in one sentence."""
     try:
-        return int(not finish(folder))
+        return int(bool(sweep_records(folder)) and not finish(folder))
     except (VoVNetError, OSError) as error:
         problem = explained(error)
         return _fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))

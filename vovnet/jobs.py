@@ -24,9 +24,20 @@ Record = Mapping[str, Any]
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """A job's record."""
-    record: dict[str, Any] = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
+    """A job's record.
+
+    Raises:
+        VoVNetError: it is damaged.
+    """
+    record: dict[str, Any] = _read(folder / JOB_FILE)
     return record
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise VoVNetError(f"{file} is damaged ({error}); remove it and run the same command again.") from error
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -92,7 +103,7 @@ def all_done(sweep: Path) -> bool:
 
 def sweep_token(sweep: Path) -> str:
     """Tells the newest sweep in a folder from earlier ones."""
-    return str(json.loads((sweep / SWEEP_FILE).read_text(encoding="utf-8"))["token"])
+    return str(_read(sweep / SWEEP_FILE)["token"])
 
 
 def sweep_records(sweep: Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -31,11 +31,13 @@ def test_killed_at_random_moments_it_comes_to_the_same(
 ) -> None:
     undisturbed, runs, rng = calm(name), place(tmp_path_factory), Random(f"{name} {portion}")
     job: Job = undisturbed.job
+    pace = undisturbed.seconds
     while kills > 0:
         job.reset(runs)
         held = parts(runs / "outcomes")
-        for _ in range(min(IN_A_ROW, kills)):
-            if not job.disturb(runs, *moments(rng, undisturbed.seconds)):
+        for place_in_row in range(min(IN_A_ROW, kills)):
+            if not job.disturb(runs, *moments(rng, pace)):
+                pace *= 1.0 if place_in_row else 0.9  # it ended first: the machine is less busy now
                 break
             kills -= 1
             now = parts(runs / "outcomes")

@@ -56,6 +56,8 @@ def read_config(folder: Path) -> RunConfig:
         return TypeAdapter(RunConfig).validate_python(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
     except ValidationError as error:
         raise VoVNetError(f"{folder / CONFIG_FILE}: {explain_validation(error)}; submit the job again.") from error
+    except ValueError as error:
+        raise VoVNetError(f"{folder / CONFIG_FILE} is damaged ({error}); submit the job again.") from error
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Training curves of a run: what each stage logged, over its steps."""
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,11 +31,12 @@ def read_metrics(folder: Path) -> Series:
     for begun, path in logs:
         for name in found:
             found[name] = [point for point in found[name] if point[0] < begun]
-        with path.open(newline="") as file:
-            for line in csv.DictReader(file):
-                for name, value in line.items():
-                    if value and name not in ("step", "epoch"):
-                        found.setdefault(name, []).append((int(line["step"]), float(value)))
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]  # a kill may have cut the last line
+        for line in csv.DictReader(io.StringIO(whole, newline="")):
+            for name, value in line.items():
+                if value and name not in ("step", "epoch"):
+                    found.setdefault(name, []).append((int(line["step"]), float(value)))
     return found
 
 

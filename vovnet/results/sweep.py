@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.jobs import Record, sweep_records
 from vovnet.results.checks import sweep_checks
@@ -116,7 +117,10 @@ def _job(folder: Path, record: Record) -> Job:
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
-    summary = json.loads((folder / SUMMARY).read_text())
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VoVNetError(f"{folder / SUMMARY} cannot be read ({error}); remove {folder} and run it again.") from error
     kept = ("config_hash", "seed", "dataset", "backbone", "policy_file", "rows_computed", "wall_seconds")
     return {key: summary[key] for key in kept}
 

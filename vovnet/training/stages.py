@@ -84,7 +84,7 @@ def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
     }
     wanted = json.loads(json.dumps(wanted))
     file = folder / CLAIM_FILE
-    if file.is_file() and (found := json.loads(file.read_text())) != wanted:
+    if file.is_file() and (found := _claimed(file)) != wanted:
         stopped = any((folder / name).exists() for name in LEFT_BEHIND) and not (folder / SUMMARY).is_file()
         if stopped:
             key, there, here = next(differences(found, wanted))
@@ -96,6 +96,16 @@ def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     write_json(file, wanted)
+
+
+def _claimed(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise VoVNetError(
+            f"{file} is damaged ({error}), so it is not known what the checkpoints beside it belong to; remove the "
+            "folder, or name another by hydra.run.dir."
+        ) from error
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

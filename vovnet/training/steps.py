@@ -116,7 +116,10 @@ class NewestStep(ModelCheckpoint):
         self.plan = plan
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Save every so many steps, unless a validation follows."""
+        """Save every so many steps, unless a validation follows; first what was logged, or a resume would lack it."""
+        if trainer.global_step % self.plan.save_every == 0:
+            for logger in trainer.loggers:
+                logger.save()
         if not self._validates(trainer):
             super().on_train_batch_end(trainer, *args, **kwargs)
 
