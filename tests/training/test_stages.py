@@ -1,5 +1,6 @@
 """Two stages: what is trained, what is left behind, and going on after a stop."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import load_policy
 from vovnet.schema import PolicyTraining, RunConfig
-from vovnet.training import steps
+from vovnet.training import stages, steps
 from vovnet.training.policy import Trained
 from vovnet.training.report import write_training
 from vovnet.training.stages import train_policy
@@ -172,6 +173,35 @@ def test_another_configurations_stopped_training_is_refused(
     with pytest.raises(VoVNetError, match=r"stopped training with training.backbone.lora.rank=16, this one has 4"):
         train(other, tmp_path / "run")
     assert sorted((tmp_path / "run").rglob("*.ckpt")) == files
+
+
+def test_a_second_training_waits_for_the_first_ones_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = stages.alone(tmp_path), stages.alone(tmp_path)
+    ended: list[str] = []
+
+    def later() -> None:
+        with second:
+            ended.append("second")
+
+    with first:
+        thread = threading.Thread(target=later)
+        thread.start()
+        thread.join(0.5)
+        ended.append("first")
+    thread.join(10)
+    assert ended == ["first", "second"]
+    assert "another process trains in" in caplog.text
+
+
+def test_clearing_a_finished_training_survives_a_kill(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(configure(*SMALL, root="train"), tmp_path / "run")
+    with monkeypatch.context() as killed:
+        killed.setattr(stages, "write_json", lambda *_: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            train(configure(*SMALL, "training.seed=5", root="train"), tmp_path / "run")
+    train(configure(*SMALL, "training.seed=5", root="train"), tmp_path / "run")
 
 
 def test_a_finished_training_gives_way_to_another(configure: Configure, tmp_path: Path) -> None:

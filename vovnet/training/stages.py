@@ -37,12 +37,12 @@ def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> T
     Raises:
         VoVNetError: ``folder`` holds a stopped training of another configuration.
     """
-    with _alone(folder):
+    with alone(folder):
         return _train(config, training, folder)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One training at a time in a folder: two would remove each other's checkpoints."""
     if not is_main_rank():
         yield
