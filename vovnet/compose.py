@@ -6,6 +6,7 @@ and the others go on; Hydra itself would show the first exception only and skip 
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import traceback
@@ -87,6 +88,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
     register_resolvers()
     _pin_sweep_folder(config_name)
     SweepCallback.folder = None
+
+    logging.raiseExceptions = False  # a log file on a full disk is no second problem, and prints no traceback
 
     errors: list[Exception] = []
     prepared: list[Prepared] = []
