@@ -67,6 +67,7 @@ def command(entry: str, arguments: Sequence[str], log: Path, draws: bool, fault:
     os.dup2(descriptor, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     sys.argv = [entry, *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it from its birth
     if not draws:
         from matplotlib.figure import Figure
 
