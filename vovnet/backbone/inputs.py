@@ -93,7 +93,9 @@ class InputBuilder:
     def build(self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action]) -> Batch:
         """Batch (index, sample, prompt text) triples with the images of ``actions``."""
         # One call for all texts: a call costs more than the words in it.
-        ids = encode_user_texts(self.tokenizer, [*(text for *_, text in samples), *(s.answers[0] for _, s, _ in samples)])
+        ids = encode_user_texts(
+            self.tokenizer, [*(text for *_, text in samples), *(s.answers[0] for _, s, _ in samples)]
+        )
         return Batch(
             indices=tuple(index for index, _, _ in samples),
             questions=tuple(ids[: len(samples)]),
@@ -137,6 +139,11 @@ class InputBuilder:
         while self._cached > self.cache_bytes:
             _, (oldest, _) = self._cache.popitem(last=False)
             self._cached -= oldest.nbytes
+
+    def forget(self) -> None:
+        """Empty the cache of prepared images."""
+        self._cache.clear()
+        self._cached = 0
 
     def patches(self, image: Any, actions: Sequence[Action]) -> dict[Action, Patches]:
         """Resize a PIL image to the budget of each action, then let the model's own processor normalise and cut it."""
