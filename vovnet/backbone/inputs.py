@@ -147,7 +147,8 @@ class InputBuilder:
 
     def patches(self, image: Any, actions: Sequence[Action]) -> dict[Action, Patches]:
         """Resize a PIL image to the budget of each action, then let the model's own processor normalise and cut it."""
-        sizes = [self.budget.target_size(*image.size, action) for action in actions]
+        width, height = image.size
+        sizes = [self.budget.target_size(width, height, action) for action in actions]
         resized = [
             image if size == image.size else image.resize(size, resample=self.image_processor.resample)
             for size in sizes

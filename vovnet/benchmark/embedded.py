@@ -12,6 +12,7 @@ from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.files import find_checkpoint
+from vovnet.backbone.forward import Prefill
 from vovnet.backbone.pruning import Pruning
 from vovnet.benchmark.bare import BareLoop, BareRoute
 from vovnet.benchmark.measure import Measurement, ratio, seconds
@@ -27,21 +28,22 @@ from vovnet.outcomes.store import OutcomeStore
 from vovnet.policy.route import Router
 from vovnet.schema import Resolution, RunConfig
 
-LONG, SMALL_IMAGE = 500, (64, 64)  # tokens of a long question; pixels
+SMALL_IMAGE = (64, 64)  # pixels, of a long question
 RATIOS = (0.75, 0.5, 0.25)  # kept shares of an image's tokens
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much is measured: questions collected, questions routed, side in pixels and number of pruned images."""
+    """How much is measured: questions collected and routed, tokens of a long one, pruned images and their side, px."""
 
     collected: int
     routed: int
-    side: int
+    long: int
     images: int
+    side: int
 
 
-AMOUNTS = {"published": Amounts(512, 16, 256, 4), "tiny": Amounts(12, 4, 64, 2)}
+AMOUNTS = {"published": Amounts(512, 16, 500, 4, 256), "tiny": Amounts(8, 2, 50, 1, 64)}
 
 
 def collection(config: RunConfig, rounds: int) -> list[Measurement]:
@@ -93,11 +95,11 @@ def live(config: RunConfig, rounds: int) -> Iterator[Measurement]:
         bare = route.bare(routers)
         wrong = sum(a != b for a, b in zip(route.answers(routers), route.bare_answers(routers, bare), strict=True))
         yield Measurement(f"{CHECK}routed answers unlike bare ones, batch {size}", wrong, "answers", 0, f"{len(items)}")
-        ours, ideal = lambda r=routers: run_all(r), lambda b=bare: [one() for one in b]  # type: ignore[misc]
+        ours, ideal = lambda r=routers: run_all(r), lambda b=bare: [one() for one in b]
         yield _ratio(f"live routing against text pass and chosen branch, batch {size}", ours, ideal, 1.1, rounds)
         for action, name in ((Action.NO, "NO against a text-only generate"), (Action.FULL, "FULL against generate")):
             yield from route.against_generate(action, size, f"{name}, batch {size}", rounds)
-    yield _long_questions(config, backbone, len(items), rounds)
+    yield _long_questions(config, backbone, len(items), amounts.long, rounds)
 
 
 @dataclass(frozen=True)
@@ -153,16 +155,19 @@ class Routes:
         routers = self.routers(np.full(len(self.items), int(action)), size)
         batches = [self.backbone.builder.build(items, [action]) for _, items in routers]
         inputs = [self.backbone.generate_inputs(batch, action) for batch in batches]
-        generate = lambda: [self.backbone.generate(one, self.decoding) for one in inputs]  # noqa: E731
+
+        def generate() -> list[Tensor]:
+            return [self.backbone.generate(one, self.decoding) for one in inputs]
+
         said = [text for ids in generate() for text in texts_of(self.backbone, ids)]
         wrong = sum(a != b for a, b in zip(said, self.answers(routers), strict=True))
         yield Measurement(f"{CHECK}answers unlike generate's, {action.label}, batch {size}", wrong, "answers", 0, "")
         yield _ratio(name, lambda: run_all(routers), generate, 1.05, rounds)
 
 
-def _long_questions(config: RunConfig, backbone: Backbone, count: int, rounds: int) -> Measurement:
+def _long_questions(config: RunConfig, backbone: Backbone, count: int, tokens: int, rounds: int) -> Measurement:
     """FULL answers to long questions about small images, continuing the text pass or reading all again."""
-    data = Synthetic(config, count, LONG, SMALL_IMAGE)
+    data = Synthetic(config, count, tokens, SMALL_IMAGE)
     route = Routes(config, backbone, data, data.items(), decoding_of(config.eval))
     routers = route.routers(np.full(count, int(Action.FULL)), count)
 
@@ -174,7 +179,7 @@ def _long_questions(config: RunConfig, backbone: Backbone, count: int, rounds: i
         finally:
             backbone.cache_reuse = before
 
-    name = f"FULL with reuse against none, questions of {LONG} tokens, batch {count}"
+    name = f"FULL with reuse against none, questions of {tokens} tokens, batch {count}"
     return _ratio(name, lambda: answer(True), lambda: answer(False), 0.8, rounds)
 
 
@@ -198,7 +203,10 @@ def pruning(config: RunConfig, rounds: int) -> Iterator[Measurement]:
         builder.budget = pruned
         images = backbone.encode(batch.pixels[Action.FULL])
         builder.budget = unpruned
-        call = lambda: backbone.look(batch, Action.FULL, None, images)  # noqa: E731
+
+        def call() -> Prefill:
+            return backbone.look(batch, Action.FULL, None, images)
+
         return lambda: seconds(call), int(call().mask.sum())
 
     whole, tokens = prefill(1.0)

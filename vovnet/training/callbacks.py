@@ -30,7 +30,7 @@ class StepSeed(L.Callback):
         # torch.manual_seed does the same, but for every kind of device that is not in use it keeps the call, with a
         # stack trace, until that device is used: milliseconds a step, and memory that grows.
         torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.manual_seed_all(seed)
 
 
