@@ -69,9 +69,13 @@ def run(config: RunConfig, folder: Path) -> "list[Found]":
 
 def _small(config: RunConfig, rounds: int) -> Parts:
     """What the packaged backbone and made-up outcomes can show."""
+    from vovnet.benchmark import embedded
     from vovnet.benchmark.training import policy_training, training_step
 
     return {
+        "collection": lambda: embedded.collection(config, rounds),
+        "live": lambda: embedded.live(config, rounds),
+        "pruning": lambda: embedded.pruning(config, rounds),
         "training_step": lambda: training_step(config, rounds),
         "policy_training": lambda: policy_training(config, rounds),
     }

@@ -345,7 +345,7 @@ def test_tokens_known_before_vision_equal_tokens_after(load: Load, configure: Co
 def test_coarse_sees_a_smaller_image(load: Load) -> None:
     backbone = load()
     image = Image.new("RGB", (64, 48), "red")
-    _, coarse = backbone.builder.patches(image, Action.COARSE)
-    _, full = backbone.builder.patches(image, Action.FULL)
-    assert coarse == (1, 4, 4)
-    assert full == (1, 12, 16)
+    cut = backbone.builder.patches(image, VISUAL_ACTIONS)
+    assert [cut[action][1] for action in VISUAL_ACTIONS] == [(1, 4, 4), (1, 12, 16)]
+    for action in VISUAL_ACTIONS:  # both from one opened image, each as by itself
+        assert torch.equal(cut[action][0], backbone.builder.patches(image, [action])[action][0])

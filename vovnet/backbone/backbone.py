@@ -229,34 +229,42 @@ class Backbone(nn.Module):
         Raises:
             VoVNetError: vision tokens are pruned, which transformers' generate cannot do.
         """
-        pixels = batch.pixels.get(action)
-        if pixels is not None and self.builder.budget.pruning is not None:
+        if action in batch.pixels and self.builder.budget.pruning is not None:
             raise VoVNetError("beam search cannot prune vision tokens; set eval.num_beams=1.")
+        inputs = self.generate_inputs(batch, action)
+        ids = self.generate(inputs, decoding)
+        generated = [self._until_end(row) for row in ids.tolist()]
+        lengths = torch.tensor([len(g) for g in generated], device=self.device)
+        nll = self.answer_nll(prefill, generated)
+        return self._answers(ids, torch.exp(-nll * lengths))
+
+    def generate_inputs(self, batch: Batch, action: Action) -> dict[str, Tensor]:
+        """What transformers' ``generate`` takes for whole prompts, with their images where the action looks."""
+        pixels = batch.pixels.get(action)
         prompts = self._sequences(batch, pixels)
         padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
-        vision = {}
+        inputs = {"input_ids": padded.ids, "attention_mask": padded.mask}
         if pixels is not None:
             order = [i for row in pixels.rows for i in row]
-            vision = {
+            inputs |= {
                 "pixel_values": torch.cat([pixels.images[i][0] for i in order]).to(self.device),
                 "image_grid_thw": torch.tensor([pixels.images[i][1] for i in order], device=self.device),
                 "mm_token_type_ids": ((padded.ids == self.builder.format.image_pad) & padded.mask.bool()).int(),
             }
+        return inputs
+
+    def generate(self, inputs: dict[str, Tensor], decoding: Decoding) -> Tensor:
+        """Answers of transformers' own ``generate``, without sampling; ids [B, T]."""
         self.model.model.rope_deltas = None
-        ids = self.model.generate(
-            input_ids=padded.ids,
-            attention_mask=padded.mask,
+        ids: Tensor = self.model.generate(
+            **inputs,
             max_new_tokens=decoding.max_new_tokens,
             num_beams=decoding.num_beams,
             do_sample=False,
             eos_token_id=list(self.end_tokens),
             pad_token_id=self.builder.end_token,
-            **vision,
-        )[:, padded.ids.shape[1] :]
-        generated = [self._until_end(row) for row in ids.tolist()]
-        lengths = torch.tensor([len(g) for g in generated], device=self.device)
-        nll = self.answer_nll(prefill, generated)
-        return self._answers(ids, torch.exp(-nll * lengths))
+        )
+        return ids[:, inputs["input_ids"].shape[1] :]
 
     def _until_end(self, ids: list[int]) -> list[int]:
         """Generated ids up to and including the first end token."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence as Rows
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -56,26 +57,26 @@ class Prefill:
 def pad_left(sequences: Rows[Sequence], begins: Rows[int], filler: int, device: torch.device) -> Padded:
     """Stack ``sequences[i][begins[i]:]`` so that every row's last token stands in the last column."""
     length = max(len(s.ids) - b for s, b in zip(sequences, begins, strict=True))
-    ids = torch.full((len(sequences), length), filler, dtype=torch.long)
-    mask = torch.zeros((len(sequences), length), dtype=torch.long)
-    positions = torch.zeros((3, len(sequences), length), dtype=torch.long)
+    ids = np.full((len(sequences), length), filler, dtype=np.int64)
+    mask = np.zeros((len(sequences), length), dtype=np.int64)
+    positions = np.zeros((3, len(sequences), length), dtype=np.int64)
     for i, (sequence, begin) in enumerate(zip(sequences, begins, strict=True)):
-        size = len(sequence.ids) - begin
-        ids[i, length - size :] = torch.from_numpy(sequence.ids[begin:])
-        mask[i, length - size :] = 1
-        positions[:, i, length - size :] = torch.from_numpy(sequence.positions[:, begin:].copy())
-    return Padded(ids.to(device), mask.to(device), positions.to(device))
+        start = length - len(sequence.ids) + begin
+        ids[i, start:] = sequence.ids[begin:]
+        mask[i, start:] = 1
+        positions[:, i, start:] = sequence.positions[:, begin:]
+    return Padded(*(torch.from_numpy(array).to(device) for array in (ids, mask, positions)))
 
 
 def pad_right(answers: Rows[list[int]], filler: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Stack answers: ids [B, T], and 1.0 where a token is real [B, T]."""
     length = max(len(answer) for answer in answers)
-    ids = torch.full((len(answers), length), filler, dtype=torch.long)
-    real = torch.zeros((len(answers), length))
+    ids = np.full((len(answers), length), filler, dtype=np.int64)
+    real = np.zeros((len(answers), length), dtype=np.float32)
     for i, answer in enumerate(answers):
-        ids[i, : len(answer)] = torch.tensor(answer)
+        ids[i, : len(answer)] = answer
         real[i, : len(answer)] = 1.0
-    return ids.to(device), real.to(device)
+    return torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
 
 
 def fork_cache(cache: Any, length: int, rows: Tensor | None = None) -> DynamicCache:

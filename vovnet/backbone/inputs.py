@@ -1,5 +1,6 @@
 """From samples to tensors, on the CPU and in worker processes: no weights are needed here."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from vovnet.actions import Action
 from vovnet.backbone.budget import VisionBudget
-from vovnet.backbone.prompt import Grid, PromptFormat, encode_user_text
+from vovnet.backbone.prompt import Grid, PromptFormat, encode_user_texts
 from vovnet.data import ImageRef, Sample
 
 Patches = tuple[Tensor, Grid]  # pixel patches [P, patch_dim] of one image, and its grid
@@ -77,7 +78,7 @@ def join_batches(parts: Sequence[Batch]) -> Batch:
 class InputBuilder:
     """Tokenises questions and cuts images into patches; picklable, for data-loader workers.
 
-    ``cache_size`` prepared images are kept, since questions about one image stand together.
+    Of the prepared images the last ``cache_bytes`` are kept: an image has several questions.
     """
 
     tokenizer: Any
@@ -85,25 +86,22 @@ class InputBuilder:
     format: PromptFormat
     budget: VisionBudget
     end_token: int
-    cache_size: int = 64
+    cache_bytes: int = 2**28
     _cache: "OrderedDict[tuple[ImageRef, Action], Patches]" = field(default_factory=OrderedDict)
+    _cached: int = 0  # bytes
 
     def build(self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action]) -> Batch:
         """Batch (index, sample, prompt text) triples with the images of ``actions``."""
+        # One call for all texts: a call costs more than the words in it.
+        ids = encode_user_texts(
+            self.tokenizer, [*(text for *_, text in samples), *(s.answers[0] for _, s, _ in samples)]
+        )
         return Batch(
             indices=tuple(index for index, _, _ in samples),
-            questions=tuple(encode_user_text(self.tokenizer, text) for _, _, text in samples),
-            references=tuple(self.encode_answer(s.answers[0]) for _, s, _ in samples),
-            pixels={
-                action: self._pixels([s.images for _, s, _ in samples], action)
-                for action in actions
-                if action is not Action.NO
-            },
+            questions=tuple(ids[: len(samples)]),
+            references=tuple([*answer, self.end_token] for answer in ids[len(samples) :]),
+            pixels=self._pixels([s.images for _, s, _ in samples], [a for a in actions if a is not Action.NO]),
         )
-
-    def encode_answer(self, text: str) -> list[int]:
-        """Token ids of an answer, closed by the token that ends an answer."""
-        return [*encode_user_text(self.tokenizer, text), self.end_token]
 
     def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
         """Vision tokens of a sample under each action, from image headers alone."""
@@ -115,37 +113,47 @@ class InputBuilder:
         side = self.format.merge_size
         return sum(self.budget.remaining(height // side, width // side) for _, height, width in pixels.grids(row))
 
-    def _pixels(self, per_sample: Sequence[tuple[ImageRef, ...]], action: Action) -> Pixels:
-        place: dict[ImageRef, int] = {}
-        images: list[Patches] = []
-        rows = []
-        for references in per_sample:
-            row = []
-            for reference in references:
-                if reference not in place:
-                    place[reference] = len(images)
-                    images.append(self._patches(reference, action))
-                row.append(place[reference])
-            rows.append(tuple(row))
-        return Pixels(tuple(images), tuple(rows))
+    def _pixels(self, per_sample: Sequence[tuple[ImageRef, ...]], actions: Sequence[Action]) -> dict[Action, Pixels]:
+        """Each distinct image once, opened once for all actions."""
+        distinct = list(dict.fromkeys(reference for references in per_sample for reference in references))
+        place = {reference: number for number, reference in enumerate(distinct)}
+        rows = tuple(tuple(place[reference] for reference in references) for references in per_sample)
+        cut = [self._patches(reference, actions) for reference in distinct] if actions else []
+        return {action: Pixels(tuple(image[action] for image in cut), rows) for action in actions}
 
-    def _patches(self, reference: ImageRef, action: Action) -> Patches:
-        key = (reference, action)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        patches = self.patches(reference.load(), action)
-        self._cache[key] = patches
-        if len(self._cache) > self.cache_size:
-            self._cache.popitem(last=False)
-        return patches
+    def _patches(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, Patches]:
+        found = {action: self._cache[reference, action] for action in actions if (reference, action) in self._cache}
+        missing = [action for action in actions if action not in found]
+        if missing:
+            found |= self.patches(reference.load(), missing)
+        for action in actions:
+            self._keep((reference, action), found[action])
+        return found
 
-    def patches(self, image: Any, action: Action) -> Patches:
-        """Resize a PIL image to the budget, then let the model's own processor normalise and cut it."""
+    def _keep(self, key: tuple[ImageRef, Action], patches: Patches) -> None:
+        """Make an image the youngest of the cache, and let the oldest go."""
+        if key not in self._cache:
+            self._cache[key] = patches
+            self._cached += patches[0].nbytes
+        self._cache.move_to_end(key)
+        while self._cached > self.cache_bytes:
+            _, (oldest, _) = self._cache.popitem(last=False)
+            self._cached -= oldest.nbytes
+
+    def forget(self) -> None:
+        """Empty the cache of prepared images."""
+        self._cache.clear()
+        self._cached = 0
+
+    def patches(self, image: Any, actions: Sequence[Action]) -> dict[Action, Patches]:
+        """Resize a PIL image to the budget of each action, then let the model's own processor normalise and cut it."""
         width, height = image.size
-        size = self.budget.target_size(width, height, action)
-        if size != image.size:
-            image = image.resize(size, resample=self.image_processor.resample)
-        out = self.image_processor(images=[image], do_resize=False, return_tensors="pt")
-        time, height, width = out["image_grid_thw"][0].tolist()
-        return out["pixel_values"].to(torch.float32), (time, height, width)
+        sizes = [self.budget.target_size(width, height, action) for action in actions]
+        resized = [
+            image if size == image.size else image.resize(size, resample=self.image_processor.resample)
+            for size in sizes
+        ]
+        out = self.image_processor(images=resized, do_resize=False, return_tensors="pt")
+        grids = [(time, height, width) for time, height, width in out["image_grid_thw"].tolist()]
+        parts = out["pixel_values"].to(torch.float32).split([math.prod(grid) for grid in grids])
+        return {action: (part.clone(), grid) for action, part, grid in zip(actions, parts, grids, strict=True)}

@@ -7,6 +7,7 @@ close its own turn.
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Sequence:
     @property
     def next_position(self) -> int:
         """Position of the first answer token (on all three axes)."""
-        return int(self.positions.max()) + 1 if len(self.ids) else 0
+        return int(self.positions[0, -1]) + 1 if len(self.ids) else 0  # a prompt ends in text, its furthest token
 
 
 @dataclass(frozen=True)
@@ -80,24 +81,27 @@ class PromptFormat:
         What is pruned leaves its position empty: everything else stands where it stood.
         """
         ids: list[int] = list(pieces[0])
-        positions = [_text_positions(0, len(ids))]
+        images: list[tuple[int, np.ndarray]] = []  # where each begins in the sequence, and its positions
+        text = [(0, 0)]  # where the text after each image begins in the sequence, and at which position
         cursor = len(ids)
         for number, (_, patch_rows, patch_columns) in enumerate(grids):
             rows, columns = patch_rows // self.merge_size, patch_columns // self.merge_size
-            image = _image_positions(cursor + 1, rows, columns)
+            image = _image_positions(rows, columns)
             if kept is not None:
                 image = image[:, kept[number]]
             ids += [self.vision_start, *[self.image_pad] * image.shape[1], self.vision_end]
-            positions.append(_text_positions(cursor, 1))
-            positions.append(image)
+            images.append((len(ids) - 1 - image.shape[1], image + (cursor + 1)))
             cursor += 1 + max(rows, columns)  # text resumes after the longer side, not after all tokens
-            positions.append(_text_positions(cursor, 1))
+            text.append((len(ids) - 1, cursor))
             cursor += 1
         for piece in pieces[1:]:
             ids += piece
-            positions.append(_text_positions(cursor, len(piece)))
-            cursor += len(piece)
-        return Sequence(np.asarray(ids, dtype=np.int64), np.concatenate(positions, axis=1), shared)
+        positions = np.empty((3, len(ids)), dtype=np.int64)
+        for begin, position in text:
+            positions[:, begin:] = np.arange(position, position + len(ids) - begin)
+        for begin, image in images:
+            positions[:, begin : begin + image.shape[1]] = image
+        return Sequence(np.asarray(ids, dtype=np.int64), positions, shared)
 
 
 def make_format(tokenizer: Any, model_config: dict[str, Any], merge_size: int, order: PromptOrder) -> PromptFormat:
@@ -128,17 +132,14 @@ def make_format(tokenizer: Any, model_config: dict[str, Any], merge_size: int, o
     )
 
 
-def encode_user_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of text from outside; what looks like a special token stays plain characters."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+def encode_user_texts(tokenizer: Any, texts: Seq[str]) -> list[list[int]]:
+    """Token ids of texts from outside; what looks like a special token stays plain characters."""
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
 
 
-def _text_positions(start: int, length: int) -> np.ndarray:
-    return np.broadcast_to(np.arange(start, start + length, dtype=np.int64), (3, length))
-
-
-def _image_positions(start: int, rows: int, columns: int) -> np.ndarray:
-    """M-RoPE of one image at ``start``: time stands still, rows and columns count (Qwen2-VL, section 2.1)."""
+@lru_cache(maxsize=256)
+def _image_positions(rows: int, columns: int) -> np.ndarray:
+    """M-RoPE of one image at 0: time stands still, rows and columns count (Qwen2-VL, section 2.1)."""
     row, column = np.divmod(np.arange(rows * columns, dtype=np.int64), columns)
-    return np.stack([np.full_like(row, start), start + row, start + column])
+    return np.stack([np.zeros_like(row), row, column])

@@ -105,7 +105,7 @@ def _preparation(bench: Bench) -> Iterator[Timing]:
         for action in VISUAL_ACTIONS:
             reference = bench.data(1, image)[0].images[0].load()
             begun = time.perf_counter()
-            patches, _ = bench.backbone.builder.patches(reference, action)
+            patches, _ = bench.backbone.builder.patches(reference, [action])[action]
             took, name = time.perf_counter() - begun, f"{action.label} {_pixels(image)}"
             tokens = bench.image_tokens(image, action)
             yield Timing("image preparation", name, 1, tokens, took, note="one CPU core")

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from vovnet.actions import ACTION_SPACES, VISUAL_ACTIONS, Action
+from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Decoding
 from vovnet.backbone.files import Checkpoint
 from vovnet.benchmark.bare import BareLoop
 from vovnet.benchmark.clock import once, timed
 from vovnet.benchmark.measure import Measurement, ratio
 from vovnet.benchmark.workload import Bench, Side, Synthetic, Timing
+from vovnet.data import VQADataset
 from vovnet.decision import Decision
 from vovnet.outcomes.branches import TextState, make_judge, read_text, run_branch, text_outcomes
 from vovnet.outcomes.collect import Collector
@@ -27,6 +29,7 @@ from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.policies import VoVNetPolicy
 from vovnet.policy.route import Router
+from vovnet.schema import RunConfig
 
 MIXES = ((0.0, 0.0, 1.0), (0.3, 0.4, 0.3), (0.7, 0.2, 0.1))  # shares of NO, COARSE and FULL
 TARGET_MIX = MIXES[1]
@@ -93,7 +96,9 @@ def _collection(bench: Bench, size: int, image: Side) -> Measurement:
     data = bench.data(2 * size, image)
     options = replace(bench.config.eval, batch_size=size, chunk_rows=2 * size, num_workers=0, max_new_tokens=16)
     config = replace(bench.config, eval=options)
-    bare = BareLoop.of(bench, data, size, options.max_new_tokens)
+    items, builder = data.items(), bench.backbone.builder
+    batches = [builder.build(items[start : start + size], VISUAL_ACTIONS) for start in range(0, len(items), size)]
+    bare = BareLoop.of(bench.backbone, batches, options.max_new_tokens)
     keys = table_keys(config, NOWHERE, data, tuple(Action))
 
     def collect() -> None:
@@ -166,14 +171,20 @@ def _groups(bench: Bench, data: Synthetic, actions: np.ndarray) -> float:
 
 
 def _router(bench: Bench, data: Synthetic, actions: np.ndarray) -> Router:
-    config, backbone = bench.config, bench.backbone
+    return dealt_router(bench.config, bench.backbone, data, actions, _greedy(bench))
+
+
+def dealt_router(
+    config: RunConfig, backbone: Backbone, data: VQADataset, actions: np.ndarray, decoding: Decoding
+) -> Router:
+    """Routes as a trained policy would, but to ``actions``; the head has random weights."""
     width = feature_width(config.policy.feature_mode, backbone.hidden_size)
     space = ACTION_SPACES[config.policy.action_space]
     torch.manual_seed(0)
     head = PolicyHead(width, config.policy.hidden_size, len(space), bounded=True)
     policy = VoVNetPolicy(head.eval(), make_card(config, NOWHERE, width), config.policy.lambda_cost)
     most = backbone.builder.budget.max_tokens
-    return Router(backbone, Dealt(policy, actions), _greedy(bench), make_judge(data), 0, most)
+    return Router(backbone, Dealt(policy, actions), decoding, make_judge(data), 0, most)
 
 
 def _greedy(bench: Bench) -> Decoding:

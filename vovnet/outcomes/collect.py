@@ -90,7 +90,7 @@ class Collector:
             batches = self._batches(claims, ahead, backbone.builder)
             for first in batches:
                 chunk = ahead[0].chunk
-                rest = itertools.islice(batches, len(self._orders(chunk)) - 1)
+                rest = itertools.islice(batches, len(self.orders(chunk)) - 1)
                 self._compute(backbone, chunk, itertools.chain([first], rest), collection)
                 ahead.popleft().lock.release()
                 bar.advance(1)
@@ -129,7 +129,7 @@ class Collector:
             else:
                 yield Claimed(chunk, lock)
 
-    def _orders(self, chunk: Chunk) -> list[list[int]]:
+    def orders(self, chunk: Chunk) -> list[list[int]]:
         """Batches of a chunk, questions of like length together, those about one image side by side."""
 
         def rank(index: int) -> tuple[int, str, int]:
@@ -144,7 +144,7 @@ class Collector:
         def plan() -> Iterator[tuple[tuple[int, ...], tuple[Action, ...]]]:
             for claimed in claims:
                 ahead.append(claimed)
-                for order in self._orders(claimed.chunk):
+                for order in self.orders(claimed.chunk):
                     yield tuple(order), claimed.chunk.visual
 
         loader = DataLoader(

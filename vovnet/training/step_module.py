@@ -47,8 +47,8 @@ class StepModule(L.LightningModule):
             shard(self, self._device_mesh["data_parallel"])
 
     def is_sharded(self) -> bool:
-        """Whether weights are spread over the ranks."""
-        return any(isinstance(parameter, DTensor) for parameter in self.parameters())
+        """Whether weights are spread over the ranks. Asked in every step: without a mesh no weight is looked at."""
+        return self._device_mesh is not None and any(isinstance(parameter, DTensor) for parameter in self.parameters())
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None

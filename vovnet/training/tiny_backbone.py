@@ -38,7 +38,7 @@ from vovnet.training.trainer import Place
 log = logging.getLogger(__name__)
 VALIDATION_SAMPLES = 200  # of each set
 DECODING = Decoding(max_new_tokens=10, num_beams=1, do_sample=False, temperature=1.0)
-CACHED_IMAGES = 40_000  # prepared images of 64 px: about 1.5 GB when all flips have been seen
+CACHE = 3 * 2**29  # bytes of prepared images: as many as there are, in all their flips
 
 
 class TinyBackboneModule(StepModule):
@@ -94,7 +94,7 @@ def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder:
         texts = [item(dataset, i)[2] for i in range(len(dataset))]
         save_folder(untrained, lambda place: write_untrained(place, recipe.architecture, texts, recipe.seed))
     backbone = load_backbone(_at(config.backbone, untrained), config.vision_budget)
-    backbone.builder.cache_size = CACHED_IMAGES
+    backbone.builder.cache_bytes = CACHE
     backbone.requires_grad_(True).train()
     pretrain_vision(backbone, recipe, folder)
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from vovnet.actions import Action
 from vovnet.backbone.inputs import Batch, InputBuilder
-from vovnet.backbone.prompt import encode_user_text
+from vovnet.backbone.prompt import encode_user_texts
 from vovnet.data import ImageRef, Sample, VQADataset, prompt_text
 from vovnet.schema import Phase, TinyBackboneTraining
 from vovnet.training.tiny_words import answer_word
@@ -106,7 +106,7 @@ class StepBatches:
                 sample = shuffled(sample, rng)
             items.append((row, sample, prompt_text(member, sample)))
             word = answer_word(sample, action)
-            words.append(None if word is None else encode_user_text(self.builder.tokenizer, word)[0])
+            words.append(None if word is None else encode_user_texts(self.builder.tokenizer, [word])[0][0])
         return TrainingStep(self.builder.build(items, [action]), action, tuple(words))
 
     def _phase(self, step: int) -> Phase:

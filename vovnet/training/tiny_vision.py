@@ -56,7 +56,7 @@ class LabelledScenes:
         images, labels = [], []
         for _ in range(self.recipe.vision_batch_size):
             canvas = MAKERS[rng.integers(len(MAKERS))](rng).canvas
-            patches, grid = self.builder.patches(canvas.image, Action.FULL)
+            patches, grid = self.builder.patches(canvas.image, [Action.FULL])[Action.FULL]
             merge = self.builder.format.merge_size
             images.append((patches, grid))
             labels.append(token_labels(canvas, grid[1] // merge, grid[2] // merge))

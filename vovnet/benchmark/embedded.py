@@ -1,0 +1,244 @@
+"""The packaged backbone's path against bare passes over the same tensors: collection, live routing, pruning."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.decoding import Decoding, decoding_of
+from vovnet.backbone.files import find_checkpoint
+from vovnet.backbone.forward import Prefill
+from vovnet.backbone.pruning import Pruning
+from vovnet.benchmark.bare import BareLoop, BareRoute
+from vovnet.benchmark.measure import Measurement, ratio, seconds
+from vovnet.benchmark.phases import CHECK
+from vovnet.benchmark.routing import TARGET_MIX, deal, dealt_router
+from vovnet.benchmark.workload import Synthetic
+from vovnet.data import Item, VQADataset, item, load_dataset
+from vovnet.outcomes.collect import Chunk, Collector
+from vovnet.outcomes.convert import branch_from_table
+from vovnet.outcomes.keys import table_keys
+from vovnet.outcomes.load import shared_backbone
+from vovnet.outcomes.store import OutcomeStore
+from vovnet.policy.route import Router
+from vovnet.schema import Resolution, RunConfig
+
+SMALL_IMAGE = (64, 64)  # pixels, of a long question
+RATIOS = (0.75, 0.5, 0.25)  # kept shares of an image's tokens
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much is measured: questions collected and routed, tokens of a long one, pruned images and their side, px."""
+
+    collected: int
+    routed: int
+    long: int
+    images: int
+    side: int
+
+
+AMOUNTS = {"published": Amounts(512, 16, 500, 4, 256), "tiny": Amounts(8, 2, 50, 1, 64)}
+
+
+def collection(config: RunConfig, rounds: int) -> list[Measurement]:
+    """Questions through the collector into a fresh store, and the forward passes of the same batches by themselves."""
+    amounts, backbone, dataset = _setting(config)
+    count = min(amounts.collected, len(dataset))
+    options = replace(config.eval, num_shards=1, shard=None)
+    keys = table_keys(config, find_checkpoint(config.backbone), dataset, tuple(Action))
+
+    def collector(folder: str) -> Collector:
+        store = OutcomeStore(folder)
+        tables = {name: store.table(key) for name, key in keys.items()}
+        return Collector(store, tables, dataset, options, lambda: backbone, {}, "benchmark")
+
+    def ours() -> float:
+        backbone.builder.forget()  # every round opens its images
+        with tempfile.TemporaryDirectory() as folder:
+            return seconds(lambda: collector(folder).fill(count))
+
+    with tempfile.TemporaryDirectory() as folder:
+        filled = collector(folder)
+        filled.fill(count)
+        said = {a: branch_from_table(filled.tables[a.label].read(count)).prediction for a in Action}
+        spans = [(start, min(start + options.chunk_rows, count)) for start in range(0, count, options.chunk_rows)]
+        orders = [order for span in spans for order in filled.orders(Chunk(span, tuple(keys)))]
+    batches = [backbone.builder.build([item(dataset, i) for i in order], VISUAL_ACTIONS) for order in orders]
+    bare = BareLoop.of(backbone, batches, options.max_new_tokens)
+    wrong = sum(
+        said[action][row] != text
+        for order, answers in zip(orders, bare(), strict=True)
+        for action, ids in answers.items()
+        for row, text in zip(order, texts_of(backbone, ids), strict=True)
+    )
+    return [
+        Measurement(f"{CHECK}bare answers that the store does not hold", wrong, "answers", 0, f"of {3 * count}"),
+        ratio("collection against bare forward passes", ours, lambda: seconds(bare), 1.1, rounds),
+    ]
+
+
+@torch.inference_mode()
+def live(config: RunConfig, rounds: int) -> Iterator[Measurement]:
+    """Routed answers against the ideal, and pure actions against transformers' own ``generate``."""
+    amounts, backbone, dataset = _setting(config)
+    items = [item(dataset, i) for i in range(min(amounts.routed, len(dataset)))]
+    decoding = replace(decoding_of(config.eval), num_beams=1, do_sample=False)
+    route = Routes(config, backbone, dataset, items, decoding)
+    for size in (1, len(items)):
+        routers = route.routers(deal(TARGET_MIX, len(items)), size)
+        bare = route.bare(routers)
+        wrong = sum(a != b for a, b in zip(route.answers(routers), route.bare_answers(routers, bare), strict=True))
+        yield Measurement(f"{CHECK}routed answers unlike bare ones, batch {size}", wrong, "answers", 0, f"{len(items)}")
+        ours, ideal = lambda r=routers: run_all(r), lambda b=bare: [one() for one in b]
+        yield _ratio(f"live routing against text pass and chosen branch, batch {size}", ours, ideal, 1.1, rounds)
+        for action, name in ((Action.NO, "NO against a text-only generate"), (Action.FULL, "FULL against generate")):
+            yield from route.against_generate(action, size, f"{name}, batch {size}", rounds)
+    yield _long_questions(config, backbone, len(items), amounts.long, rounds)
+
+
+@dataclass(frozen=True)
+class Routes:
+    """Live routing of some questions, in batches of one size."""
+
+    config: RunConfig
+    backbone: Backbone
+    dataset: VQADataset
+    items: Sequence[Item]
+    decoding: Decoding
+
+    def routers(self, actions: np.ndarray, size: int) -> list[tuple[Router, Sequence[Item]]]:
+        """Batches, each with a router that deals out its actions."""
+        starts = range(0, len(self.items), size)
+        return [
+            (
+                dealt_router(self.config, self.backbone, self.dataset, actions[s : s + size], self.decoding),
+                self.items[s : s + size],
+            )
+            for s in starts
+        ]
+
+    def bare(self, routers: Sequence[tuple[Router, Sequence[Item]]]) -> list[BareRoute]:
+        """The same passes on ready tensors."""
+        build, made = self.backbone.builder.build, []
+        for router, items in routers:
+            parts = [
+                (action, rows, build([items[row] for row in rows], [action]))
+                for action in Action
+                if (rows := np.flatnonzero(router.policy.dealt == int(action)).tolist())  # type: ignore[union-attr]
+            ]
+            made.append(BareRoute.of(self.backbone, build(items, []), parts, self.decoding.max_new_tokens))
+        return made
+
+    def answers(self, routers: Sequence[tuple[Router, Sequence[Item]]]) -> list[str]:
+        """What the router says, in the items' order."""
+        return [text for router, items in routers for text in router(items).chosen.prediction]
+
+    def bare_answers(self, routers: Sequence[tuple[Router, Sequence[Item]]], bare: Sequence[BareRoute]) -> list[str]:
+        """What the bare passes say, in the items' order."""
+        said = []
+        for (_, items), one in zip(routers, bare, strict=True):
+            texts, found = [""] * len(items), one()
+            for action, rows, _ in one.groups:
+                for row, text in zip(rows.tolist(), texts_of(self.backbone, found[action]), strict=True):
+                    texts[row] = text
+            said += texts
+        return said
+
+    def against_generate(self, action: Action, size: int, name: str, rounds: int) -> Iterator[Measurement]:
+        """Everything from question to answer under one action, against ``generate`` on ready tensors."""
+        routers = self.routers(np.full(len(self.items), int(action)), size)
+        batches = [self.backbone.builder.build(items, [action]) for _, items in routers]
+        inputs = [self.backbone.generate_inputs(batch, action) for batch in batches]
+
+        def generate() -> list[Tensor]:
+            return [self.backbone.generate(one, self.decoding) for one in inputs]
+
+        said = [text for ids in generate() for text in texts_of(self.backbone, ids)]
+        wrong = sum(a != b for a, b in zip(said, self.answers(routers), strict=True))
+        yield Measurement(f"{CHECK}answers unlike generate's, {action.label}, batch {size}", wrong, "answers", 0, "")
+        yield _ratio(name, lambda: run_all(routers), generate, 1.05, rounds)
+
+
+def _long_questions(config: RunConfig, backbone: Backbone, count: int, tokens: int, rounds: int) -> Measurement:
+    """FULL answers to long questions about small images, continuing the text pass or reading all again."""
+    data = Synthetic(config, count, tokens, SMALL_IMAGE)
+    route = Routes(config, backbone, data, data.items(), decoding_of(config.eval))
+    routers = route.routers(np.full(count, int(Action.FULL)), count)
+
+    def answer(reuse: bool) -> None:
+        before = backbone.cache_reuse
+        backbone.cache_reuse = reuse
+        try:
+            run_all(routers)
+        finally:
+            backbone.cache_reuse = before
+
+    name = f"FULL with reuse against none, questions of {tokens} tokens, batch {count}"
+    return _ratio(name, lambda: answer(True), lambda: answer(False), 0.8, rounds)
+
+
+@torch.inference_mode()
+def pruning(config: RunConfig, rounds: int) -> Iterator[Measurement]:
+    """The language model's prefill of a pruned FULL image, against its share of the whole image's by tokens.
+
+    Images are larger than the packaged backbone knows, so that image tokens are most of the prompt.
+    """
+    amounts, _, _ = _setting(config)
+    full = Resolution(amounts.side, amounts.side**2)
+    budget = replace(config.vision_budget, full=full)
+    backbone = shared_backbone(config.backbone, budget, cache_reuse=False)
+    data = Synthetic(config, amounts.images, 12, (amounts.side, amounts.side))
+    batch = backbone.builder.build(data.items(), [Action.FULL])
+    builder, unpruned = backbone.builder, backbone.builder.budget
+
+    def prefill(share: float) -> tuple[Callable[[], float], int]:
+        """Takes a prefill's seconds, and its tokens."""
+        pruned = replace(unpruned, pruning=None if share == 1.0 else Pruning("stride", share))
+        builder.budget = pruned
+        images = backbone.encode(batch.pixels[Action.FULL])
+        builder.budget = unpruned
+
+        def call() -> Prefill:
+            return backbone.look(batch, Action.FULL, None, images)
+
+        return lambda: seconds(call), int(call().mask.sum())
+
+    whole, tokens = prefill(1.0)
+    for share in RATIOS:
+        ours, left = prefill(share)
+        name = f"prefill pruned to {share:g}, {left} of {tokens} tokens, time per token against whole images"
+        yield ratio(name, ours, lambda left=left: whole() * left / tokens, 1.15, rounds)  # type: ignore[misc]
+
+
+def run_all(routers: Sequence[tuple[Router, Sequence[Item]]]) -> None:
+    """Answer every batch; images are opened anew."""
+    for router, items in routers:
+        router.backbone.builder.forget()
+        router(items)
+
+
+def texts_of(backbone: Backbone, ids: Tensor) -> list[str]:
+    """Answers in words, up to their first end token."""
+    rows = [row[: next((i for i, t in enumerate(row) if t in backbone.end_tokens), len(row))] for row in ids.tolist()]
+    return [text.strip() for text in backbone.builder.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+
+def _ratio(
+    name: str, ours: Callable[[], object], bare: Callable[[], object], target: float, rounds: int
+) -> Measurement:
+    """Both once before they count."""
+    ours()
+    bare()
+    return ratio(name, lambda: seconds(ours), lambda: seconds(bare), target, rounds)
+
+
+def _setting(config: RunConfig) -> tuple[Amounts, Backbone, VQADataset]:
+    assert config.benchmark is not None
+    backbone = shared_backbone(config.backbone, config.vision_budget, cache_reuse=True)
+    return AMOUNTS[config.benchmark.scale], backbone, load_dataset(config.dataset, config.eval.split)
