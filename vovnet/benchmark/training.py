@@ -24,7 +24,7 @@ from vovnet.training.adapt import AdaptationModule, Scoring
 from vovnet.training.module import VoVNetModule
 from vovnet.training.optimizer import rate
 from vovnet.training.order import EachOnce, StepLoader, StepOrder
-from vovnet.training.policy import OutcomeBatches
+from vovnet.training.policy import OutcomeBatches, rows_of
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import trainable_backbone
@@ -32,6 +32,7 @@ from vovnet.training.trainer import Place, Plan
 
 STEPS, WARM = 24, 4  # steps of a round, and how many of them are not counted
 SAMPLES, EPOCHS, WIDTH = 20_000, 50, 96  # of the policy training
+HELD_OUT = 2_000  # samples beside them that every epoch validates with
 
 
 def training_step(config: RunConfig, rounds: int) -> list[Measurement]:
@@ -63,12 +64,14 @@ def policy_training(config: RunConfig, rounds: int) -> list[Measurement]:
     training = _policy_training(config)
     quiet_lightning()
     rng = np.random.default_rng(0)
+    count = SAMPLES + HELD_OUT
     outcomes = OutcomeBatch(
-        features=torch.from_numpy(rng.standard_normal((SAMPLES, WIDTH), dtype=np.float32)),
-        score=torch.from_numpy((rng.random((SAMPLES, 3)) < 0.5).astype(np.float32)),
-        nll=torch.from_numpy(rng.random((SAMPLES, 3), dtype=np.float32)),
-        cost=torch.tensor([[0.0, 0.0625, 1.0]]).expand(SAMPLES, 3),
+        features=torch.from_numpy(rng.standard_normal((count, WIDTH), dtype=np.float32)),
+        score=torch.from_numpy((rng.random((count, 3)) < 0.5).astype(np.float32)),
+        nll=torch.from_numpy(rng.random((count, 3), dtype=np.float32)),
+        cost=torch.tensor([[0.0, 0.0625, 1.0]]).expand(count, 3),
     )
+    validation = EachOnce([rows_of(outcomes, np.arange(SAMPLES, count))])
     order = StepOrder(np.arange(SAMPLES), training.batch_size, 0, keep_rest=True)
     steps = EPOCHS * order.steps_per_epoch
 
@@ -78,7 +81,7 @@ def policy_training(config: RunConfig, rounds: int) -> list[Measurement]:
         plan = Plan("stage2", steps, training.save_every, order.steps_per_epoch, 1.0, 0, monitor=("val/loss", "min"))
         loader = StepLoader(OutcomeBatches(outcomes, order, steps, 0), 0)
         with tempfile.TemporaryDirectory() as folder:
-            fit_steps(module, loader, plan, Place(Path(folder), torch.device("cpu")), EachOnce([outcomes]))
+            fit_steps(module, loader, plan, Place(Path(folder), torch.device("cpu")), validation)
 
     before = _peak_mb()
     took = min(seconds(fit) for _ in range(rounds))
