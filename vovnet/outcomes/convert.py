@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pyarrow as pa
 
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, FileRows, TextOutcomes
 
 
 def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
@@ -32,12 +32,10 @@ def branch_table(parts: Sequence[BranchOutcomes], order: Sequence[int]) -> pa.Ta
     return pa.table(columns)
 
 
-def text_from_table(table: pa.Table) -> TextOutcomes:
-    """Columns of a text table; the hidden states stay in their memory-mapped files."""
-    width = table.schema.field("hidden").type.list_size
-    blocks = [chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, width) for chunk in table["hidden"].chunks]
+def text_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows]) -> TextOutcomes:
+    """Columns of a text table; the hidden states stay in their files."""
     return TextOutcomes(
-        hidden=BlockRows(blocks),
+        hidden=BlockRows(hidden),
         entropy=table["entropy"].to_numpy(),
         margin=table["margin"].to_numpy(),
         text_tokens=table["text_tokens"].to_numpy(),
