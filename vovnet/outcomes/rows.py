@@ -27,7 +27,7 @@ class FileRows:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        mapped = np.memmap(self.path, self.dtype, "c", self.offset, self.shape)  # torch warns of arrays that refuse writing
+        mapped = np.memmap(self.path, self.dtype, "c", self.offset, self.shape)  # torch warns of "r"
         return mapped if dtype is None else mapped.astype(dtype)
 
 

@@ -21,9 +21,10 @@ from typing import Any
 import pyarrow as pa
 
 from vovnet.errors import VoVNetError
-from vovnet.files import atomic_write, write_bytes
 from vovnet.fingerprint import unsound
 from vovnet.locks import Claim
+from vovnet.outcomes.convert import values
+from vovnet.outcomes.rows import FileRows
 from vovnet.outcomes.rows import FileRows
 
 log = logging.getLogger(__name__)
@@ -125,8 +126,8 @@ class Table:
         found = []
         for piece in self._pieces(stop):
             for chunk in piece.rows[column].chunks:
-                values = chunk.flatten().to_numpy(zero_copy_only=True).reshape(len(chunk), -1)
-                found.append(FileRows(piece.path, values.ctypes.data - piece.address, values.shape, values.dtype))
+                rows = values(chunk)
+                found.append(FileRows(piece.path, rows.ctypes.data - piece.address, rows.shape, rows.dtype))
         return found
 
     def _pieces(self, stop: int) -> list[_Piece]:
