@@ -7,7 +7,7 @@ same groups and differ in values share one.
 
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -24,12 +24,12 @@ def shared_compositions() -> Iterator[None]:
     hydras_own = ConfigLoaderImpl.load_sweep_config
     composed: dict[tuple[str, ...], bytes] = {}  # pickled: copied ten times faster than by deepcopy
 
-    def load(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(sweep_overrides))
+    def load(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(sweep_overrides)
         values = [override for override in overrides if _sets_a_value(loader, override)]
         groups = tuple(str(o.input_line) for o in overrides if o not in values)
         if any(_changes_keys(loader, override) for override in overrides):  # their order among values counts
-            return hydras_own(loader, master_config, list(sweep_overrides))
+            return hydras_own(loader, master_config, sweep_overrides)
         if groups not in composed:
             composed[groups] = pickle.dumps(hydras_own(loader, master_config, list(groups)))
         config: DictConfig = pickle.loads(composed[groups])  # noqa: S301  (our own, never left this process)

@@ -60,7 +60,8 @@ def unsound(paths: Iterable[Path], is_sound: Callable[[Path], bool]) -> list[Pat
     stats = {str(path.absolute()): (path, path.stat()) for path in paths}
     asked = {place: _state(stat) for place, (_, stat) in stats.items() if _SOUND.get(place) != _state(stat)}
     known = _recall(asked) if asked else {}
-    wrong, fresh = [], {}
+    wrong: list[Path] = []
+    fresh: dict[str, tuple[int, int, int, str]] = {}
     for place, state in asked.items():
         path, stat = stats[place]
         settled = time.time() - stat.st_ctime > SETTLED
@@ -68,7 +69,8 @@ def unsound(paths: Iterable[Path], is_sound: Callable[[Path], bool]) -> list[Pat
             if not is_sound(path):
                 wrong.append(path)
                 continue
-            fresh |= {place: (*state, SOUND)} if settled else {}
+            if settled:
+                fresh[place] = (*state, SOUND)
         if settled:
             _SOUND[place] = state
     if fresh:

@@ -21,10 +21,10 @@ from typing import Any
 import pyarrow as pa
 
 from vovnet.errors import VoVNetError
+from vovnet.files import atomic_write, write_bytes
 from vovnet.fingerprint import unsound
 from vovnet.locks import Claim
 from vovnet.outcomes.convert import values
-from vovnet.outcomes.rows import FileRows
 from vovnet.outcomes.rows import FileRows
 
 log = logging.getLogger(__name__)
