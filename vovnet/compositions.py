@@ -44,7 +44,7 @@ def shared_compositions() -> Iterator[None]:
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
 
-    ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign]
+    ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

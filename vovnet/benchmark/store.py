@@ -60,8 +60,8 @@ def write_store(folder: Path, samples: int) -> None:
     for start in range(0, samples, PART):
         size = min(PART, samples - start)
         hidden = rng.standard_normal((size, WIDTH), dtype=np.float32).astype(np.float16)
-        measures = rng.random((2, size), dtype=np.float32)
-        text = TextOutcomes(BlockRows([hidden]), *measures, text_tokens=np.full(size, 30, np.int32))
+        entropy, margin = rng.random((2, size), dtype=np.float32)
+        text = TextOutcomes(BlockRows([hidden]), entropy, margin, np.full(size, 30, np.int32))
         tables["text"].write(start, text_table([text], range(size)), {})
         for action, tokens in TOKENS.items():
             easy = hidden[:, 0].astype(np.float32) > (0.5, -0.5, -2.0)[int(action)]

@@ -86,8 +86,11 @@ def command(entry: str, *arguments: str, refused: bool = False) -> None:
 
 def _asked(config: RunConfig) -> list[str]:
     """What of the benchmark's own configuration its commands take over."""
-    names = {"dataset.path": config.dataset.path, "backbone.path": config.backbone.path}
-    names |= {"eval.max_samples": config.eval.max_samples}
+    names: dict[str, str | int | None] = {
+        "dataset.path": config.dataset.path,
+        "backbone.path": config.backbone.path,
+        "eval.max_samples": config.eval.max_samples,
+    }
     return [f"{key}={value}" for key, value in names.items() if value is not None]
 
 

@@ -28,7 +28,7 @@ class StepSeed(L.Callback):
         drawn = np.random.SeedSequence([self.seed, batch_idx, rank()]).generate_state(1, np.uint64)[0]
         # torch.manual_seed also leaves a stack trace for each device that has not been used: two milliseconds a step.
         torch.default_generator.manual_seed(int(drawn) % 2**63)
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.manual_seed_all(int(drawn) % 2**63)
 
 

@@ -61,7 +61,8 @@ class StepModule(L.LightningModule):
 
     def log_now_and_then(self, name: str, value: torch.Tensor, batch_size: int) -> None:
         """Log a training metric in the steps that the loggers take; in the others logging costs as much as the step."""
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.global_step + 1) % every == 0:
             self.log(name, value, batch_size=batch_size)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
