@@ -11,6 +11,7 @@ from vovnet.benchmark import store, sweeps, training
 from vovnet.errors import VoVNetError
 
 
+@pytest.mark.slow
 def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, ...]] = []
     run = sweeps.command
