@@ -70,12 +70,19 @@ def run(config: RunConfig, folder: Path) -> "list[Found]":
 def _small(config: RunConfig, rounds: int) -> Parts:
     """What the packaged backbone and made-up outcomes can show."""
     from vovnet.benchmark import embedded
-    from vovnet.benchmark.training import policy_training, training_step
+    from vovnet.benchmark.store import large_store
+    from vovnet.benchmark.sweeps import start_up, sweeps
+    from vovnet.benchmark.training import ablations, policy_training, training_step
 
+    samples = config.benchmark.samples if config.benchmark else 0
     return {
         "collection": lambda: embedded.collection(config, rounds),
         "live": lambda: embedded.live(config, rounds),
         "pruning": lambda: embedded.pruning(config, rounds),
+        "start_up": lambda: start_up(rounds),
+        "sweeps": lambda: sweeps(config),
+        "store": lambda: large_store(Path(config.paths.runs), samples),
+        "ablations": lambda: ablations(config),
         "training_step": lambda: training_step(config, rounds),
         "policy_training": lambda: policy_training(config, rounds),
     }

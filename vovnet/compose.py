@@ -29,6 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared, write_config
+from vovnet.compositions import shared_compositions
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_hydra, explain_validation
 from vovnet.files import write_json
@@ -58,11 +59,15 @@ def to_typed(config: DictConfig) -> RunConfig:
         VoVNetError: one sentence naming the key.
     """
     keys = [str(key) for key in config if key != "hydra"]
-    container = OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True)
+    container = {key: _plain(config[key]) for key in keys}  # a masked copy would take longer than the check
     try:
         return TypeAdapter(RunConfig).validate_python(container)
     except ValidationError as error:
         raise VoVNetError(explain_validation(error)) from error
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def config_identity(config: RunConfig) -> dict[str, Any]:
@@ -103,7 +108,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
 
     code = 0
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
+        with shared_compositions():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
         if errors and _swept_folder() is None:
             raise errors[0]
         if prepared:

@@ -11,11 +11,12 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+State = tuple[int, int, int]  # size, and times of content and status, nanoseconds
 SETTLED = 3.0  # seconds after which an unchanged time stamp means unchanged content
 SMALL = 1 << 16  # bytes; smaller files are hashed faster than looked up
 
@@ -34,7 +35,7 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     """SHA-256 of each file's content."""
     stats = {path: path.stat() for path in paths}
     large = {str(path.resolve()): path for path, stat in stats.items() if stat.st_size > SMALL}
-    known = _recall(large, {str(p.resolve()): stats[p] for p in large.values()}) if large else {}
+    known = _recall({place: _state(stats[path]) for place, path in large.items()}) if large else {}
     fresh: dict[str, tuple[int, int, int, str]] = {}
     found: dict[Path, str] = {}
     for path, stat in stats.items():
@@ -50,7 +51,38 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     return found
 
 
-def _state(stat: os.stat_result) -> tuple[int, int, int]:
+def unsound(paths: Iterable[Path], is_sound: Callable[[Path], bool]) -> list[Path]:
+    """Files that are not sound; only those are asked about that were not found sound in the state they are in.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+    """
+    stats = {str(path.absolute()): (path, path.stat()) for path in paths}
+    asked = {place: _state(stat) for place, (_, stat) in stats.items() if _SOUND.get(place) != _state(stat)}
+    known = _recall(asked) if asked else {}
+    wrong: list[Path] = []
+    fresh: dict[str, tuple[int, int, int, str]] = {}
+    for place, state in asked.items():
+        path, stat = stats[place]
+        settled = time.time() - stat.st_ctime > SETTLED
+        if not settled or known.get(place) != SOUND:
+            if not is_sound(path):
+                wrong.append(path)
+                continue
+            if settled:
+                fresh[place] = (*state, SOUND)
+        if settled:
+            _SOUND[place] = state
+    if fresh:
+        _remember(fresh)
+    return wrong
+
+
+SOUND = "sound"  # stands where a hash stands
+_SOUND: dict[str, State] = {}  # sound files of this process
+
+
+def _state(stat: os.stat_result) -> State:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
@@ -63,15 +95,15 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _recall(places: Iterable[str], stats: dict[str, os.stat_result]) -> dict[str, str]:
-    """Remembered hashes of those files that look as they did."""
+def _recall(states: Mapping[str, State]) -> dict[str, str]:
+    """What is remembered of those files that are in the state in which they were."""
     try:
         with closing(_database()) as database:
-            rows = {place: database.execute(SELECT, (place,)).fetchone() for place in places}
+            rows = {place: database.execute(SELECT, (place,)).fetchone() for place in states}
     except (sqlite3.Error, OSError) as error:  # a read-only home: hash again, and say so
         log.info("hashes of files cannot be remembered (%s)", error)
         return {}
-    same = {p: row for p, row in rows.items() if row and row[:3] == _state(stats[p])}
+    same = {p: row for p, row in rows.items() if row and row[:3] == states[p]}
     return {place: row[3] for place, row in same.items()}
 
 

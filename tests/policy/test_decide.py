@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vovnet.policy.decide import choose
+from vovnet.policy.decide import choose, lambda_curve
 
 any_value = st.floats(allow_nan=False, allow_infinity=False, width=64)
 tables = st.integers(1, 8).flatmap(lambda n: arrays(np.float64, (n, 3), elements=any_value))
@@ -70,3 +70,16 @@ def test_falling_costs_and_negative_lambda_are_refused() -> None:
         choose(np.zeros((1, 2)), np.array([[1.0, 0.0]]), 0.1)
     with pytest.raises(ValueError, match="lambda"):
         choose(np.zeros((1, 2)), np.array([[0.0, 1.0]]), -0.1)
+
+
+def test_a_lambda_curve_is_what_single_decisions_give() -> None:
+    rng = np.random.default_rng(0)
+    values, scores = rng.random((50, 3)), (rng.random((50, 3)) < 0.5).astype(float)
+    costs, lambdas = np.tile([0.0, 0.1, 1.0], (50, 1)), [0.0, 0.2, 1.0, 9.0]
+    curve = lambda_curve(values, costs, scores, lambdas)
+    for place, price in enumerate(lambdas):
+        columns = choose(values, costs, price)
+        rows = np.arange(50)
+        assert curve.accuracy[place] == scores[rows, columns].mean()
+        assert curve.cost[place] == costs[rows, columns].mean()
+        assert curve.rates[place].tolist() == [(columns == a).mean() for a in range(3)]

@@ -6,11 +6,14 @@ minimum without a word, after which a "coarse" image is no coarser than the full
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vovnet.actions import Action
-from vovnet.backbone.pruning import Pruning
 from vovnet.errors import VoVNetError
 from vovnet.schema import Resolution, VisionBudgetConfig
+
+if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may do without
+    from vovnet.backbone.pruning import Pruning
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class VisionBudget:
     coarse: Resolution
     full: Resolution
     factor: int
-    pruning: Pruning | None = None  # of every image's tokens
+    pruning: "Pruning | None" = None  # of every image's tokens
 
     def target_size(self, width: int, height: int, action: Action) -> tuple[int, int]:
         """(width, height) in pixels to which an image is resized under ``action``.
@@ -53,7 +56,7 @@ class VisionBudget:
 
 
 def make_budget(
-    config: VisionBudgetConfig, patch_size: int, merge_size: int, pruning: Pruning | None = None
+    config: VisionBudgetConfig, patch_size: int, merge_size: int, pruning: "Pruning | None" = None
 ) -> VisionBudget:
     """Join the configured bounds with the backbone's patch geometry.
 

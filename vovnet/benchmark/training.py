@@ -4,6 +4,7 @@ import copy
 import resource
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,21 @@ import lightning as L
 import numpy as np
 import torch
 
-from vovnet.actions import Action
+from vovnet.actions import ACTION_SPACES, Action
 from vovnet.backbone.inputs import Batch
 from vovnet.benchmark.measure import Measurement, ratio, seconds
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.collect import build_batch
+from vovnet.policy.features import SCALARS
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch
-from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.schema import ObjectiveConfig, PolicyConfig, PolicyTraining, RunConfig
 from vovnet.training.adapt import AdaptationModule, Scoring
 from vovnet.training.module import VoVNetModule
 from vovnet.training.optimizer import rate
 from vovnet.training.order import EachOnce, StepLoader, StepOrder
-from vovnet.training.policy import OutcomeBatches
+from vovnet.training.policy import OutcomeBatches, rows_of
 from vovnet.training.quiet import quiet_lightning
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import trainable_backbone
@@ -32,6 +34,9 @@ from vovnet.training.trainer import Place, Plan
 
 STEPS, WARM = 24, 4  # steps of a round, and how many of them are not counted
 SAMPLES, EPOCHS, WIDTH = 20_000, 50, 96  # of the policy training
+SEEDS = (0, 1, 2)  # of the ablations
+PER_ACTION = ("score", "nll", "cost")
+HELD_OUT = 2_000  # samples beside them that every epoch validates with
 
 
 def training_step(config: RunConfig, rounds: int) -> list[Measurement]:
@@ -62,32 +67,70 @@ def policy_training(config: RunConfig, rounds: int) -> list[Measurement]:
     """Stage 2 on 20,000 made-up outcomes for 50 epochs: seconds and memory."""
     training = _policy_training(config)
     quiet_lightning()
-    rng = np.random.default_rng(0)
-    outcomes = OutcomeBatch(
-        features=torch.from_numpy(rng.standard_normal((SAMPLES, WIDTH), dtype=np.float32)),
-        score=torch.from_numpy((rng.random((SAMPLES, 3)) < 0.5).astype(np.float32)),
-        nll=torch.from_numpy(rng.random((SAMPLES, 3), dtype=np.float32)),
-        cost=torch.tensor([[0.0, 0.0625, 1.0]]).expand(SAMPLES, 3),
-    )
-    order = StepOrder(np.arange(SAMPLES), training.batch_size, 0, keep_rest=True)
-    steps = EPOCHS * order.steps_per_epoch
-
-    def fit() -> None:
-        head = PolicyHead(WIDTH, config.policy.hidden_size, 3, bounded=True)
-        module = VoVNetModule(head, config.policy, training, steps=steps)
-        plan = Plan("stage2", steps, training.save_every, order.steps_per_epoch, 1.0, 0, monitor=("val/loss", "min"))
-        loader = StepLoader(OutcomeBatches(outcomes, order, steps, 0), 0)
-        with tempfile.TemporaryDirectory() as folder:
-            fit_steps(module, loader, plan, Place(Path(folder), torch.device("cpu")), EachOnce([outcomes]))
-
+    outcomes = made_up(SAMPLES + HELD_OUT)
+    steps = EPOCHS * -(-SAMPLES // training.batch_size)
     before = _peak_mb()
-    took = min(seconds(fit) for _ in range(rounds))
+    took = min(seconds(lambda: fit(config.policy, training, outcomes, EPOCHS)) for _ in range(rounds))
     grown = max(0.0, _peak_mb() - before)
     detail = f"{steps} steps of {training.batch_size}"
     return [
         Measurement("policy training, 20,000 samples, 50 epochs", took, "s", 10.0, detail),
         Measurement("policy training, memory on top", grown, "MB", 500.0, detail),
     ]
+
+
+def ablations(config: RunConfig) -> list[Measurement]:
+    """The trainings of blocks D1 to D4, each under every seed, on as many made-up outcomes."""
+    training = _policy_training(config)
+    quiet_lightning()
+    outcomes, policy = made_up(SAMPLES + HELD_OUT), config.policy
+    mixture = replace(policy, objective=ObjectiveConfig("mixture", 1.0, 1.0, "nll"))
+    block_d = [
+        *(replace(policy, feature_mode=mode) for mode in SCALARS),
+        *(replace(mixture, use_straight_through=hard) for hard in (True, False)),
+        *(replace(mixture, lambda_cost=price) for price in (0.0, 0.05)),
+        replace(policy, action_space="ternary"),
+        replace(policy, action_space="binary"),
+    ]
+    begun = time.perf_counter()
+    for seed in SEEDS:
+        for one in block_d:
+            fit(one, replace(training, seed=seed), outcomes, training.epochs)
+    took = time.perf_counter() - begun
+    count = len(SEEDS) * len(block_d)
+    detail = f"{count} trainings of {training.epochs} epochs on {SAMPLES:,} samples, {took / count:.1f} s each"
+    return [Measurement("D1 to D4 over three seeds", took, "s", 180.0, detail)]
+
+
+def fit(policy: PolicyConfig, training: PolicyTraining, outcomes: OutcomeBatch, epochs: int) -> None:
+    """Train a head as stage 2 does, all but the last ``HELD_OUT`` samples, which each epoch validates with."""
+    features = WIDTH + len(SCALARS[policy.feature_mode])
+    columns = [int(action) for action in ACTION_SPACES[policy.action_space]]
+    taken = OutcomeBatch(outcomes.features[:, :features], *(getattr(outcomes, n)[:, columns] for n in PER_ACTION))
+    count, value = len(taken.score) - HELD_OUT, policy.objective.name == "value"
+    order = StepOrder(np.arange(count), training.batch_size, training.seed, keep_rest=True)
+    steps = epochs * order.steps_per_epoch
+    torch.manual_seed(training.seed)
+    head = PolicyHead(features, policy.hidden_size, len(columns), bounded=value)
+    module = VoVNetModule(head, policy, training, steps=steps)
+    monitor = ("val/loss", "min") if value else ("val/utility", "max")
+    plan = Plan("stage2", steps, training.save_every, order.steps_per_epoch, 1.0, training.seed, monitor=monitor)
+    noisy = not value and policy.use_straight_through
+    loader = StepLoader(OutcomeBatches(taken, order, steps, len(columns) if noisy else 0), 0)
+    validation = EachOnce([rows_of(taken, np.arange(count, count + HELD_OUT))])
+    with tempfile.TemporaryDirectory() as folder:
+        fit_steps(module, loader, plan, Place(Path(folder), torch.device("cpu")), validation)
+
+
+def made_up(count: int) -> OutcomeBatch:
+    """Outcomes of three actions that nothing can be learned from; features with room for entropy and margin."""
+    rng = np.random.default_rng(0)
+    return OutcomeBatch(
+        features=torch.from_numpy(rng.standard_normal((count, WIDTH + 2), dtype=np.float32)),
+        score=torch.from_numpy((rng.random((count, 3)) < 0.5).astype(np.float32)),
+        nll=torch.from_numpy(rng.random((count, 3), dtype=np.float32)),
+        cost=torch.tensor([[0.0, 0.0625, 1.0]]).expand(count, 3),
+    )
 
 
 class Clock(L.Callback):

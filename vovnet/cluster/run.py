@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vovnet.cluster.local import LocalPool
-from vovnet.cluster.slurm import SlurmQueue
 from vovnet.cluster.work import RANK_FILE, Prepared, log_lines
 from vovnet.errors import VoVNetError
 from vovnet.jobs import ENDED, failure, read_record, report_failure, write_record
@@ -73,6 +72,8 @@ def _backend(launcher: LauncherConfig, entry: str, sweep: Path) -> Backend:
         case LocalLauncher():
             return LocalPool(launcher, entry)
         case SlurmLauncher():
+            from vovnet.cluster.slurm import SlurmQueue  # imports submitit
+
             return SlurmQueue(launcher, entry, sweep)
         case _:
             raise TypeError(f"{launcher} runs its jobs itself")

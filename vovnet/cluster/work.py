@@ -12,10 +12,9 @@ import sys
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
-from submitit.core.utils import DelayedSubmission, UncompletedJobError
 
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_validation
@@ -24,6 +23,9 @@ from vovnet.jobs import Record, failure, read_record, run_recorded
 from vovnet.ranks import end_with_parent, is_main_rank, rank, world_size
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
+
+if TYPE_CHECKING:
+    from submitit.core.utils import DelayedSubmission
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +82,15 @@ class Job:
         if error is not None:
             sys.exit(1)
 
-    def checkpoint(self) -> DelayedSubmission:
+    def checkpoint(self) -> "DelayedSubmission":
         """What submitit requeues when the job is preempted or out of time: the same again, which resumes."""
+        from submitit.core.utils import DelayedSubmission  # slow to import, and few commands submit
+
         return DelayedSubmission(self)
 
     def _run(self, folder: Path) -> None:
+        from submitit.core.utils import UncompletedJobError
+
         run = importlib.import_module(f"experiments.{self.entry}").run
         config = read_config(folder)
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from vovnet.data.benchmarks import KINDS, Benchmark
 from vovnet.data.easy_vqa import EasyVQA
 from vovnet.data.mixture import Mixture
+from vovnet.data.opened import opened
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
@@ -18,7 +19,9 @@ FIELD = re.compile(r"\{(question|Question|options|hint)\}")
 
 
 def load_dataset(config: DatasetConfig, split: str) -> VQADataset:
-    """Open one split; images stay on disk. A mini set that is not there yet is drawn first.
+    """Open one split, once per process while its files stay as they are; images stay on disk.
+
+    A mini set that is not there yet is drawn first.
 
     Raises:
         VoVNetError: unknown name, missing file or malformed row.
@@ -26,13 +29,13 @@ def load_dataset(config: DatasetConfig, split: str) -> VQADataset:
     if config.parts:
         return Mixture(config, split, [load_dataset(part, split) for part in config.parts.values()])
     if config.name == "easy_vqa":
-        return EasyVQA(config, split)
+        return opened(config, split, lambda: EasyVQA(config, split))
     if config.generate is not None and config.path is not None:
         from vovnet.data.mini.generate import ensure_mini  # draws; needs matplotlib's typefaces
 
         ensure_mini(config.name, Path(config.path).expanduser(), config.generate)
     if config.name in KINDS:
-        return Benchmark(KINDS[config.name], config, split)
+        return opened(config, split, lambda: Benchmark(KINDS[config.name], config, split))
     known = ", ".join(("easy_vqa", *KINDS))
     raise VoVNetError(f"dataset.name={config.name} is unknown; choose one of {known}.")
 

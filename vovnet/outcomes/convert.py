@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pyarrow as pa
 
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, FileRows, TextOutcomes
 
 
 def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
@@ -32,18 +32,33 @@ def branch_table(parts: Sequence[BranchOutcomes], order: Sequence[int]) -> pa.Ta
     return pa.table(columns)
 
 
-def text_from_table(table: pa.Table) -> TextOutcomes:
-    """Columns of a text table; the hidden states stay in their memory-mapped files."""
-    width = table.schema.field("hidden").type.list_size
-    blocks = [chunk.flatten().to_numpy(zero_copy_only=True).reshape(-1, width) for chunk in table["hidden"].chunks]
+def text_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows]) -> TextOutcomes:
+    """Columns of a text table; the hidden states stay in their files."""
     return TextOutcomes(
-        hidden=BlockRows(blocks),
-        entropy=table["entropy"].to_numpy(),
-        margin=table["margin"].to_numpy(),
-        text_tokens=table["text_tokens"].to_numpy(),
+        hidden=BlockRows(hidden),
+        **{name: column(table[name]) for name in ("entropy", "margin", "text_tokens")},
     )
 
 
 def branch_from_table(table: pa.Table) -> BranchOutcomes:
     """Columns of a branch table."""
-    return BranchOutcomes(**{field.name: table[field.name].to_numpy() for field in fields(BranchOutcomes)})
+    return BranchOutcomes(**{field.name: column(table[field.name]) for field in fields(BranchOutcomes)})
+
+
+def column(chunked: pa.ChunkedArray) -> np.ndarray:
+    """A column as the array it was written from. ``to_numpy`` does the same and imports pandas: half a second."""
+    if pa.types.is_string(chunked.type):
+        return np.array(chunked.to_pylist(), dtype=object)
+    return np.concatenate([values(chunk) for chunk in chunked.chunks])
+
+
+def values(chunk: pa.Array) -> np.ndarray:
+    """Numbers or truth values without a null, [rows]; of fixed-size lists, [rows, columns] without a copy."""
+    kind, content = chunk.type, chunk.buffers()[-1]
+    if pa.types.is_boolean(kind):
+        bits = np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")
+        return bits[chunk.offset : chunk.offset + len(chunk)].astype(bool)
+    if pa.types.is_fixed_size_list(kind):
+        flat = np.frombuffer(content, kind.value_type.to_pandas_dtype())
+        return flat[chunk.offset * kind.list_size :][: len(chunk) * kind.list_size].reshape(-1, kind.list_size)
+    return np.frombuffer(content, kind.to_pandas_dtype())[chunk.offset : chunk.offset + len(chunk)]

@@ -112,8 +112,9 @@ def _tables(
 
 
 def _read(tables: Mapping[str, Table], actions: tuple[Action, ...], count: int) -> Outcomes:
+    text = tables.get("text")
     return Outcomes(
-        text=text_from_table(tables["text"].read(count)) if "text" in tables else no_text(count),
+        text=no_text(count) if text is None else text_from_table(text.read(count), text.matrix("hidden", count)),
         branches={action: branch_from_table(tables[action.label].read(count)) for action in actions},
     )
 

@@ -6,14 +6,15 @@ is named by a hash of exactly those; change any of them and another table is use
 rename, so a reader sees whole parts only, and a killed writer loses at most the part it was on.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
 import re
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ import pyarrow as pa
 
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write, write_bytes
+from vovnet.fingerprint import unsound
 from vovnet.locks import Claim
+from vovnet.outcomes.convert import values
+from vovnet.outcomes.rows import FileRows
 
 log = logging.getLogger(__name__)
 
@@ -111,21 +115,42 @@ class Table:
             VoVNetError: another version of this program wrote the table.
             KeyError: rows are missing.
         """
+        return pa.concat_tables([piece.rows for piece in self._pieces(stop)])
+
+    def matrix(self, column: str, stop: int) -> list[FileRows]:
+        """Where the rows [0, stop) of a column of fixed-size lists lie; none is read into memory.
+
+        Raises:
+            DamagedPart, KeyError: as ``read``.
+        """
+        found = []
+        for piece in self._pieces(stop):
+            for chunk in piece.rows[column].chunks:
+                rows = values(chunk)
+                found.append(FileRows(piece.path, rows.ctypes.data - piece.address, rows.shape, rows.dtype))
+        return found
+
+    def _pieces(self, stop: int) -> list[_Piece]:
+        """Mapped parts that hold the rows [0, stop), each row once."""
         self._check_format()
-        pieces, cursor = [], 0
+        taken, cursor = [], 0
         for (start, end), path in self.parts():
             if end <= cursor or start >= stop:
                 continue
             if start > cursor:
                 break
-            piece = _read_arrow(path)
-            if len(piece) != end - start:
-                raise _set_aside(path, f"{len(piece)} rows instead of {end - start}")
-            pieces.append(piece.slice(cursor - start, min(end, stop) - cursor))
+            taken.append((start, end, path, cursor))
             cursor = min(end, stop)
+        _check([path for _, _, path, _ in taken])
+        pieces = []
+        for start, end, path, first in taken:
+            piece = _map_arrow(path)
+            if len(piece.rows) != end - start:
+                raise _set_aside(path, f"{len(piece.rows)} rows instead of {end - start}")
+            pieces.append(replace(piece, rows=piece.rows.slice(first - start, min(end, stop) - first)))
         if cursor < stop:
             raise KeyError(f"{self.folder} holds rows up to {cursor}, not {stop}")
-        return pa.concat_tables(pieces)
+        return pieces
 
     def _check_format(self) -> None:
         """Refuse a table that says of itself that it has another format; the key's hash leaves those alone already."""
@@ -185,9 +210,26 @@ def _arrow_bytes(rows: pa.Table) -> bytes:
     return content
 
 
-@lru_cache(maxsize=65_536)
-def _intact(path: Path, changed: int) -> bool:
-    """Whether a part's bytes have the checksum in its name; asked once per process and file state."""
+def _check(paths: Sequence[Path]) -> None:
+    """Compare parts with the checksums in their names, those that have changed since they were last compared.
+
+    A gigabyte takes half a second, so that a part is sound is remembered beyond this process.
+
+    Raises:
+        DamagedPart: the first that differs was set aside.
+    """
+    try:
+        wrong = unsound(paths, _intact)
+    except FileNotFoundError as error:
+        raise DamagedPart(f"the outcome file {error.filename} was set aside by another job") from error
+    except OSError as error:
+        raise _set_aside(Path(error.filename), str(error)) from error
+    if wrong:
+        raise _set_aside(wrong[0], "its checksum is wrong")
+
+
+def _intact(path: Path) -> bool:
+    """Whether a part's bytes have the checksum in its name."""
     match = PART.match(path.name)
     checksum = 0
     with path.open("rb") as file:
@@ -196,11 +238,19 @@ def _intact(path: Path, changed: int) -> bool:
     return match is not None and f"{checksum:08x}" == match[3]
 
 
-def _read_arrow(path: Path) -> pa.Table:
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of a part, and where in memory its file is mapped."""
+
+    path: Path
+    rows: pa.Table
+    address: int
+
+
+def _map_arrow(path: Path) -> _Piece:
     try:
-        if not _intact(path, path.stat().st_ctime_ns):
-            raise _set_aside(path, "its checksum is wrong")
-        return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+        whole = pa.memory_map(str(path), "r").read_buffer()
+        return _Piece(path, pa.ipc.open_file(pa.BufferReader(whole)).read_all(), whole.address)
     except FileNotFoundError as error:
         raise DamagedPart(f"the outcome file {path} was set aside by another job") from error
     except (pa.ArrowInvalid, OSError) as error:

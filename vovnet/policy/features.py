@@ -23,4 +23,4 @@ def features(text: TextOutcomes, mode: FeatureMode, rows: np.ndarray | None = No
     rows = np.arange(len(text)) if rows is None else rows
     hidden = text.hidden.take(rows)
     scalars = [getattr(text, name)[rows].astype(np.float32)[:, None] for name in SCALARS[mode]]
-    return np.concatenate([hidden, *scalars], axis=1)
+    return np.concatenate([hidden, *scalars], axis=1) if scalars else hidden

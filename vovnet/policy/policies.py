@@ -20,6 +20,7 @@ from vovnet.policy.find import find_policy
 from vovnet.policy.matching import random_policy
 from vovnet.schema import (
     CascadeBaseline,
+    FeatureMode,
     FixedBaseline,
     NoBaseline,
     OracleBaseline,
@@ -33,7 +34,7 @@ from vovnet.schema import (
 if TYPE_CHECKING:
     from vovnet.policy.head import PolicyHead
 
-VALUE_BLOCK = 65_536  # rows per forward pass of the head; bounds memory on large stores
+VALUE_BLOCK, VALUE_SIZE = 65_536, 1 << 21  # rows and features of a forward pass at most: memory on large stores
 
 
 class Policy(Protocol):
@@ -88,15 +89,7 @@ class VoVNetPolicy:
 
     def values(self, text: TextOutcomes) -> np.ndarray:
         """Values of all samples, float64 [N, A]. Always on the CPU: live and replay share every bit of it."""
-        import torch
-
-        out = np.empty((len(text), len(self.actions)), dtype=np.float64)
-        for start in range(0, len(text), VALUE_BLOCK):
-            rows = np.arange(start, min(start + VALUE_BLOCK, len(text)))
-            with torch.inference_mode():
-                block = torch.from_numpy(features(text, self.card.feature_mode, rows))
-                out[rows] = self.head(block).double().numpy()
-        return out
+        return head_values(self.head, text, self.card.feature_mode)
 
 
 @dataclass(frozen=True)
@@ -125,6 +118,19 @@ class FallbackPolicy:
             uncertain |= text.margin <= self.margin_threshold
         raised = uncertain & (decision.actions == int(Action.NO))
         return Decision(np.where(raised, int(self.to), decision.actions), decision.values, raised)
+
+
+def head_values(head: "PolicyHead", text: TextOutcomes, mode: FeatureMode) -> np.ndarray:
+    """A head's values of all samples, float64 [N, A], block by block."""
+    import torch
+
+    blocks = []
+    step = max(1, min(VALUE_BLOCK, VALUE_SIZE // max(1, text.hidden.width)))
+    with torch.inference_mode():
+        for start in range(0, len(text), step):
+            rows = np.arange(start, min(start + step, len(text)))
+            blocks.append(head(torch.from_numpy(features(text, mode, rows))).double().numpy())
+    return np.concatenate(blocks)
 
 
 FIXED = {"always_full": (Action.FULL,), "always_coarse": (Action.COARSE,), "no_vision": (Action.NO,)}

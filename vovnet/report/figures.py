@@ -12,7 +12,7 @@ from vovnet.metrics.calibration import reliability
 from vovnet.metrics.frontier import concave_hull
 from vovnet.metrics.oracle_gap import budgeted_oracle
 from vovnet.metrics.regret import utility_regret
-from vovnet.policy.decide import choose
+from vovnet.policy.decide import Choices
 from vovnet.report.analysis import point, value_runs
 from vovnet.report.curves import Curve
 from vovnet.report.study import Study
@@ -125,7 +125,8 @@ def regret(study: Study) -> Figure | None:
         if values is None:
             continue
         actions = np.array([int(a) for a in ACTION_SPACES[run.row.action_space or "ternary"]])
-        lost = [utility_regret(scores, costs, actions[choose(values, costs[:, actions], p)], p) for p in LAMBDAS]
+        choices = Choices(values, costs[:, actions])
+        lost = [utility_regret(scores, costs, actions[choices.at(p)], p) for p in LAMBDAS]
         axis.plot(LAMBDAS, lost, color=color, label=curve.label)
     for action, style in zip(Action, ("--", "-.", ":"), strict=True):
         columns = np.full(len(scores), int(action))

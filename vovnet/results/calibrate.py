@@ -7,7 +7,7 @@ import numpy as np
 
 from vovnet.errors import VoVNetError
 from vovnet.metrics.paired import paired_bootstrap
-from vovnet.policy.decide import choose
+from vovnet.policy.decide import Choices
 
 CANDIDATES = 2_000  # lambdas that are tried at most
 
@@ -78,10 +78,10 @@ def calibrate(held_out: HeldOut, cost: float | None, accuracy_kept: float | None
     """
     full = float(held_out.scores[:, -1].mean())
     tried = candidates(held_out.values, held_out.costs)
-    rows = np.arange(len(held_out.values))
+    rows, choices = np.arange(len(held_out.values)), Choices(held_out.values, held_out.costs)
     reached, nearest = None, None  # what the tried lambdas come closest with
     for price in tried if cost is not None else tried[::-1]:
-        columns = choose(held_out.values, held_out.costs, float(price))
+        columns = choices.at(float(price))
         paid, won = held_out.costs[rows, columns], held_out.scores[rows, columns]
         seen = float(paid.mean() if cost is not None else won.mean())
         nearest = seen if nearest is None else (min if cost is not None else max)(nearest, seen)

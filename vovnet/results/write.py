@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from json.encoder import encode_basestring as quote
 from pathlib import Path
 from typing import Any, get_args
 
@@ -90,31 +91,35 @@ def retract(folder: Path, row: ResultRow) -> None:
 
 def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: Sequence[Action]) -> None:
     """One line per sample: what was chosen, what came of it, and the estimates behind the choice."""
-    chosen = routed.chosen
-    values = None if routed.values is None else np.round(routed.values, 6).tolist()
-    columns = {name: getattr(chosen, name).tolist() for name in ("prediction", "score", "parsed", "vision_tokens")}
-    cost, taken = routed.cost.tolist(), routed.actions.tolist()
-    entropy, margin = routed.entropy.tolist(), routed.margin.tolist()
-    labels = {int(action): action.label for action in Action}
-    names = [action.label for action in actions]
-    lines = []
-    for i in range(len(taken)):
-        sample = dataset[i]
-        line: dict[str, Any] = {
-            "id": sample.id,
-            "group": sample.group,
-            "category": sample.category,
-            "action": labels[taken[i]],
-            **{name: column[i] for name, column in columns.items()},
-            "cost": round(cost[i], 8),
-            "answers": list(sample.answers),
-            # of the text pass; null where none was read
-            "entropy": None if np.isnan(entropy[i]) else round(entropy[i], 6),
-            "margin": None if np.isnan(margin[i]) else round(margin[i], 6),
-        }
-        if routed.fallback is not None:
-            line["fallback"] = bool(routed.fallback[i])
-        if values is not None:
-            line["values"] = dict(zip(names, values[i], strict=True))
-        lines.append(json.dumps(line, ensure_ascii=False))
+    size, chosen = len(routed.actions), routed.chosen
+    samples = [dataset[i] for i in range(size)]
+    labels = np.array([f'"{action.label}"' for action in Action])
+    columns: dict[str, Iterable[str]] = {
+        "id": (quote(sample.id) for sample in samples),
+        "group": (quote(sample.group) for sample in samples),
+        "category": (quote(sample.category) for sample in samples),
+        "action": labels[routed.actions],
+        "prediction": map(quote, chosen.prediction),
+        "score": map(repr, chosen.score.tolist()),
+        "parsed": np.where(chosen.parsed, "true", "false"),
+        "vision_tokens": map(repr, chosen.vision_tokens.tolist()),
+        "cost": _rounded(routed.cost, 8),
+        "answers": (f"[{', '.join(map(quote, sample.answers))}]" for sample in samples),
+        "entropy": _rounded(routed.entropy, 6),  # of the text pass; null where none was read
+        "margin": _rounded(routed.margin, 6),
+    }
+    if routed.fallback is not None:
+        columns["fallback"] = np.where(routed.fallback, "true", "false")
+    if routed.values is not None:
+        estimates = (map(repr, column) for column in np.round(routed.values, 6).T.tolist())
+        one = ", ".join(f"{quote(action.label)}: %s" for action in actions)
+        columns["values"] = (f"{{{one % row}}}" for row in zip(*estimates, strict=True))
+    # Column by column: a JSON encoder called for every sample would take most of a sweep's time.
+    line = f"{{{', '.join(f'{quote(name)}: %s' for name in columns)}}}"
+    lines = [line % row for row in zip(*columns.values(), strict=True)]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[str]:
+    """JSON numbers, null for NaN. Rounded by Python: NumPy's multiplies and divides, and differs in the last place."""
+    return ["null" if value != value else repr(round(value, digits)) for value in values.tolist()]

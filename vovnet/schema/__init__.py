@@ -151,6 +151,7 @@ class BenchmarkConfig:
     only: tuple[str, ...]  # names; empty takes all
     rounds: Positive  # of each measurement
     scale: Literal["published", "tiny"]  # sizes of a backbone with random weights
+    samples: Positive  # of the made-up store
 
 
 @dataclass(frozen=True, config=STRICT)

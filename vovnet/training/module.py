@@ -60,7 +60,7 @@ class VoVNetModule(StepModule):
         if self.backbone is not None and self.policy.objective.name == "value":
             # The scoring rule reaches the backbone through the features only; every branch has to keep answering.
             loss = loss + outcomes.nll.mean()
-        self.log("train/loss", loss.detach(), batch_size=len(outcomes.score))
+        self.log_now_and_then("train/loss", loss.detach(), len(outcomes.score))
         return loss * outcomes.weight
 
     def validation_step(self, batch: OutcomeBatch | LiveBatch, batch_idx: int) -> None:

@@ -143,7 +143,7 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> 
     return Setup(
         module=VoVNetModule(head, config.policy, training, steps=steps),
         batches=OutcomeBatches(everything, order, steps, len(actions) if noisy else 0),
-        validation=[_take(everything, data.val)],  # on every rank the same
+        validation=[rows_of(everything, data.val)],  # on every rank the same
         accumulate=1,
         epoch=order.steps_per_epoch,
         computed=dict(loaded.computed),
@@ -209,7 +209,7 @@ class OutcomeBatches:
         if self.noise_actions:
             noise = torch.from_numpy(self.order.gumbel(step, self.noise_actions)[mine])
         weight = len(part) * world_size() / len(rows)
-        return replace(_take(self.outcomes, rows[mine]), noise=noise, weight=weight)
+        return replace(rows_of(self.outcomes, rows[mine]), noise=noise, weight=weight)
 
 
 def _tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
@@ -225,7 +225,8 @@ def _tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> O
     )
 
 
-def _take(outcomes: OutcomeBatch, rows: np.ndarray) -> OutcomeBatch:
+def rows_of(outcomes: OutcomeBatch, rows: np.ndarray) -> OutcomeBatch:
+    """Some rows of stored outcomes."""
     index = torch.from_numpy(rows)
     return OutcomeBatch(*(getattr(outcomes, name)[index] for name in ("features", "score", "nll", "cost")))
 

@@ -59,6 +59,12 @@ class StepModule(L.LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
+    def log_now_and_then(self, name: str, value: torch.Tensor, batch_size: int) -> None:
+        """Log a training metric in the steps that the loggers take; in the others logging costs as much as the step."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.global_step + 1) % every == 0:
+            self.log(name, value, batch_size=batch_size)
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches stay as they are; the backbone moves what it needs."""
         return batch

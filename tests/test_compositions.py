@@ -1,0 +1,41 @@
+"""A sweep's shared composition is the one that Hydra makes of each job's overrides."""
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from vovnet.compose import conf_dir, register_resolvers
+from vovnet.compositions import shared_compositions
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [["policy.lambda_cost=0.1"], ["policy.lambda_cost=0.2"]],
+        [["dataset=mini_mmmu", "dataset.prompt_template='{question}, a'"], ["dataset=easy_vqa", "eval.seed=3"]],
+        [["policy/baseline=uncertainty_threshold", "policy.baseline.threshold=0.3", "hydra.sweep.dir='/a b'"]],
+        [["+eval.x=1", "eval.seed=2"], ["~leaks.allow", "eval.seed=2"], ["++eval.seed=4"]],
+    ],
+)
+def test_every_job_is_composed_as_by_hydra(jobs: list[list[str]]) -> None:
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("eval", [], RunMode.MULTIRUN)
+        hydras_own = [loader.load_sweep_config(master, job) for job in jobs]
+        with shared_compositions():
+            ours = [loader.load_sweep_config(master, job) for job in jobs * 2]
+        again = loader.load_sweep_config(master, jobs[0])
+    assert [OmegaConf.to_yaml(c) for c in ours] == [OmegaConf.to_yaml(c) for c in hydras_own * 2]
+    assert OmegaConf.to_yaml(again) == OmegaConf.to_yaml(hydras_own[0])
+
+
+def test_a_value_without_a_key_is_refused_as_by_hydra() -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"), shared_compositions():
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("eval", [], RunMode.MULTIRUN)
+        with pytest.raises(ConfigCompositionException, match="Could not override"):
+            loader.load_sweep_config(master, ["policy.nothing=1"])

@@ -1,0 +1,126 @@
+"""Sweeps against one evaluation that collects everything, the vectorised lambda sweep, and start-up.
+
+Commands are run as a person would run them, in a folder of their own; what they print goes nowhere.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vovnet.actions import ACTION_SPACES
+from vovnet.benchmark.measure import Measurement, seconds
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.load import load_outcomes
+from vovnet.schema import RunConfig
+
+JOBS, POINTS = 50, 1_000  # lambdas as jobs, and as array work
+POLICIES = "none,always_full,always_coarse,no_vision,cascade,oracle,uncertainty_threshold"
+RAISED = "none,no_vision,uncertainty_threshold"  # the same with a fallback: ten policies and baselines in all
+SETTINGS = "0,0.05,0.1,0.2,0.5"
+
+
+def sweeps(config: RunConfig) -> list[Measurement]:
+    """One cold evaluation, then sweeps over what it stored.
+
+    Raises:
+        VoVNetError: a command failed.
+    """
+    runs = Path(config.paths.runs).absolute()
+    runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="benchmark-sweeps-", dir=runs) as folder:
+        place = [f"paths.runs={folder}", f"paths.data={Path(config.paths.data).absolute()}", *_asked(config)]
+        command("train", "training.epochs=1", "training.max_samples=200", *place)
+        cold = seconds(lambda: command("eval", *place))
+        alone = seconds(lambda: command("eval", *place))
+        prices = ",".join(f"{price:.4g}" for price in np.linspace(0, 1, JOBS))
+        jobs = seconds(lambda: command("eval", "-m", f"policy.lambda_cost={prices}", *place))
+        ten = seconds(
+            lambda: command("eval", "-m", f"policy/baseline={POLICIES}", f"policy.lambda_cost={SETTINGS}", *place)
+        )
+        raised = ["policy.fallback_mode=full", f"policy.fallback_entropy_threshold={SETTINGS}"]
+        ten += seconds(lambda: command("eval", "-m", f"policy/baseline={RAISED}", *raised, *place))
+        full = ["policy/baseline=always_full", *place]
+        warm = min(seconds(lambda: command("eval", *full)) for _ in range(2))
+        grid = _grid(replace(config, paths=replace(config.paths, runs=folder, store=f"{folder}/outcomes")))
+    count = config.eval.max_samples or "all"
+    detail = f"{count} questions; the evaluation that collects took {cold:.1f} s, the same again {alone:.1f} s"
+    return [
+        Measurement(f"sweep, a job of {JOBS}", jobs / JOBS, "s", 0.2, f"{detail}; {jobs:.1f} s in all"),
+        Measurement("ten policies x five settings, collection included", (cold + ten) / cold, "x", 1.1, detail),
+        Measurement(f"{POINTS} lambdas as array work", grid, "s", 2.0, f"{count} questions"),
+        Measurement("warm evaluation, whole process", warm, "s", 3.0, f"always_full, {count} questions"),
+    ]
+
+
+def start_up(rounds: int) -> list[Measurement]:
+    """Seconds until a command answers that needs no model."""
+    asked = {"--help": ["--help"], "--cfg job": ["--cfg", "job"], "a bad override": ["no_such_key=1"]}
+    found = []
+    for name, arguments in asked.items():
+        refused = name == "a bad override"
+        took = min(seconds(lambda: command("eval", *arguments, refused=refused)) for _ in range(rounds))  # noqa: B023
+        found.append(Measurement(f"start-up, {name}", took, "s", 1.5, f"best of {rounds}"))
+    return found
+
+
+def command(entry: str, *arguments: str, refused: bool = False) -> None:
+    """Run an entry point.
+
+    Raises:
+        VoVNetError: it failed, or was to be refused and was not.
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    done = subprocess.run(
+        [sys.executable, "-m", f"experiments.{entry}", *arguments], capture_output=True, text=True, env=environment
+    )
+    if bool(done.returncode) != refused:
+        said = (done.stderr.strip() or "it was accepted").splitlines()[-1]
+        raise VoVNetError(f"`python -m experiments.{entry} {' '.join(arguments)}` did not do as it should: {said}")
+
+
+def _asked(config: RunConfig) -> list[str]:
+    """What of the benchmark's own configuration its commands take over."""
+    names: dict[str, str | int | None] = {
+        "dataset.path": config.dataset.path,
+        "backbone.path": config.backbone.path,
+        "eval.max_samples": config.eval.max_samples,
+    }
+    return [f"{key}={value}" for key, value in names.items() if value is not None]
+
+
+def _grid(config: RunConfig) -> float:
+    """Seconds of a whole lambda sweep on outcomes in memory; it must find what evaluations find.
+
+    Raises:
+        VoVNetError: it does not.
+    """
+    from vovnet.backbone.budget import make_budget
+    from vovnet.backbone.files import find_checkpoint
+    from vovnet.data import load_dataset
+    from vovnet.policy.decide import choose, lambda_curve
+    from vovnet.policy.policies import VoVNetPolicy, make_policy
+
+    checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
+    policy, _ = make_policy(config, checkpoint)
+    assert isinstance(policy, VoVNetPolicy)
+    actions = ACTION_SPACES[config.policy.action_space]
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    begun = time.perf_counter()
+    outcomes = load_outcomes(config, checkpoint, dataset, actions, count).outcomes
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    costs, scores = outcomes.stacked("vision_tokens", actions) / budget.max_tokens, outcomes.stacked("score", actions)
+    values, prices = policy.values(outcomes.text), np.linspace(0, 1, POINTS)
+    curve = lambda_curve(values, costs, scores, prices.tolist())
+    took = time.perf_counter() - begun
+    rows = np.arange(count)
+    for point in range(0, POINTS, POINTS // 10):
+        columns = choose(values, costs, float(prices[point]))
+        if (scores[rows, columns].mean(), costs[rows, columns].mean()) != (curve.accuracy[point], curve.cost[point]):
+            raise VoVNetError(f"the vectorised sweep differs from an evaluation at lambda {prices[point]:g}.")
+    return took

@@ -1,0 +1,66 @@
+"""A sweep composes its configuration once and sets each job's values in a copy.
+
+Hydra composes all files anew for every job, and twice: to check and to launch. That is half a second a job, more than
+a job's own work. What files a composition takes depends on the groups that are chosen only, so jobs that choose the
+same groups and differ in values share one.
+"""
+
+import logging
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def shared_compositions() -> Iterator[None]:
+    """Within it, Hydra's sweeps share compositions. Plugins, the documented way, must lie in a package of Hydra's."""
+    hydras_own = ConfigLoaderImpl.load_sweep_config
+    composed: dict[tuple[str, ...], bytes] = {}  # pickled: copied ten times faster than by deepcopy
+
+    def load(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(sweep_overrides)
+        values = [override for override in overrides if _sets_a_value(loader, override)]
+        groups = tuple(str(o.input_line) for o in overrides if o not in values)
+        if any(_changes_keys(loader, override) for override in overrides):  # their order among values counts
+            return hydras_own(loader, master_config, sweep_overrides)
+        if groups not in composed:
+            composed[groups] = pickle.dumps(hydras_own(loader, master_config, list(groups)))
+        config: DictConfig = pickle.loads(composed[groups])  # noqa: S301  (our own, never left this process)
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        task = [override for override in overrides if not override.is_hydra_override()]
+        rules = config.hydra.job.config.override_dirname
+        with open_dict(config.hydra):
+            config.hydra.overrides.task = [override.input_line for override in task]
+            config.hydra.job.override_dirname = get_overrides_dirname(
+                task, kv_sep=rules.kv_sep, item_sep=rules.item_sep, exclude_keys=rules.exclude_keys
+            )
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_sweep_config = hydras_own  # type: ignore[method-assign]
+
+
+def _is_group(loader: ConfigLoaderImpl, override: Override) -> bool:
+    return override.package is not None or loader.repository.group_exists(override.key_or_group)
+
+
+def _sets_a_value(loader: ConfigLoaderImpl, override: Override) -> bool:
+    """``key=value`` of a task's key; Hydra's own are few, the same in all jobs, and recorded elsewhere."""
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
+    return plain and not override.is_hydra_override() and not _is_group(loader, override)
+
+
+def _changes_keys(loader: ConfigLoaderImpl, override: Override) -> bool:
+    """``+key=value``, ``++key=value`` or ``~key``."""
+    return (override.is_add() or override.is_force_add() or override.is_delete()) and not _is_group(loader, override)
