@@ -80,8 +80,12 @@ def bucket_ratios(
         actions = np.array([Action[line["action"].upper()] for line in lines])
     except OSError as error:
         raise VoVNetError(f"{path} cannot be read ({error.strerror}); match a single VoVNet run's folder.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise VoVNetError(f"{path} has no entropy of a text pass; match a VoVNet run of this version.") from error
+        if not len(lines) or not np.isfinite(entropy).all():
+            raise ValueError("no entropy")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VoVNetError(
+            f"{path} is cut short or has no entropy of a text pass; match a VoVNet run of this version."
+        ) from error
     low, high = thresholds or np.quantile(entropy, [1 / BUCKETS, 2 / BUCKETS]).tolist()
     bucket = np.searchsorted((low, high), entropy, side="right")
     rates = []

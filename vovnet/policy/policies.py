@@ -96,6 +96,12 @@ class VoVNetPolicy:
             with torch.inference_mode():
                 block = torch.from_numpy(features(text, self.card.feature_mode, rows))
                 out[rows] = self.head(block).double().numpy()
+        finite = np.isfinite(out).all(axis=1)
+        if not finite.all():
+            raise VoVNetError(
+                f"the policy's values of sample {int(np.flatnonzero(~finite)[0])} are NaN or infinite; its weights or "
+                "scales are damaged, train it again."
+            )
         return out
 
 
