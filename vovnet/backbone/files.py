@@ -89,8 +89,8 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     """
     if not all((folder / name).is_file() for name in ("adapter_config.json", "adapter_model.safetensors")):
         raise VoVNetError(  # without the second, peft would look for a pickle
-            f"backbone.adapter={folder} holds no LoRA weights (adapter_config.json, adapter_model.safetensors); name the "
-            "`backbone` folder that a training with stage1_backbone=lora or stage2_backbone=lora left."
+            f"backbone.adapter={folder} holds no LoRA weights (adapter_config.json, adapter_model.safetensors); "
+            "name the `backbone` folder that a training with stage1_backbone=lora or stage2_backbone=lora left."
         )
     origin = folder / ORIGIN_FILE  # not there in an adapter that another program made
     try:

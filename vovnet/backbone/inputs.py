@@ -12,6 +12,7 @@ from vovnet.actions import Action
 from vovnet.backbone.budget import VisionBudget
 from vovnet.backbone.prompt import Grid, PromptFormat, encode_user_text
 from vovnet.data import ImageRef, Sample
+from vovnet.errors import VoVNetError
 
 Patches = tuple[Tensor, Grid]  # pixel patches [P, patch_dim] of one image, and its grid
 
@@ -85,6 +86,7 @@ class InputBuilder:
     format: PromptFormat
     budget: VisionBudget
     end_token: int
+    context: int | None = None  # tokens of a prompt that the model was made for
     cache_size: int = 64
     _cache: "OrderedDict[tuple[ImageRef, Action], Patches]" = field(default_factory=OrderedDict)
 
@@ -92,7 +94,7 @@ class InputBuilder:
         """Batch (index, sample, prompt text) triples with the images of ``actions``."""
         return Batch(
             indices=tuple(index for index, _, _ in samples),
-            questions=tuple(encode_user_text(self.tokenizer, text) for _, _, text in samples),
+            questions=tuple(self._question(sample, text) for _, sample, text in samples),
             references=tuple(self.encode_answer(s.answers[0]) for _, s, _ in samples),
             pixels={
                 action: self._pixels([s.images for _, s, _ in samples], action)
@@ -100,6 +102,20 @@ class InputBuilder:
                 if action is not Action.NO
             },
         )
+
+    def _question(self, sample: Sample, text: str) -> list[int]:
+        """Token ids of a prompt's text.
+
+        Raises:
+            VoVNetError: it alone is longer than the model's context.
+        """
+        ids = encode_user_text(self.tokenizer, text)
+        if self.context is not None and len(ids) > self.context:
+            raise VoVNetError(
+                f"the question of sample {sample.id} has {len(ids)} tokens, this backbone reads {self.context}; "
+                "shorten it or leave the row out."
+            )
+        return ids
 
     def encode_answer(self, text: str) -> list[int]:
         """Token ids of an answer, closed by the token that ends an answer."""

@@ -89,6 +89,7 @@ def load_builder(
         format=make_format(tokenizer, checkpoint.config, checkpoint.merge_size, config.prompt_order),
         budget=make_budget(budget, checkpoint.patch_size, checkpoint.merge_size, pruning),
         end_token=tokenizer.eos_token_id,
+        context=checkpoint.text_config.get("max_position_embeddings"),
     )
 
 

@@ -5,6 +5,7 @@ tokenised by itself with special tokens disabled, so no question can forge ``<|i
 close its own turn.
 """
 
+import json
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Any
@@ -129,9 +130,23 @@ def make_format(tokenizer: Any, model_config: dict[str, Any], merge_size: int, o
 
 
 def encode_user_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of text from outside; what looks like a special token stays plain characters."""
+    """Token ids of text from outside; what looks like an added token, special or not, stays plain characters.
+
+    ``split_special_tokens`` alone would let through added tokens that are not marked as special, such as Qwen's
+    ``<think>`` and ``<tool_call>``.
+    """
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return ids
+    if tokenizer.added_tokens_decoder.keys().isdisjoint(ids):
+        return ids
+    return [int(token) for token in _without_added_tokens(tokenizer).encode(text, add_special_tokens=False).ids]
+
+
+def _without_added_tokens(tokenizer: Any) -> Any:
+    """The same tokenizer with nothing but its vocabulary and merges. Seldom needed, and so not kept."""
+    from tokenizers import Tokenizer
+
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    return Tokenizer.from_str(json.dumps(content | {"added_tokens": []}))
 
 
 def _text_positions(start: int, length: int) -> np.ndarray:

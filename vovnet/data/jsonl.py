@@ -11,6 +11,7 @@
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vovnet.data.rows import RowErrors, image_beside, row_name
 from vovnet.data.sample import ImageRef, Sample
@@ -62,6 +63,6 @@ def _problem(row: Row, images: dict[str, ImageRef | None], options: list[str] | 
 
 def _texts(row: Row, *keys: str) -> list[str] | None:
     """The text or list of texts under the first of some keys that is there; None where it is something else."""
-    value = next((row.fields[key] for key in keys if row.fields.get(key) is not None), [])
+    value: Any = next((row.fields[key] for key in keys if row.fields.get(key) is not None), [])
     values = value if isinstance(value, list) else [value]
     return None if any(isinstance(v, NO_TEXT) for v in values) else [cell_text(v) for v in values]

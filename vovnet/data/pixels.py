@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 # Each of these is decoded by Pillow itself; what would start another program (EPS) or fetch a file is not among them.
@@ -86,7 +86,7 @@ def _open(content: bytes) -> Image.Image:
             image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise NoImageError(f"has more than {MAX_PIXELS:,} pixels") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise NoImageError(f"cannot be read (no whole {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file)") from error
     except Exception as error:  # as in ``shown``
         raise NoImageError(f"cannot be read ({_said(error)})") from error

@@ -165,7 +165,7 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
     sizes = card.width, card.hidden_size, len(ACTION_SPACES[card.action_space])
     try:
         with torch.device("meta"):  # sizes that no memory holds are compared, not allocated
-            PolicyHead(*sizes, card.objective == "value").load_state_dict(tensors)
+            PolicyHead(*sizes, card.objective == "value").load_state_dict(tensors, assign=True)
         head = PolicyHead(*sizes, card.objective == "value")
         head.load_state_dict(tensors)
     except RuntimeError as error:
