@@ -3,7 +3,10 @@
 import base64
 import contextlib
 import json
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,8 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.data.test_benchmarks import HEADER, MMBENCH, RED, open_split, picture
+from tests.conftest import compose_config
+from tests.data.test_benchmarks import HEADER, MMBENCH, RED, picture, write_tsv
+from vovnet.data import VQADataset, load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.schema import DatasetConfig
 
 MMMU_ROW = {
     "id": "validation_Art_1", "question": "<image 1> Which?", "options": "['a', 'b']", "answer": "B",
@@ -38,7 +44,7 @@ def write(folder: Path, name: str, rows: list) -> Path:
         for file in ("a.jpg", "0.png"):
             (images / file).write_bytes(picture("red"))
     if name == "mmbench":
-        path.write_text("\n".join("\t".join(map(str, row)) for row in [HEADER, *rows]), encoding="utf-8")
+        write_tsv(path, rows)
     elif name == "mmmu":
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif name == "jsonl":
@@ -48,8 +54,14 @@ def write(folder: Path, name: str, rows: list) -> Path:
     return folder if name == "easy_vqa" else path
 
 
-def opened(name: str, path: Path, *overrides: str):
-    return open_split(name, path, "train" if name == "llava" else "test", *overrides)
+@cache
+def configured(name: str) -> DatasetConfig:
+    return compose_config(f"dataset={name}").dataset
+
+
+def opened(name: str, path: Path, on_error: Literal["raise", "skip"] = "raise") -> VQADataset:
+    config = replace(configured(name), path=str(path), on_error=on_error)
+    return load_dataset(config, "train" if name == "llava" else "test")
 
 
 def mmbench(**changes: str) -> list[str]:
@@ -142,7 +154,7 @@ def test_a_bad_row_is_named_or_skipped_and_listed(tmp_path: Path, name: str, row
     assert problem in sentence
     assert sentence.endswith("; mend the row, or set dataset.on_error=skip.")
     assert "\n" not in sentence
-    kept = opened(name, path, "dataset.on_error=skip")
+    kept = opened(name, path, "skip")
     assert len(kept) == len(opened(name, write(folder, name, [GOOD[name]])))
     assert len(kept.skipped) == 1
     assert problem in kept.skipped[0]
@@ -157,7 +169,7 @@ def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path, name: str, conte
     (tmp_path / FILES[name]).write_bytes(content)
     for on_error in ("raise", "skip"):
         with pytest.raises(VoVNetError, match=Path(FILES[name]).name) as caught:
-            opened(name, path, f"dataset.on_error={on_error}")
+            opened(name, path, on_error)
         assert "\n" not in str(caught.value)
 
 
@@ -201,7 +213,7 @@ def test_rows_left_out_change_the_fingerprint(tmp_path: Path) -> None:
     """Or outcomes that are stored by place would be read for other questions."""
     broken = base64.b64encode(picture("red")[:40] + b"x" * 40).decode()
     path = write(tmp_path, "mmbench", [mmbench(index="1", image=broken), mmbench(index="2")])
-    whole, kept = opened("mmbench", path), opened("mmbench", path, "dataset.on_error=skip")
+    whole, kept = opened("mmbench", path), opened("mmbench", path, "skip")
     assert (len(whole), len(kept)) == (2, 1)
     assert whole.fingerprint != kept.fingerprint
 
@@ -217,4 +229,4 @@ def test_any_damage_is_a_data_set_or_one_sentence(tmp_path: Path, name: str, dat
         content[place % len(content)] = value
     file.write_bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
     with contextlib.suppress(VoVNetError):
-        opened(name, path, f"dataset.on_error={data.draw(st.sampled_from(['raise', 'skip']))}")
+        opened(name, path, data.draw(st.sampled_from(["raise", "skip"])))

@@ -96,26 +96,24 @@ class Run:
         try:
             with path.open(encoding="utf-8") as file:
                 lines = [json.loads(line) for line in file]
-            columns = {name: [line[name] for line in lines] for name in ("id", "group", "category", "score", "cost")}
-            unsure = {
-                name: np.array([line[name] for line in lines], dtype=np.float64) for name in ("entropy", "margin")
-            }
-            actions = np.array([ACTION_NUMBERS[line["action"]] for line in lines], dtype=np.int64)
-            values = [list(line["values"].values()) for line in lines] if "values" in lines[0] else None
+            found = Predictions(
+                id=[line["id"] for line in lines],
+                group=np.array([line["group"] for line in lines]),
+                category=np.array([line["category"] for line in lines]),
+                action=np.array([ACTION_NUMBERS[line["action"]] for line in lines], dtype=np.int64),
+                values=np.array([list(line["values"].values()) for line in lines], dtype=np.float64)
+                if "values" in lines[0]
+                else None,
+                **{
+                    name: np.array([line[name] for line in lines], dtype=np.float64)
+                    for name in ("score", "cost", "entropy", "margin")
+                },
+            )
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise VoVNetError(f"{path} is missing or damaged ({error}); run the evaluation again.") from error
         if len(lines) != self.row.num_samples:
             raise VoVNetError(f"{path} holds {len(lines)} of {self.row.num_samples} samples; run the evaluation again.")
-        return Predictions(
-            id=columns["id"],
-            group=np.array(columns["group"]),
-            category=np.array(columns["category"]),
-            action=actions,
-            score=np.array(columns["score"], dtype=np.float64),
-            cost=np.array(columns["cost"], dtype=np.float64),
-            values=None if values is None else np.array(values, dtype=np.float64),
-            **unsure,
-        )
+        return found
 
     @cached_property
     def config(self) -> RunConfig:
