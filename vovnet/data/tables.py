@@ -72,6 +72,8 @@ def tsv_rows(path: Path) -> Iterator[Row]:
     names = [name.lower() for name in header]
     column = names.index("image") if "image" in names else -1
     for number, (start, length, cells) in enumerate(records):
+        if not cells:  # a blank line
+            continue
         fields: dict[str, Any] = dict(zip(names, cells, strict=False))
         if len(cells) != len(names):
             yield Row(number, fields, problem=f"it has {len(cells)} fields, the header has {len(names)}")
