@@ -130,7 +130,7 @@ def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
             f"policy file {path} has format {described.get('format')}, this version reads {FORMAT}; train it again."
         )
     card = PolicyCard(**described | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
-    return TypeAdapter(PolicyCard).validate_python(asdict(card), strict=True)
+    return TypeAdapter(PolicyCard).validate_python(asdict(card))
 
 
 def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:
