@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from vovnet.files import write_json
 from vovnet.jobs import SWEEP_FILE, failure, report_failure, run_recorded, sweep_records, sweep_token, write_record
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
+from vovnet.secrets import refuse_secrets
 
 # Keys that say how a run is done, not what it computes.
 NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
@@ -60,6 +61,7 @@ def to_typed(config: DictConfig) -> RunConfig:
     """
     keys = [str(key) for key in config if key != "hydra"]
     container = {key: _plain(config[key]) for key in keys}  # a masked copy would take longer than the check
+    refuse_secrets(_texts(container))
     try:
         return TypeAdapter(RunConfig).validate_python(container)
     except ValidationError as error:
@@ -68,6 +70,18 @@ def to_typed(config: DictConfig) -> RunConfig:
 
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts of a configuration, those under a key with it."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from [f"{key}={inner}"] if isinstance(inner, str) else _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+    elif isinstance(value, str):
+        yield value
 
 
 def config_identity(config: RunConfig) -> dict[str, Any]:
@@ -89,6 +103,10 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
     A single job's result is shown; a sweep's folder is finished, whether or not all jobs succeeded.
     """
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        refuse_secrets(sys.argv[1:])  # before Hydra writes them down
+    except VoVNetError as error:
+        sys.exit(_fail(str(error), asked_for_traceback))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
     register_resolvers()
     _pin_sweep_folder(config_name)

@@ -84,7 +84,7 @@ def test_broken_files_are_named(easy_data: Path, tmp_path: Path) -> None:
     with pytest.raises(VoVNetError, match="is not a JSON list of questions"):
         load_dataset(config, "test")
     (folder / "test/questions.json").write_text("[]")
-    with pytest.raises(VoVNetError, match="holds no question"):
+    with pytest.raises(VoVNetError, match="holds no question that can be used"):
         load_dataset(config, "test")
     (folder / "test/questions.json").unlink()
     with pytest.raises(VoVNetError, match="does not exist"):

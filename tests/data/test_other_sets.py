@@ -80,7 +80,7 @@ def test_plain_lines(tmp_path: Path) -> None:
     dataset = open_split("jsonl", jsonl(tmp_path, [*LINES, ""]))
     free, choice = dataset[0], dataset[1]
     assert (free.id, free.answers, free.group, free.options) == ("first", ("a cat", "cat"), "a.png", ())
-    assert (choice.id, choice.answers, len(choice.images)) == ("1", ("B",), 2)
+    assert (choice.id, choice.answers, len(choice.images)) == ("test-1", ("B",), 2)
     assert item(dataset, 0)[2] == "What is it?\nAnswer the question using a single word or phrase."
     assert item(dataset, 1)[2].startswith("Look. Which?\nA. left\nB. right\n\nAnswer with")
 

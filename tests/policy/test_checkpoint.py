@@ -1,6 +1,7 @@
 """Policy files name their backbone and refuse others."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,27 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, path, metadata={"format": "pt"})
     with pytest.raises(VoVNetError, match="is not a policy file"):
         read_card(path)
+
+
+@pytest.mark.parametrize(
+    "described",
+    ["[1]", "5", '"x"', "null", "{}", '{"format": 2}', '{"format": 9}', "[" * 5000]
+    + [json.dumps(dataclasses.asdict(CARD) | change) for change in (
+        {"width": "four"}, {"hidden_size": None}, {"coarse": [16]}, {"coarse": 5}, {"action_space": "all"},
+        {"feature_mode": "none"}, {"extra": 1}, {"lambda_cost": "x"}, {"prompts": [1]},
+    )],
+)  # fmt: skip
+def test_cards_that_are_none(tmp_path: Path, described: str) -> None:
+    path = tmp_path / "policy.safetensors"
+    save_file({"mean": torch.zeros(4)}, path, metadata={"vovnet": described})
+    with pytest.raises(VoVNetError, match=r"policy.safetensors (is not a policy file|has format)") as caught:
+        load_policy(path, HERE)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"width": 10**12}, {"hidden_size": 10**12}, {"width": -1}, {"hidden_size": 0}])
+def test_sizes_that_no_memory_holds_are_compared_not_allocated(policy_file: Path, change: dict) -> None:
+    head = PolicyHead(4, 8, 3, bounded=True)
+    save_policy(policy_file, head, dataclasses.replace(CARD, **change))
+    with pytest.raises(VoVNetError, match="do not fit its own description"):
+        load_policy(policy_file, HERE)

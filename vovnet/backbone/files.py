@@ -87,13 +87,17 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     Raises:
         VoVNetError: no adapter lies there, or it was trained on another backbone.
     """
-    if not (folder / "adapter_config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise VoVNetError(
-            f"backbone.adapter={folder} holds no LoRA weights (adapter_config.json and *.safetensors); name the "
-            "`backbone` folder that a training with stage1_backbone=lora or stage2_backbone=lora left."
+    if not all((folder / name).is_file() for name in ("adapter_config.json", "adapter_model.safetensors")):
+        raise VoVNetError(  # without the second, peft would look for a pickle
+            f"backbone.adapter={folder} holds no LoRA weights (adapter_config.json, adapter_model.safetensors); "
+            "name the `backbone` folder that a training with stage1_backbone=lora or stage2_backbone=lora left."
         )
     origin = folder / ORIGIN_FILE  # not there in an adapter that another program made
-    if origin.is_file() and (trained_on := json.loads(origin.read_text())["backbone"]) != base.fingerprint:
+    try:
+        trained_on = str(json.loads(origin.read_text())["backbone"]) if origin.is_file() else base.fingerprint
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise VoVNetError(f"{origin} does not say which backbone it is of; copy the adapter again.") from error
+    if trained_on != base.fingerprint:
         raise VoVNetError(
             f"the LoRA weights in {folder} were trained on a backbone with fingerprint {trained_on[:12]}, the one in "
             f"use has {base.fingerprint[:12]}; choose that backbone."
@@ -111,6 +115,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise VoVNetError(f"{folder} has no config.json; it is no model folder.") from error
     except ValueError as error:
         raise VoVNetError(f"{folder}/config.json is not valid JSON ({error}); replace it.") from error
+    if not isinstance(config, dict):
+        raise VoVNetError(f"{folder}/config.json holds no model's configuration; replace it.")
     if config.get("model_type") not in MODEL_TYPES:
         raise VoVNetError(
             f"{folder} holds a {config.get('model_type')!r} model; supported are {', '.join(MODEL_TYPES)}."
@@ -118,6 +124,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     missing = [key for key in REQUIRED if key not in config]
     if missing:
         raise VoVNetError(f"{folder}/config.json lacks {missing[0]}; save the model again with save_pretrained.")
+    if not isinstance(config["vision_config"], dict) or not isinstance(config["vision_config"].get("patch_size"), int):
+        raise VoVNetError(f"{folder}/config.json has no vision_config.patch_size; save the model again.")
     files = [path for pattern in PATTERNS for path in folder.glob(pattern)]
     if not any(path.suffix == ".safetensors" for path in files):
         raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")

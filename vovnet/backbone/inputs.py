@@ -13,6 +13,7 @@ from vovnet.actions import Action
 from vovnet.backbone.budget import VisionBudget
 from vovnet.backbone.prompt import Grid, PromptFormat, encode_user_texts
 from vovnet.data import ImageRef, Sample
+from vovnet.errors import VoVNetError
 
 Patches = tuple[Tensor, Grid]  # pixel patches [P, patch_dim] of one image, and its grid
 
@@ -86,6 +87,7 @@ class InputBuilder:
     format: PromptFormat
     budget: VisionBudget
     end_token: int
+    context: int | None = None  # tokens of a prompt that the model was made for
     cache_bytes: int = 2**28
     _cache: "OrderedDict[tuple[ImageRef, Action], Patches]" = field(default_factory=OrderedDict)
     _cached: int = 0  # bytes
@@ -98,10 +100,23 @@ class InputBuilder:
         )
         return Batch(
             indices=tuple(index for index, _, _ in samples),
-            questions=tuple(ids[: len(samples)]),
+            questions=tuple(self._fitting(sample, own) for (_, sample, _), own in zip(samples, ids, strict=False)),
             references=tuple([*answer, self.end_token] for answer in ids[len(samples) :]),
             pixels=self._pixels([s.images for _, s, _ in samples], [a for a in actions if a is not Action.NO]),
         )
+
+    def _fitting(self, sample: Sample, question: list[int]) -> list[int]:
+        """The token ids of a question.
+
+        Raises:
+            VoVNetError: it alone is longer than the model's context.
+        """
+        if self.context is not None and len(question) > self.context:
+            raise VoVNetError(
+                f"the question of sample {sample.id} has {len(question)} tokens, this backbone reads {self.context}; "
+                "shorten it or leave the row out."
+            )
+        return question
 
     def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
         """Vision tokens of a sample under each action, from image headers alone."""

@@ -36,15 +36,21 @@ def load_backbone(
     device = pick_device(config.device)
     folder = str(checkpoint.folder)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        model, found = AutoModelForImageTextToText.from_pretrained(
             folder,
+            output_loading_info=True,
+            trust_remote_code=False,
             dtype=getattr(torch, config.dtype),
             attn_implementation=config.attn_implementation,
             local_files_only=True,
             use_safetensors=True,
         )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise VoVNetError(f"the model in {folder} cannot be loaded: {_first_line(error)}") from error
+    except (OSError, ValueError, ImportError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
+        raise VoVNetError(
+            f"the model in {folder} cannot be loaded ({_first_line(error)}); download or save it again."
+        ) from error
+    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
+        raise VoVNetError(f"the weights in {folder} lack {len(missing)} tensors ({missing[0]}); save the model again.")
     if checkpoint.adapter is not None:
         model = _merged(model, checkpoint.adapter)
     attend_by_length(model)
@@ -67,11 +73,11 @@ def load_builder(
     """
     folder = str(checkpoint.folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         # Both families use this processor. Its PIL backend by name: torchvision's differs in the last
         # bits, and transformers' automatic choice refuses to work without torchvision in some versions.
         image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, LookupError, TypeError) as error:
         raise VoVNetError(
             f"{folder} lacks a tokenizer or an image processor ({_first_line(error)}); save both beside the model."
         ) from error
@@ -83,6 +89,7 @@ def load_builder(
         format=make_format(tokenizer, checkpoint.config, checkpoint.merge_size, config.prompt_order),
         budget=make_budget(budget, checkpoint.patch_size, checkpoint.merge_size, pruning),
         end_token=tokenizer.eos_token_id,
+        context=checkpoint.text_config.get("max_position_embeddings"),
     )
 
 

@@ -12,7 +12,7 @@ from vovnet.data.jsonl import read_jsonl
 from vovnet.data.llava import read_llava
 from vovnet.data.mmbench import read_mmbench
 from vovnet.data.mmmu import read_mmmu
-from vovnet.data.rows import RowErrors, files_under
+from vovnet.data.rows import RowErrors, files_under, without_broken_images
 from vovnet.data.sample import PlainSet, Sample
 from vovnet.data.tables import Row, table_rows
 from vovnet.data.textvqa import read_textvqa
@@ -80,14 +80,15 @@ class Benchmark(PlainSet):
         tables = _tables(kind, config, split)
         samples = [sample for path, rows in tables for sample in kind.read(path, rows, errors)]
         if config.on_error == "skip":
-            samples = _without_broken_images(samples, errors)
+            samples = without_broken_images(samples, errors)
         self._samples, self.skipped = samples, tuple(errors.skipped)
         files = {path for path, _ in tables}
         self.files = tuple(sorted(files))
         if not samples:
             raise VoVNetError(f"no usable question in {', '.join(str(f) for f in sorted(files))}; {kind.advice}")
         # Images in files of their own count too: another image is another outcome.
-        self.fingerprint = fingerprint_files(files | {i.path for sample in samples for i in sample.images})
+        content = fingerprint_files(files | {i.path for sample in samples for i in sample.images})
+        self.fingerprint = errors.kept(content, samples)
 
 
 def _tables(kind: Kind, config: DatasetConfig, split: str) -> list[tuple[Path, Iterator[Row]]]:
@@ -101,16 +102,3 @@ def _tables(kind: Kind, config: DatasetConfig, split: str) -> list[tuple[Path, I
     if config.hub is None:
         raise VoVNetError(f"dataset={config.name} needs dataset.path=FILE or FOLDER; {kind.advice}")
     return hub_table(config.name, config.hub, split, kind.advice)
-
-
-def _without_broken_images(samples: list[Sample], errors: RowErrors) -> list[Sample]:
-    """Leave out samples whose image is no whole image. Reads every image once; only ``on_error=skip`` pays for it."""
-    problems = {image: image.problem() for sample in samples for image in sample.images}
-    kept = []
-    for sample in samples:
-        broken = [problem for image in sample.images if (problem := problems[image])]
-        if broken:
-            errors.report(sample.images[0].path, f"of sample {sample.id}", broken[0])
-        else:
-            kept.append(sample)
-    return kept

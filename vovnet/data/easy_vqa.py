@@ -7,12 +7,17 @@ and ``answers.txt``.
 
 import importlib.util
 import json
+import re
 from pathlib import Path
+from typing import Any
 
+from vovnet.data.rows import RowErrors, without_broken_images
 from vovnet.data.sample import ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import DatasetConfig
+
+HALF = re.compile(r"[\ud800-\udfff]")  # half of a surrogate pair, which JSON can spell and no text can hold
 
 
 class EasyVQA(PlainSet):
@@ -42,15 +47,26 @@ class EasyVQA(PlainSet):
             ) from error
         except OSError as error:
             raise VoVNetError(f"{questions_file} cannot be read ({error.strerror}); mend its permissions.") from error
+        except RecursionError as error:
+            raise VoVNetError(f"{questions_file} is nested too deeply; replace the file.") from error
         self.files = (questions_file,)
+        errors = RowErrors(config.on_error)
         images: dict[int, ImageRef] = {}  # one object per image, however many questions it has
-        self._samples = [_sample(row, i, folder, images, questions_file) for i, row in enumerate(rows)]
-        if not self._samples:
-            raise VoVNetError(f"{questions_file} holds no question; replace the file.")
+        usable = [(i, row) for i, row in enumerate(rows) if _usable(row, i, questions_file, errors)]
+        samples = [_sample(row, i, folder, images) for i, row in usable]
+        if config.on_error == "skip":
+            samples = without_broken_images(samples, errors)
+        self._samples, self.skipped = samples, tuple(errors.skipped)
+        if not samples:
+            raise VoVNetError(f"{questions_file} holds no question that can be used; replace the file.")
         try:
-            self.fingerprint = fingerprint_files({questions_file, *(image.path for image in images.values())})
+            content = fingerprint_files({questions_file, *(i.path for sample in samples for i in sample.images)})
         except OSError as error:
-            raise VoVNetError(f"image {error.filename} cannot be read ({error.strerror}); restore the file.") from error
+            raise VoVNetError(
+                f"image {error.filename} cannot be read ({error.strerror}); restore the file, or set "
+                "dataset.on_error=skip."
+            ) from error
+        self.fingerprint = errors.kept(content, samples)
 
 
 def _data_folder(path: str | None) -> Path:
@@ -66,19 +82,22 @@ def _data_folder(path: str | None) -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def _sample(row: object, index: int, folder: Path, images: dict[int, ImageRef], source: Path) -> Sample:
-    """Check one row and give its question a category."""
-    if not (
+def _usable(row: object, index: int, source: Path, errors: RowErrors) -> bool:
+    """Whether a row is a question, an answer and an image's number; reports it otherwise."""
+    good = (
         isinstance(row, list)
         and len(row) == 3
-        and isinstance(row[0], str)
-        and row[0].strip()
-        and isinstance(row[1], str)
-        and isinstance(row[2], int)
-    ):
-        raise VoVNetError(
-            f"{source}, row {index}: expected [question, answer, image id], found {str(row)[:80]}; mend the row."
-        )
+        and all(isinstance(text, str) and text.strip() and not HALF.search(text) for text in row[:2])
+        and type(row[2]) is int  # true and false are no numbers here
+        and row[2] >= 0
+    )
+    if not good:
+        errors.report(source, index, f"expected [question, answer, image id], found {str(row)[:80]!r}")
+    return good
+
+
+def _sample(row: list[Any], index: int, folder: Path, images: dict[int, ImageRef]) -> Sample:
+    """A row with a category."""
     question, answer, image = row
     if image not in images:
         images[image] = ImageRef(key=f"{image}.png", path=folder / "images" / f"{image}.png")

@@ -1,7 +1,6 @@
 """Images that lie inside table files: opened when they are looked at, and only then."""
 
 import base64
-import binascii
 import csv
 import io
 import sys
@@ -11,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vovnet.data.sample import ImageRef
-from vovnet.errors import VoVNetError
 
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a base64 image is one field
 
@@ -34,18 +33,18 @@ class TsvImage(ImageRef):
 
     def content(self) -> bytes:
         """The decoded field."""
-        with self.path.open("rb") as file:
-            file.seek(self.start)
-            record = file.read(self.length).decode("utf-8")
-        (fields,) = csv.reader(io.StringIO(record, newline=""), delimiter="\t")
         try:
+            with self.path.open("rb") as file:
+                file.seek(self.start)
+                record = file.read(self.length).decode("utf-8")
+            (fields,) = csv.reader(io.StringIO(record, newline=""), delimiter="\t")
             return base64.b64decode(fields[self.column], validate=True)
-        except binascii.Error as error:
-            raise VoVNetError(f"image {self.where()} is no base64 ({error}); mend the row.") from error
+        except (OSError, ValueError, IndexError, csv.Error) as error:
+            raise self.refused(f"cannot be read as base64 ({error})") from error
 
     def where(self) -> str:
         """Row and file."""
-        return f"{self.key} in {self.path}"
+        return f"of row {self.key} in {self.path}"
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,13 @@ class ParquetImage(ImageRef):
 
     def content(self) -> bytes:
         """The cell's bytes."""
-        cell = parquet_cell(self.path, self.column, self.row)
+        try:
+            cell = parquet_cell(self.path, self.column, self.row)
+        except (OSError, pa.ArrowException) as error:
+            raise self.refused(f"cannot be read ({' '.join(str(error).split())})") from error
         content = cell.get("bytes") if isinstance(cell, dict) else None
-        if not isinstance(content, bytes) or not content:
-            raise VoVNetError(f"{self.path}, row {self.row}: {self.column} holds no image bytes; mend the row.")
+        if not isinstance(content, bytes) or not content:  # a path beside it is not followed
+            raise self.refused("holds no bytes")
         return content
 
     def where(self) -> str:

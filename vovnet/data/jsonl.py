@@ -8,64 +8,61 @@
 (samples of one group are resampled together; default: the image), ``category``, ``hint``.
 """
 
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.rows import RowErrors, image_beside
+from vovnet.data.rows import RowErrors, image_beside, row_name
 from vovnet.data.sample import ImageRef, Sample
-from vovnet.data.tables import Row, cell_text
+from vovnet.data.tables import NO_TEXT, Row, cell_text, option_problem, text_problem
 
 
 def read_jsonl(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
     """Samples in file order."""
-    seen: set[str] = set()
     for row in rows:
-        names = _texts(row.fields.get("image"))
-        found = {name: image_beside(path, ("",), name) for name in names}
-        problem = row.problem or _problem(row, found)
-        key = cell_text(row.fields.get("id")) or str(row.number)
-        if not problem and key in seen:
-            problem = f"id {key} stands twice"
-        if problem:
+        names, options, answers = (_texts(row, *keys) for keys in (("image",), ("options",), ("answers", "answer")))
+        found = {name: image_beside(path, ("",), name) for name in names or ()}
+        problem = row.problem or _problem(row, found, options, answers)
+        key = cell_text(row.fields.get("id")) or row_name(path, row.number)
+        if problem or names is None or options is None or answers is None:
             errors.report(path, row.number, problem)
             continue
-        seen.add(key)
-        images: list[ImageRef] = [image for image in found.values() if image is not None]
+        if not errors.is_new(path, row.number, key):
+            continue
         yield Sample(
             id=key,
             question=cell_text(row.fields["question"]),
-            images=tuple(images),
-            answers=_answers(row),
+            images=tuple(image for image in found.values() if image is not None),
+            answers=tuple(answer for answer in answers if answer),
             group=cell_text(row.fields.get("group")) or names[0],
             category=cell_text(row.fields.get("category")),
-            options=tuple(_texts(row.fields.get("options"))),
+            options=tuple(options),
             hint=cell_text(row.fields.get("hint")),
         )
 
 
-def _problem(row: Row, images: dict[str, ImageRef | None]) -> str:
-    options, answers = _texts(row.fields.get("options")), _answers(row)
-    letters = {chr(ord("A") + place) for place in range(len(options))}
+def _problem(row: Row, images: dict[str, ImageRef | None], options: list[str] | None, answers: list[str] | None) -> str:
     missing = [name for name, image in images.items() if image is None]
-    if not cell_text(row.fields.get("question")):
-        return "the question is empty"
+    if problem := text_problem(row, ("question",), ("id", "group", "category", "hint")):
+        return problem
+    if options is None or answers is None:
+        return f"{'options' if options is None else 'answers'} are neither a text nor a list of texts"
     if not images:
         return "there is no image"
     if missing:
         return f"image {missing[0]} is not in the folder of the file"
-    if not answers:
+    if problem := option_problem(options):
+        return problem
+    if not any(answers):
         return "there is no answer"
-    if options and not letters.issuperset(answers):
-        return f"answer {answers[0]!r} is none of its options"
+    if options and not set(string.ascii_uppercase[: len(options)]).issuperset(filter(None, answers)):
+        return f"answer {next(filter(None, answers))!r} is none of its options"
     return ""
 
 
-def _answers(row: Row) -> tuple[str, ...]:
-    return tuple(_texts(row.fields.get("answers")) or _texts(row.fields.get("answer")))
-
-
-def _texts(value: Any) -> list[str]:
-    """A text or a list of them."""
+def _texts(row: Row, *keys: str) -> list[str] | None:
+    """The text or list of texts under the first of some keys that is there; None where it is something else."""
+    value: Any = next((row.fields[key] for key in keys if row.fields.get(key) is not None), [])
     values = value if isinstance(value, list) else [value]
-    return [text for text in (cell_text(v) for v in values) if text]
+    return None if any(isinstance(v, NO_TEXT) for v in values) else [cell_text(v) for v in values]

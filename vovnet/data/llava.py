@@ -11,7 +11,7 @@ from typing import Any
 
 from vovnet.data.rows import RowErrors, image_beside
 from vovnet.data.sample import Sample
-from vovnet.data.tables import Row, cell_text
+from vovnet.data.tables import Row, cell_text, text_problem
 
 IMAGE_FOLDERS = ("", "images", "train2017", "coco/train2017")
 
@@ -24,6 +24,8 @@ def read_llava(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[S
         image = image_beside(path, IMAGE_FOLDERS, name) if name else None
         if row.problem:
             errors.report(path, row.number, row.problem)
+        elif problem := text_problem(row, (), ("id", "image")):
+            errors.report(path, row.number, problem)
         elif not name:
             continue  # text-only conversations of the larger mixes ask about nothing that could be seen
         elif image is None:
@@ -31,9 +33,11 @@ def read_llava(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[S
         elif not isinstance(turns, list) or not list(_turns(turns)):
             errors.report(path, row.number, "it has no human turn followed by an answer")
         else:
-            key = cell_text(row.fields.get("id")) or str(row.number)
-            for number, (question, answer) in enumerate(_turns(turns)):
-                yield Sample(f"{key}-{row.number}-{number}", question, (image,), (answer,), name, "")
+            # Upstream uses an id for several conversations about an image.
+            key = f"{cell_text(row.fields.get('id')) or path.stem}-{row.number}"
+            if errors.is_new(path, row.number, key):
+                for number, (question, answer) in enumerate(_turns(turns)):
+                    yield Sample(f"{key}-{number}", question, (image,), (answer,), name, "")
 
 
 def _turns(turns: list[Any]) -> Iterator[tuple[str, str]]:

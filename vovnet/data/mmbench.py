@@ -8,10 +8,11 @@ at i + k * 1,000,000.
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vovnet.data.rows import RowErrors
 from vovnet.data.sample import ImageRef, Sample
-from vovnet.data.tables import Row, cell_text
+from vovnet.data.tables import Row, cell_text, text_problem
 
 CIRCULAR = 10**6
 LETTERS = "abcde"
@@ -22,20 +23,26 @@ def read_mmbench(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator
     kept: list[tuple[Row, int]] = []
     images: dict[int, ImageRef] = {}
     for row in rows:
-        problem = row.problem or _problem(row)
+        index = _number(row.fields.get("index"))
+        if index is not None and "image" in row.images and not row.problem:
+            images.setdefault(index, row.images["image"])  # good for others even if this question is not
+        problem = row.problem or _problem(row, index)
         if problem:
             errors.report(path, row.number, problem)
-            continue
-        index = int(float(row.fields["index"]))
-        if "image" in row.images:
-            images[index] = row.images["image"]
-        kept.append((row, index))
+        elif index is not None and errors.is_new(path, row.number, str(index)):
+            kept.append((row, index))
     for row, index in kept:
-        source = index if "image" in row.images else int(float(row.fields["image"]))
-        if source not in images:
-            errors.report(path, row.number, f"its image is that of row {source}, which is not there")
+        source = index if "image" in row.images else _number(row.fields["image"])
+        if source is None or source not in images:
+            errors.report(path, row.number, f"its image is that of row {source}, which is not there or has none")
             continue
         yield _sample(row, index, images[source])
+
+
+def _number(cell: Any) -> int | None:
+    """A row's index; pandas may have made it 241.0."""
+    text = cell_text(cell)
+    return int(text.removesuffix(".0")) if re.fullmatch(r"[0-9]{1,15}(\.0)?", text) else None
 
 
 def _sample(row: Row, index: int, image: ImageRef) -> Sample:
@@ -56,17 +63,18 @@ def _sample(row: Row, index: int, image: ImageRef) -> Sample:
     )
 
 
-def _problem(row: Row) -> str:
+def _problem(row: Row, index: int | None) -> str:
     fields = row.fields
-    if not re.fullmatch(r"\d+(\.0)?", cell_text(fields.get("index"))):
-        return f"index {fields.get('index')!r} is no number"
-    if not cell_text(fields.get("question")):
-        return "the question is empty"
+    offered = [letter.upper() for letter in LETTERS if cell_text(fields.get(letter))]
     answer = cell_text(fields.get("answer"))
+    if index is None:
+        return f"index {fields.get('index')!r} is no number"
+    if problem := text_problem(row, ("question",), ("hint", "category", "l2-category", *LETTERS)):
+        return problem
     if not answer:
         return "there is no answer (the test file carries none; take the dev file)"
-    if len(answer) != 1 or not cell_text(fields.get(answer.lower())):
+    if answer not in offered:
         return f"answer {answer!r} is none of its options"
-    if "image" in row.images or re.fullmatch(r"\d+(\.0)?", cell_text(fields.get("image"))):
+    if "image" in row.images or _number(fields.get("image")) is not None:
         return ""
     return f"image {fields['image']!r} is no row's index" if cell_text(fields.get("image")) else "there is no image"

@@ -12,7 +12,7 @@ from typing import Any
 
 from vovnet.data.rows import RowErrors
 from vovnet.data.sample import Sample
-from vovnet.data.tables import Row, cell_text
+from vovnet.data.tables import Row, cell_text, option_problem, text_problem
 
 # The six disciplines of Yue et al. (2024), table 1, under which the official evaluator reports.
 DOMAINS = {
@@ -31,20 +31,21 @@ DOMAIN_OF = {subject: domain for domain, subjects in DOMAINS.items() for subject
 def read_mmmu(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
     """Samples in file order."""
     for row in rows:
-        try:
-            options = tuple(str(option) for option in ast.literal_eval(row.fields.get("options") or "[]"))
-        except (ValueError, SyntaxError):
-            errors.report(path, row.number, f"options {row.fields.get('options')!r} are no list")
-            continue
+        listed = _listed(row.fields.get("options"))
+        options = tuple(listed or ())
         choice = row.fields.get("question_type") == "multiple-choice"
         answers = _references(row.fields.get("answer"))
         shown = " ".join([cell_text(row.fields.get("question")), *options])
-        images = sorted({int(k) for k in re.findall(r"<image (\d+)>", shown)})
+        images = sorted({int(k) for k in re.findall(r"<image ([0-9]{1,3})>", shown)})
         problem = row.problem or _problem(row, choice, options, answers, images)
+        if listed is None:
+            problem = f"options {str(row.fields['options'])[:60]!r} are no list of texts"
         if problem:
             errors.report(path, row.number, problem)
             continue
-        name = str(row.fields["id"])
+        name = cell_text(row.fields["id"])
+        if not errors.is_new(path, row.number, name):
+            continue
         subject = re.fullmatch(r"[^_]+_(.+)_\d+", name)
         yield Sample(
             id=name,
@@ -61,10 +62,8 @@ def read_mmmu(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sa
 def _problem(row: Row, choice: bool, options: tuple[str, ...], answers: tuple[str, ...], images: list[int]) -> str:
     letters = [chr(ord("A") + place) for place in range(len(options))]
     absent = [k for k in images if f"image_{k}" not in row.images]
-    if not cell_text(row.fields.get("id")):
-        return "it has no id"
-    if not cell_text(row.fields.get("question")):
-        return "the question is empty"
+    if problem := text_problem(row, ("id", "question")) or (option_problem(options) if choice else ""):
+        return problem
     if not answers or (choice and answers[0] not in letters):
         return f"answer {row.fields.get('answer')!r} is none of its options" if choice else "there is no answer"
     if absent:
@@ -72,12 +71,24 @@ def _problem(row: Row, choice: bool, options: tuple[str, ...], answers: tuple[st
     return "" if images else "it shows no image"
 
 
-def _references(answer: Any) -> tuple[str, ...]:
-    """One answer, or several as a stringified list."""
-    text = cell_text(answer)
-    if text.startswith("["):
+def _listed(value: Any) -> list[str] | None:
+    """A list of texts, also one that is written as Python would print it; None where it is something else."""
+    if isinstance(value, str):
         try:
-            return tuple(str(item) for item in ast.literal_eval(text))
-        except (ValueError, SyntaxError):  # an answer that merely begins with a bracket
-            return (text,)
+            value = ast.literal_eval(value.strip() or "[]")  # constants only: it runs nothing
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple) or any(isinstance(item, list | tuple | dict | set) for item in value):
+        return None
+    return [cell_text(item) for item in value]
+
+
+def _references(answer: Any) -> tuple[str, ...]:
+    """One answer, or several as a stringified list; one that merely begins with a bracket is a text."""
+    text = cell_text(answer)
+    several = _listed(answer) if isinstance(answer, list) or text.startswith("[") else None
+    if several is not None:
+        return tuple(item for item in several if item)
     return (text,) if text else ()

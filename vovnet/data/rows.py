@@ -1,12 +1,14 @@
 """Files of a split and their rows: found, refused with file and row, or skipped and counted."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
-from vovnet.data.sample import ImageRef
+from vovnet.data.sample import ImageRef, Sample
 from vovnet.errors import VoVNetError
 
 OnError = Literal["raise", "skip"]
@@ -18,10 +20,20 @@ class RowErrors:
 
     Attributes:
         on_error: ``raise`` ends with the first; ``skip`` goes on and keeps what was said.
+        ids: of the rows that were kept, over all files of the split.
     """
 
     on_error: OnError
     skipped: list[str] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+
+    def is_new(self, path: Path, row: int, name: str) -> bool:
+        """Whether no earlier row has this id; reports the row otherwise."""
+        if name in self.ids:
+            self.report(path, row, f"id {name} stands twice")
+            return False
+        self.ids.add(name)
+        return True
 
     def report(self, path: Path, row: int | str, problem: str) -> None:
         """Refuse or note a row."""
@@ -29,6 +41,16 @@ class RowErrors:
         if self.on_error == "raise":
             raise VoVNetError(f"{sentence}; mend the row, or set dataset.on_error=skip.")
         self.skipped.append(sentence)
+
+    def kept(self, fingerprint: str, samples: Sequence[Sample]) -> str:
+        """The fingerprint of what was kept of some files.
+
+        Outcomes are stored by a question's place, and rows that were left out shift all that follow.
+        """
+        if not self.skipped:
+            return fingerprint
+        content = json.dumps([fingerprint, [sample.id for sample in samples]])
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def files_under(path: Path, patterns: tuple[str, ...], split: str, advice: str) -> list[Path]:
@@ -42,7 +64,7 @@ def files_under(path: Path, patterns: tuple[str, ...], split: str, advice: str) 
     if path.is_file():
         found = [path] if any(fnmatch(path.name, pattern) for pattern in patterns) else []
     else:
-        found = sorted({file for pattern in patterns for file in path.rglob(pattern)})
+        found = sorted({file for pattern in patterns for file in path.rglob(pattern) if file.is_file()})
     if not found:
         raise VoVNetError(
             f"dataset.path={path} holds no {split} file ({', '.join(patterns)}); {advice} "
@@ -51,11 +73,35 @@ def files_under(path: Path, patterns: tuple[str, ...], split: str, advice: str) 
     return found
 
 
+def row_name(path: Path, row: int) -> str:
+    """The id of a row that has none of its own."""
+    return f"{path.stem}-{row}"
+
+
 def image_beside(table: Path, folders: Sequence[str], name: str) -> ImageRef | None:
-    """An image file that a row names, in one of the folders beside its table and never outside of them."""
+    """An image file that a row names, in one of the folders beside its table and never outside of them.
+
+    Absolute names, ``..`` and links that lead out of the folder are not followed; the folder itself may be a link.
+    """
     for folder in folders:
         root = (table.parent / folder).resolve()
-        file = root / name
-        if file.resolve().is_relative_to(root) and file.is_file():
-            return ImageRef(name, file)
+        try:
+            file = root / name
+            if file.resolve().is_relative_to(root) and file.is_file():
+                return ImageRef(name, file)
+        except (OSError, ValueError, RuntimeError):  # no name that a file can have: NUL, too long, links in a circle
+            continue
     return None
+
+
+def without_broken_images(samples: list[Sample], errors: RowErrors) -> list[Sample]:
+    """Leave out samples whose image is no whole image. Reads every image once; only ``on_error=skip`` pays for it."""
+    problems = {image: image.problem() for sample in samples for image in sample.images}
+    kept = []
+    for sample in samples:
+        broken = [problem for image in sample.images if (problem := problems[image])]
+        if broken:
+            errors.report(sample.images[0].path, f"of sample {sample.id}", broken[0])
+        else:
+            kept.append(sample)
+    return kept

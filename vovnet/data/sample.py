@@ -1,16 +1,16 @@
 """What a question is, and what a set of questions offers."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 
+from vovnet.data.pixels import NoImageError, read_image_file, shown, shown_size
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
 
-DECODING_ERRORS = (OSError, SyntaxError, ValueError)  # what Pillow raises for content that is no image
+MEND = "; replace it, or set dataset.on_error=skip."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,44 +32,47 @@ class ImageRef:
             VoVNetError: it cannot be read.
         """
         try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise VoVNetError(f"image {self.path} cannot be read ({error.strerror}); restore the file.") from error
+            return read_image_file(self.path)
+        except NoImageError as error:
+            raise self.refused(error) from error
 
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels, from the image's header alone."""
-        with self._open() as image:
-            return image.size
-
-    def load(self) -> Image.Image:
-        """The decoded RGB image.
+        """(width, height) of the decoded image in pixels, from its header alone.
 
         Raises:
-            VoVNetError: the file is missing, truncated or not an image.
+            VoVNetError: the file is missing or no image.
         """
-        with self._open() as image:
-            try:
-                return image.convert("RGB")
-            except DECODING_ERRORS as error:
-                raise VoVNetError(f"image {self.where()} cannot be decoded ({error}); replace it.") from error
+        try:
+            return shown_size(self.content())
+        except NoImageError as error:
+            raise self.refused(error) from error
+
+    def load(self) -> Image.Image:
+        """The decoded image, RGB, as a viewer shows it.
+
+        Raises:
+            VoVNetError: the file is missing, truncated, too large or not an image.
+        """
+        try:
+            return shown(self.content())
+        except NoImageError as error:
+            raise self.refused(error) from error
 
     def problem(self) -> str:
         """What is wrong with the image, if anything; decodes it."""
         try:
             self.load()
         except VoVNetError as error:
-            return str(error)
+            return str(error).removesuffix(MEND)
         return ""
 
     def where(self) -> str:
         """The image's place, for people."""
         return str(self.path)
 
-    def _open(self) -> Image.Image:
-        try:
-            return Image.open(io.BytesIO(self.content()))
-        except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
-            raise VoVNetError(f"image {self.where()} cannot be read ({error}); replace it.") from error
+    def refused(self, why: object) -> VoVNetError:
+        """The one sentence about an image that cannot be used."""
+        return VoVNetError(f"image {self.where()} {why}{MEND}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,11 @@
 
 import base64
 import binascii
+import csv
 import json
-from collections.abc import Iterator
+import re
+import string
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from vovnet.data.embedded import ParquetImage, TsvImage, tsv_records
 from vovnet.data.sample import ImageRef
 from vovnet.errors import VoVNetError
 
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON may spell characters that no text can hold
+NO_TEXT = (list, dict, bytes)
 POINTER_LENGTH = 64  # an `image` of at most so many characters names another row
 
 
@@ -44,7 +49,20 @@ def table_rows(path: Path) -> Iterator[Row]:
     readers = {".tsv": tsv_rows, ".parquet": parquet_rows, ".json": json_rows, ".jsonl": jsonl_rows}
     if path.suffix not in readers:
         raise VoVNetError(f"{path} is none of {', '.join(readers)}; convert it to one of them.")
-    return readers[path.suffix](path)
+    return _whole(path, readers[path.suffix](path))
+
+
+def _whole(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows; what stops the reading of a file becomes one sentence, whatever the file's kind."""
+    try:
+        yield from rows
+    except UnicodeDecodeError as error:
+        raise VoVNetError(f"{path} is not in UTF-8 ({error}); save it in UTF-8.") from error
+    except RecursionError as error:
+        raise VoVNetError(f"{path} is nested too deeply to be a table; replace the file.") from error
+    except (OSError, pa.ArrowException, csv.Error) as error:
+        said = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise VoVNetError(f"{path} cannot be read ({said}); restore or download the file again.") from error
 
 
 def tsv_rows(path: Path) -> Iterator[Row]:
@@ -54,6 +72,8 @@ def tsv_rows(path: Path) -> Iterator[Row]:
     names = [name.lower() for name in header]
     column = names.index("image") if "image" in names else -1
     for number, (start, length, cells) in enumerate(records):
+        if not cells:  # a blank line
+            continue
         fields: dict[str, Any] = dict(zip(names, cells, strict=False))
         if len(cells) != len(names):
             yield Row(number, fields, problem=f"it has {len(cells)} fields, the header has {len(names)}")
@@ -108,15 +128,17 @@ def _filled(file: pq.ParquetFile, columns: list[str]) -> dict[str, list[bool]]:
 
 def json_rows(path: Path) -> Iterator[Row]:
     """Records of a JSON list, or of the list under ``data``."""
+    text = path.read_bytes()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
         rows = content["data"] if isinstance(content, dict) else content
     except (ValueError, KeyError) as error:
         raise VoVNetError(f"{path} is no JSON with rows under `data` ({error}); download the file again.") from error
     if not isinstance(rows, list):
         raise VoVNetError(f"{path} holds {type(rows).__name__} instead of a list of rows; download the file again.")
+    suspect = SURROGATE.search(text.decode("latin-1")) is not None
     for number, row in enumerate(rows):
-        yield _json_row(number, row)
+        yield _json_row(number, row, suspect)
 
 
 def jsonl_rows(path: Path) -> Iterator[Row]:
@@ -126,18 +148,46 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                yield _json_row(number, json.loads(line))
-            except ValueError as error:  # UnicodeDecodeError and JSONDecodeError alike
+                yield _json_row(number, json.loads(line), SURROGATE.search(line.decode("latin-1")) is not None)
+            except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError alike
                 yield Row(number, {}, problem=f"the line is no JSON ({error})")
 
 
-def _json_row(number: int, row: Any) -> Row:
+def _json_row(number: int, row: Any, suspect: bool) -> Row:
+    """A record; one that spells a ``suspect`` character is looked at for halves of characters."""
     if not isinstance(row, dict):
         return Row(number, {}, problem=f"{str(row)[:60]!r} is no record")
-    return Row(number, {str(name).lower(): value for name, value in row.items()})
+    problem = ""
+    if suspect:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            problem = "it holds half of a surrogate pair, which is no character"
+    return Row(number, {str(name).lower(): value for name, value in row.items()}, problem=problem)
 
 
 def cell_text(value: Any) -> str:
-    """A cell as text; pandas' "nan" and null are empty."""
-    text = "" if value is None else str(value).strip()
+    """A cell as text; pandas' "nan" and null are empty, and so is what is no text."""
+    text = "" if value is None or isinstance(value, NO_TEXT) else str(value).strip()
     return "" if text == "nan" else text
+
+
+def text_problem(row: Row, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> str:
+    """What is wrong with a record's texts, if anything."""
+    for name in (*required, *optional):
+        if isinstance(row.fields.get(name), NO_TEXT):
+            return f"{name} is no text"
+    for name in required:
+        if name not in row.fields:
+            return f"there is no {name}"
+        if not cell_text(row.fields[name]):
+            return f"the {name} is empty"
+    return ""
+
+
+def option_problem(options: Sequence[str]) -> str:
+    """What is wrong with a list of options, if anything: each needs a letter and a text."""
+    if len(options) > len(string.ascii_uppercase):
+        return f"it has {len(options)} options, there are letters for {len(string.ascii_uppercase)}"
+    empty = [letter for letter, option in zip(string.ascii_uppercase, options, strict=False) if not option]
+    return f"option {empty[0]} is empty" if empty else ""

@@ -6,10 +6,11 @@ OCR tokens stay in the file: with them in the prompt the text pass could read th
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from vovnet.data.rows import RowErrors, image_beside
+from vovnet.data.rows import RowErrors, image_beside, row_name
 from vovnet.data.sample import ImageRef, Sample
-from vovnet.data.tables import Row, cell_text
+from vovnet.data.tables import NO_TEXT, Row, cell_text, text_problem
 
 IMAGE_FOLDERS = ("train_images", "test_images", "images")
 
@@ -21,28 +22,30 @@ def read_textvqa(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator
         key = cell_text(row.fields.get("image_id")) or str(row.number)
         if images.get(key) is None:
             images[key] = row.images.get("image") or image_beside(path, IMAGE_FOLDERS, f"{key}.jpg")
-        image = images[key]
-        # The most common answer first: it is the one whose likelihood is taken.
-        given = row.fields.get("answers")
-        counted = Counter(str(answer) for answer in given) if isinstance(given, list) else Counter()
-        answers = tuple(sorted(counted.elements(), key=lambda answer: (-counted[answer], answer)))
-        if row.problem:
-            errors.report(path, row.number, row.problem)
-        elif not cell_text(row.fields.get("question")):
-            errors.report(path, row.number, "the question is empty")
-        elif not answers:
-            errors.report(
-                path, row.number, "there are no answers (the test file carries none; take the validation file)"
-            )
-        elif image is None:
-            errors.report(path, row.number, f"image {row.fields.get('image_id')} is in no image folder beside the file")
-        else:
+        image, name = images[key], cell_text(row.fields.get("question_id")) or row_name(path, row.number)
+        answers = _answers(row.fields.get("answers"))
+        problem = row.problem or text_problem(row, ("question",), ("question_id", "image_id"))
+        if not problem and not answers:
+            problem = "there are no answers (the test file carries none; take the validation file)"
+        if not problem and image is None:
+            problem = f"image {row.fields.get('image_id')} is in no image folder beside the file"
+        if problem or image is None:
+            errors.report(path, row.number, problem)
+        elif errors.is_new(path, row.number, name):
             classes = row.fields.get("image_classes")
             yield Sample(
-                id=cell_text(row.fields.get("question_id")) or str(row.number),
+                id=name,
                 question=cell_text(row.fields["question"]),
                 images=(image,),
                 answers=answers,
                 group=key,
                 category=str(classes[0]) if isinstance(classes, list) and classes else "",
             )
+
+
+def _answers(given: Any) -> tuple[str, ...]:
+    """All annotators' answers, the most common first: it is the one whose likelihood is taken."""
+    if not isinstance(given, list) or any(isinstance(answer, NO_TEXT) for answer in given):
+        return ()
+    counted = Counter(str(answer) for answer in given)
+    return tuple(sorted(counted.elements(), key=lambda answer: (-counted[answer], answer)))

@@ -49,7 +49,7 @@ def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOut
     """
     hidden = state.prefill.hidden.detach().to(dtype)
     entropy, margin = state.entropy.detach(), state.margin.detach()
-    _check_finite({"hidden": hidden, "entropy": entropy, "margin": margin}, batch)
+    check_finite({"hidden": hidden, "entropy": entropy, "margin": margin}, batch)
     return TextOutcomes(
         hidden=BlockRows([hidden.cpu().numpy()]),
         entropy=entropy.cpu().numpy(),
@@ -80,7 +80,7 @@ def run_branch(
     nll = torch.full((len(batch),), torch.nan)
     if with_nll:
         nll = backbone.answer_nll(state, batch.references)
-        _check_finite({"answer NLL": nll}, batch)
+        check_finite({"answer NLL": nll}, batch)
     reused = _reused_tokens(backbone, batch, action, state, text is not None)
     return _branch_outcomes(backbone, batch, action, state, answers, nll, judge, reused, seconds / len(batch))
 
@@ -137,6 +137,9 @@ def _branch_outcomes(
     seconds: float,
 ) -> BranchOutcomes:
     size = len(batch)
+    # Logits that are NaN or infinite anywhere along an answer leave no probability of it.
+    confidence = torch.tensor([answer.confidence for answer in answers])
+    check_finite({f"probability of the {action.label.upper()} answer (its logits)": confidence}, batch)
     judged = [judge(index, answer.text) for index, answer in zip(batch.indices, answers, strict=True)]
     patches = tokens = np.zeros(size, dtype=np.int64)
     if action is not Action.NO:
@@ -148,7 +151,7 @@ def _branch_outcomes(
         score=np.array([score for score, _ in judged], dtype=np.float32),
         parsed=np.array([parsed for _, parsed in judged], dtype=bool),
         nll=nll.detach().cpu().numpy(),
-        confidence=np.array([answer.confidence for answer in answers], dtype=np.float32),
+        confidence=confidence.numpy(),
         vision_tokens=tokens.astype(np.int32),
         prompt_tokens=state.mask.sum(1).cpu().numpy().astype(np.int32),
         reused_tokens=reused.astype(np.int32),
@@ -168,7 +171,12 @@ def _reused_tokens(backbone: Backbone, batch: Batch, action: Action, state: Pref
     return np.zeros(len(batch), dtype=np.int64)
 
 
-def _check_finite(values: dict[str, Tensor], batch: Batch) -> None:
+def check_finite(values: dict[str, Tensor], batch: Batch) -> None:
+    """Refuse values [B, ...] that are NaN or infinite.
+
+    Raises:
+        VoVNetError: names the value and the first sample that has it.
+    """
     for name, value in values.items():
         finite = torch.isfinite(value).reshape(len(batch), -1).all(1)
         if not bool(finite.all()):

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from vovnet.backbone.files import Checkpoint, backbone_label
 from vovnet.errors import VoVNetError
 from vovnet.files import write_bytes
@@ -111,21 +113,24 @@ def read_card(path: Path) -> PolicyCard:
         raise VoVNetError(
             f"policy file {path} does not exist; give eval.checkpoint=FILE or run `python -m experiments.train`."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VoVNetError(f"{path} is not a policy file ({error}); eval.checkpoint wants a {FILE_NAME}.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise VoVNetError(
+            f"{path} is not a policy file ({_one_line(error)}); eval.checkpoint wants a {FILE_NAME}."
+        ) from error
 
 
 def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
     """The card that was written as ``asdict(card)``.
 
     Raises:
-        VoVNetError: of another format. KeyError, TypeError: not a card.
+        VoVNetError: of another format. KeyError, TypeError, ValueError: not a card.
     """
     if described.get("format") != FORMAT:
         raise VoVNetError(
             f"policy file {path} has format {described.get('format')}, this version reads {FORMAT}; train it again."
         )
-    return PolicyCard(**described | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
+    card = PolicyCard(**described | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
+    return TypeAdapter(PolicyCard).validate_python(asdict(card))
 
 
 def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:
@@ -157,8 +162,11 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
     from vovnet.actions import ACTION_SPACES
     from vovnet.policy.head import PolicyHead
 
-    head = PolicyHead(card.width, card.hidden_size, len(ACTION_SPACES[card.action_space]), card.objective == "value")
+    sizes = card.width, card.hidden_size, len(ACTION_SPACES[card.action_space])
     try:
+        with torch.device("meta"):  # sizes that no memory holds are compared, not allocated
+            PolicyHead(*sizes, card.objective == "value").load_state_dict(tensors, assign=True)
+        head = PolicyHead(*sizes, card.objective == "value")
         head.load_state_dict(tensors)
     except RuntimeError as error:
         raise _unfit(path, error) from error
@@ -167,8 +175,12 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
     return head.eval().requires_grad_(False)
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
 def _unfit(path: Path, error: Exception) -> VoVNetError:
-    said = " ".join(str(error).splitlines()[:2])
+    said = _one_line(error)
     return VoVNetError(f"the weights in policy file {path} do not fit its own description ({said}); train it again.")
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONTENT = 'torch.save({"policy": head.state_dict(), "card": asdict(card)}, FILE)'
+MAX_BYTES = 2**31  # of an archive once unpacked; a head has a few megabytes
 WRAPPED = "module."  # what DistributedDataParallel puts before every name
 HEAD = "head."  # the head's place in the LightningModule
 
@@ -60,8 +61,9 @@ def load_ddp_policy(path: Path, config: RunConfig, checkpoint: Checkpoint) -> tu
     else:
         try:
             card = as_card(path, described)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise VoVNetError(f"the card in {path} is no policy's ({error}); write it with {CONTENT}.") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise VoVNetError(f"the card in {path} is no policy's ({said}); write it with {CONTENT}.") from error
         check_backbone(path, card, checkpoint)
     check_configuration(path, card, wanted)
     warn_of_differences(path, card, wanted)
@@ -97,7 +99,12 @@ def _is_archive(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("data.pkl") for name in archive.namelist())
+        inside = archive.infolist()
+    if sum(member.file_size for member in inside) > MAX_BYTES:
+        raise VoVNetError(
+            f"{path} unpacks to more than {MAX_BYTES >> 30} GB, far more than a policy; write it with {CONTENT}."
+        )
+    return any(member.filename.endswith("data.pkl") for member in inside)
 
 
 def _head_tensors(path: Path, content: Mapping[str, Any]) -> "dict[str, Tensor]":

@@ -89,7 +89,14 @@ class VoVNetPolicy:
 
     def values(self, text: TextOutcomes) -> np.ndarray:
         """Values of all samples, float64 [N, A]. Always on the CPU: live and replay share every bit of it."""
-        return head_values(self.head, text, self.card.feature_mode)
+        values = head_values(self.head, text, self.card.feature_mode)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            raise VoVNetError(
+                f"the policy's values of sample {int(np.flatnonzero(~finite)[0])} are NaN or infinite; its weights or "
+                "scales are damaged, train it again."
+            )
+        return values
 
 
 @dataclass(frozen=True)

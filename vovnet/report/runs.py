@@ -50,6 +50,19 @@ class Run:
     row: ResultRow
     summary: Mapping[str, Any]
 
+    def check(self) -> None:
+        """Refuse a summary that lacks what comparisons need.
+
+        Raises:
+            VoVNetError: it is damaged.
+        """
+        try:
+            self.protocol  # noqa: B018
+        except (LookupError, TypeError, AttributeError) as error:
+            raise VoVNetError(
+                f"{self.folder / SUMMARY} lacks or garbles {error}; run that evaluation again."
+            ) from error
+
     @cached_property
     def protocol(self) -> dict[str, str]:
         """What must be equal for two runs' scores and costs to be compared, by the key that sets it."""
@@ -83,24 +96,24 @@ class Run:
         try:
             with path.open(encoding="utf-8") as file:
                 lines = [json.loads(line) for line in file]
-            columns = {name: [line[name] for line in lines] for name in ("id", "group", "category", "score", "cost")}
-            unsure = {
-                name: np.array([line[name] for line in lines], dtype=np.float64) for name in ("entropy", "margin")
-            }
-            actions = np.array([ACTION_NUMBERS[line["action"]] for line in lines], dtype=np.int64)
-            values = [list(line["values"].values()) for line in lines] if "values" in lines[0] else None
-        except (OSError, ValueError, KeyError, IndexError) as error:
+            found = Predictions(
+                id=[line["id"] for line in lines],
+                group=np.array([line["group"] for line in lines]),
+                category=np.array([line["category"] for line in lines]),
+                action=np.array([ACTION_NUMBERS[line["action"]] for line in lines], dtype=np.int64),
+                values=np.array([list(line["values"].values()) for line in lines], dtype=np.float64)
+                if "values" in lines[0]
+                else None,
+                **{
+                    name: np.array([line[name] for line in lines], dtype=np.float64)
+                    for name in ("score", "cost", "entropy", "margin")
+                },
+            )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise VoVNetError(f"{path} is missing or damaged ({error}); run the evaluation again.") from error
-        return Predictions(
-            id=columns["id"],
-            group=np.array(columns["group"]),
-            category=np.array(columns["category"]),
-            action=actions,
-            score=np.array(columns["score"], dtype=np.float64),
-            cost=np.array(columns["cost"], dtype=np.float64),
-            values=None if values is None else np.array(values, dtype=np.float64),
-            **unsure,
-        )
+        if len(lines) != self.row.num_samples:
+            raise VoVNetError(f"{path} holds {len(lines)} of {self.row.num_samples} samples; run the evaluation again.")
+        return found
 
     @cached_property
     def config(self) -> RunConfig:
@@ -155,10 +168,14 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
                 continue
             if "studies" in summary:  # an earlier report
                 continue
-            for check in summary.get("checks", ()):
-                checks[check["name"], check["observed"]] = (name, check["name"], check["passed"], check["observed"])
+            try:
+                for check in summary.get("checks", ()):
+                    checks[check["name"], check["observed"]] = (name, check["name"], check["passed"], check["observed"])
+            except (LookupError, TypeError) as error:
+                raise VoVNetError(f"{place / SUMMARY} has damaged checks ({error}); run that again.") from error
             if "result" in summary:
                 run = Run(place, read_results(place / RESULTS)[0], summary)
+                run.check()
                 key = json.dumps([run.row.config_hash, run.protocol, run.row.mode, run.row.cache_reuse])
                 if key not in runs or _age(runs[key]) < _age(run):
                     runs[key] = run
@@ -182,17 +199,19 @@ def _summary(place: Path) -> Mapping[str, Any] | None:
         summary: Mapping[str, Any] = json.loads((place / SUMMARY).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise VoVNetError(f"{place / SUMMARY} cannot be read ({error}); run that evaluation again.") from error
+    if not isinstance(summary, dict):
+        raise VoVNetError(f"{place / SUMMARY} holds no summary of a run; run that evaluation again.")
     return summary
 
 
 def _why_unfinished(place: Path) -> str:
     try:
         job = json.loads((place / JOB_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return str(job.get("error") or f"half-written, the job was {job['status']}")
+    except (OSError, ValueError, LookupError, AttributeError):
         return "half-written, its summary.json is missing"
-    return str(job.get("error") or f"half-written, the job was {job['status']}")
 
 
 def _age(run: Run) -> int:

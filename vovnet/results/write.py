@@ -49,24 +49,33 @@ def read_results(path: Path) -> list[ResultRow]:
             missing = set(COLUMNS) - set(reader.fieldnames or ())
             if missing:
                 raise VoVNetError(f"{path} lacks the column {sorted(missing)[0]}; run the evaluation again.")
-            return [_typed(path, number, row) for number, row in enumerate(reader, start=2)]
+            rows = [_typed(path, number, row) for number, row in enumerate(reader, start=2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise VoVNetError(f"{path} is no table ({error}); run the evaluation again.") from error
     except OSError as error:
         raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation first.") from error
+    if not rows:
+        raise VoVNetError(f"{path} holds no row; run the evaluation again.")
+    return rows
 
 
-def _typed(path: Path, number: int, row: Mapping[str, str]) -> ResultRow:
+def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:
     values: dict[str, Any] = {}
     for field in fields(ResultRow):
         cell = row[field.name]
         kinds = get_args(field.type) or (field.type,)
         try:
             values[field.name] = _cell(cell, kinds)
-        except (ValueError, TypeError) as error:
-            raise VoVNetError(f"{path}, line {number}: {field.name}={cell!r} is not valid.") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise VoVNetError(
+                f"{path}, line {number}: {field.name}={cell!r} is not valid; run the evaluation again."
+            ) from error
     return ResultRow(**values)
 
 
-def _cell(cell: str, kinds: Sequence[Any]) -> Any:
+def _cell(cell: str | None, kinds: Sequence[Any]) -> Any:
+    if cell is None:
+        raise ValueError("the line is cut short")
     if cell == "" and type(None) in kinds:
         return None
     if bool in kinds:

@@ -15,7 +15,7 @@ from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.inputs import Batch
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Judge, make_judge
+from vovnet.outcomes.branches import Judge, check_finite, make_judge
 from vovnet.outcomes.collect import build_batch
 from vovnet.ranks import is_main_rank
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
@@ -137,7 +137,9 @@ class AdaptationModule(StepModule):
         """Every question counts alike, however long its answer and wherever it is computed."""
         if isinstance(batch, VoVNetError):
             raise batch
-        loss = self.backbone.training_nll(batch, self.action).mean()
+        nll = self.backbone.training_nll(batch, self.action)
+        check_finite({"training loss": nll}, batch)
+        loss = nll.mean()
         self.log("train/loss", loss.detach(), batch_size=len(batch))
         return loss
 

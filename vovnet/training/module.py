@@ -10,7 +10,7 @@ from torch import Tensor
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import TextState, read_text, text_outcomes
+from vovnet.outcomes.branches import TextState, check_finite, read_text, text_outcomes
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.decide import choose
 from vovnet.policy.features import SCALARS
@@ -60,6 +60,10 @@ class VoVNetModule(StepModule):
         if self.backbone is not None and self.policy.objective.name == "value":
             # The scoring rule reaches the backbone through the features only; every branch has to keep answering.
             loss = loss + outcomes.nll.mean()
+        if not bool(torch.isfinite(loss)):
+            raise VoVNetError(
+                f"the policy's loss became NaN or infinite at step {self.global_step}; lower training.learning_rate."
+            )
         self.log_now_and_then("train/loss", loss.detach(), len(outcomes.score))
         return loss * outcomes.weight
 
@@ -132,6 +136,7 @@ class VoVNetModule(StepModule):
         for action in self.actions:
             seen = state.prefill if action is Action.NO else backbone.look(batch, action, state.prefill)
             nll.append(backbone.answer_nll(seen, batch.references))
+            check_finite({f"answer NLL under {action.label.upper()}": nll[-1]}, batch)
             judged = [torch.nan] * len(items)
             if scored:
                 answers = backbone.decode(seen, router.decoding, batch, action, router.seed)

@@ -1,0 +1,84 @@
+"""Wrong overrides through the entry points: one sentence, status 1, no traceback."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.eval import finish, run, show
+from tests.conftest import compose_config
+from vovnet.compose import SweepCallback, launch
+from vovnet.errors import VoVNetError
+from vovnet.explain import explain_hydra
+
+WRONG = [
+    "policy.lambda_csot=1", "+policy.lambda_csot=1", "policy.lambda_cost=-0.1", "policy.lambda_cost=nan",
+    "policy.lambda_cost=inf", "policy.lambda_cost=x", "policy.lambda_cost=[1]", "policy.lambda_cost=null",
+    "policy.hidden_size=0", "policy.hidden_size=1.5", "policy.feature_mode=all", "policy.action_space=quaternary",
+    "policy.fallback_mode=full", "policy.fallback_entropy_threshold=1", "policy.fallback_mode=no",
+    "policy.use_straight_through=maybe", "policy/objective=none", "policy/baseline=never",
+    "policy.baseline.threshold=0.1", "policy/baseline=cascade policy.baseline.threshold=1.1",
+    "policy/baseline=cascade policy.baseline.threshold=nan",
+    "policy/baseline=uncertainty_threshold policy.baseline.threshold=-1",
+    "policy/baseline=uncertainty_threshold policy.baseline.uncertainty=mood",
+    "policy/baseline=vision_token_pruning_proxy policy.baseline.pruning_ratio=0",
+    "policy/baseline=vision_token_pruning_proxy policy.baseline.pruning_ratio=1.01",
+    "policy/baseline=vision_token_pruning_proxy policy.baseline.pruning_mode=all",
+    "policy/baseline=random_policy_matched policy.baseline.target_ratios=[0.5,0.5]",
+    "policy/baseline=random_policy_matched policy.baseline.target_ratios=[0.5,0.5,0.5]",
+    "policy/baseline=random_policy_matched policy.baseline.target_ratios=[]",
+    "policy/baseline=random_policy_matched policy.baseline.target_ratios=[1,0,0] policy.baseline.match=x",
+    "policy/baseline=resolution_scaling policy.baseline.long_side=0", "policy/baseline=oracle policy.baseline.rule=all",
+    "eval.batch_size=0", "eval.batch_size=-1", "eval.batch_size=two", "eval.seed=-1", "eval.seed=4294967296",
+    "eval.max_samples=0", "eval.split=dev", "eval.mode=dream", "eval.temperature=0", "eval.temperature=inf",
+    "eval.num_beams=0", "eval.do_sample=true eval.num_beams=2", "eval.shard=1", "eval.num_workers=257",
+    "eval.checkpoint=a eval.ddp_checkpoint_path=b", "eval=???", "eval.split=???", "training.seed=-1",
+    "training.val_fraction=0", "training.val_fraction=1", "training.learning_rate=nan", "training.epochs=0",
+    "training.backbone.lora.rank=0", "training.backbone.lora.targets=[]", "training.backbone.precision=8-true",
+    "trainer.devices=0", "trainer.devices=2", "vision_budget.coarse.long_side=0", "vision_budget.full.max_pixels=1",
+    "backbone=gpt", "backbone.dtype=float8", "backbone.device=tpu", "backbone.path=/nowhere", "backbone.path=/etc",
+    "backbone.path=~nobody-here/x", "backbone.adapter=/nowhere", "backbone.prompt_order=last", "dataset=imagenet",
+    "dataset.path=/nowhere", "dataset.path=~nobody-here/x", "dataset.on_error=ignore", "dataset.prompt_template=Hi",
+    "dataset.prompt_template=null", "dataset=mmbench dataset.path=/etc/hostname", "dataset=jsonl", "leaks.allow=[all]",
+    "launcher=cloud", "logger=paper", "eval.checkpoint=/nowhere", "eval.checkpoint=/etc/hostname",
+    "eval.ddp_checkpoint_path=/etc/hostname", "+experiment=z9", "policy.lambda_cost", "=1", "policy.lambda_cost=[0",
+    "policy.lambda_cost=${nothing}", "policy.lambda_cost=${oc.env:NOT_SET_ANYWHERE}", "~policy", "~eval.seed",
+]  # fmt: skip
+
+
+THROUGH_LAUNCH = [
+    "policy.lambda_csot=1",
+    "policy.lambda_cost=nan",
+    "dataset=imagenet",
+    "eval.checkpoint=/nowhere",
+    "=1",
+]
+REFUSALS = (VoVNetError, HydraException, OmegaConfBaseException, ValueError)  # what ``launch`` turns into a sentence
+
+
+@pytest.mark.parametrize("overrides", WRONG)
+def test_every_wrong_override_is_one_sentence(overrides: str, tmp_path: Path) -> None:
+    with pytest.raises(REFUSALS) as caught:
+        run(compose_config(f"paths.runs={tmp_path}/runs", *overrides.split(" ")), tmp_path)
+    error = caught.value
+    sentence = str(error) if isinstance(error, VoVNetError) else explain_hydra(error)
+    assert sentence
+    assert "\n" not in sentence
+    assert isinstance(error, VoVNetError | HydraException | OmegaConfBaseException) or "override" in sentence
+
+
+@pytest.mark.parametrize("overrides", THROUGH_LAUNCH)
+def test_the_entry_point_ends_with_it_and_status_1(
+    overrides: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval", f"paths.runs={tmp_path}/runs", *overrides.split(" ")])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(SweepCallback, "folder", None)
+    with pytest.raises(SystemExit) as ended:
+        launch("eval", run, show, finish)
+    assert ended.value.code == 1
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if line.startswith("error: ")]) == 1

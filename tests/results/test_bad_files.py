@@ -1,0 +1,130 @@
+"""Damaged results: a report, a match or a calibration says which file, and what to run again."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Configure
+from vovnet.errors import VoVNetError
+from vovnet.policy.matching import bucket_ratios, row_ratios
+from vovnet.report.runs import find_runs
+from vovnet.results.evaluate import evaluate
+from vovnet.results.write import read_results
+
+Change = Callable[[bytes], bytes]
+
+
+@pytest.fixture(scope="module")
+def finished(easy_data: Path, qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.conftest import small_runs
+
+    folder = tmp_path_factory.mktemp("finished")
+    configure: Configure = small_runs(easy_data, qwen3, folder / "runs")
+    config = configure("policy/baseline=uncertainty_threshold", "policy.baseline.threshold=1", "eval.max_samples=8")
+    evaluate(config, folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) * 2 // 3]
+
+
+def cell(column: str, value: str) -> Change:
+    def change(content: bytes) -> bytes:
+        header, row = (line.split(",") for line in content.decode().replace('"[', "[").splitlines()[:2])
+        place = header.index(column)
+        assert place < header.index("action_ratio")  # whose value has commas
+        return "\n".join([",".join(header), ",".join([*row[:place], value, *row[place + 1 :]])]).encode()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        cut,
+        lambda b: b"",
+        lambda b: b.splitlines()[0],
+        lambda b: b"\xff\xfe" + b,
+        lambda b: b.replace(b"accuracy,", b"acuracy,", 1),
+        lambda b: b.replace(b",False,", b",perhaps,").replace(b",True,", b",perhaps,"),
+        cell("num_samples", "many"),
+        cell("num_samples", ""),
+        cell("threshold", "x"),
+        lambda b: b"a,b\n1,2\n",
+        lambda b: b"[" * 1000,
+    ],
+)
+def test_a_damaged_table_is_named(run: Path, change: Change) -> None:
+    path = run / "results.csv"
+    path.write_bytes(change(path.read_bytes()))
+    reads = (lambda: read_results(path), lambda: find_runs([run]), lambda: row_ratios(run, None, "easy_vqa", "test"))
+    for read in reads:
+        with pytest.raises(VoVNetError, match=r"results.csv.*; run the evaluation again") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        cut, lambda b: b"", lambda b: b"[1]", lambda b: b"null", lambda b: b"[" * 100_000, lambda b: b"\xff" + b,
+        lambda b: b.replace(b'"fingerprint"', b'"fingerprints"'),
+        lambda b: b.replace(b'"config": {', b'"config_": {', 1),
+        lambda b: json.dumps(json.loads(b) | {"dataset": 5}).encode(),
+        lambda b: json.dumps(json.loads(b) | {"checks": [5]}).encode(),
+        lambda b: json.dumps(json.loads(b) | {"config": {"dataset": None}}).encode(),
+    ],
+)  # fmt: skip
+def test_a_damaged_summary_is_named(run: Path, change: Change) -> None:
+    path = run / "summary.json"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(VoVNetError, match=r"summary.json.*run that"):
+        find_runs([run])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        cut,
+        lambda b: b"\n".join(b.splitlines()[:-1]) + b"\n",
+        lambda b: b"",
+        lambda b: b"1\n" * 8,
+        lambda b: b"\xff\n" * 8,
+        lambda b: b.replace(b'"action": "', b'"action": "x', 1),
+        lambda b: b.replace(b'"score"', b'"scores"'),
+        lambda b: b.replace(b'"score": ', b'"score": "x", "was": ', 1),
+    ],
+)
+def test_damaged_predictions_are_named(run: Path, change: Change) -> None:
+    path = run / "predictions.jsonl"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(VoVNetError, match=r"predictions.jsonl (is missing or damaged|holds 7 of 8).*again"):
+        find_runs([run]).runs[0].predictions  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "change",
+    [cut, lambda b: b"", lambda b: b"1\n" * 8, lambda b: b.replace(b'"action": "', b'"action": null, "was": "')],
+)
+def test_a_damaged_match_is_named(run: Path, change: Change) -> None:
+    path = run / "predictions.jsonl"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(VoVNetError, match=r"predictions.jsonl is cut short or has no entropy"):
+        bucket_ratios(run)
+
+
+def test_predictions_without_a_text_pass_match_nothing(run: Path) -> None:
+    path = run / "predictions.jsonl"
+    lines = [json.loads(line) | {"entropy": None} for line in path.read_text().splitlines()]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(VoVNetError, match="has no entropy of a text pass"):
+        bucket_ratios(run)
