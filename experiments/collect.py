@@ -61,9 +61,14 @@ def show(summary: dict[str, Any], folder: Path) -> None:
 
 def finish(folder: Path) -> bool:
     """List the parts; False when one failed."""
-    from experiments.train import finish as list_jobs
+    from vovnet.results.sweep import sweep_jobs, write_jobs
 
-    return list_jobs(folder)
+    jobs = sweep_jobs(folder)
+    write_jobs(folder, jobs)
+    for job in jobs:
+        print(f"{job.folder}: {' '.join(job.overrides)}: {job.error or 'done'}")
+    print(f"outputs: {folder}")
+    return all(job.error is None for job in jobs)
 
 
 def main() -> None:

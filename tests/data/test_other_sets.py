@@ -168,23 +168,18 @@ def test_a_mixture_keeps_prompts_and_scoring_apart(tmp_path: Path, easy_data: Pa
 
 @pytest.mark.slow
 def test_a_hundred_thousand_questions_open_in_seconds(tmp_path: Path) -> None:
+    import resource
     import time
-    import tracemalloc
 
     (tmp_path / "a.png").write_bytes(picture("red"))
     line = {"image": "a.png", "question": "What is on the table in front of the window?", "answers": ["a vase"]}
     (tmp_path / "test.jsonl").write_text((json.dumps(line) + "\n") * 100_000)
-    begun = time.process_time()
+    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     dataset = open_split("jsonl", tmp_path)
     seconds = time.process_time() - begun
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024  # at most: it counts the highest mark
     assert len(dataset) == 100_000
-    del dataset
-    tracemalloc.start()
-    dataset = open_split("jsonl", tmp_path)
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert len(dataset) == 100_000
-    assert held < 250e6
+    assert grown < 500e6
     assert seconds < 30  # a bound for slow machines; the figure stands in the README
 
 

@@ -138,7 +138,9 @@ def test_a_damaged_image_in_a_worker_is_named_in_one_line(
     shutil.copytree(easy_data, folder)
     image = folder / "test/images/2.png"
     image.write_bytes(image.read_bytes()[:100])
-    with pytest.raises(VoVNetError, match=r"^image .*2\.png cannot be (read|decoded) .*; replace it\.$"):
+    with pytest.raises(
+        VoVNetError, match=r"^image .*2\.png cannot be (read|decoded) .*; replace it, or set dataset\.on_error=skip\.$"
+    ):
         load(configure(f"dataset.path={folder}", "eval.num_workers=1"))
 
 

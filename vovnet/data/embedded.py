@@ -108,7 +108,8 @@ def tsv_records(path: Path) -> Iterator[tuple[int, int, list[str]]]:
             nonlocal end
             for line in file:
                 end += len(line)
-                yield line.decode("utf-8-sig" if end == len(line) else "utf-8")
+                text = line.decode("utf-8-sig" if end == len(line) else "utf-8")
+                yield f"{text[:-2]}\n" if text.endswith("\r\n") else text
 
         start = 0
         for fields in csv.reader(lines(), delimiter="\t"):

@@ -44,8 +44,13 @@ def curves(rows: Sequence[ResultRow]) -> list[Curve]:
 
 
 def usual_settings(rows: Sequence[ResultRow]) -> dict[str, object]:
-    """What most rows are set to, by column; empty without rows."""
-    return {name: Counter(getattr(row, name) for row in rows).most_common(1)[0][0] for name in CURVE if rows}
+    """What most rows are set to, by column; without a column whose first values tie, and empty without rows."""
+    found: dict[str, object] = {}
+    for name in CURVE if rows else ():
+        (value, most), *others = Counter(getattr(row, name) for row in rows).most_common(2)
+        if not others or others[0][1] < most:
+            found[name] = value
+    return found
 
 
 def _by_policy(label: str, rows: Sequence[ResultRow]) -> list[tuple[str, list[ResultRow]]]:
@@ -70,7 +75,8 @@ def baseline_label(row: ResultRow) -> str:
 
 def vovnet_label(row: ResultRow, usual: Mapping[str, object]) -> str:
     """VoVNet, with the settings in which this row is not as most are."""
-    shown = [f"{name}={_short(getattr(row, name))}" for name in CURVE if getattr(row, name) != usual[name]]
+    unusual = (name for name in CURVE if name not in usual or getattr(row, name) != usual[name])
+    shown = [f"{name}={_short(getattr(row, name))}" for name in unusual]
     return ", ".join(["VoVNet", *(text for text in shown if not text.startswith("checkpoint="))])
 
 

@@ -61,6 +61,8 @@ class StepModule(L.LightningModule):
 
     def log_now_and_then(self, name: str, value: torch.Tensor, batch_size: int) -> None:
         """Log a training metric in the steps that the loggers take; in the others logging costs as much as the step."""
+        if self._trainer is None:  # a step by itself has nobody to tell
+            return
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % every == 0:
             self.log(name, value, batch_size=batch_size)
