@@ -34,16 +34,12 @@ def test_ddp_over_two_processes_equals_one(configure: Configure, tmp_path: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_ten_steps_of_two_processes_are_ten_of_one_with_twice_the_batch(
-    configure: Configure, tmp_path: Path, method: str
-) -> None:
-    """To 1e-6 at the default rate: what is left is float32's rounding of sums over 16 questions instead of 8 and 8.
+def test_ten_steps_of_two_processes_are_ten_of_one_with_twice_the_batch(configure: Configure, tmp_path: Path) -> None:
+    """LoRA at the default rate, to 1e-6: what is left is float32's rounding of sums over 16 questions, or 8 and 8.
 
-    AdamW turns such bits into steps of its own size where a gradient is all but 0, so the bound holds for a rate.
+    Where a gradient is all but 0, as some are in full training, AdamW turns such bits into steps of its own size.
     """
-    whole = (f"training.stage1_backbone={method}", f"training.backbone.train_vision={str(method == 'full').lower()}")
-    settings = (*STAGE1, *whole, "training.max_samples=190", "training.epochs=1", "training.save_every=100")
+    settings = (*STAGE1, "training.stage1_epochs=2", "training.epochs=1", "training.save_every=100")
     settings = (*settings, "training.backbone.learning_rate=0.0002")
     run(configure(*settings, "training.backbone.micro_batch_size=16", root="train"), tmp_path / "one")
     run(configure(*settings, "trainer=ddp", root="train"), tmp_path / "two")
