@@ -36,15 +36,7 @@ def given(node: ast.Call, name: str) -> object:
 def test_nothing_that_could_run_code_is_called(path: Path) -> None:
     for name, node in calls(path):
         last = name.rpartition(".")[2]
-        assert name not in ("eval", "exec", "compile", "__import__", "os.system", "os.popen")
-        assert name not in (
-            "pickle.load",
-            "pickle.loads",
-            "yaml.load",
-            "marshal.loads",
-            "joblib.load",
-            "torch.hub.load",
-        )
+        assert name not in REFUSED
         assert given(node, "shell") in (None, "False")
         assert given(node, "trust_remote_code") in (None, "False")
         if name == "torch.load":

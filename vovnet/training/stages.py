@@ -21,6 +21,7 @@ from vovnet.ranks import is_main_rank
 from vovnet.results.write import SUMMARY
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training.adapt import adapt_backbone
+from vovnet.training.launch import leave_together
 from vovnet.training.policy import Trained, train_head
 from vovnet.training.questions import training_data
 from vovnet.training.quiet import quiet_lightning
@@ -38,7 +39,9 @@ def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> T
         VoVNetError: ``folder`` holds a stopped training of another configuration.
     """
     with alone(folder):
-        return _train(config, training, folder)
+        trained = _train(config, training, folder)
+    leave_together()
+    return trained
 
 
 @contextmanager
