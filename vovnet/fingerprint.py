@@ -88,9 +88,10 @@ def _state(stat: os.stat_result) -> State:
 
 def _hash(path: Path) -> str:
     """SHA-256 of a file. The hub's cache links each large file to a blob named by just that hash."""
-    blob = path.resolve()
-    if blob.parent.name == "blobs" and len(blob.name) == 64:
-        return blob.name
+    if path.is_symlink():
+        blob = path.resolve()
+        if blob.parent.name == "blobs" and len(blob.name) == 64:
+            return blob.name
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -13,18 +13,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.rows import RowErrors, image_beside, row_name
+from vovnet.data.beside import ImagesBeside
+from vovnet.data.rows import RowErrors, row_name
 from vovnet.data.sample import ImageRef, Sample
 from vovnet.data.tables import NO_TEXT, Row, cell_text, option_problem, text_problem
 
 
 def read_jsonl(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
     """Samples in file order."""
+    images = ImagesBeside(path, ("",))
     for row in rows:
-        names, options, answers = (_texts(row, *keys) for keys in (("image",), ("options",), ("answers", "answer")))
-        found = {name: image_beside(path, ("",), name) for name in names or ()}
+        fields = row.fields
+        names, options = _texts(fields.get("image")), _texts(fields.get("options"))
+        answers = _texts(fields.get("answer") if fields.get("answers") is None else fields["answers"])
+        found = {name: images.find(name) for name in names or ()}
         problem = row.problem or _problem(row, found, options, answers)
-        key = cell_text(row.fields.get("id")) or row_name(path, row.number)
+        key = cell_text(fields.get("id")) or row_name(path, row.number)
         if problem or names is None or options is None or answers is None:
             errors.report(path, row.number, problem)
             continue
@@ -32,26 +36,26 @@ def read_jsonl(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[S
             continue
         yield Sample(
             id=key,
-            question=cell_text(row.fields["question"]),
+            question=cell_text(fields["question"]),
             images=tuple(image for image in found.values() if image is not None),
             answers=tuple(answer for answer in answers if answer),
-            group=cell_text(row.fields.get("group")) or names[0],
-            category=cell_text(row.fields.get("category")),
+            group=cell_text(fields.get("group")) or names[0],
+            category=cell_text(fields.get("category")),
             options=tuple(options),
-            hint=cell_text(row.fields.get("hint")),
+            hint=cell_text(fields.get("hint")),
         )
 
 
 def _problem(row: Row, images: dict[str, ImageRef | None], options: list[str] | None, answers: list[str] | None) -> str:
-    missing = [name for name, image in images.items() if image is None]
     if problem := text_problem(row, ("question",), ("id", "group", "category", "hint")):
         return problem
     if options is None or answers is None:
         return f"{'options' if options is None else 'answers'} are neither a text nor a list of texts"
     if not images:
         return "there is no image"
-    if missing:
-        return f"image {missing[0]} is not in the folder of the file"
+    for name, image in images.items():
+        if image is None:
+            return f"image {name} is not in the folder of the file"
     if problem := option_problem(options):
         return problem
     if not any(answers):
@@ -61,8 +65,15 @@ def _problem(row: Row, images: dict[str, ImageRef | None], options: list[str] | 
     return ""
 
 
-def _texts(row: Row, *keys: str) -> list[str] | None:
-    """The text or list of texts under the first of some keys that is there; None where it is something else."""
-    value: Any = next((row.fields[key] for key in keys if row.fields.get(key) is not None), [])
-    values = value if isinstance(value, list) else [value]
-    return None if any(isinstance(v, NO_TEXT) for v in values) else [cell_text(v) for v in values]
+def _texts(value: Any) -> list[str] | None:
+    """A text or a list of texts, as a list; None where it is something else."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        value = [value]
+    found = []
+    for text in value:
+        if isinstance(text, NO_TEXT):
+            return None
+        found.append(cell_text(text))
+    return found

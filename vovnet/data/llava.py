@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.rows import RowErrors, image_beside
+from vovnet.data.beside import ImagesBeside
+from vovnet.data.rows import RowErrors
 from vovnet.data.sample import Sample
 from vovnet.data.tables import Row, cell_text, text_problem
 
@@ -18,10 +19,11 @@ IMAGE_FOLDERS = ("", "images", "train2017", "coco/train2017")
 
 def read_llava(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
     """One sample per turn, in file order."""
+    images = ImagesBeside(path, IMAGE_FOLDERS)
     for row in rows:
         name = cell_text(row.fields.get("image"))
         turns = row.fields.get("conversations")
-        image = image_beside(path, IMAGE_FOLDERS, name) if name else None
+        image = images.find(name) if name else None
         if row.problem:
             errors.report(path, row.number, row.problem)
         elif problem := text_problem(row, (), ("id", "image")):

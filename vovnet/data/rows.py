@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from vovnet.data.sample import ImageRef, Sample
+from vovnet.data.sample import Sample
 from vovnet.errors import VoVNetError
 
 OnError = Literal["raise", "skip"]
@@ -78,28 +76,6 @@ def files_under(path: Path, patterns: tuple[str, ...], split: str, advice: str) 
 def row_name(path: Path, row: int) -> str:
     """The id of a row that has none of its own."""
     return f"{path.stem}-{row}"
-
-
-def image_beside(table: Path, folders: Sequence[str], name: str) -> ImageRef | None:
-    """An image file that a row names, in one of the folders beside its table and never outside of them.
-
-    Absolute names, ``..`` and links that lead out of the folder are not followed; the folder itself may be a link.
-    """
-    for folder in folders:
-        root = _real(table.parent, folder)
-        try:
-            file = os.path.join(root, name)  # noqa: PTH118  (pathlib would take most of the opening of a large set)
-            if os.path.realpath(file).startswith(f"{root}{os.sep}") and os.path.isfile(file):  # noqa: PTH113
-                return ImageRef(name, Path(file))
-        except (OSError, ValueError):  # no name that a file can have: NUL, too long, half a surrogate pair
-            continue
-    return None
-
-
-@lru_cache(maxsize=64)
-def _real(parent: Path, folder: str) -> str:
-    """Where a folder really is."""
-    return str((parent / folder).resolve())
 
 
 def without_broken_images(samples: list[Sample], errors: RowErrors) -> list[Sample]:

@@ -168,7 +168,10 @@ def _json_row(number: int, row: Any, suspect: bool) -> Row:
 
 def cell_text(value: Any) -> str:
     """A cell as text; pandas' "nan" and null are empty, and so is what is no text."""
-    text = "" if value is None or isinstance(value, NO_TEXT) else str(value).strip()
+    if isinstance(value, str):  # first: a large set has millions of cells
+        text = value.strip()
+    else:
+        text = "" if value is None or isinstance(value, NO_TEXT) else str(value).strip()
     return "" if text == "nan" else text
 
 
@@ -189,5 +192,4 @@ def option_problem(options: Sequence[str]) -> str:
     """What is wrong with a list of options, if anything: each needs a letter and a text."""
     if len(options) > len(string.ascii_uppercase):
         return f"it has {len(options)} options, there are letters for {len(string.ascii_uppercase)}"
-    empty = [letter for letter, option in zip(string.ascii_uppercase, options, strict=False) if not option]
-    return f"option {empty[0]} is empty" if empty else ""
+    return f"option {string.ascii_uppercase[options.index('')]} is empty" if "" in options else ""

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.rows import RowErrors, image_beside, row_name
+from vovnet.data.beside import ImagesBeside
+from vovnet.data.rows import RowErrors, row_name
 from vovnet.data.sample import ImageRef, Sample
 from vovnet.data.tables import NO_TEXT, Row, cell_text, text_problem
 
@@ -17,11 +18,12 @@ IMAGE_FOLDERS = ("train_images", "test_images", "images")
 
 def read_textvqa(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
     """Samples in file order; questions about one image share its reference."""
+    beside = ImagesBeside(path, IMAGE_FOLDERS)
     images: dict[str, ImageRef | None] = {}
     for row in rows:
         key = cell_text(row.fields.get("image_id")) or str(row.number)
         if images.get(key) is None:
-            images[key] = row.images.get("image") or image_beside(path, IMAGE_FOLDERS, f"{key}.jpg")
+            images[key] = row.images.get("image") or beside.find(f"{key}.jpg")
         image, name = images[key], cell_text(row.fields.get("question_id")) or row_name(path, row.number)
         answers = _answers(row.fields.get("answers"))
         problem = row.problem or text_problem(row, ("question",), ("question_id", "image_id"))
