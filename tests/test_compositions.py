@@ -3,6 +3,7 @@
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -39,3 +40,15 @@ def test_a_value_without_a_key_is_refused_as_by_hydra() -> None:
         master = loader.load_configuration("eval", [], RunMode.MULTIRUN)
         with pytest.raises(ConfigCompositionException, match="Could not override"):
             loader.load_sweep_config(master, ["policy.nothing=1"])
+
+
+@pytest.mark.parametrize("kind", list(ObjectType))
+def test_groups_are_listed_as_by_hydra(kind: ObjectType) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        groups = ["", "policy", "policy/baseline", "dataset", "hydra/launcher", "nothing"]
+        hydras_own = [loader.get_group_options(group, kind) for group in groups]
+        with shared_compositions():
+            assert [loader.get_group_options(group, kind) for group in groups] == hydras_own
+            changed = loader.get_group_options("dataset", kind, "eval", ["hydra.searchpath=[]"])
+    assert changed == hydras_own[3]

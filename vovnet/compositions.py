@@ -1,4 +1,4 @@
-"""A sweep composes its configuration once and sets each job's values in a copy.
+"""A sweep composes its configuration once and sets each job's values in a copy; listing groups copies nothing.
 
 Hydra composes all files anew for every job, and twice: to check and to launch. That is half a second a job, more than
 a job's own work. What files a composition takes depends on the groups that are chosen only, so jobs that choose the
@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -44,11 +45,21 @@ def shared_compositions() -> Iterator[None]:
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
 
+    hydras_list = ConfigLoaderImpl.get_group_options
+
+    def options(loader: ConfigLoaderImpl, group_name: str, *args: Any, **given: Any) -> list[str]:
+        # --help lists every group several times, and Hydra copies all it has read for each.
+        if len(args) > 1 or given.get("config_name") or given.get("overrides"):
+            return hydras_list(loader, group_name, *args, **given)
+        return loader.repository.get_group_options(group_name, *args, **given)
+
     ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
+    ConfigLoaderImpl.get_group_options = options  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         ConfigLoaderImpl.load_sweep_config = hydras_own  # type: ignore[method-assign]
+        ConfigLoaderImpl.get_group_options = hydras_list  # type: ignore[method-assign]
 
 
 def _is_group(loader: ConfigLoaderImpl, override: Override) -> bool:
