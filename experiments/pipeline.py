@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vovnet.compose import launch, quoted
 from vovnet.errors import VoVNetError
 from vovnet.jobs import JOB_FILE
+from vovnet.ranks import PARENT
 from vovnet.schema import RunConfig, Stage
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def _run_stage(stage: Stage, folder: Path, launched: bool, passed_on: list[str])
     print(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}", flush=True)
     # Set by this process's own launcher; a stage explains its errors itself.
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
+    environment[PARENT] = str(os.getpid())
     done = subprocess.run([sys.executable, "-m", f"experiments.{stage.entry}", *arguments], env=environment)
     if done.returncode != 0:
         raise VoVNetError(

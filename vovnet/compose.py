@@ -34,6 +34,7 @@ from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_hydra, explain_validation
 from vovnet.files import write_json
 from vovnet.jobs import SWEEP_FILE, failure, report_failure, run_recorded, sweep_records, sweep_token, write_record
+from vovnet.ranks import PARENT, end_with_parent
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.secrets import refuse_secrets
@@ -102,6 +103,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
 
     A single job's result is shown; a sweep's folder is finished, whether or not all jobs succeeded.
     """
+    if parent := os.environ.pop(PARENT, None):
+        end_with_parent(int(parent))
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         refuse_secrets(sys.argv[1:])  # before Hydra writes them down

@@ -9,6 +9,7 @@ import threading
 import time
 
 PARENT_EVERY = 0.2  # seconds
+PARENT = "VOVNET_PARENT"  # names the process without which a stage of a pipeline is to end
 
 
 def rank() -> int:
@@ -31,9 +32,9 @@ def is_main_rank() -> bool:
     return rank() == 0
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """End this process when the command that started it is gone: another try would find it in the same folder."""
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent or os.getppid(),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -220,6 +222,27 @@ def test_the_pipeline_merges_its_stages(base: list[str], tmp_path: Path) -> None
     assert names == {"", "always_full", "always_coarse", "no_vision"}
     assert (folder / "frontier.png").exists()
     assert json.loads((folder / "summary.json").read_text())["checks"]
+
+
+def test_a_stage_ends_with_its_pipeline(base: list[str], tmp_path: Path) -> None:
+    """A pipeline that is killed leaves no process that goes on computing."""
+    call = [sys.executable, "-m", "experiments.pipeline", *base]
+    process = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    record = tmp_path / "runs/main/train/job.json"
+    assert soon(record.is_file)
+    stage = json.loads(record.read_text())["process"]
+    process.kill()
+    process.wait()
+    assert soon(lambda: not Path(f"/proc/{stage}").exists())
+    assert json.loads(record.read_text())["status"] == "running"  # it did not end by itself
+
+
+def soon(happened: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether it happens in time."""
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.05)
+    return happened()
 
 
 def test_the_store_lists_and_prunes(base: list[str], tmp_path: Path) -> None:
