@@ -5,35 +5,72 @@ a job's own work. What files a composition takes depends on the groups that are 
 same groups and differ in values share one.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.core_plugins import basic_launcher
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-log = logging.getLogger(__name__)
+from vovnet.hydra_job import run_job
+
+KEPT = 64  # configurations that are kept between check and run; about 1 MB each
+_compose, _list_group, _run_job = (
+    ConfigLoaderImpl.load_sweep_config,
+    ConfigLoaderImpl.get_group_options,
+    basic_launcher.run_job,  # type: ignore[attr-defined]
+)
 
 
 @contextmanager
 def shared_compositions() -> Iterator[None]:
     """Within it, Hydra's sweeps share compositions. Plugins, the documented way, must lie in a package of Hydra's."""
-    hydras_own = ConfigLoaderImpl.load_sweep_config
-    composed: dict[tuple[str, ...], DictConfig] = {}
+    shared = _Compositions()
 
     def load(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(sweep_overrides)
+        return shared.load(loader, master_config, sweep_overrides)
+
+    ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
+    ConfigLoaderImpl.get_group_options = _options  # type: ignore[method-assign, assignment]
+    basic_launcher.run_job = _run  # type: ignore[attr-defined, assignment]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_sweep_config = _compose  # type: ignore[method-assign]
+        ConfigLoaderImpl.get_group_options = _list_group  # type: ignore[method-assign]
+        basic_launcher.run_job = _run_job  # type: ignore[attr-defined]
+
+
+class _Compositions:
+    """The compositions of one sweep, by the groups they chose; and jobs that are checked and not run yet."""
+
+    def __init__(self) -> None:
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._checked: dict[tuple[str, ...], DictConfig] = {}
+
+    def load(self, loader: ConfigLoaderImpl, master_config: DictConfig, overrides: list[str]) -> DictConfig:
+        """A job's configuration. Hydra asks for each twice: to check all of them, and to run it."""
+        job = tuple(overrides)
+        if job in self._checked:
+            return self._checked.pop(job)
+        config = self._compose(loader, master_config, overrides)
+        if len(self._checked) < KEPT:
+            self._checked[job] = config
+        return config
+
+    def _compose(self, loader: ConfigLoaderImpl, master_config: DictConfig, job: list[str]) -> DictConfig:
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(job)
         values = [override for override in overrides if _sets_a_value(loader, override)]
         groups = tuple(str(o.input_line) for o in overrides if o not in values)
         if any(_changes_keys(loader, override) for override in overrides):  # their order among values counts
-            return hydras_own(loader, master_config, sweep_overrides)
-        if groups not in composed:
-            composed[groups] = hydras_own(loader, master_config, list(groups))
-        config = deepcopy(composed[groups])
+            return _compose(loader, master_config, job)
+        if groups not in self._composed:
+            self._composed[groups] = _compose(loader, master_config, list(groups))
+        config = deepcopy(self._composed[groups])
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
         task = [override for override in overrides if not override.is_hydra_override()]
         rules = config.hydra.job.config.override_dirname
@@ -45,21 +82,17 @@ def shared_compositions() -> Iterator[None]:
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
 
-    hydras_list = ConfigLoaderImpl.get_group_options
 
-    def options(loader: ConfigLoaderImpl, group_name: str, *args: Any, **given: Any) -> list[str]:
-        # --help lists every group several times, and Hydra copies all it has read for each.
-        if len(args) > 1 or given.get("config_name") or given.get("overrides"):
-            return hydras_list(loader, group_name, *args, **given)
-        return loader.repository.get_group_options(group_name, *args, **given)
+def _run(task_function: Any, config: DictConfig, **given: Any) -> Any:
+    leaves = config.hydra.job.chdir
+    return (_run_job if leaves else run_job)(task_function=task_function, config=config, **given)
 
-    ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
-    ConfigLoaderImpl.get_group_options = options  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        ConfigLoaderImpl.load_sweep_config = hydras_own  # type: ignore[method-assign]
-        ConfigLoaderImpl.get_group_options = hydras_list  # type: ignore[method-assign]
+
+def _options(loader: ConfigLoaderImpl, group_name: str, *args: Any, **given: Any) -> list[str]:
+    """``--help`` lists every group several times, and Hydra copies all that it has read for each."""
+    if len(args) > 1 or given.get("config_name") or given.get("overrides"):
+        return _list_group(loader, group_name, *args, **given)
+    return loader.repository.get_group_options(group_name, *args, **given)
 
 
 def _is_group(loader: ConfigLoaderImpl, override: Override) -> bool:

@@ -1,0 +1,68 @@
+"""A sweep's jobs see and leave what they would if Hydra ran them."""
+
+import re
+import sys
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra._internal.core_plugins import basic_launcher
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import run_job as hydras_own
+from omegaconf import DictConfig, OmegaConf
+
+import vovnet.compositions
+from vovnet.compose import conf_dir, register_resolvers
+from vovnet.compositions import shared_compositions
+from vovnet.hydra_job import run_job
+
+TEXTS = ["1", "1e3", "yes", "null", "~", "a: b", "ü λ", "'q'", "two\nlines", "", "x" * 200, "0o7", "[a]", "${name}"]
+
+
+def sweep(folder: Path, job: object, monkeypatch: pytest.MonkeyPatch) -> tuple[list[object], dict[str, str]]:
+    """What two jobs saw, and the files that they left."""
+    seen: list[object] = []
+
+    def task(config: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        seen.append(OmegaConf.to_container(config, resolve=True))
+        seen.append((hydra_config.runtime.output_dir, hydra_config.job.num, list(hydra_config.overrides.task)))
+        seen.append((OmegaConf.is_struct(config), Path.cwd()))
+
+    monkeypatch.setattr(vovnet.compositions, "run_job", job)
+    overrides = ["-m", "policy.lambda_cost=0,0.1", f"hydra.sweep.dir={folder}", "~hydra.callbacks.sweep", "name='1e3'"]
+    monkeypatch.setattr(sys, "argv", ["x", *overrides])
+    register_resolvers()
+    with shared_compositions():
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="eval")(task)()
+    assert basic_launcher.run_job is hydras_own
+    return seen, {str(f.relative_to(folder)): f.read_text() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_jobs_see_and_leave_what_they_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one, ours), (two, theirs) = sweep(tmp_path, run_job, monkeypatch), sweep(tmp_path, hydras_own, monkeypatch)
+    assert one == two
+    assert len([name for name in ours if name.endswith("hydra.yaml")]) == 2
+    assert ours.keys() == theirs.keys()
+    for name in (name for name in ours if name.endswith(".yaml")):
+        assert ours[name] == theirs[name], name
+
+
+def test_errors_reach_who_asks_for_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def task(config: DictConfig) -> None:
+        raise KeyError("lost")
+
+    overrides = ["-m", "policy.lambda_cost=0", f"hydra.sweep.dir={tmp_path}", "~hydra.callbacks.sweep"]
+    monkeypatch.setattr(sys, "argv", ["x", *overrides])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    register_resolvers()
+    with shared_compositions(), pytest.raises(KeyError, match="lost"):
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="eval")(task)()
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts_come_back_from_the_file(text: str) -> None:
+    config = OmegaConf.create({"a": text, "b": [text, 1, 0.1, True, None]}, flags={"allow_objects": False})
+    read = OmegaConf.create(vovnet.hydra_job.to_yaml(config))
+    assert OmegaConf.to_container(read, resolve=False) == OmegaConf.to_container(config, resolve=False)
+    assert not re.search(r"!!", vovnet.hydra_job.to_yaml(config))
