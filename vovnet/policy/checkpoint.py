@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,12 @@ def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
             f"policy file {path} has format {described.get('format')}, this version reads {FORMAT}; train it again."
         )
     card = PolicyCard(**described | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
-    return TypeAdapter(PolicyCard).validate_python(asdict(card))
+    return _adapter().validate_python(asdict(card))
+
+
+@cache
+def _adapter() -> TypeAdapter[PolicyCard]:
+    return TypeAdapter(PolicyCard)
 
 
 def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:

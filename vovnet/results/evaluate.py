@@ -28,6 +28,7 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.provenance import provenance
 from vovnet.results.row import ResultRow, RunFacts, make_row
+from vovnet.results.split import split_columns
 from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import (
     CATEGORIES,
@@ -79,7 +80,7 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
         split=dataset.split,
         metric=dataset.metric,
         dataset=dataset.name,
-        groups=np.array([dataset[i].group for i in range(count)]),
+        groups=split_columns(dataset, count).groups,
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and policy.reads_text,
         checkpoint=str(policy_file) if policy_file else None,

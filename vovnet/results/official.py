@@ -7,6 +7,7 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.outcomes.routed import Routed
+from vovnet.results.split import split_columns
 from vovnet.scoring.official import OfficialScores, aggregate
 
 CATEGORY_COLUMNS = (
@@ -14,31 +15,21 @@ CATEGORY_COLUMNS = (
 ).split()
 
 
-def member_rows(dataset: VQADataset, count: int) -> dict[str, np.ndarray]:
-    """Indices among the first ``count`` samples that come from each set of a mixture."""
-    rows: dict[str, list[int]] = {}
-    for index in range(count):
-        rows.setdefault(dataset.member(index).name, []).append(index)
-    return {name: np.array(found) for name, found in rows.items()}
-
-
 def official_scores(dataset: VQADataset, routed: Routed) -> dict[str, OfficialScores]:
     """What each set's own evaluator would say."""
     scores = {}
-    for name, rows in member_rows(dataset, len(routed.actions)).items():
+    split = split_columns(dataset, len(routed.actions))
+    for name, rows in split.members.items():
         metric = dataset.member(int(rows[0])).metric
-        samples = [dataset[i] for i in rows.tolist()]
+        samples = [split.samples[row] for row in rows.tolist()]
         scores[name] = aggregate(samples, routed.chosen.score[rows], routed.chosen.parsed[rows], metric)
     return scores
 
 
 def category_rows(dataset: VQADataset, routed: Routed) -> list[dict[str, object]]:
     """One line per set and category: score, cost and what was chosen."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for index in range(len(routed.actions)):
-        groups.setdefault((dataset.member(index).name, dataset[index].category), []).append(index)
     lines = []
-    for (name, category), rows in sorted(groups.items()):
+    for (name, category), rows in split_columns(dataset, len(routed.actions)).categories.items():
         taken = routed.actions[rows]
         rates = {f"action_rate_{action.label}": float((taken == int(action)).mean()) for action in Action}
         lines.append(

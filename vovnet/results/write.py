@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +19,7 @@ from vovnet.files import write_text
 from vovnet.outcomes.routed import Routed
 from vovnet.ranks import is_main_rank
 from vovnet.results.row import COLUMNS, ResultRow
+from vovnet.results.split import split_columns
 
 RESULTS, SUMMARY, PREDICTIONS = "results.csv", "summary.json", "predictions.jsonl"
 CATEGORIES = "categories.csv"
@@ -100,33 +102,49 @@ def retract(folder: Path, row: ResultRow) -> None:
 
 def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: Sequence[Action]) -> None:
     """One line per sample: what was chosen, what came of it, and the estimates behind the choice."""
-    size, chosen = len(routed.actions), routed.chosen
-    samples = [dataset[i] for i in range(size)]
+    chosen, texts = routed.chosen, split_columns(dataset, len(routed.actions)).texts
     labels = np.array([f'"{action.label}"' for action in Action])
     columns: dict[str, Iterable[str]] = {
-        "id": (quote(sample.id) for sample in samples),
-        "group": (quote(sample.group) for sample in samples),
-        "category": (quote(sample.category) for sample in samples),
+        "id": texts["id"],
+        "group": texts["group"],
+        "category": texts["category"],
         "action": labels[routed.actions],
         "prediction": map(quote, chosen.prediction),
         "score": map(repr, chosen.score.tolist()),
         "parsed": np.where(chosen.parsed, "true", "false"),
         "vision_tokens": map(repr, chosen.vision_tokens.tolist()),
         "cost": _rounded(routed.cost, 8),
-        "answers": (f"[{', '.join(map(quote, sample.answers))}]" for sample in samples),
-        "entropy": _rounded(routed.entropy, 6),  # of the text pass; null where none was read
-        "margin": _rounded(routed.margin, 6),
+        "answers": texts["answers"],
+        "entropy": _remembered(routed.entropy),  # of the text pass; null where none was read
+        "margin": _remembered(routed.margin),
     }
     if routed.fallback is not None:
         columns["fallback"] = np.where(routed.fallback, "true", "false")
     if routed.values is not None:
-        estimates = (map(repr, column) for column in np.round(routed.values, 6).T.tolist())
-        one = ", ".join(f"{quote(action.label)}: %s" for action in actions)
-        columns["values"] = (f"{{{one % row}}}" for row in zip(*estimates, strict=True))
+        columns["values"] = _estimates(routed.values.tobytes(), tuple(action.label for action in actions))
     # Column by column: a JSON encoder called for every sample would take most of a sweep's time.
     line = f"{{{', '.join(f'{quote(name)}: %s' for name in columns)}}}"
     lines = [line % row for row in zip(*columns.values(), strict=True)]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _remembered(values: np.ndarray) -> Sequence[str]:
+    return _of_text_pass(values.tobytes(), values.dtype.str)
+
+
+@lru_cache(maxsize=4)
+def _of_text_pass(content: bytes, dtype: str) -> Sequence[str]:
+    """A sweep writes the same entropies and margins in every job."""
+    return _rounded(np.frombuffer(content, dtype), 6)
+
+
+@lru_cache(maxsize=4)
+def _estimates(content: bytes, labels: Sequence[str]) -> Sequence[str]:
+    """Float64 values [N, A] as one JSON object a sample; a sweep over lambda has the same in every job."""
+    values = np.frombuffer(content, np.float64).reshape(-1, len(labels))
+    columns = (map(repr, column) for column in np.round(values, 6).T.tolist())
+    one = ", ".join(f"{quote(label)}: %s" for label in labels)
+    return [f"{{{one % row}}}" for row in zip(*columns, strict=True)]
 
 
 def _rounded(values: np.ndarray, digits: int) -> list[str]:

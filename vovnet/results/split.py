@@ -1,0 +1,53 @@
+"""What every result of a split has in common, worked out once a process: a sweep's jobs ask the same questions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from json.encoder import encode_basestring as quote
+
+import numpy as np
+
+from vovnet.data import Sample, VQADataset
+
+
+@dataclass(frozen=True)
+class SplitColumns:
+    """The first N samples of a split, column by column.
+
+    Attributes:
+        samples: themselves, in order.
+        texts: columns of predictions.jsonl that no policy changes, as JSON; by name, [N] each.
+        groups: a number for each sample's group, [N].
+        members: rows that come from each set of a mixture.
+        categories: rows of each set and category, in order of their names.
+    """
+
+    samples: Sequence[Sample]
+    texts: Mapping[str, Sequence[str]]
+    groups: np.ndarray
+    members: Mapping[str, np.ndarray]
+    categories: Mapping[tuple[str, str], np.ndarray]
+
+
+@lru_cache(maxsize=4)
+def split_columns(dataset: VQADataset, count: int) -> SplitColumns:
+    """The columns of the first ``count`` samples, remembered for the opened split itself."""
+    samples = [dataset[i] for i in range(count)]
+    members: dict[str, list[int]] = {}
+    categories: dict[tuple[str, str], list[int]] = {}
+    for row, sample in enumerate(samples):
+        name = dataset.member(row).name
+        members.setdefault(name, []).append(row)
+        categories.setdefault((name, sample.category), []).append(row)
+    return SplitColumns(
+        samples=samples,
+        texts={
+            "id": [quote(sample.id) for sample in samples],
+            "group": [quote(sample.group) for sample in samples],
+            "category": [quote(sample.category) for sample in samples],
+            "answers": [f"[{', '.join(map(quote, sample.answers))}]" for sample in samples],
+        },
+        groups=np.unique([sample.group for sample in samples], return_inverse=True)[1],
+        members={name: np.array(rows) for name, rows in members.items()},
+        categories={key: np.array(rows) for key, rows in sorted(categories.items())},
+    )
