@@ -43,7 +43,7 @@ AFTER = {
         "python -m experiments.pipeline +experiment=c1_generalization"
     ),
 }
-TRAINING, EVALUATION = ("training.max_samples=300", "training.epochs=30"), ("eval.max_samples=20",)
+TRAINING, EVALUATION = ("training.max_samples=120", "training.epochs=10"), ("eval.max_samples=20",)
 SIZES = {
     "train": TRAINING,
     "eval": EVALUATION,
@@ -51,12 +51,13 @@ SIZES = {
     "oracle": EVALUATION,
     "profile": ("eval.max_samples=12",),
     "pipeline": (*TRAINING, *EVALUATION),
-    "calibrate": ("training.max_samples=1000",),
+    "calibrate": ("training.max_samples=300",),
     "report": ("report.samples=20",),
     "prepare": (),
     "match": (),
     "store": (),
 }
+SIZES_BESIDE = {"a0_two_stages": ("training.stage1_epochs=1",), "collapse": ("training.seed=0,1",)}
 # Files that must lie in the folder that a command names at its end.
 OUTPUTS = {
     "train": ("policy.safetensors", "summary.json"),
@@ -121,9 +122,10 @@ class Terminal:
         _, _, module, *arguments = shlex.split(filled)
         named = re.search(r"\+experiment=(\w+)", filled)
         given = {argument.partition("=")[0] for argument in arguments}
-        sizes = [size for size in SIZES[entry(command)] if size.partition("=")[0] not in given]
+        recipe = named[1] if named else ""
+        sizes = [s for s in (*SIZES[entry(command)], *SIZES_BESIDE.get(recipe, ())) if s.partition("=")[0] not in given]
         # A recipe's folder is named after what is appended; with its name given it is the guides' folder.
-        name = [f"name={named[1]}"] if named else []
+        name = [f"name={recipe}"] if named else []
         return subprocess.run(
             [sys.executable, "-m", module, *arguments, *sizes, *name, f"paths.data={self.data}"],
             cwd=self.folder,

@@ -27,7 +27,7 @@ def test_the_sample_is_named(configure: Configure, value: float) -> None:
     config = configure()
     dataset = load_dataset(config.dataset, "test")
     batch = branch_backbone(config).builder.build([item(dataset, i) for i in (3, 4, 5)], [])
-    with pytest.raises(VoVNetError, match=r"^sample 4: the loss is NaN or infinite"):
+    with pytest.raises(VoVNetError, match=rf"^sample {dataset[4].id}: the loss is NaN or infinite"):
         check_finite({"loss": torch.tensor([0.0, value, value])}, batch)
 
 
@@ -43,9 +43,15 @@ def test_logits_are_checked_in_collections_and_live(configure: Configure, action
     kept = backbone.model.lm_head.weight.data.clone()
     backbone.model.lm_head.weight.data[7] = value
     try:
-        with torch.inference_mode(), pytest.raises(VoVNetError, match=r"^sample 3: the probability of the"):
+        with (
+            torch.inference_mode(),
+            pytest.raises(VoVNetError, match=rf"^sample {dataset[3].id}: the probability of the"),
+        ):
             run_branch(backbone, batch, action, None, decoding_of(config.eval), make_judge(dataset), 0, with_nll=False)
-        with torch.inference_mode(), pytest.raises(VoVNetError, match=r"^sample 3: the probability of the"):
+        with (
+            torch.inference_mode(),
+            pytest.raises(VoVNetError, match=rf"^sample {dataset[3].id}: the probability of the"),
+        ):
             router(items)
     finally:
         backbone.model.lm_head.weight.data.copy_(kept)
@@ -56,7 +62,7 @@ def test_a_policys_values_are_checked() -> None:
     head.scale[0] = 0.0
     hidden = np.zeros((3, 4), dtype=np.float32)
     text = TextOutcomes(BlockRows([hidden]), *(np.zeros(3, dtype=np.float32) for _ in range(3)))
-    with pytest.raises(VoVNetError, match=r"values of sample 0 are NaN or infinite"):
+    with pytest.raises(VoVNetError, match=r"values of question 0 of the split .* are NaN or infinite"):
         VoVNetPolicy(head, CARD, 0.1).values(text)
 
 

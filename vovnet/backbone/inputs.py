@@ -41,6 +41,7 @@ class Batch:
 
     Attributes:
         indices: position of each sample in its dataset.
+        ids: of the samples, for messages.
         questions: token ids of each sample's prompt text.
         references: token ids of each sample's reference answer with the end token;
             read by the NLL and by nothing else.
@@ -48,6 +49,7 @@ class Batch:
     """
 
     indices: tuple[int, ...]
+    ids: tuple[str, ...]
     questions: tuple[list[int], ...]
     references: tuple[list[int], ...]
     pixels: Mapping[Action, Pixels]
@@ -59,6 +61,7 @@ class Batch:
         """Some samples, without images."""
         return Batch(
             indices=tuple(self.indices[r] for r in rows),
+            ids=tuple(self.ids[r] for r in rows),
             questions=tuple(self.questions[r] for r in rows),
             references=tuple(self.references[r] for r in rows),
             pixels={},
@@ -69,6 +72,7 @@ def join_batches(parts: Sequence[Batch]) -> Batch:
     """Samples of several batches one after another, without images."""
     return Batch(
         indices=tuple(index for part in parts for index in part.indices),
+        ids=tuple(name for part in parts for name in part.ids),
         questions=tuple(question for part in parts for question in part.questions),
         references=tuple(reference for part in parts for reference in part.references),
         pixels={},
@@ -100,6 +104,7 @@ class InputBuilder:
         )
         return Batch(
             indices=tuple(index for index, _, _ in samples),
+            ids=tuple(sample.id for _, sample, _ in samples),
             questions=tuple(self._fitting(sample, own) for (_, sample, _), own in zip(samples, ids, strict=False)),
             references=tuple([*answer, self.end_token] for answer in ids[len(samples) :]),
             pixels=self._pixels([s.images for _, s, _ in samples], [a for a in actions if a is not Action.NO]),

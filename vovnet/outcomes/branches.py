@@ -180,7 +180,7 @@ def check_finite(values: dict[str, Tensor], batch: Batch) -> None:
     for name, value in values.items():
         finite = torch.isfinite(value).reshape(len(batch), -1).all(1)
         if not bool(finite.all()):
-            sample = batch.indices[int((~finite).nonzero()[0])]
+            sample = batch.ids[int((~finite).nonzero()[0])]
             raise VoVNetError(
                 f"sample {sample}: the {name} is NaN or infinite; the backbone's weights are damaged or "
                 "overflow in this precision, try backbone.dtype=float32."

@@ -94,8 +94,8 @@ class VoVNetPolicy:
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise VoVNetError(
-                f"the policy's values of sample {int(np.flatnonzero(~finite)[0])} are NaN or infinite; its weights or "
-                "scales are damaged, train it again."
+                f"the policy's values of question {int(np.flatnonzero(~finite)[0])} of the split (from 0) are NaN or "
+                "infinite; its weights or scales are damaged, train it again."
             )
         return values
 
