@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Configure, compose_config
-from vovnet.benchmark import store, sweeps, training
+from vovnet.benchmark import opening, store, sweeps, training
 from vovnet.errors import VoVNetError
 
 
@@ -29,6 +29,15 @@ def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, mo
     assert lambdas.count(",") + 1 == sweeps.JOBS
     assert len(sweeps.POLICIES.split(",")) + len(sweeps.RAISED.split(",")) == 10
     assert len(sweeps.SETTINGS.split(",")) == 5
+
+
+def test_opening_a_large_set_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    seconds, memory = opening.opening(tmp_path, questions=40)
+    assert 0 < seconds.value < 30
+    assert 0 <= memory.value < 500
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(VoVNetError, match="opening a large set failed"):
+        opening.opening(tmp_path, questions=0)
 
 
 def test_a_command_that_fails_or_that_should_is_no_figure() -> None:
