@@ -72,14 +72,25 @@ def test_falling_costs_and_negative_lambda_are_refused() -> None:
         choose(np.zeros((1, 2)), np.array([[0.0, 1.0]]), -0.1)
 
 
-def test_a_lambda_curve_is_what_single_decisions_give() -> None:
+@pytest.mark.parametrize(
+    ("price", "column"), [(0.0, 2), (0.5, 2), (0.79, 2), (0.81, 1), (0.99, 1), (1.01, 0), (9.0, 0)]
+)
+@pytest.mark.parametrize("least", [0.0, 0.25])
+def test_what_an_action_costs_more_counts_and_not_what_both_cost(price: float, column: int, least: float) -> None:
+    """0.5 more for a look at 0.5 more; 0.4 more for one at another 0.5."""
+    values, costs = np.array([[0.0, 0.5, 0.9]]), least + np.array([[0.0, 0.5, 1.0]])
+    assert choose(values, costs, price).tolist() == [column]
+
+
+@pytest.mark.parametrize("actions", [2, 3])
+def test_a_lambda_curve_is_what_single_decisions_give(actions: int) -> None:
     rng = np.random.default_rng(0)
-    values, scores = rng.random((50, 3)), (rng.random((50, 3)) < 0.5).astype(float)
-    costs, lambdas = np.tile([0.0, 0.1, 1.0], (50, 1)), [0.0, 0.2, 1.0, 9.0]
+    values, scores = rng.random((50, actions)), (rng.random((50, actions)) < 0.5).astype(float)
+    costs, lambdas = np.tile([0.0, 0.1, 1.0][-actions:], (50, 1)), [0.0, 0.2, 1.0, 9.0]
     curve = lambda_curve(values, costs, scores, lambdas)
     for place, price in enumerate(lambdas):
         columns = choose(values, costs, price)
         rows = np.arange(50)
         assert curve.accuracy[place] == scores[rows, columns].mean()
         assert curve.cost[place] == costs[rows, columns].mean()
-        assert curve.rates[place].tolist() == [(columns == a).mean() for a in range(3)]
+        assert curve.rates[place].tolist() == [(columns == a).mean() for a in range(actions)]
