@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.outcomes import branches, collect
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import Loaded, load_outcomes
 from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
@@ -50,6 +52,39 @@ def test_a_second_run_computes_nothing(configure: Configure) -> None:
     assert first.computed == dict.fromkeys(("text", "no", "coarse", "full"), 60)
     assert set(second.computed.values()) == {0}
     assert same(first.outcomes, second.outcomes)
+
+
+def small_device(monkeypatch: pytest.MonkeyPatch, holds: int) -> list[int]:
+    """Let batches of more than ``holds`` run out of memory in the last branch; the sizes that were tried."""
+    tried: list[int] = []
+
+    def run_branch(backbone, batch, action, *arguments, **given):  # type: ignore[no-untyped-def]
+        if action is Action.FULL:
+            tried.append(len(batch))
+            if len(batch) > holds:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return branches.run_branch(backbone, batch, action, *arguments, **given)
+
+    monkeypatch.setattr(collect, "run_branch", run_branch)
+    return tried
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_that_does_not_fit_is_answered_in_halves(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    whole = load(configure()).outcomes
+    tried = small_device(monkeypatch, 5)
+    config = configure("paths.store=${paths.runs}/small", "eval.batch_size=16", f"eval.num_workers={workers}")
+    assert same(whole, load(config).outcomes, exactly=False)
+    assert tried.count(16) == tried.count(8) == 1  # what does not fit is not tried again
+    assert sum(size for size in tried if size <= 5) == 60
+
+
+def test_a_single_question_that_does_not_fit_is_named(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_device(monkeypatch, 0)
+    with pytest.raises(VoVNetError, match=r"^sample \S+ alone does not fit into the device's memory; set"):
+        load(configure())
 
 
 def test_more_samples_compute_only_the_new_ones(configure: Configure) -> None:

@@ -1,6 +1,8 @@
 """Filling the store: each missing branch once per sample, in chunks that survive a kill."""
 
 import itertools
+import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,13 @@ class Claimed:
 
 @dataclass
 class Collection:
-    """How many rows were computed per branch; all zero when the store held everything."""
+    """How many rows were computed per branch; all zero when the store held everything.
+
+    ``fits`` falls to the largest batch that the device's memory has held, once one was too large.
+    """
 
     computed: dict[str, int] = field(default_factory=dict)
+    fits: int = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -166,21 +174,63 @@ class Collector:
         texts: list[TextOutcomes] = []
         answers: dict[Action, list[BranchOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
         reads_text = "text" in chunk.branches or Action.NO in answers or backbone.cache_reuse
-        for batch in batches:
-            order += batch.indices
+
+        def answer(batch: Batch) -> None:
             state = read_text(backbone, batch) if reads_text else None
-            if state is not None and "text" in chunk.branches:
-                texts.append(text_outcomes(state, batch, backbone.feature_dtype))
-            for action, done in answers.items():
-                done.append(
-                    run_branch(backbone, batch, action, state, decoding, judge, self.options.seed, with_nll=True)
-                )
+            said = (
+                [text_outcomes(state, batch, backbone.feature_dtype)]
+                if state is not None and "text" in chunk.branches
+                else []
+            )
+            found = [
+                run_branch(backbone, batch, action, state, decoding, judge, self.options.seed, with_nll=True)
+                for action in answers
+            ]
+            order.extend(batch.indices)  # nothing is kept of a batch that did not fit
+            texts.extend(said)
+            for done, one in zip(answers.values(), found, strict=True):
+                done.append(one)
+
+        for batch in batches:
+            self._in_parts(batch, chunk, backbone.builder, collection, answer)
         rows: dict[str, pa.Table] = {a.label: branch_table(done, order) for a, done in answers.items()}
         if texts:
             rows["text"] = text_table(texts, order)
         for name, table in rows.items():
             self.tables[name].write(chunk.span[0], table, self.note)
             collection.computed[name] += len(table)
+
+    def _in_parts(
+        self, whole: Batch, chunk: Chunk, builder: InputBuilder, collection: Collection, answer: Callable[[Batch], None]
+    ) -> None:
+        """Answer a batch, in halves where it is larger than the device's memory; answers know no batch size.
+
+        Raises:
+            VoVNetError: a single question does not fit.
+        """
+        pending = [whole]
+        while pending:
+            batch = pending.pop()
+            if len(batch) > collection.fits:
+                middle = len(batch) // 2
+                for rows in (batch.indices[middle:], batch.indices[:middle]):
+                    half = build_batch(self.dataset, builder, rows, chunk.visual)
+                    if isinstance(half, VoVNetError):
+                        raise half
+                    pending.append(half)
+                continue
+            try:
+                answer(batch)
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise VoVNetError(
+                        f"sample {batch.ids[0]} alone does not fit into the device's memory; set "
+                        "backbone.dtype=bfloat16, a smaller vision_budget.full.max_pixels, or use a larger device."
+                    ) from error
+                collection.fits = len(batch) // 2
+                log.warning("a batch of %d does not fit into the device's memory; going on with halves", len(batch))
+                torch.cuda.empty_cache()
+                pending.append(batch)
 
 
 @dataclass(frozen=True)
