@@ -22,6 +22,7 @@ from vovnet.report.figures import FIGURES, slug
 from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import studies
+from vovnet.report.style import legend_below, panel, plain, save
 from vovnet.report.tables import Column, escape, latex, markdown
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import ReportConfig
@@ -237,6 +238,20 @@ def test_tables_mark_the_best_but_not_the_oracle() -> None:
 )
 def test_latex_is_escaped(text: str, wanted: str) -> None:
     assert escape(text) == wanted
+
+
+def test_names_of_any_kind_stay_in_their_cell_and_are_no_formula(tmp_path: Path) -> None:
+    name = "a\n\n| $x_{ <b>\\frac$ " + "long " * 60
+    text = markdown([{"dataset": name, "setting": name, "accuracy": 0.5}], VIEW)
+    assert len(text.splitlines()) == 3
+    assert "<b>" not in text
+    assert "\n\n" not in latex([{"dataset": name, "setting": name, "accuracy": 0.5}], VIEW)
+    figure, axis = panel(name, "$", "")
+    axis.plot([0, 1], [0, 1], label=name)
+    axis.set_yticks([0, 1], [plain(name), plain("5 $ or $6_")])
+    legend_below(axis)
+    assert all(path.stat().st_size > 1000 for path in save(figure, tmp_path / "names"))
+    assert "5 $" in plain("5 $ or $6_").replace("\\$", "$")
 
 
 def test_vovnet_meets_every_baseline_at_its_own_cost(runs: Path) -> None:

@@ -16,7 +16,7 @@ from vovnet.policy.decide import Choices
 from vovnet.report.analysis import point, value_runs
 from vovnet.report.curves import Curve
 from vovnet.report.study import Study
-from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, looks, panel, save
+from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, looks, panel, plain, save
 from vovnet.results.row import ResultRow
 
 COST = "average cost (1: a maximal FULL image's tokens)"
@@ -179,7 +179,7 @@ def categories(study: Study, most: int = 12) -> Figure | None:
     for i, (label, scores, color) in enumerate(bars):
         means = [scores[names == name].mean() for name in shown]
         axis.barh(places + (i - (len(bars) - 1) / 2) * thick, means, thick, color=color, label=label)
-    axis.set_yticks(places, shown)
+    axis.set_yticks(places, [plain(name) for name in shown])
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
     axis.grid(visible=False, axis="y")

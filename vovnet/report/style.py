@@ -36,11 +36,16 @@ def looks() -> Iterator[tuple[str, str]]:
     return zip(itertools.cycle(COLORS), itertools.cycle(MARKERS), strict=False)
 
 
+def plain(text: str, width: int = 40) -> str:
+    """A name as matplotlib is to show it: on one line, not endless, and dollars are no formula."""
+    return textwrap.shorten(text, width, placeholder="…").replace("$", r"\$")
+
+
 def panel(title: str, xlabel: str, ylabel: str, height: float = 2.5) -> tuple[Figure, Axes]:
     """A figure of one panel, a column wide."""
     with plt.rc_context(SETTINGS):
         figure, axis = plt.subplots(figsize=(COLUMN, height), layout="constrained")
-        axis.set(title=textwrap.fill(title, TITLE_WIDTH), xlabel=xlabel, ylabel=ylabel)
+        axis.set(title=textwrap.fill(title, TITLE_WIDTH).replace("$", r"\$"), xlabel=xlabel, ylabel=ylabel)
     return figure, axis
 
 
@@ -48,8 +53,9 @@ def legend_below(axis: Axes, columns: int = 2, shown: Mapping[str, Any] | None =
     """A legend under the figure, where it covers neither points nor labels; of ``shown`` (label -> line) or an axis."""
     handles, labels = axis.get_legend_handles_labels() if shown is None else (list(shown.values()), list(shown))
     if handles:
+        names = [plain(label, 80) for label in labels]
         legend = axis.figure.legend(
-            handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=columns, frameon=False,
+            handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=columns, frameon=False,
             fontsize=SETTINGS["legend.fontsize"], handlelength=1.6, columnspacing=1.0,
         )  # fmt: skip
         legend.set_in_layout(False)  # else the axes would shrink for it

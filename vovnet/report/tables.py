@@ -124,7 +124,7 @@ def markdown(lines: Sequence[Line], view: Sequence[Column]) -> str:
     head = "| " + " | ".join(column.heading for column in view) + " |"
     rule = "|" + "|".join("---" if column.digits is None else "---:" for column in view) + "|"
     rows = [[f"**{text}**" if bold else text for text, bold in row] for row in _cells(lines, view)]
-    body = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
+    body = ["| " + " | ".join(text.replace("|", "\\|").replace("<", "&lt;") for text in row) + " |" for row in rows]
     return "\n".join([head, rule, *body]) + "\n"
 
 
@@ -185,5 +185,5 @@ def _text(value: Any, column: Column) -> str:
     if value is None:
         return ""
     if isinstance(value, bool | str | int) or column.digits is None:
-        return str(value)
+        return " ".join(str(value).split())  # names of data sets and folders are anybody's: a line break ends a row
     return f"{value:.{column.digits}f}"
