@@ -88,7 +88,7 @@ def printed(guide: Path) -> list[str]:
 
 
 COMMANDS = list(dict.fromkeys(command for guide in GUIDES for command in printed(guide)))
-NOT_RUN |= {command: "as above" for command in COMMANDS if "+experiment=equal_cost " in command}
+NOT_RUN |= {c: "as above, with a size" for c in COMMANDS if re.search(r"\+experiment=(equal_cost|paper) ", c)}
 NOT_RUN |= {command: "tests/slurm submits its like to a Slurm" for command in COMMANDS if "launcher=slurm" in command}
 RUN = [command for command in COMMANDS if command not in NOT_RUN]
 
