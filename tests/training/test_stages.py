@@ -1,7 +1,9 @@
 """Two stages: what is trained, what is left behind, and going on after a stop."""
 
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -20,7 +22,8 @@ from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training import stages, steps
 from vovnet.training.policy import Trained
 from vovnet.training.report import write_training
-from vovnet.training.stages import train_policy
+from vovnet.training.stages import claim, train_policy, wait_for_claim
+from vovnet.training.trainer import Plan
 
 SMALL = (
     "training.max_samples=60",
@@ -191,6 +194,39 @@ def test_a_second_training_waits_for_the_first_ones_folder(tmp_path: Path, caplo
     thread.join(10)
     assert ended == ["first", "second"]
     assert "another process trains in" in caplog.text
+
+
+def test_other_ranks_wait_until_rank_0_has_cleared_the_folder(configure: Configure, tmp_path: Path) -> None:
+    """A rank that looked earlier would take a finished stage for its own, and skip what the others do together."""
+    config, other = configure(*SMALL, root="train"), configure(*SMALL, "training.epochs=3", root="train")
+    dataset = load_dataset(config.dataset, "train")
+    claim(tmp_path, other, dataset)
+    (tmp_path / "stage1/backbone").mkdir(parents=True)
+    (tmp_path / "summary.json").write_text("{}")  # finished
+    seen: list[bool] = []
+
+    def rank_1() -> None:
+        wait_for_claim(tmp_path, config, dataset)
+        seen.append((tmp_path / "stage1").exists())
+
+    waiting = threading.Thread(target=rank_1, daemon=True)
+    waiting.start()
+    time.sleep(0.2)
+    assert waiting.is_alive()
+    claim(tmp_path, config, dataset)
+    waiting.join(30)
+    assert seen == [False]
+
+
+def test_the_last_step_is_saved_by_all_ranks_or_by_none(tmp_path: Path) -> None:
+    """Rank 1 may look when rank 0 has written the file already; saving ends in a barrier that both must reach."""
+    plan = Plan("stage2", 10, 5, 5, 1.0, 0)
+    (tmp_path / "stage2-step=000010.ckpt").touch()
+    saved: list[Path] = []
+    strategy = SimpleNamespace(broadcast=lambda mine: None)  # rank 0 had found nothing
+    trainer = SimpleNamespace(strategy=strategy, save_checkpoint=saved.append, is_global_zero=False)
+    steps._save_end(trainer, tmp_path, plan)
+    assert [path.name for path in saved] == ["stage2-step=000010.ckpt"]
 
 
 def test_clearing_a_finished_training_survives_a_kill(

@@ -1,6 +1,5 @@
 """Several ranks on this machine: the same training in as many processes, as torchrun would start them."""
 
-import itertools
 import logging
 import os
 import socket
@@ -20,7 +19,6 @@ from vovnet.schema import PolicyTraining, RunConfig
 
 log = logging.getLogger(__name__)
 ERROR_FILE = "rank-{}.error"
-_turns = itertools.count()  # one a training, the same on all ranks
 GRACE = 20.0  # seconds that the other ranks get to end by themselves when one has failed
 
 
@@ -28,22 +26,6 @@ def wait_for_all() -> None:
     """Until every rank of this training is here."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
-
-
-def leave_together() -> None:
-    """Until every rank has passed its last barrier; the last call before ranks end.
-
-    Gloo reports a peer that has ended as an error even to a rank whose barrier that peer has completed. The store
-    through which the ranks met has no such race: rank 0, which holds it, ends last.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
-    store = torch.distributed.distributed_c10d._get_default_store()
-    ranks, turn = range(torch.distributed.get_world_size()), next(_turns)
-    for step in ("passed", "left"):
-        store.set(f"vovnet/{turn}/{step}/{torch.distributed.get_rank()}", "")
-        if step == "passed" or torch.distributed.get_rank() == 0:
-            store.wait([f"vovnet/{turn}/{step}/{number}" for number in ranks])
 
 
 def needs_launch(config: RunConfig) -> bool:

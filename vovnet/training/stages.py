@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -21,7 +22,6 @@ from vovnet.ranks import is_main_rank
 from vovnet.results.write import SUMMARY
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training.adapt import adapt_backbone
-from vovnet.training.launch import leave_together
 from vovnet.training.policy import Trained, train_head
 from vovnet.training.questions import training_data
 from vovnet.training.quiet import quiet_lightning
@@ -39,9 +39,7 @@ def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> T
         VoVNetError: ``folder`` holds a stopped training of another configuration.
     """
     with alone(folder):
-        trained = _train(config, training, folder)
-    leave_together()
-    return trained
+        return _train(config, training, folder)
 
 
 @contextmanager
@@ -66,6 +64,8 @@ def _train(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained
     data = training_data(config, training)
     if is_main_rank():
         claim(folder, config, data.dataset)
+    else:
+        wait_for_claim(folder, config, data.dataset)
     backbone = adapt_backbone(config, training, data, folder)
     if backbone != config.backbone:
         log.info("stage 1 -> stage 2: training.stage1_epochs=%d are done", training.stage1_epochs)
@@ -80,12 +80,7 @@ def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
     Raises:
         VoVNetError: a stopped training of another configuration lies there.
     """
-    identity = config_identity(config)
-    wanted = {key: identity[key] for key in ("policy", "training", "dataset", "vision_budget")} | {
-        "backbone": asdict(config.backbone) | {"fingerprint": find_checkpoint(config.backbone).fingerprint},
-        "data": dataset.fingerprint,
-    }
-    wanted = json.loads(json.dumps(wanted))
+    wanted = _belonging(config, dataset)
     file = folder / CLAIM_FILE
     if file.is_file() and (found := _claimed(file)) != wanted:
         stopped = any((folder / name).exists() for name in LEFT_BEHIND) and not (folder / SUMMARY).is_file()
@@ -99,6 +94,26 @@ def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     write_json(file, wanted)
+
+
+def wait_for_claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
+    """Until rank 0 has claimed the folder: what it clears away before is nothing to go on from.
+
+    Rank 0 may wait for another training itself. Where it has failed, whoever started the ranks ends this one.
+    """
+    wanted, file = _belonging(config, dataset), folder / CLAIM_FILE
+    while not file.is_file() or _claimed(file) != wanted:
+        time.sleep(0.05)
+
+
+def _belonging(config: RunConfig, dataset: VQADataset) -> Any:
+    """What checkpoints in a folder belong to, as it is written there."""
+    identity = config_identity(config)
+    wanted = {key: identity[key] for key in ("policy", "training", "dataset", "vision_budget")} | {
+        "backbone": asdict(config.backbone) | {"fingerprint": find_checkpoint(config.backbone).fingerprint},
+        "data": dataset.fingerprint,
+    }
+    return json.loads(json.dumps(wanted))
 
 
 def _claimed(file: Path) -> Any:

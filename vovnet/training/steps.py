@@ -82,8 +82,13 @@ def fit_steps(
 
 
 def _save_end(trainer: L.Trainer, folder: Path, plan: Plan) -> None:
-    """The last step's checkpoint, in place of the one before."""
-    before, last = newest_checkpoint(folder, plan.stage), folder / f"{plan.stage}-step={plan.steps:06d}.ckpt"
+    """The last step's checkpoint, in place of the one before.
+
+    Saving is done by all ranks together, so rank 0 tells the others what there is: one that looked later by itself
+    would see the new file, leave the saving out, and be a collective call behind from then on.
+    """
+    before = trainer.strategy.broadcast(newest_checkpoint(folder, plan.stage))
+    last = folder / f"{plan.stage}-step={plan.steps:06d}.ckpt"
     if before != last:
         trainer.save_checkpoint(last)
         if before is not None and trainer.is_global_zero:
