@@ -16,12 +16,12 @@ from vovnet.metrics.frontier import concave_hull
 from vovnet.metrics.oracle_gap import random_score
 from vovnet.report.analysis import point
 from vovnet.report.compare import compare, pair_runs
-from vovnet.report.curves import curves
+from vovnet.report.curves import curves, shown
 from vovnet.report.equal_cost import equal_cost_lines
 from vovnet.report.figures import FIGURES, slug
 from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
-from vovnet.report.study import studies
+from vovnet.report.study import Study, studies
 from vovnet.report.style import legend_below, panel, plain, save
 from vovnet.report.tables import Column, escape, latex, markdown
 from vovnet.results.evaluate import evaluate
@@ -252,6 +252,22 @@ def test_names_of_any_kind_stay_in_their_cell_and_are_no_formula(tmp_path: Path)
     legend_below(axis)
     assert all(path.stat().st_size > 1000 for path in save(figure, tmp_path / "names"))
     assert "5 $" in plain("5 $ or $6_").replace("\\$", "$")
+
+
+def test_a_crowded_figure_keeps_the_baselines_and_the_usual_vovnet(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+    own = next(c for c in study.curves if c.is_vovnet)
+    ablations = [replace(own, label=f"VoVNet, feature_mode=x{i}, seed={i}") for i in range(20)]
+    baselines = [c for c in study.curves if not c.is_vovnet]
+    kept = shown([*ablations, replace(own, label="VoVNet"), *baselines], len(baselines) + 3)
+    assert [c.label for c in kept[:3]] == [ablations[0].label, ablations[1].label, "VoVNet"]
+    assert kept[3:] == baselines
+    assert shown(study.curves, 99) == list(study.curves)
+    monkeypatch.setattr(Study, "curves", [*ablations, *baselines])
+    for name in ("frontier", "kept_accuracy", "utility_regret"):
+        figure = FIGURES[name](study)
+        assert figure is not None
+        assert "more curves" in figure.axes[0].get_title()
 
 
 def test_vovnet_meets_every_baseline_at_its_own_cost(runs: Path) -> None:

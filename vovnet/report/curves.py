@@ -43,6 +43,16 @@ def curves(rows: Sequence[ResultRow]) -> list[Curve]:
     return found + [Curve(name, tuple(sorted(others[name], key=lambda r: r.avg_cost))) for name in sorted(others)]
 
 
+def shown(curves: Sequence[Curve], most: int) -> list[Curve]:
+    """Curves for a figure that can name ``most``: the baselines, and VoVNet as it is usually set before its ablations.
+
+    The others stand in the tables.
+    """
+    own = sorted((c for c in curves if c.is_vovnet), key=lambda c: c.label.count("="))  # of an ablation: what differs
+    kept = own[: max(1, most - (len(curves) - len(own)))]
+    return [curve for curve in curves if not curve.is_vovnet or curve in kept]
+
+
 def usual_settings(rows: Sequence[ResultRow]) -> dict[str, object]:
     """What most rows are set to, by column; without a column whose first values tie, and empty without rows."""
     found: dict[str, object] = {}

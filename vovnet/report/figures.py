@@ -14,12 +14,13 @@ from vovnet.metrics.oracle_gap import budgeted_oracle
 from vovnet.metrics.regret import utility_regret
 from vovnet.policy.decide import Choices
 from vovnet.report.analysis import point, value_runs
-from vovnet.report.curves import Curve
+from vovnet.report.curves import Curve, shown
 from vovnet.report.study import Study
 from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, looks, panel, plain, save
 from vovnet.results.row import ResultRow
 
 COST = "average cost (1: a maximal FULL image's tokens)"
+MOST = 16  # curves whose names fit under a figure
 LAMBDAS = np.concatenate([[0.0], np.geomspace(0.003, 1.0, 60)])
 
 
@@ -27,8 +28,9 @@ def frontier(study: Study) -> Figure | None:
     """Accuracy against cost: every method, the fixed policies, random mixing and the oracle."""
     if not study.curves and len(study.fixed) < 2:
         return None
-    figure, axis = panel(study.name, COST, "accuracy", height=2.9)
-    for curve, (color, marker) in zip(study.curves, looks(), strict=False):
+    drawn = shown(study.curves, MOST)
+    figure, axis = panel(_title(study, drawn), COST, "accuracy", height=2.9)
+    for curve, (color, marker) in zip(drawn, looks(), strict=False):
         costs, scores = zip(*map(point, curve.rows), strict=True)
         # Intervals of VoVNet alone: those of a dozen baselines would hide the points; the tables hold them all.
         errors = _errors(curve.rows) if curve.is_vovnet else None
@@ -47,6 +49,12 @@ def frontier(study: Study) -> Figure | None:
         axis.plot(oracle.costs, oracle.accuracies, "-.", color="grey", lw=0.9, label="oracle at every budget", zorder=1)
     legend_below(axis)
     return figure
+
+
+def _title(study: Study, drawn: Sequence[Curve], own: bool = False) -> str:
+    """The data set, and how many curves (VoVNet's alone with ``own``) are left to the tables."""
+    left = sum(curve.is_vovnet or not own for curve in study.curves) - len(drawn)
+    return f"{study.name} (the tables hold {left} more curves)" if left else study.name
 
 
 def action_ratios(study: Study) -> Figure | None:
@@ -75,10 +83,12 @@ def kept_accuracy(study: Study) -> Figure | None:
     low, high = (point(row) for row in study.ends)
     if not high[1] or high[0] <= low[0]:
         return None
-    figure, axis = panel(study.name, "budget (share of always_full's cost)", "accuracy kept (1: always_full's)")
+    drawn = shown(study.curves, MOST)
+    title = _title(study, drawn)
+    figure, axis = panel(title, "budget (share of always_full's cost)", "accuracy kept (1: always_full's)")
     shares = np.linspace(0, 1, 201)
     budgets = low[0] + shares * (high[0] - low[0])
-    for curve, (color, marker) in zip(study.curves, looks(), strict=False):
+    for curve, (color, marker) in zip(drawn, looks(), strict=False):
         if curve.rows[0].baseline_name == "oracle":  # so far above that the others would lie on one line
             continue
         hull = concave_hull([*map(point, curve.rows), low])
@@ -119,8 +129,12 @@ def regret(study: Study) -> Figure | None:
     if study.branches is None:
         return None
     scores, costs = study.branches.scores, study.branches.costs
-    figure, axis = panel(study.name, "λ (accuracy worth one whole image)", "utility regret (accuracy)")
-    for (curve, run), (color, _) in zip(value_runs(study), looks(), strict=False):
+    drawn = shown([c for c in study.curves if c.is_vovnet], MOST)
+    figure, axis = panel(
+        _title(study, drawn, own=True), "λ (accuracy worth one whole image)", "utility regret (accuracy)"
+    )
+    known = [(curve, run) for curve, run in value_runs(study) if curve in drawn]
+    for (curve, run), (color, _) in zip(known, looks(), strict=False):
         values = run.predictions.values
         if values is None:
             continue
