@@ -254,6 +254,12 @@ def test_names_of_any_kind_stay_in_their_cell_and_are_no_formula(tmp_path: Path)
     assert "5 $" in plain("5 $ or $6_").replace("\\$", "$")
 
 
+def test_policies_of_equally_named_folders_are_told_apart(runs: Path) -> None:
+    row = next(r for r in studies(find_runs([runs]).runs, str(runs))[0].rows if not r.baseline_name)
+    rows = [replace(row, checkpoint=f"/runs/{sweep}/2631/policy.safetensors") for sweep in ("d1/train", "d4/train")]
+    assert [c.label for c in curves(rows)] == ["VoVNet, d1/train/2631", "VoVNet, d4/train/2631"]
+
+
 def test_a_crowded_figure_keeps_the_baselines_and_the_usual_vovnet(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
     own = next(c for c in study.curves if c.is_vovnet)

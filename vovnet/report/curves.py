@@ -1,5 +1,6 @@
 """Which rows are points of one curve, and what the curve is called."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,10 @@ def _by_policy(label: str, rows: Sequence[ResultRow]) -> list[tuple[str, list[Re
         return [(label, list(rows))]
     files = sorted({row.checkpoint or "" for row in rows})
     parts = [[row for row in rows if (row.checkpoint or "") == file] for file in files]
-    return [(f"{label}, {Path(file).parent.name}", part) for file, part in zip(files, parts, strict=True)]
+    names = [Path(file).parent.name for file in files]
+    if len(set(names)) < len(names):  # jobs of two sweeps may be named by the same hash
+        names = [os.path.relpath(Path(file).parent, os.path.commonpath(files)) for file in files]
+    return [(f"{label}, {name}", part) for name, part in zip(names, parts, strict=True)]
 
 
 def fixed_rows(rows: Sequence[ResultRow]) -> dict[str, ResultRow]:
