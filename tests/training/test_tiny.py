@@ -88,7 +88,9 @@ def test_questions_about_one_image_share_its_encoding(recipe) -> None:
 @pytest.mark.slow
 def test_a_stopped_recipe_goes_on_to_the_same_weights(recipe, tmp_path: Path, monkeypatch) -> None:
     config, training = recipe(12)
+    before = torch.get_num_threads()
     whole = train_tiny_backbone(config, training, tmp_path / "whole")
+    assert torch.get_num_threads() == before  # what the process does next rounds as it would have
 
     original = StepBatches.__getitem__
 

@@ -5,6 +5,8 @@ phase in which only the image can answer, so that the vision tower is not starve
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +87,23 @@ def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder:
 
     A run that was stopped goes on from its last saved step.
     """
+    with threads(recipe.num_threads):
+        return _train(config, recipe, folder)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads within it: sums are split among them, and round accordingly."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Path:
     quiet_lightning()
-    torch.set_num_threads(recipe.num_threads)
     L.seed_everything(recipe.seed, verbose=False)
     dataset = load_dataset(config.dataset, "train")
     untrained, trained = folder / "untrained", folder / "checkpoint"
