@@ -48,6 +48,19 @@ def test_jobs_see_and_leave_what_they_would(tmp_path: Path, monkeypatch: pytest.
         assert ours[name] == theirs[name], name
 
 
+def test_a_value_may_stand_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job changes its configuration, so no two may be handed the same one."""
+    seen: list[int] = []
+    overrides = ["-m", "policy.lambda_cost=0.1,0.1,0", f"hydra.sweep.dir={tmp_path}", "~hydra.callbacks.sweep"]
+    monkeypatch.setattr(sys, "argv", ["x", *overrides])
+    register_resolvers()
+    with shared_compositions():
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="eval")(
+            lambda config: seen.append(HydraConfig.get().job.num)
+        )()
+    assert seen == [0, 1, 2]
+
+
 def test_errors_reach_who_asks_for_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def task(config: DictConfig) -> None:
         raise KeyError("lost")

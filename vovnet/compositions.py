@@ -18,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vovnet.hydra_job import run_job
 
-KEPT = 64  # configurations that are kept between check and run; about 1 MB each
 _compose, _list_group, _run_job = (
     ConfigLoaderImpl.load_sweep_config,
     ConfigLoaderImpl.get_group_options,
@@ -29,10 +28,10 @@ _compose, _list_group, _run_job = (
 @contextmanager
 def shared_compositions() -> Iterator[None]:
     """Within it, Hydra's sweeps share compositions. Plugins, the documented way, must lie in a package of Hydra's."""
-    shared = _Compositions()
+    composed: dict[tuple[str, ...], DictConfig] = {}  # by the groups that were chosen
 
     def load(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        return shared.load(loader, master_config, sweep_overrides)
+        return _job(composed, loader, master_config, sweep_overrides)
 
     ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
     ConfigLoaderImpl.get_group_options = _options  # type: ignore[method-assign, assignment]
@@ -45,42 +44,28 @@ def shared_compositions() -> Iterator[None]:
         basic_launcher.run_job = _run_job  # type: ignore[attr-defined]
 
 
-class _Compositions:
-    """The compositions of one sweep, by the groups they chose; and jobs that are checked and not run yet."""
-
-    def __init__(self) -> None:
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
-        self._checked: dict[tuple[str, ...], DictConfig] = {}
-
-    def load(self, loader: ConfigLoaderImpl, master_config: DictConfig, overrides: list[str]) -> DictConfig:
-        """A job's configuration. Hydra asks for each twice: to check all of them, and to run it."""
-        job = tuple(overrides)
-        if job in self._checked:
-            return self._checked.pop(job)
-        config = self._compose(loader, master_config, overrides)
-        if len(self._checked) < KEPT:
-            self._checked[job] = config
-        return config
-
-    def _compose(self, loader: ConfigLoaderImpl, master_config: DictConfig, job: list[str]) -> DictConfig:
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(job)
-        values = [override for override in overrides if _sets_a_value(loader, override)]
-        groups = tuple(str(o.input_line) for o in overrides if o not in values)
-        if any(_changes_keys(loader, override) for override in overrides):  # their order among values counts
-            return _compose(loader, master_config, job)
-        if groups not in self._composed:
-            self._composed[groups] = _compose(loader, master_config, list(groups))
-        config = deepcopy(self._composed[groups])
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        task = [override for override in overrides if not override.is_hydra_override()]
-        rules = config.hydra.job.config.override_dirname
-        with open_dict(config.hydra):
-            config.hydra.overrides.task = [override.input_line for override in task]
-            config.hydra.job.override_dirname = get_overrides_dirname(
-                task, kv_sep=rules.kv_sep, item_sep=rules.item_sep, exclude_keys=rules.exclude_keys
-            )
-        OmegaConf.copy_cache(from_config=master_config, to_config=config)
-        return config
+def _job(
+    composed: dict[tuple[str, ...], DictConfig], loader: ConfigLoaderImpl, master_config: DictConfig, job: list[str]
+) -> DictConfig:
+    """A job's configuration, new each time: its job changes it."""
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(job)
+    values = [override for override in overrides if _sets_a_value(loader, override)]
+    groups = tuple(str(o.input_line) for o in overrides if o not in values)
+    if any(_changes_keys(loader, override) for override in overrides):  # their order among values counts
+        return _compose(loader, master_config, job)
+    if groups not in composed:
+        composed[groups] = _compose(loader, master_config, list(groups))
+    config = deepcopy(composed[groups])
+    ConfigLoaderImpl._apply_overrides_to_config(values, config)
+    task = [override for override in overrides if not override.is_hydra_override()]
+    rules = config.hydra.job.config.override_dirname
+    with open_dict(config.hydra):
+        config.hydra.overrides.task = [override.input_line for override in task]
+        config.hydra.job.override_dirname = get_overrides_dirname(
+            task, kv_sep=rules.kv_sep, item_sep=rules.item_sep, exclude_keys=rules.exclude_keys
+        )
+    OmegaConf.copy_cache(from_config=master_config, to_config=config)
+    return config
 
 
 def _run(task_function: Any, config: DictConfig, **given: Any) -> Any:
