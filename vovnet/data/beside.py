@@ -10,7 +10,7 @@ from vovnet.data.sample import ImageRef
 class ImagesBeside:
     """Finds image files that the rows of a table name, in some folders beside it and never outside of them.
 
-    Absolute names, ``..`` and links that lead out of a folder are not followed; the folder itself may be a link.
+    Absolute names, ``..`` and links are not followed out of a folder; the folder itself may be a link.
     Each name is looked for once, and places are strings: sets have a hundred thousand of them, and pathlib would take
     most of their opening.
     """
@@ -24,8 +24,8 @@ class ImagesBeside:
         """The image of that name, the same object each time; None where there is none."""
         if name not in self._found:
             for root in self._roots:
-                file = f"{root}{os.sep}{name}"
-                if not os.path.isabs(name) and self._is_inside(root, file) and os.path.isfile(file):  # noqa: PTH113, PTH117
+                file = os.path.join(root, name)  # noqa: PTH118
+                if self._is_inside(root, file) and os.path.isfile(file):  # noqa: PTH113
                     self._found[name] = ImageRef(name, Path(file))
                     break
         return self._found.get(name)
