@@ -16,7 +16,7 @@ from vovnet.metrics.frontier import concave_hull
 from vovnet.metrics.oracle_gap import random_score
 from vovnet.report.analysis import point
 from vovnet.report.compare import compare, pair_runs
-from vovnet.report.curves import curves, shown
+from vovnet.report.curves import curves, prominent
 from vovnet.report.equal_cost import equal_cost_lines
 from vovnet.report.figures import FIGURES, slug
 from vovnet.report.report import write_report
@@ -251,6 +251,7 @@ def test_names_of_any_kind_stay_in_their_cell_and_are_no_formula(tmp_path: Path)
     axis.set_yticks([0, 1], [plain(name), plain("5 $ or $6_")])
     legend_below(axis)
     assert all(path.stat().st_size > 1000 for path in save(figure, tmp_path / "names"))
+    assert plain("x" * 60) == "x" * 39 + "…"  # a name without spaces is cut, not left out
     assert "5 $" in plain("5 $ or $6_").replace("\\$", "$")
 
 
@@ -258,6 +259,8 @@ def test_policies_of_equally_named_folders_are_told_apart(runs: Path) -> None:
     row = next(r for r in studies(find_runs([runs]).runs, str(runs))[0].rows if not r.baseline_name)
     rows = [replace(row, checkpoint=f"/runs/{sweep}/2631/policy.safetensors") for sweep in ("d1/train", "d4/train")]
     assert [c.label for c in curves(rows)] == ["VoVNet, d1/train/2631", "VoVNet, d4/train/2631"]
+    mixed = [replace(row, checkpoint=place) for place in (f"{Path.cwd()}/a/2631/p", "b/2631/p")]
+    assert [c.label for c in curves(mixed)] == ["VoVNet, a/2631", "VoVNet, b/2631"]
 
 
 def test_a_crowded_figure_keeps_the_baselines_and_the_usual_vovnet(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,10 +268,10 @@ def test_a_crowded_figure_keeps_the_baselines_and_the_usual_vovnet(runs: Path, m
     own = next(c for c in study.curves if c.is_vovnet)
     ablations = [replace(own, label=f"VoVNet, feature_mode=x{i}, seed={i}") for i in range(20)]
     baselines = [c for c in study.curves if not c.is_vovnet]
-    kept = shown([*ablations, replace(own, label="VoVNet"), *baselines], len(baselines) + 3)
+    kept = prominent([*ablations, replace(own, label="VoVNet"), *baselines], len(baselines) + 3)
     assert [c.label for c in kept[:3]] == [ablations[0].label, ablations[1].label, "VoVNet"]
     assert kept[3:] == baselines
-    assert shown(study.curves, 99) == list(study.curves)
+    assert prominent(study.curves, 99) == list(study.curves)
     monkeypatch.setattr(Study, "curves", [*ablations, *baselines])
     for name in ("frontier", "kept_accuracy", "utility_regret"):
         figure = FIGURES[name](study)

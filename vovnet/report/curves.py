@@ -44,7 +44,7 @@ def curves(rows: Sequence[ResultRow]) -> list[Curve]:
     return found + [Curve(name, tuple(sorted(others[name], key=lambda r: r.avg_cost))) for name in sorted(others)]
 
 
-def shown(curves: Sequence[Curve], most: int) -> list[Curve]:
+def prominent(curves: Sequence[Curve], most: int) -> list[Curve]:
     """Curves for a figure that can name ``most``: the baselines, and VoVNet as it is usually set before its ablations.
 
     The others stand in the tables.
@@ -72,7 +72,8 @@ def _by_policy(label: str, rows: Sequence[ResultRow]) -> list[tuple[str, list[Re
     parts = [[row for row in rows if (row.checkpoint or "") == file] for file in files]
     names = [Path(file).parent.name for file in files]
     if len(set(names)) < len(names):  # jobs of two sweeps may be named by the same hash
-        names = [os.path.relpath(Path(file).parent, os.path.commonpath(files)) for file in files]
+        folders = [Path(file).absolute().parent for file in files]
+        names = [os.path.relpath(folder, os.path.commonpath(folders)) for folder in folders]
     return [(f"{label}, {name}", part) for name, part in zip(names, parts, strict=True)]
 
 

@@ -14,7 +14,7 @@ from vovnet.metrics.oracle_gap import budgeted_oracle
 from vovnet.metrics.regret import utility_regret
 from vovnet.policy.decide import Choices
 from vovnet.report.analysis import point, value_runs
-from vovnet.report.curves import Curve, shown
+from vovnet.report.curves import Curve, prominent
 from vovnet.report.study import Study
 from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, looks, panel, plain, save
 from vovnet.results.row import ResultRow
@@ -28,7 +28,7 @@ def frontier(study: Study) -> Figure | None:
     """Accuracy against cost: every method, the fixed policies, random mixing and the oracle."""
     if not study.curves and len(study.fixed) < 2:
         return None
-    drawn = shown(study.curves, MOST)
+    drawn = prominent(study.curves, MOST)
     figure, axis = panel(_title(study, drawn), COST, "accuracy", height=2.9)
     for curve, (color, marker) in zip(drawn, looks(), strict=False):
         costs, scores = zip(*map(point, curve.rows), strict=True)
@@ -83,7 +83,7 @@ def kept_accuracy(study: Study) -> Figure | None:
     low, high = (point(row) for row in study.ends)
     if not high[1] or high[0] <= low[0]:
         return None
-    drawn = shown(study.curves, MOST)
+    drawn = prominent(study.curves, MOST)
     title = _title(study, drawn)
     figure, axis = panel(title, "budget (share of always_full's cost)", "accuracy kept (1: always_full's)")
     shares = np.linspace(0, 1, 201)
@@ -129,7 +129,7 @@ def regret(study: Study) -> Figure | None:
     if study.branches is None:
         return None
     scores, costs = study.branches.scores, study.branches.costs
-    drawn = shown([c for c in study.curves if c.is_vovnet], MOST)
+    drawn = prominent([c for c in study.curves if c.is_vovnet], MOST)
     figure, axis = panel(
         _title(study, drawn, own=True), "λ (accuracy worth one whole image)", "utility regret (accuracy)"
     )

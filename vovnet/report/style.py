@@ -38,7 +38,8 @@ def looks() -> Iterator[tuple[str, str]]:
 
 def plain(text: str, width: int = 40) -> str:
     """A name as matplotlib is to show it: on one line, not endless, and dollars are no formula."""
-    return textwrap.shorten(text, width, placeholder="…").replace("$", r"\$")
+    line = " ".join(text.split())
+    return (line if len(line) <= width else f"{line[: width - 1]}…").replace("$", r"\$")
 
 
 def panel(title: str, xlabel: str, ylabel: str, height: float = 2.5) -> tuple[Figure, Axes]:
