@@ -1,15 +1,12 @@
 """Opening a large set of one's own: 100,000 questions about 25,000 image files."""
 
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from vovnet.benchmark.measure import Measurement
-from vovnet.errors import VoVNetError
+from vovnet.benchmark.measure import Measurement, in_a_process, peak_mb
 from vovnet.schema import DatasetConfig, SplitFiles
 
 QUESTIONS, ASKED_OF_ONE = 100_000, 4  # questions in all, and about each image
@@ -24,11 +21,7 @@ def opening(runs: Path, questions: int = QUESTIONS) -> list[Measurement]:
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-opening-", dir=runs) as folder:
         write_questions(Path(folder), questions)
-        call = [sys.executable, "-m", __name__, folder]
-        done = subprocess.run(call, capture_output=True, text=True)
-    if done.returncode:
-        raise VoVNetError(f"opening a large set failed: {done.stderr.strip().splitlines()[-1]}")
-    found = json.loads(done.stdout)
+        found = in_a_process("opening a large set", __name__, folder)
     detail = f"{questions:,} questions in JSONL, {questions // ASKED_OF_ONE:,} image files"
     return [
         Measurement("opening a large set", found["seconds"], "s", 5.0, detail),
@@ -63,19 +56,10 @@ def measure_opening(folder: Path) -> dict[str, float]:
 
     files = SplitFiles(train=(), test=("*.jsonl",))
     config = DatasetConfig("jsonl", str(folder), files, "{question}", open_template=None, on_error="raise")
-    before, begun = _peak_mb(), time.perf_counter()
+    before, begun = peak_mb(), time.perf_counter()
     load_dataset(config, "test")
     took = time.perf_counter() - begun
-    return {"seconds": took, "grown_mb": _peak_mb() - before}
-
-
-def _peak_mb() -> float:
-    """The most memory that this program has held. Linux's getrusage counts what its parent held as well."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": took, "grown_mb": peak_mb() - before}
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ python -m vovnet.benchmark.store FOLDER SAMPLES     (what the benchmark starts, 
 """
 
 import json
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.benchmark.measure import Measurement
+from vovnet.benchmark.measure import Measurement, in_a_process, peak_mb
 from vovnet.decision import Decision
-from vovnet.errors import VoVNetError
 from vovnet.outcomes.convert import branch_from_table, branch_table, text_from_table, text_table
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, TableKey
@@ -40,7 +37,7 @@ def large_store(runs: Path, samples: int) -> list[Measurement]:
     try:
         write_store(folder, samples)
         time.sleep(SETTLED)
-        first, later = _measured(folder, samples), _measured(folder, samples)
+        first, later = (in_a_process("measuring the store", __name__, folder, samples) for _ in range(2))
     finally:
         shutil.rmtree(folder)
     detail = f"{samples:,} samples x 3 branches, {WIDTH} features: {later['gigabytes']:.2f} GB"
@@ -126,20 +123,10 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
         "open": opened,
         "evaluate": evaluated,
         "price": (time.perf_counter() - begun) / len(PRICES),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # kilobytes on Linux
+        "peak_mb": peak_mb(),
         "gigabytes": sum(path.stat().st_size for path in folder.rglob("*.arrow")) / 1e9,
         "accuracy": float(routed.chosen.score.mean(dtype=np.float64)),
     }
-
-
-def _measured(folder: Path, samples: int) -> dict[str, Any]:
-    """``measure_store`` in a process of its own, whose memory is nobody else's."""
-    command = [sys.executable, "-m", __name__, str(folder), str(samples)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise VoVNetError(f"measuring the store failed: {done.stderr.strip().splitlines()[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Training: a backbone step against a bare PyTorch loop, and a policy from stored outcomes."""
 
 import copy
-import resource
 import tempfile
 import time
 from dataclasses import replace
@@ -14,7 +13,7 @@ import torch
 
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.backbone.inputs import Batch
-from vovnet.benchmark.measure import Measurement, ratio, seconds
+from vovnet.benchmark.measure import Measurement, peak_mb, ratio, seconds
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.collect import build_batch
@@ -69,9 +68,9 @@ def policy_training(config: RunConfig, rounds: int) -> list[Measurement]:
     quiet_lightning()
     outcomes = made_up(SAMPLES + HELD_OUT)
     steps = EPOCHS * -(-SAMPLES // training.batch_size)
-    before = _peak_mb()
+    before = peak_mb()
     took = min(seconds(lambda: fit(config.policy, training, outcomes, EPOCHS)) for _ in range(rounds))
-    grown = max(0.0, _peak_mb() - before)
+    grown = max(0.0, peak_mb() - before)
     detail = f"{steps} steps of {training.batch_size}"
     return [
         Measurement("policy training, 20,000 samples, 50 epochs", took, "s", 10.0, detail),
@@ -181,7 +180,3 @@ def _policy_training(config: RunConfig) -> PolicyTraining:
     if not isinstance(config.training, PolicyTraining):
         raise VoVNetError("the benchmark trains policies; leave training=policy.")
     return config.training
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
