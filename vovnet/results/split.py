@@ -29,7 +29,7 @@ class SplitColumns:
     categories: Mapping[tuple[str, str], np.ndarray]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # a million questions take half a gigabyte
 def split_columns(dataset: VQADataset, count: int) -> SplitColumns:
     """The columns of the first ``count`` samples, remembered for the opened split itself."""
     samples = [dataset[i] for i in range(count)]

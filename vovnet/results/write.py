@@ -132,13 +132,13 @@ def _remembered(values: np.ndarray) -> Sequence[str]:
     return _of_text_pass(values.tobytes(), values.dtype.str)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # entropy and margin of one split
 def _of_text_pass(content: bytes, dtype: str) -> Sequence[str]:
     """A sweep writes the same entropies and margins in every job."""
     return _rounded(np.frombuffer(content, dtype), 6)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _estimates(content: bytes, labels: Sequence[str]) -> Sequence[str]:
     """Float64 values [N, A] as one JSON object a sample; a sweep over lambda has the same in every job."""
     values = np.frombuffer(content, np.float64).reshape(-1, len(labels))
