@@ -9,7 +9,7 @@ from transformers import DynamicCache
 
 from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.forward import Padded, fork_cache, pad_left, pad_right
+from vovnet.backbone.forward import Padded, cache_of, fork_cache, gather, pad_left, pad_right
 from vovnet.backbone.inputs import Batch
 
 
@@ -56,8 +56,7 @@ class Prompt:
 
     def rows(self, rows: Tensor) -> "Prompt":
         """Some of its samples."""
-        cache = fork_cache(self.cache, self.mask.shape[1], rows)
-        return Prompt(self.logits[rows], cache, self.mask[rows], self.start[rows])
+        return Prompt(self.logits[rows], cache_of(gather(self.cache, rows)), self.mask[rows], self.start[rows])
 
 
 @dataclass(frozen=True)

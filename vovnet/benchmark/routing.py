@@ -19,7 +19,7 @@ from vovnet.benchmark.measure import Measurement, ratio
 from vovnet.benchmark.workload import Bench, Side, Synthetic, Timing
 from vovnet.data import VQADataset
 from vovnet.decision import Decision
-from vovnet.outcomes.branches import TextState, make_judge, read_text, run_branch, text_outcomes
+from vovnet.outcomes.branches import make_judge, read_text, run_branch, text_outcomes
 from vovnet.outcomes.collect import Collector
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.rows import TextOutcomes
@@ -120,14 +120,12 @@ def _overhead(bench: Bench, size: int, image: Side) -> Measurement:
     router, batch = _router(bench, data, actions), bench.batch(size, image)
     samples = [sample for _, sample, _ in data.items()]
     state = read_text(backbone, batch)
-    groups = [np.flatnonzero(actions == int(action)).tolist() for action in Action]
+    groups = [rows for action in Action if (rows := np.flatnonzero(actions == int(action)).tolist())]
 
     def route() -> None:
         text = text_outcomes(state, batch, backbone.feature_dtype)
         router.policy.decide(text, router.costs(samples), np.arange(size))  # type: ignore[union-attr]
-        for rows in groups:
-            if rows:
-                TextState(state.prefill.rows(rows), state.entropy[rows], state.margin[rows])
+        state.split(groups)
 
     spent = timed(route, bench.device, bench.rounds).seconds
     full = timed(lambda: backbone.look(batch, Action.FULL, state.prefill), bench.device, bench.rounds).seconds

@@ -33,6 +33,19 @@ class TextState:
     entropy: Tensor
     margin: Tensor
 
+    def split(self, groups: Sequence[Sequence[int]]) -> "list[TextState]":
+        """The samples of each group; itself where one group holds all in order."""
+        if [list(rows) for rows in groups] == [list(range(len(self.entropy)))]:
+            return [self]
+        prefills = self.prefill.split(groups)
+        ends = np.cumsum([len(rows) for rows in groups]).tolist()
+        order = torch.as_tensor([row for rows in groups for row in rows], device=self.entropy.device)
+        entropy, margin = self.entropy.index_select(0, order), self.margin.index_select(0, order)
+        return [
+            TextState(prefill, entropy[a:b], margin[a:b])
+            for prefill, a, b in zip(prefills, [0, *ends], ends, strict=False)
+        ]
+
 
 def read_text(backbone: Backbone, batch: Batch) -> TextState:
     """The text pass of a batch. Entropy and margin are read at the last real token."""
@@ -47,13 +60,13 @@ def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOut
     Raises:
         VoVNetError: a feature is NaN or infinite.
     """
-    hidden = state.prefill.hidden.detach().to(dtype)
-    entropy, margin = state.entropy.detach(), state.margin.detach()
+    hidden = state.prefill.hidden.detach().to(dtype).cpu()
+    entropy, margin = state.entropy.detach().cpu(), state.margin.detach().cpu()
     check_finite({"hidden": hidden, "entropy": entropy, "margin": margin}, batch)
     return TextOutcomes(
-        hidden=BlockRows([hidden.cpu().numpy()]),
-        entropy=entropy.cpu().numpy(),
-        margin=margin.cpu().numpy(),
+        hidden=BlockRows([hidden.numpy()]),
+        entropy=entropy.numpy(),
+        margin=margin.numpy(),
         text_tokens=state.prefill.mask.sum(1).cpu().numpy().astype(np.int32),
     )
 

@@ -44,7 +44,7 @@ class Router:
         text = no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)
         first = None
         if isinstance(self.policy, CascadePolicy):
-            first = self._answer([self._group(items, batch, np.arange(len(batch)), Action.COARSE, None)])[0]
+            first = self._answer([self._group(items, batch, Action.COARSE, np.arange(len(batch)), None)])[0]
             again = self.policy.again(first)
             decision = Decision(np.where(again, int(Action.FULL), int(Action.COARSE)).astype(np.int64))
         else:
@@ -52,7 +52,9 @@ class Router:
         chose = {a: np.flatnonzero(decision.actions == int(a)) for a in Action}
         known = {} if first is None else {Action.COARSE: first.take(chose[Action.COARSE])}
         asked = {a: rows for a, rows in chose.items() if len(rows) and a not in known}
-        answered = self._answer([self._group(items, batch, rows, a, state) for a, rows in asked.items()])
+        states = [None] * len(asked) if state is None else state.split([rows.tolist() for rows in asked.values()])
+        groups = [self._group(items, batch, *one) for one in zip(asked, asked.values(), states, strict=True)]
+        answered = self._answer(groups)
         parts = [*known.values(), *answered]
         places = [*(chose[a] for a in known), *asked.values()]
         order = np.argsort(np.concatenate(places))
@@ -82,16 +84,13 @@ class Router:
         return run_groups(self.backbone, groups, self.decoding, self.judge, self.seed) if groups else []
 
     def _group(
-        self, items: Sequence[Item], batch: Batch, rows: np.ndarray, action: Action, state: TextState | None
+        self, items: Sequence[Item], batch: Batch, action: Action, rows: np.ndarray, state: TextState | None
     ) -> Group:
         """The samples that chose one action, with their images and their part of the text pass."""
         chosen = rows.tolist()
-        part = batch.select(chosen)
-        if action is not Action.NO:
-            part = self.backbone.builder.build([items[row] for row in chosen], [action])
-        if state is not None and len(chosen) < len(batch):
-            state = TextState(state.prefill.rows(chosen), state.entropy[chosen], state.margin[chosen])
-        return Group(part, action, state)
+        if action is Action.NO:
+            return Group(batch.select(chosen), action, state)
+        return Group(self.backbone.builder.build([items[row] for row in chosen], [action]), action, state)
 
 
 def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backbone: Backbone | None = None) -> Router:
