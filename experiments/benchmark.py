@@ -45,7 +45,7 @@ def run(config: RunConfig, folder: Path) -> "list[Found]":
     if config.backbone.name.startswith(RANDOM):
         bench = make_bench(config, options.scale == "tiny", options.rounds)
         log.info("%s on %s after %.0f s", config.backbone.name, bench.device, time.monotonic() - begun)
-    parts = _small(config, options.rounds) if bench is None else _large(bench)
+    parts = _small(config, options.rounds) if bench is None else _large(bench, folder)
     unknown = set(options.only) - set(parts)
     if unknown:
         raise VoVNetError(f"there is no benchmark {min(unknown)}; choose among {', '.join(parts)}.")
@@ -90,11 +90,11 @@ def _small(config: RunConfig, rounds: int) -> Parts:
     }
 
 
-def _large(bench: "Bench") -> Parts:
+def _large(bench: "Bench", folder: Path) -> Parts:
     """The path at real size, the most important first; no gradients outside of training."""
     import torch
 
-    from vovnet.benchmark import kernels, learning, phases, routing
+    from vovnet.benchmark import kernels, learning, phases, ranks, routing
 
     def inferred(part: "Callable[[Bench], Iterable[Found]]") -> "Callable[[], Iterable[Found]]":
         return lambda: torch.inference_mode()(part)(bench)
@@ -109,6 +109,7 @@ def _large(bench: "Bench") -> Parts:
         "learning": lambda: learning.learning(bench),
         "attention": inferred(kernels.attention),
         "compile": inferred(kernels.compiled),
+        "ranks": lambda: ranks.ranks(bench, folder),
     }
 
 

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.backbone.test_backbone import items  # noqa: F401
 from tests.conftest import compose_config
 from vovnet.actions import Action
 from vovnet.backbone.backbone import Backbone
@@ -93,7 +92,7 @@ def test_merging_averages_what_is_alike() -> None:
 
 @pytest.mark.parametrize("mode", DROPPING)
 @pytest.mark.parametrize("order", ["text_first", "image_first"])
-def test_dropping_equals_hiding_from_attention(load: Load, items: list, mode: PruningMode, order: str) -> None:  # noqa: F811
+def test_dropping_equals_hiding_from_attention(load: Load, items: list, mode: PruningMode, order: str) -> None:
     """The reference reads every token with its own position and hides the dropped ones by the mask."""
     pruning = Pruning(mode, 0.4)
     pruned, whole = load(pruning, order=order), load(None, order=order)
@@ -116,7 +115,7 @@ def test_dropping_equals_hiding_from_attention(load: Load, items: list, mode: Pr
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_reuse_and_batches_change_nothing(load: Load, items: list, mode: PruningMode) -> None:  # noqa: F811
+def test_reuse_and_batches_change_nothing(load: Load, items: list, mode: PruningMode) -> None:
     pruning = Pruning(mode, 0.5)
     reused, single = load(pruning), load(pruning, reuse=False)
     batch = reused.builder.build(items, [Action.FULL])
@@ -133,7 +132,7 @@ def test_reuse_and_batches_change_nothing(load: Load, items: list, mode: Pruning
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_cost_is_known_beforehand(load: Load, items: list, mode: PruningMode) -> None:  # noqa: F811
+def test_the_cost_is_known_beforehand(load: Load, items: list, mode: PruningMode) -> None:
     pruned, whole = load(Pruning(mode, 0.3)), load(None)
     batch = pruned.builder.build(items[:4], [Action.FULL])
     with torch.inference_mode():
@@ -145,7 +144,7 @@ def test_the_cost_is_known_beforehand(load: Load, items: list, mode: PruningMode
         assert int(lengths[row]) == frame + announced
 
 
-def test_features_of_the_unpruned_path_are_untouched(load: Load, items: list) -> None:  # noqa: F811
+def test_features_of_the_unpruned_path_are_untouched(load: Load, items: list) -> None:
     backbone = load(None)
     pixels = backbone.builder.build(items[:3], [Action.FULL]).pixels[Action.FULL]
     with torch.inference_mode():
@@ -154,7 +153,7 @@ def test_features_of_the_unpruned_path_are_untouched(load: Load, items: list) ->
     assert torch.equal(encoded.features, plain)
 
 
-def test_beam_search_says_that_it_cannot(load: Load, items: list) -> None:  # noqa: F811
+def test_beam_search_says_that_it_cannot(load: Load, items: list) -> None:
     backbone = load(Pruning("stride", 0.5))
     batch = backbone.builder.build(items[:1], [Action.FULL])
     with torch.inference_mode():

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from vovnet.actions import Action
-from vovnet.backbone.decoding import Answer, Decoding, next_tokens, row_generators
+from vovnet.backbone.decoding import Answer, Decoding, Draft, next_tokens, row_generators
 from vovnet.backbone.forward import Prefill, fork_cache, pad_left, pad_right
+from vovnet.backbone.graphs import GraphDecoder
 from vovnet.backbone.inputs import Batch, InputBuilder, Pixels
 from vovnet.backbone.prompt import Sequence
 from vovnet.backbone.vision import Encoded, encode
@@ -30,10 +31,17 @@ class Backbone(nn.Module):
         end_tokens: ids that end an answer.
         fingerprint: SHA-256 of weights and configuration, see ``loading``.
         cache_reuse: continue the text pass's cache in a vision pass where the order allows it.
+        cuda_graphs: decode by replaying CUDA graphs where the device has them.
     """
 
     def __init__(
-        self, model: Any, builder: InputBuilder, end_tokens: tuple[int, ...], fingerprint: str, cache_reuse: bool
+        self,
+        model: Any,
+        builder: InputBuilder,
+        end_tokens: tuple[int, ...],
+        fingerprint: str,
+        cache_reuse: bool,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -42,6 +50,7 @@ class Backbone(nn.Module):
         self.fingerprint = fingerprint
         self.cache_reuse = cache_reuse and builder.format.order == "text_first"
         self.sharded = False  # layers are spread over ranks: all must make the same calls
+        self.graphs = GraphDecoder(model, end_tokens, builder.end_token) if cuda_graphs else None
 
     @property
     def device(self) -> torch.device:
@@ -124,30 +133,38 @@ class Backbone(nn.Module):
         """Answers that continue a prefill; ``prefill`` is left as it was."""
         if decoding.num_beams > 1:
             return self._beam_search(batch, action, prefill, decoding)
+        if self.graphs is not None and not decoding.do_sample and self.runs_graphs():
+            ids, log_prob = self.graphs.decode(prefill, decoding.max_new_tokens)
+        else:
+            ids, log_prob = self._write(prefill, decoding, batch, action, seed)
+        return self._answers(ids, log_prob.exp())
+
+    def _write(
+        self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Ids [B, T] up to the step at which all have ended, and their log-probability [B]."""
         cache = fork_cache(prefill.cache, prefill.mask.shape[1])
         logits, mask, position = prefill.logits, prefill.mask, prefill.next_position
-        ends = torch.tensor(self.end_tokens, device=self.device)
-        done = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
-        log_prob = torch.zeros(len(batch), device=self.device)
         generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
-        chosen = []
+        draft = Draft(len(batch), decoding.max_new_tokens, self.end_tokens, self.builder.end_token, self.device)
         for step in range(decoding.max_new_tokens):
-            token = next_tokens(logits, decoding, generators)
-            token_log_prob = torch.log_softmax(logits, dim=-1).gather(1, token[:, None])[:, 0]
-            log_prob += torch.where(done, 0.0, token_log_prob)
-            chosen.append(torch.where(done, self.builder.end_token, token))
-            done |= torch.isin(token, ends)
-            if step + 1 == decoding.max_new_tokens or self._everywhere(done.all()):
+            draft.write(logits, next_tokens(logits, decoding, generators))
+            if step + 1 == decoding.max_new_tokens or self._everywhere(draft.done.all()):
                 break
             mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
             hidden = self._read(
-                self.model.get_input_embeddings()(token[:, None]),
+                self.model.get_input_embeddings()(draft.token[:, None]),
                 mask,
                 (position + step)[None, :, None].expand(3, -1, -1),
                 cache,
             )
             logits = self.model.lm_head(hidden[:, -1]).float()
-        return self._answers(torch.stack(chosen, dim=1), log_prob.exp())
+        return draft.chosen[:, : step + 1], draft.log_prob
+
+    def runs_graphs(self) -> bool:
+        """Whether a decoding step can be replayed as a CUDA graph: weights of their own that nothing casts or moves."""
+        trained = any(parameter.requires_grad for parameter in self.parameters())
+        return self.device.type == "cuda" and not (trained or self.sharded or torch.is_autocast_enabled("cuda"))
 
     def _everywhere(self, finished: Tensor) -> bool:
         """Whether something is true on this rank, or on all that share the layers."""

@@ -38,6 +38,39 @@ class Answer:
     confidence: float
 
 
+class Draft:
+    """Greedy or sampled answers while they are written; its tensors stay where they are, so a CUDA graph can too.
+
+    Attributes:
+        token: the last one of each row, [B].
+        chosen: all of them, [B, T]; after a row's end token only end tokens.
+        done: which rows have ended, [B].
+        log_prob: of what was chosen up to a row's end, nats, [B].
+    """
+
+    def __init__(self, rows: int, length: int, ends: tuple[int, ...], filler: int, device: torch.device) -> None:
+        self.token = torch.zeros(rows, dtype=torch.long, device=device)
+        self.chosen = torch.zeros(rows, length, dtype=torch.long, device=device)
+        self.done = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.log_prob = torch.zeros(rows, device=device)
+        self._step = torch.zeros(1, dtype=torch.long, device=device)
+        self._ends, self._filler = torch.tensor(ends, device=device), filler
+
+    def begin(self) -> None:
+        """Forget everything."""
+        for part in (self.done, self.log_prob, self._step):
+            part.zero_()
+
+    def write(self, logits: Tensor, token: Tensor) -> None:
+        """Add a token [B] to every row, chosen by logits [B, V]."""
+        token_log_prob = torch.log_softmax(logits, dim=-1).gather(1, token[:, None])[:, 0]
+        self.log_prob += torch.where(self.done, 0.0, token_log_prob)
+        self.chosen.index_copy_(1, self._step, torch.where(self.done, self._filler, token)[:, None])
+        self.done |= torch.isin(token, self._ends)
+        self.token.copy_(token)
+        self._step += 1
+
+
 def next_tokens(logits: Tensor, decoding: Decoding, generators: list[torch.Generator] | None) -> Tensor:
     """Pick one token per row from logits [B, V]: greedily, or sampled at a temperature.
 

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
+from vovnet.backbone.compilation import compile_parts
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.prompt import make_format
@@ -54,12 +55,16 @@ def load_backbone(
     if checkpoint.adapter is not None:
         model = _merged(model, checkpoint.adapter)
     attend_by_length(model)
+    if config.compile:
+        compile_parts(model)
     builder = load_builder(config, budget, checkpoint, pruning)
     end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
     # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
     # for greedy decoding; this project's decoding keys are all that counts.
     model.generation_config = GenerationConfig(eos_token_id=list(end_tokens), pad_token_id=builder.end_token)
-    backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse)
+    backbone = Backbone(
+        model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse, cuda_graphs=config.cuda_graphs
+    )
     return backbone.eval().requires_grad_(False)
 
 

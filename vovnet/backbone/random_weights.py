@@ -16,6 +16,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
+from vovnet.backbone.compilation import compile_parts
 from vovnet.backbone.files import PACKAGED, RANDOM
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.loading import pick_device
@@ -108,6 +109,8 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
         )
     draw_weights(model, torch.Generator(device).manual_seed(seed))
     attend_by_length(model)
+    if config.compile:
+        compile_parts(model)
     vision = sizes.vision
     builder = InputBuilder(
         tokenizer=tokenizer,
@@ -122,7 +125,9 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
         budget=make_budget(budget, vision.patch, vision.merge),
         end_token=tokenizer.eos_token_id,
     )
-    return Backbone(model, builder, (NO_END,), "random weights", cache_reuse=True).eval().requires_grad_(False)
+    graphs = config.cuda_graphs
+    backbone = Backbone(model, builder, (NO_END,), "random weights", cache_reuse=True, cuda_graphs=graphs)
+    return backbone.eval().requires_grad_(False)
 
 
 def draw_weights(model: nn.Module, generator: torch.Generator) -> None:

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
-import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.utils import is_flash_attn_2_available
 
 from vovnet.actions import Action
+from vovnet.backbone.compilation import compile_parts, uncompile
 from vovnet.backbone.decoding import Decoding
+from vovnet.backbone.graphs import GraphDecoder
 from vovnet.benchmark import floors
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import new_and_past
 from vovnet.benchmark.workload import Bench, Timing
 
-COMPILED = ("TextRMSNorm", "TextMLP")
 KERNELS = {
     "sdpa, flash kernel": SDPBackend.FLASH_ATTENTION,
     "sdpa, cudnn kernel": SDPBackend.CUDNN_ATTENTION,
@@ -38,20 +38,31 @@ def attention(bench: Bench) -> Iterator[Measurement | Timing]:
 
 
 def compiled(bench: Bench) -> Iterator[Measurement | Timing]:
-    """Norms and feed-forward parts through torch.compile, prefill and decoding.
+    """What ``backbone.compile`` and ``backbone.cuda_graphs`` change: vision tower, prefill and decoding."""
+    yield from (_vision(bench, "not compiled"), _prefill(bench, "not compiled"), _decode(bench, "not compiled"))
+    graphs, bench.backbone.graphs = bench.backbone.graphs, None
+    yield _decode(bench, "neither compiled nor a graph")
+    bench.backbone.graphs = graphs
+    parts = compile_parts(bench.backbone.model)
+    yield from (_vision(bench, "compiled"), _prefill(bench, "compiled"))
+    if graphs is not None:
+        bench.backbone.graphs = GraphDecoder(graphs.model, graphs.ends, graphs.filler)  # to be captured anew
+    yield _decode(bench, "compiled")
+    bench.backbone.graphs = graphs
+    uncompile(parts)
 
-    Whole layers would be compiled once each, since the cache is indexed by the layer's number.
-    """
-    parts = [m for m in bench.backbone.model.model.language_model.modules() if type(m).__name__.endswith(COMPILED)]
-    yield _prefill(bench, "not compiled")
-    yield _decode(bench, "not compiled")
-    for part in parts:
-        part.compile()
-    yield _prefill(bench, "torch.compile of norms and feed-forward")
-    yield _decode(bench, "torch.compile of norms and feed-forward")
-    for part in parts:
-        part._compiled_call_impl = None
-    torch._dynamo.reset()
+
+def _vision(bench: Bench, case: str) -> Timing:
+    size, image, backbone = _size(bench), bench.load.images[-1], bench.backbone
+    batch = bench.batch(size, image, actions=[Action.FULL])
+    work = floors.vision(bench.sizes, [bench.patches(image, Action.FULL)] * size)
+    tokens = size * bench.image_tokens(image, Action.FULL)
+
+    def see() -> Timing:
+        call = lambda: backbone.encode(batch.pixels[Action.FULL])  # noqa: E731
+        return bench.time("attention and compilation", f"vision tower, {case}", size, tokens, call, work)
+
+    return _or_why_not(see, f"vision tower, {case}")
 
 
 def _prefill(bench: Bench, case: str, under: Callable[[], AbstractContextManager[None]] = nullcontext) -> Timing:

@@ -133,14 +133,16 @@ def made_up(count: int) -> OutcomeBatch:
 
 
 class Clock(L.Callback):
-    """Seconds from the end of the warm-up to the last step."""
+    """Seconds from the end of the warm-up, ``warm`` steps, to the last step."""
 
-    def __init__(self) -> None:
-        self.begun = self.ended = 0.0
+    def __init__(self, warm: int = WARM) -> None:
+        self.warm, self.begun, self.ended = warm, 0.0, 0.0
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *args: Any) -> None:
-        """Note the time."""
-        if trainer.global_step == WARM:
+        """Note the time, once the device has done all it was given."""
+        if torch.cuda.is_available() and trainer.global_step in (self.warm, trainer.max_steps):
+            torch.cuda.synchronize()
+        if trainer.global_step == self.warm:
             self.begun = time.perf_counter()
         self.ended = time.perf_counter()
 

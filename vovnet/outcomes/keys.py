@@ -43,6 +43,7 @@ def table_keys(
             "fingerprint": checkpoint.fingerprint,
             "dtype": config.backbone.dtype,
             "attention": config.backbone.attn_implementation,
+            **({"compile": True} if config.backbone.compile else {}),
         },
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
         "prompts": [[m.config.prompt_template, m.config.open_template] for m in dataset.members],

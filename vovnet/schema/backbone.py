@@ -21,6 +21,8 @@ class BackboneConfig:
     dtype: Dtype
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]  # auto takes CUDA where there is some
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"]
+    compile: bool  # norms, feed-forward parts and vision blocks by torch.compile: a minute once, then faster on a GPU
+    cuda_graphs: bool  # greedy decoding by CUDA graphs, where the device is one
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -33,8 +33,8 @@ def needs_launch(config: RunConfig) -> bool:
     return config.trainer.devices > 1 and world_size() == 1
 
 
-def launch_ranks(config: RunConfig, folder: Path) -> None:
-    """Train in ``trainer.devices`` processes and wait for them.
+def launch_ranks(config: RunConfig, folder: Path, module: str = __name__) -> None:
+    """Run a module in ``trainer.devices`` processes, this one's training by default, and wait for them.
 
     Raises:
         VoVNetError: several nodes are asked for, or a rank failed (with its own sentence).
@@ -46,7 +46,7 @@ def launch_ranks(config: RunConfig, folder: Path) -> None:
     for number in range(ranks):
         (folder / ERROR_FILE.format(number)).unlink(missing_ok=True)
     processes = [
-        subprocess.Popen([sys.executable, "-m", __name__, str(folder)], env=os.environ | place)
+        subprocess.Popen([sys.executable, "-m", module, str(folder)], env=os.environ | place)
         for place in _places(ranks)
     ]
     try:

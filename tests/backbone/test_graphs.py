@@ -1,0 +1,94 @@
+"""Decoding in buffers that stay where they are, as CUDA graphs need it: the answers of plain decoding.
+
+Without a GPU the steps run one by one; what a graph would replay is the same.
+"""
+
+import pytest
+import torch
+
+from tests.backbone.conftest import GREEDY, Load, build
+from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.backbone import graphs
+from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.decoding import Decoding
+from vovnet.backbone.forward import join_prefills
+from vovnet.backbone.graphs import GraphDecoder
+
+
+def stepwise(backbone: Backbone, ends: tuple[int, ...] | None = None) -> GraphDecoder:
+    return GraphDecoder(backbone.model, ends or backbone.end_tokens, backbone.builder.end_token, capture=False)
+
+
+def plain(backbone: Backbone, prefill: object, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    decoding = Decoding(length, num_beams=1, do_sample=False, temperature=1.0)
+    size = len(prefill.mask)  # type: ignore[attr-defined]
+    return backbone._write(prefill, decoding, [None] * size, Action.NO, 0)  # type: ignore[arg-type]
+
+
+def test_the_answers_and_their_probability_are_those_of_plain_decoding(load: Load, items: list) -> None:
+    backbone = load()
+    batch, decoder = build(backbone, items), stepwise(backbone)
+    with torch.inference_mode():
+        text = backbone.text_pass(batch)
+        for state in (text, *(backbone.look(batch, action, text) for action in VISUAL_ACTIONS)):
+            for length in (1, 6):
+                ids, log_prob = decoder.decode(state, length)
+                expected, likelihood = plain(backbone, state, length)
+                assert ids.tolist() == expected.tolist()
+                torch.testing.assert_close(log_prob, likelihood, atol=1e-4, rtol=1e-4)
+
+
+def test_it_stops_once_every_row_has_ended(load: Load, items: list) -> None:
+    """Tokens after a row's end are fillers and count for nothing."""
+    backbone = load()
+    with torch.inference_mode():
+        state = backbone.text_pass(build(backbone, items))
+        free, _ = stepwise(backbone, (-1,)).decode(state, 12)
+        ends = tuple({int(row[n % 3]) for n, row in enumerate(free)})
+        backbone.end_tokens = ends
+        ids, log_prob = stepwise(backbone, ends).decode(state, 12)
+        expected, likelihood = plain(backbone, state, 12)
+    assert ids.shape == expected.shape
+    assert ids.shape[1] <= 3
+    assert ids.tolist() == expected.tolist()
+    torch.testing.assert_close(log_prob, likelihood, atol=1e-4, rtol=1e-4)
+
+
+def test_one_buffer_serves_all_sizes_one_after_another(
+    load: Load, items: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small, large and small again, inside and outside of inference mode: nothing of the batch before is left."""
+    monkeypatch.setattr(graphs, "KEPT", 2)
+    backbone = load()
+    decoder = stepwise(backbone)
+    for rows in (2, len(items), 3, 2, len(items)):
+        for mode in (True, False):
+            with torch.inference_mode(mode), torch.no_grad():
+                state = backbone.text_pass(build(backbone, items[:rows]))
+                assert decoder.decode(state, 5)[0].tolist() == plain(backbone, state, 5)[0].tolist()
+    assert len(decoder._steps) <= 2
+
+
+def test_a_mixed_batch_is_one_batch(load: Load, items: list) -> None:
+    backbone = load()
+    parts = [build(backbone, items[:3]), build(backbone, items[3:9])]
+    with torch.inference_mode():
+        texts = [backbone.text_pass(part) for part in parts]
+        joined = join_prefills([texts[0], backbone.look(parts[1], Action.FULL, texts[1])])
+        ids, _ = stepwise(backbone).decode(joined, GREEDY.max_new_tokens)
+        assert ids.tolist() == plain(backbone, joined, GREEDY.max_new_tokens)[0].tolist()
+
+
+def test_the_attention_of_everything_else_stays(load: Load, items: list) -> None:
+    backbone = load()
+    config = backbone.model.model.language_model.config
+    before = config._attn_implementation
+    with torch.inference_mode():
+        stepwise(backbone).decode(backbone.text_pass(build(backbone, items)), 3)
+    assert config._attn_implementation == before
+
+
+def test_graphs_are_for_fixed_weights_on_a_gpu(load: Load) -> None:
+    backbone = load()
+    assert backbone.graphs is not None
+    assert not backbone.runs_graphs()
