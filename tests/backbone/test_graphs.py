@@ -22,7 +22,7 @@ def stepwise(backbone: Backbone, ends: tuple[int, ...] | None = None) -> GraphDe
 def plain(backbone: Backbone, prefill: object, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     decoding = Decoding(length, num_beams=1, do_sample=False, temperature=1.0)
     size = len(prefill.mask)  # type: ignore[attr-defined]
-    return backbone._write(prefill, decoding, [None] * size, Action.NO, 0)  # type: ignore[arg-type]
+    return backbone.write(prefill, decoding, [None] * size, Action.NO, 0)  # type: ignore[arg-type]
 
 
 def test_the_answers_and_their_probability_are_those_of_plain_decoding(load: Load, items: list) -> None:

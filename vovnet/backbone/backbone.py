@@ -136,13 +136,13 @@ class Backbone(nn.Module):
         if self.graphs is not None and not decoding.do_sample and self.runs_graphs():
             ids, log_prob = self.graphs.decode(prefill, decoding.max_new_tokens)
         else:
-            ids, log_prob = self._write(prefill, decoding, batch, action, seed)
+            ids, log_prob = self.write(prefill, decoding, batch, action, seed)
         return self._answers(ids, log_prob.exp())
 
-    def _write(
-        self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int
+    def write(
+        self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Ids [B, T] up to the step at which all have ended, and their log-probability [B]."""
+        """Answers step by step: ids [B, T] up to the step at which all have ended, and their log-probability [B]."""
         cache = fork_cache(prefill.cache, prefill.mask.shape[1])
         logits, mask, position = prefill.logits, prefill.mask, prefill.next_position
         generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
@@ -163,8 +163,9 @@ class Backbone(nn.Module):
 
     def runs_graphs(self) -> bool:
         """Whether a decoding step can be replayed as a CUDA graph: weights of their own that nothing casts or moves."""
-        trained = any(parameter.requires_grad for parameter in self.parameters())
-        return self.device.type == "cuda" and not (trained or self.sharded or torch.is_autocast_enabled("cuda"))
+        if self.device.type != "cuda" or self.sharded or torch.is_autocast_enabled("cuda"):
+            return False
+        return not any(parameter.requires_grad for parameter in self.parameters())
 
     def _everywhere(self, finished: Tensor) -> bool:
         """Whether something is true on this rank, or on all that share the layers."""

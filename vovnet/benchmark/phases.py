@@ -37,7 +37,7 @@ def checks(bench: Bench) -> Iterator[Measurement | Timing]:
         f"relative error {_error(reused, single):.2e}; of rounding {rounding:.2e}; "
         f"of another question's cache {_error(wrong, single):.2e}",
     )
-    yield _reuse_in_float32(bench)
+    yield from _in_float32(bench)
     batch = bench.batch(CHECK_ROWS, image)
     with bench.pruned(1.0):
         whole = backbone.look(batch, Action.FULL, backbone.text_pass(batch)).logits
@@ -167,15 +167,32 @@ def _reuse(bench: Bench) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return single, reused, alone, wrong
 
 
-def _reuse_in_float32(bench: Bench) -> Measurement:
+def _in_float32(bench: Bench) -> Iterator[Measurement]:
     """At full width and few layers, where rounding hides nothing."""
     config = replace(bench.config.backbone, dtype="float32")
     text = replace(bench.sizes.text, layers=min(CHECK_LAYERS, bench.sizes.text.layers))
     sizes = replace(bench.sizes, text=text)
     exact = random_backbone(config, bench.load.budget or bench.config.vision_budget, sizes)
-    single, reused, _, wrong = _reuse(replace(bench, backbone=exact, sizes=sizes))
+    own = replace(bench, backbone=exact, sizes=sizes)
+    single, reused, _, wrong = _reuse(own)
     detail = f"{text.layers} layers; of another question's cache {_error(wrong, single):.2e}"
-    return Measurement(f"{CHECK}reuse against one pass in float32", _error(reused, single), "relative", 1e-4, detail)
+    yield Measurement(f"{CHECK}reuse against one pass in float32", _error(reused, single), "relative", 1e-4, detail)
+    yield _graphs(own)
+
+
+def _graphs(bench: Bench) -> Measurement:
+    """Tokens that graphs write otherwise than one kernel after another; for batches of unlike lengths, twice each."""
+    backbone, image, load = bench.backbone, bench.load.images[0], bench.load
+    how = "graphs" if backbone.graphs is not None and backbone.runs_graphs() else "not run: no GPU, or switched off"
+    differing = 0
+    for rows, question in ((CHECK_ROWS, load.questions[0]), (2, load.questions[-1])) * 2:
+        batch = bench.batch(rows, image, question)
+        text = backbone.text_pass(batch)
+        for state in (text, backbone.look(batch, Action.FULL, text)):
+            plain, _ = backbone.write(state, _greedy(bench), batch, Action.NO)
+            if backbone.graphs is not None and backbone.runs_graphs():
+                differing += int((backbone.graphs.decode(state, load.decoded)[0] != plain).sum())
+    return Measurement(f"{CHECK}tokens by CUDA graphs against plain decoding", differing, "tokens", 0, how)
 
 
 def _error(found: Tensor, right: Tensor) -> float:
