@@ -162,10 +162,8 @@ class Backbone(nn.Module):
         return draft.chosen[:, : step + 1], draft.log_prob
 
     def runs_graphs(self) -> bool:
-        """Whether a decoding step can be replayed as a CUDA graph: weights of their own that nothing casts or moves."""
-        if self.device.type != "cuda" or self.sharded or torch.is_autocast_enabled("cuda"):
-            return False
-        return not any(parameter.requires_grad for parameter in self.parameters())
+        """Whether a decoding step can be replayed as a CUDA graph: nothing casts the weights or moves them."""
+        return self.device.type == "cuda" and not (self.sharded or torch.is_autocast_enabled("cuda"))
 
     def _everywhere(self, finished: Tensor) -> bool:
         """Whether something is true on this rank, or on all that share the layers."""

@@ -160,7 +160,7 @@ class GraphDecoder:
         size = torch.Size(shape).numel()
         if self._buffer is None or self._buffer.numel() < size:
             self._steps.clear()
-            self._buffer = None
+            self._buffer = self._pool = None  # a pool ends with the last graph in it
             self._buffer = torch.zeros(size, dtype=like.dtype, device=like.device)
         return self._buffer[:size].view(shape)
 
