@@ -33,8 +33,21 @@ TESTS = {
     "vovnet/scoring/textvqa.py": ["tests/scoring/test_textvqa.py"],
     "vovnet/scoring/token_f1.py": ["tests/scoring"],
 }
-# Mutants that no test can kill, by module and source line, and why.
-EXPLAINED: dict[tuple[str, str], str] = {}
+# Mutants that no test can kill, by module and beginning of the source line, and why.
+EXPLAINED = {
+    ("vovnet/scoring/table.py", "full_state_update = False"): "of torchmetrics: speed only",
+    ("vovnet/scoring/table.py", "self.seen[place] = 1.0"): "asked for being other than 0 only",
+    ("vovnet/scoring/official.py", "units[unit] = min("): "the other side of the minimum is 0 or 1",
+    ("vovnet/scoring/mmmu.py", "if word in line and"): "two tails of one line that are equally long are the same text",
+    ("vovnet/scoring/mmmu.py", "texts = {letter:"): "letters are made for the options",
+    (
+        "vovnet/results/metrics.py",
+        "if distinct > 1 and",
+    ): "the bound is anywhere between rounding and a real difference",
+    ("vovnet/results/metrics.py", "return max(0.0, min("): "above 1 by rounding only",
+    ("vovnet/backbone/budget.py", "if TYPE_CHECKING:"): "import time only",
+    ("vovnet/outcomes/routed.py", "if self.earlier is not None"): "both are there or neither is",
+}
 LIMIT = 120  # seconds a mutant may take; it is killed by then, as an endless loop is
 
 SWAPS: dict[type, type] = {
@@ -120,7 +133,9 @@ def main(asked: list[str]) -> int:
                 killed += 1
                 continue
             text = lines[line - 1].strip()
-            why = EXPLAINED.get((file, text))
+            why = next(
+                (w for (module, begin), w in EXPLAINED.items() if module == file and text.startswith(begin)), None
+            )
             unexplained += why is None
             whole = ast.unparse(ast.parse(source)).splitlines()
             changed = next((b for a, b in zip(whole, other.splitlines(), strict=False) if a != b), "").strip()
@@ -129,5 +144,5 @@ def main(asked: list[str]) -> int:
     return int(unexplained > 0)
 
 
-if __name__ == "__main__":
+if __module_ == "__main__":
     sys.exit(main(sys.argv[1:]))

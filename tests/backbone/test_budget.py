@@ -8,7 +8,7 @@ from tests.conftest import compose_config
 from vovnet.actions import Action
 from vovnet.backbone.budget import VisionBudget, fit, make_budget
 from vovnet.errors import VoVNetError
-from vovnet.schema import Resolution
+from vovnet.schema import Resolution, VisionBudgetConfig
 
 sides = st.integers(1, 20_000)
 
@@ -72,3 +72,25 @@ def test_a_wrong_patch_size_is_refused() -> None:
 def test_a_budget_below_one_token_is_refused() -> None:
     with pytest.raises(VoVNetError, match=r"vision_budget.coarse allows 16 px"):
         make_budget(compose_config("vision_budget.patch_size=null").vision_budget, 16, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "bounds", "expected"),
+    [
+        ((1600, 800), Resolution(4096, 256**2), (320, 192)),  # 11 x 6 tokens are too many by two
+        ((1000, 1000), Resolution(4096, 8 * 32**2), (96, 64)),  # 3 x 3 are too many by one: rows go first
+        ((800, 1600), Resolution(512, 10**8), (256, 512)),
+    ],
+)
+def test_sizes_by_hand(size: tuple[int, int], bounds: Resolution, expected: tuple[int, int]) -> None:
+    assert fit(*size, bounds, 32) == expected
+
+
+@pytest.mark.parametrize(("side", "pixels", "fits"), [(32, 1024, True), (31, 4096, False), (64, 1023, False)])
+def test_coarse_holds_at_least_one_token(side: int, pixels: int, fits: bool) -> None:
+    config = VisionBudgetConfig(Resolution(side, pixels), Resolution(1024, 10**6), None)
+    if fits:
+        assert make_budget(config, 16, 2).tokens(500, 500, Action.COARSE) == 1
+        return
+    with pytest.raises(VoVNetError, match="covers 32x32; raise long_side to 32 and max_pixels to 1024 at least"):
+        make_budget(config, 16, 2)

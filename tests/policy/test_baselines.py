@@ -13,7 +13,7 @@ from tests.policy.test_route import COUNT, policy_file
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, no_text
-from vovnet.policy.baselines import OraclePolicy, RandomPolicy, UncertaintyPolicy, uniform
+from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy, UncertaintyPolicy, uniform
 from vovnet.policy.matching import bucket_ratios, expectation
 from vovnet.results.evaluate import evaluate
 from vovnet.results.row import ResultRow
@@ -194,3 +194,47 @@ def test_wrong_keys_are_named(overrides: list[str], sentence: str) -> None:
 def test_the_configuration_is_typed() -> None:
     config: RunConfig = compose_config("policy/baseline=cascade")
     assert config.policy.baseline.name == "cascade"
+
+
+def splitmix(state: int, count: int) -> list[int]:
+    """Vigna's splitmix64.c in whole numbers."""
+    found, mask = [], 2**64 - 1
+    for _ in range(count):
+        state = (state + 0x9E3779B97F4A7C15) & mask
+        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        found.append(z ^ (z >> 31))
+    return found
+
+
+def test_draws_are_those_of_splitmix64() -> None:
+    assert splitmix(1234567, 2) == [6457827717110365317, 3203168211198807973]  # as published
+    state = int(np.random.SeedSequence(5).generate_state(1, np.uint64)[0])
+    assert uniform(5, np.arange(40)).tolist() == [(z >> 11) / 2**53 for z in splitmix(state, 40)]
+
+
+def test_each_bucket_has_its_own_ratios_whatever_they_add_up_to() -> None:
+    policy = RandomPolicy(((2, 0, 0), (1, 1, 2), (0, 0, 5)), (0.5, 1.0), seed=0)
+    assert policy.reads_text
+    assert RandomPolicy(((1, 1), (1, 0)), (0.5,), seed=0).reads_text  # type: ignore[arg-type]
+    assert not RandomPolicy(((1, 1, 2),), (), seed=0).reads_text
+    found = policy.probabilities(text(np.array([0.4, 0.5, 0.9, 1.0])), 4)
+    assert found.tolist() == [[1, 0, 0], [0.25, 0.25, 0.5], [0.25, 0.25, 0.5], [0, 0, 1]]
+
+
+def test_a_ratio_of_zero_is_not_drawn_at_its_very_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vovnet.policy.baselines.uniform", lambda seed, rows: np.zeros(len(rows)))
+    decision = RandomPolicy(((0, 1, 1),), (), seed=0).decide(no_text(2), COSTS[:2], np.arange(2))
+    assert decision.actions.tolist() == [Action.COARSE, Action.COARSE]
+
+
+def test_a_cascade_looks_again_below_its_threshold_only() -> None:
+    zeros = {name: np.zeros(3) for name in BranchOutcomes.__dataclass_fields__}
+    coarse = BranchOutcomes(**{**zeros, "confidence": np.array([0.4, 0.5, 0.6])})
+    assert CascadePolicy(0.5).again(coarse).tolist() == [True, False, False]
+
+
+def test_only_uncertainty_needs_the_text_pass() -> None:
+    assert UncertaintyPolicy("entropy", 1.0, Action.FULL).reads_text
+    assert not OraclePolicy(SPACE, "utility", 0.1).reads_text
+    assert not CascadePolicy(0.5).reads_text

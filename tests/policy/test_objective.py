@@ -1,5 +1,7 @@
 """What the objectives teach."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -87,3 +89,28 @@ def test_with_entropy_the_values_are_minus_the_expected_loss_and_answer_to_any_l
     assert rates[0] > 0.95
     assert rates[1] > 0.95
     assert rates[2] < 0.05
+
+
+def test_straight_through_is_one_hot_forward_and_soft_backward() -> None:
+    """The loss is that of the action which value, cost and noise choose; its gradient is the soft mixture's."""
+    data, head = batch(6), PolicyHead(2, 4, 3, bounded=False)
+    head.output.weight.data.normal_()
+    data = replace(data, noise=torch.randn(6, 3))
+    logits = (head(data.features) - 0.3 * data.cost + data.noise) / 0.7
+    losses = 1 - data.score + 0.3 * data.cost
+    rows = torch.arange(6)
+    found = mixture_loss(head, data, 0.3, 0.7, True, "error")
+    torch.testing.assert_close(found, losses[rows, logits.argmax(1)].mean())
+    soft = (torch.softmax(logits, dim=1) * losses).sum(1).mean()
+    mine, expected = (torch.autograd.grad(one, head.output.weight, retain_graph=True)[0] for one in (found, soft))
+    torch.testing.assert_close(mine, expected)
+
+
+def test_noise_moves_with_the_batch() -> None:
+    data = batch(4)
+    assert data.to(torch.device("cpu")).noise is None
+    noise = torch.randn(4, 3)
+    moved = replace(data, noise=noise).to(torch.device("meta"))
+    assert moved.noise is not None
+    assert {t.device.type for t in (moved.noise, moved.features, moved.score, moved.nll, moved.cost)} == {"meta"}
+    assert data.weight == 1

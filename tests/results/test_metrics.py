@@ -109,3 +109,38 @@ def test_the_hull_lies_on_or_above_every_point(points: list[tuple[float, float]]
     for cost, score in points:
         if len(set(costs)) == len(costs):
             assert np.interp(cost, costs, scores) >= score - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("scores", "groups"),
+    [
+        ([1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 2, 2]),
+        ([1, 1, 1, 1, 1, 0, 0, 0, 0, 0], [0] * 5 + [1] * 5),  # an effective size between one and two samples
+        ([1, 0.3, 0, 1, 1, 0, 0.6], [0, 0, 0, 1, 1, 2, 3]),
+    ],
+)
+def test_the_interval_by_hand(scores: list[float], groups: list[int]) -> None:
+    """Standard errors by Miller's equations 1 and 4, pair by pair; Wilson's interval at the size they amount to."""
+    n, mean, distinct = len(scores), sum(scores) / len(scores), len(set(groups))
+    errors = [score - mean for score in scores]
+    independent = sum(e * e for e in errors) / (n - 1) / n
+    pairs = sum(
+        a * b for a, g in zip(errors, groups, strict=True) for b, h in zip(errors, groups, strict=True) if g == h
+    )
+    clustered = pairs / n**2 * distinct / (distinct - 1)
+    size = n / max(1.0, clustered / independent)
+    z = 1.959963984540054
+    centre = (mean + z * z / (2 * size)) / (1 + z * z / size)
+    half = z / (1 + z * z / size) * (mean * (1 - mean) / size + z * z / (4 * size * size)) ** 0.5
+    found = clustered_interval(np.array(scores, dtype=float), np.array(groups))
+    assert found == (pytest.approx(max(0.0, centre - half)), pytest.approx(min(1.0, centre + half)))
+
+
+def test_flops_by_hand_with_grouped_queries() -> None:
+    """One layer of width 8: 4 query heads of 2 share 2 key heads; an MLP of 16, 10 words."""
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
+    config = dict(zip(names, (8, 1, 4, 2, 16), strict=True))
+    weights = 8 * 8 + 2 * (8 * 4) + 8 * 8 + 3 * 8 * 16
+    found = prefill_flops(config | {"vocab_size": 10}, np.array([0, 1, 3]), np.array([5, 5, 5]))
+    pairs = np.array([0, 5, 3 + 4 + 5])
+    assert found.tolist() == (2 * weights * np.array([0, 1, 3]) + 4 * 8 * pairs + np.array([0, 160, 160])).tolist()

@@ -48,3 +48,7 @@ def test_the_order_of_annotators_does_not_matter(prediction: str, answers: list[
 def test_the_contraction_table_has_upstreams_rows() -> None:
     assert len(CONTRACTIONS) == 118  # upstream's 120 less two that map a word to itself
     assert all(key != value for key, value in CONTRACTIONS.items())
+
+
+def test_without_annotators_nothing_is_right() -> None:
+    assert vqa_accuracy("red", ()) == 0

@@ -88,10 +88,11 @@ def measure_step(config: RunConfig, folder: Path) -> Step:
     batch, clock = bench.batch(rows, image, actions=[Action.FULL]), Clock(WARM)
     often = 10 * STEPS  # never
     plan = Plan("stage1", STEPS, often, often, training.gradient_clip, training.seed, precision="bf16-mixed")
-    place = Place(folder, backbone.device, config.trainer)
+    device = backbone.device  # Lightning leaves the weights on the CPU
+    place = Place(folder, device, config.trainer)
     fit_steps(module, StepLoader([batch] * STEPS, 0), plan, place, own=[clock])
     prompt, _ = new_and_past(bench, image, Action.FULL, reuse=False)
-    peak = torch.cuda.max_memory_allocated(backbone.device) if backbone.device.type == "cuda" else None
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     seconds = (clock.ended - clock.begun) / (STEPS - WARM)
     return Step(seconds, rows * (prompt + load.answer - 1), peak)
 
