@@ -144,5 +144,5 @@ def main(asked: list[str]) -> int:
     return int(unexplained > 0)
 
 
-if __module_ == "__main__":
+if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
