@@ -14,6 +14,7 @@ from vovnet.backbone.decoding import Decoding
 from vovnet.backbone.forward import distribution_stats, join_prefills
 from vovnet.backbone.inputs import join_batches
 from vovnet.data import Sample
+from vovnet.errors import VoVNetError
 
 ORDERS = ("text_first", "image_first", "sandwich")
 
@@ -323,3 +324,13 @@ def test_coarse_sees_a_smaller_image(load: Load) -> None:
     assert [cut[action][1] for action in VISUAL_ACTIONS] == [(1, 4, 4), (1, 12, 16)]
     for action in VISUAL_ACTIONS:  # both from one opened image, each as by itself
         assert torch.equal(cut[action][0], backbone.builder.patches(image, [action])[action][0])
+
+
+def test_images_count_towards_the_context(load: Load, items: list) -> None:
+    backbone = load()
+    batch = build(backbone, items[:1])
+    backbone.builder.context = len(backbone.builder.format.text_pass(batch.questions[0]).ids)
+    with torch.inference_mode():
+        text = backbone.text_pass(batch)
+        with pytest.raises(VoVNetError, match=rf"sample {items[0][1].id} has \d+ tokens.*lower vision_budget"):
+            backbone.look(batch, Action.FULL, text)

@@ -177,14 +177,27 @@ class Backbone(nn.Module):
         return encode(self.model.model.visual, pixels, self.builder.budget.pruning)
 
     def _sequences(self, batch: Batch, pixels: Pixels | None, images: Encoded | None = None) -> list[Sequence]:
-        """Prompts with their images, or the text pass's where there are none."""
+        """Prompts with their images, or the text pass's where there are none.
+
+        Raises:
+            VoVNetError: a prompt is longer than the model's context.
+        """
+        form = self.builder.format
         if pixels is None:
-            return [self.builder.format.text_pass(question) for question in batch.questions]
-        kept = None if images is None else images.kept
-        return [
-            self.builder.format.with_images(question, pixels.grids(row), None if kept is None else kept[row])
-            for row, question in enumerate(batch.questions)
-        ]
+            prompts = [form.text_pass(question) for question in batch.questions]
+        else:
+            kept = None if images is None else images.kept
+            prompts = [
+                form.with_images(question, pixels.grids(row), None if kept is None else kept[row])
+                for row, question in enumerate(batch.questions)
+            ]
+        for name, prompt in zip(batch.ids, prompts, strict=True):
+            if self.builder.context is not None and len(prompt.ids) > self.builder.context:
+                raise VoVNetError(
+                    f"the prompt of sample {name} has {len(prompt.ids)} tokens, this backbone reads "
+                    f"{self.builder.context}; lower vision_budget, or leave the row out."
+                )
+        return prompts
 
     def _prefill(self, sequences: list[Sequence], images: Encoded | None, text: Prefill | None) -> Prefill:
         """Read prompts, from the start or after what they share with a text pass."""
