@@ -118,6 +118,16 @@ def test_skip_leaves_broken_images_out(tmp_path: Path) -> None:
     assert "b.png cannot be" in kept.skipped[0]
 
 
+def test_where_every_row_is_skipped_the_first_says_why(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, LINES)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(picture("blue")[:40])
+    with pytest.raises(
+        VoVNetError, match=rf"no usable question in .*; all {len(LINES)} were skipped, the first since .*a.png"
+    ):
+        open_split("jsonl", path, "test", "dataset.on_error=skip")
+
+
 def test_a_set_from_the_hubs_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder in the layout of a hub repository is opened as the library opens one it has downloaded."""
     import datasets

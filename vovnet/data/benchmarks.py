@@ -85,7 +85,8 @@ class Benchmark(PlainSet):
         files = {path for path, _ in tables}
         self.files = tuple(sorted(files))
         if not samples:
-            raise VoVNetError(f"no usable question in {', '.join(str(f) for f in sorted(files))}; {kind.advice}")
+            found = ", ".join(str(file) for file in sorted(files))
+            raise VoVNetError(f"no usable question in {found}; {errors.why_none(kind.advice)}")
         # Images in files of their own count too: another image is another outcome.
         content = fingerprint_files(files | {i.path for sample in samples for i in sample.images})
         self.fingerprint = errors.kept(content, samples)

@@ -58,7 +58,9 @@ class EasyVQA(PlainSet):
             samples = without_broken_images(samples, errors)
         self._samples, self.skipped = samples, tuple(errors.skipped)
         if not samples:
-            raise VoVNetError(f"{questions_file} holds no question that can be used; replace the file.")
+            raise VoVNetError(
+                f"{questions_file} holds no question that can be used; {errors.why_none('replace the file.')}"
+            )
         try:
             content = fingerprint_files({questions_file, *(i.path for sample in samples for i in sample.images)})
         except OSError as error:

@@ -42,6 +42,12 @@ class RowErrors:
             raise VoVNetError(f"{sentence}; mend the row, or set dataset.on_error=skip.")
         self.skipped.append(sentence)
 
+    def why_none(self, advice: str) -> str:
+        """Why no row is left: the first that was skipped, or ``advice`` where there was none."""
+        if not self.skipped:
+            return advice
+        return f"all {len(self.skipped)} were skipped, the first since {self.skipped[0]}."
+
     def kept(self, fingerprint: str, samples: Sequence[Sample]) -> str:
         """The fingerprint of what was kept of some files.
 
