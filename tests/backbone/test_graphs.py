@@ -3,16 +3,20 @@
 Without a GPU the steps run one by one; what a graph would replay is the same.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from tests.backbone.conftest import GREEDY, Load, build
+from tests.conftest import compose_config
 from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.backbone import graphs
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Decoding
 from vovnet.backbone.forward import join_prefills
 from vovnet.backbone.graphs import GraphDecoder
+from vovnet.backbone.loading import load_backbone
 
 
 def stepwise(backbone: Backbone, ends: tuple[int, ...] | None = None) -> GraphDecoder:
@@ -88,7 +92,10 @@ def test_the_attention_of_everything_else_stays(load: Load, items: list) -> None
     assert config._attn_implementation == before
 
 
-def test_graphs_are_for_fixed_weights_on_a_gpu(load: Load) -> None:
+def test_graphs_are_for_a_gpu_and_can_be_switched_off(load: Load, qwen3: Path) -> None:
     backbone = load()
     assert backbone.graphs is not None
     assert not backbone.runs_graphs()
+    for off in ("backbone.cuda_graphs=false", "backbone.attn_implementation=eager"):
+        config = compose_config(f"backbone.path={qwen3}", off)
+        assert load_backbone(config.backbone, config.vision_budget).graphs is None
