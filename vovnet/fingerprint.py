@@ -23,7 +23,7 @@ SMALL = 1 << 16  # bytes; smaller files are hashed faster than looked up
 
 def fingerprint_files(paths: Iterable[Path]) -> str:
     """SHA-256 over names and contents of files, in order of their paths."""
-    ordered = sorted(paths)
+    ordered = sorted(paths, key=lambda path: path.parts)  # as paths compare, but fast
     hashes = file_hashes(ordered)
     digest = hashlib.sha256()
     for path in ordered:

@@ -11,12 +11,11 @@
 import string
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from vovnet.data.beside import ImagesBeside
 from vovnet.data.rows import RowErrors, row_name
 from vovnet.data.sample import ImageRef, Sample
-from vovnet.data.tables import NO_TEXT, Row, cell_text, option_problem, text_problem
+from vovnet.data.tables import Row, cell_text, cell_texts, option_problem, text_problem
 
 
 def read_jsonl(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
@@ -24,8 +23,8 @@ def read_jsonl(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[S
     images = ImagesBeside(path, ("",))
     for row in rows:
         fields = row.fields
-        names, options = _texts(fields.get("image")), _texts(fields.get("options"))
-        answers = _texts(fields.get("answer") if fields.get("answers") is None else fields["answers"])
+        names, options = cell_texts(fields.get("image")), cell_texts(fields.get("options"))
+        answers = cell_texts(fields.get("answer") if fields.get("answers") is None else fields["answers"])
         found = {name: images.find(name) for name in names or ()}
         problem = row.problem or _problem(row, found, options, answers)
         key = cell_text(fields.get("id")) or row_name(path, row.number)
@@ -63,17 +62,3 @@ def _problem(row: Row, images: dict[str, ImageRef | None], options: list[str] | 
     if options and not set(string.ascii_uppercase[: len(options)]).issuperset(filter(None, answers)):
         return f"answer {next(filter(None, answers))!r} is none of its options"
     return ""
-
-
-def _texts(value: Any) -> list[str] | None:
-    """A text or a list of texts, as a list; None where it is something else."""
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        value = [value]
-    found = []
-    for text in value:
-        if isinstance(text, NO_TEXT):
-            return None
-        found.append(cell_text(text))
-    return found

@@ -143,13 +143,14 @@ def json_rows(path: Path) -> Iterator[Row]:
 
 def jsonl_rows(path: Path) -> Iterator[Row]:
     """Records of a file with one JSON object a line; a line that is none is a malformed row."""
+    decode = json.JSONDecoder().decode  # json.loads looks at its arguments each time
     with path.open("rb") as file:
         for number, line in enumerate(file):
             if not line.strip():
                 continue
             try:
                 text = line.decode("utf-8-sig" if number == 0 else "utf-8")
-                yield _json_row(number, json.loads(text), "\\u" in text and SURROGATE.search(text) is not None)
+                yield _json_row(number, decode(text), "\\u" in text and SURROGATE.search(text) is not None)
             except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError alike
                 yield Row(number, {}, problem=f"the line is no JSON ({error})")
 
@@ -164,7 +165,8 @@ def _json_row(number: int, row: Any, suspect: bool) -> Row:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             problem = "it holds half of a surrogate pair, which is no character"
-    return Row(number, {name.lower(): value for name, value in row.items()}, problem=problem)
+    fields = row if all(map(str.islower, row)) else {name.lower(): value for name, value in row.items()}
+    return Row(number, fields, problem=problem)
 
 
 def cell_text(value: Any) -> str:
@@ -188,6 +190,17 @@ def text_problem(row: Row, required: tuple[str, ...], optional: tuple[str, ...] 
         if not cell_text(fields[name]):
             return f"the {name} is empty"
     return ""
+
+
+def cell_texts(value: Any) -> list[str] | None:
+    """A text or a list of texts, as a list; None where it is something else."""
+    if value is None:
+        return []
+    cells = value if isinstance(value, list) else [value]
+    if {str}.issuperset(map(type, cells)):
+        texts = [cell.strip() for cell in cells]
+        return texts if "nan" not in texts else ["" if text == "nan" else text for text in texts]
+    return None if any(isinstance(cell, NO_TEXT) for cell in cells) else [cell_text(cell) for cell in cells]
 
 
 def option_problem(options: Sequence[str]) -> str:
