@@ -99,3 +99,18 @@ def test_graphs_are_for_a_gpu_and_can_be_switched_off(load: Load, qwen3: Path) -
     for off in ("backbone.cuda_graphs=false", "backbone.attn_implementation=eager"):
         config = compose_config(f"backbone.path={qwen3}", off)
         assert load_backbone(config.backbone, config.vision_budget).graphs is None
+
+
+def test_nan_of_one_batch_does_not_reach_the_next(load: Load, items: list) -> None:
+    backbone = load()
+    decoder = stepwise(backbone)
+    with torch.inference_mode():
+        state, other = (backbone.text_pass(build(backbone, part)) for part in (items[:2], items[2:4]))
+        before = decoder.decode(state, 5)
+        for layer in other.cache.layers:
+            layer.keys[:], layer.values[:] = torch.nan, torch.nan
+        for length in (5, 60):
+            decoder.decode(other, length)
+        after = decoder.decode(state, 5)
+    assert before[0].tolist() == after[0].tolist()
+    torch.testing.assert_close(before[1], after[1])

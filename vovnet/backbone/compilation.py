@@ -13,6 +13,8 @@ def compile_parts(model: Any) -> list[nn.Module]:
 
     The last bits of what they yield change, as under another attention kernel.
     """
+    # All norms are one piece of code to it: shapes of three and four axes, one row or many, one token or many.
+    torch._dynamo.config.recompile_limit = 64
     inner = model.model
     parts = [m for m in inner.language_model.modules() if type(m).__name__.endswith(TEXT)]
     parts += inner.visual.blocks

@@ -5,7 +5,7 @@ An H100 runs a decoding step of an 8B model in some 6 ms; starting its kernels o
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -63,6 +63,7 @@ class Step:
         self.position.copy_(prefill.next_position)
         self.column.fill_(length)
         parts = [part for layer in prefill.cache.layers for part in (layer.keys, layer.values)]
+        self.held[:, :, :, length:].zero_()  # masked, but 0 x NaN of an earlier batch would be NaN
         torch._foreach_copy_(list(self.held[:, :, :, :length].unbind()), parts)
         self.draft.begin()
         self.draft.write(prefill.logits, prefill.logits.argmax(dim=-1))
@@ -121,10 +122,12 @@ class GraphDecoder:
 
     def decode(self, prefill: Prefill, length: int) -> tuple[Tensor, Tensor]:
         """Ids [B, T] of at most ``length`` tokens, up to the step at which all have ended; log-probability [B]."""
-        step = self._step(prefill, length)
-        step.load(prefill)
-        written = 1
-        with self._attention():
+        device = prefill.mask.device
+        # A stream is the current device's, which need not be the model's (backbone.device=cuda:1).
+        with self._attention(), torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            step = self._step(prefill, length)
+            step.load(prefill)
+            written = 1
             while written < length and not bool(step.draft.done.all()):
                 step()
                 written += 1
@@ -144,9 +147,9 @@ class GraphDecoder:
             draft = Draft(rows, length, self.ends, self.filler, keys.device)
             step = Step(self.model, held, draft)
             if self.capture:
-                self._pool = self._pool or torch.cuda.graph_pool_handle()
-                with self._attention():
-                    step.capture(self._pool)
+                pool = self._pool or torch.cuda.graph_pool_handle()
+                step.capture(pool)
+                self._pool = pool  # one in which no capture succeeded has ended
         self._steps[size] = step
         if len(self._steps) > KEPT:
             self._steps.popitem(last=False)
@@ -159,10 +162,14 @@ class GraphDecoder:
         """
         size = torch.Size(shape).numel()
         if self._buffer is None or self._buffer.numel() < size:
-            self._steps.clear()
-            self._buffer = self._pool = None  # a pool ends with the last graph in it
+            self.release()
             self._buffer = torch.zeros(size, dtype=like.dtype, device=like.device)
         return self._buffer[:size].view(shape)
+
+    def release(self) -> None:
+        """Give the memory back; a pool ends with the last graph in it."""
+        self._steps.clear()
+        self._buffer = self._pool = None
 
     @contextmanager
     def _attention(self) -> Iterator[None]:
