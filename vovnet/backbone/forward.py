@@ -1,5 +1,6 @@
 """Padding, caches and the language model's forward pass: small pieces without any policy in them."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from typing import Any
@@ -46,11 +47,13 @@ class Prefill:
         return self.split([rows])[0]
 
     def split(self, groups: Rows[Rows[int]]) -> list["Prefill"]:
-        """The samples of each group, with a cache of their own.
+        """The samples of each group, with a cache of their own; itself where one group holds all in order.
 
         All layers and groups are gathered in one call: one after another they would be hundreds of small ones, which
         take a GPU longer to start than to run.
         """
+        if [list(rows) for rows in groups] == [list(range(len(self.mask)))]:
+            return [self]
         order = torch.as_tensor([row for rows in groups for row in rows], device=self.mask.device)
         held = gather(self.cache, order)
         hidden, logits, mask, next_position = (
@@ -104,20 +107,20 @@ def gather(cache: Any, rows: Tensor) -> Tensor:
     return torch.stack([part for layer in cache.layers for part in (layer.keys, layer.values)]).index_select(1, rows)
 
 
-def cache_of(held: Tensor) -> DynamicCache:
-    """The cache that holds what ``gather`` found."""
-    cache, parts = DynamicCache(), held.unbind()
-    for keys, values in zip(parts[::2], parts[1::2], strict=True):
-        cache.layers.append(_layer(keys, values))
-    return cache
-
-
 def _layer(keys: Tensor, values: Tensor) -> DynamicLayer:
     """A cache layer that holds these very tensors; ``DynamicCache.update`` would copy them."""
     layer = DynamicLayer()
     layer.lazy_initialization(keys, values)
     layer.keys, layer.values = keys, values
     return layer
+
+
+def cache_of(held: Tensor, layer: Callable[[Tensor, Tensor], DynamicLayer] = _layer) -> DynamicCache:
+    """The cache that holds what ``gather`` found, in layers of some kind."""
+    cache, parts = DynamicCache(), held.unbind()
+    for keys, values in zip(parts[::2], parts[1::2], strict=True):
+        cache.layers.append(layer(keys, values))
+    return cache
 
 
 def join_prefills(parts: Rows[Prefill]) -> Prefill:

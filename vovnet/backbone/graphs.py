@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, DynamicCache
+from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
 
 from vovnet.backbone.decoding import Draft
-from vovnet.backbone.forward import Prefill
+from vovnet.backbone.forward import Prefill, cache_of
 
 GROUPED = "grouped_queries_of_one_token"
 BLOCK = 128  # columns: caches are rounded up to it, so that few lengths need a graph of their own
@@ -51,9 +51,7 @@ class Step:
         self.position = torch.zeros(rows, dtype=torch.long, device=held.device)
         self.column = torch.zeros(1, dtype=torch.long, device=held.device)
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.cache, parts = DynamicCache(), held.unbind()
-        for keys, values in zip(parts[::2], parts[1::2], strict=True):
-            self.cache.layers.append(HeldLayer(keys, values, self.column))
+        self.cache = cache_of(held, lambda keys, values: HeldLayer(keys, values, self.column))
 
     def load(self, prefill: Prefill) -> None:
         """Take over a prompt that has been read, and its first token."""

@@ -62,8 +62,7 @@ def load_backbone(
     # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
     # for greedy decoding; this project's decoding keys are all that counts.
     model.generation_config = GenerationConfig(eos_token_id=list(end_tokens), pad_token_id=builder.end_token)
-    graphs = config.cuda_graphs and config.attn_implementation != "eager"  # their attention is sdpa's
-    backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse, graphs)
+    backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse, config.graphs)
     return backbone.eval().requires_grad_(False)
 
 

@@ -125,8 +125,7 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
         budget=make_budget(budget, vision.patch, vision.merge),
         end_token=tokenizer.eos_token_id,
     )
-    graphs = config.cuda_graphs and config.attn_implementation != "eager"
-    backbone = Backbone(model, builder, (NO_END,), "random weights", cache_reuse=True, cuda_graphs=graphs)
+    backbone = Backbone(model, builder, (NO_END,), "random weights", cache_reuse=True, cuda_graphs=config.graphs)
     return backbone.eval().requires_grad_(False)
 
 

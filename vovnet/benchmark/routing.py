@@ -125,7 +125,7 @@ def _overhead(bench: Bench, size: int, image: Side) -> Measurement:
     def route() -> None:
         text = text_outcomes(state, batch, backbone.feature_dtype)
         router.policy.decide(text, router.costs(samples), np.arange(size))  # type: ignore[union-attr]
-        state.split(groups)
+        state.prefill.split(groups)
 
     spent = timed(route, bench.device, bench.rounds).seconds
     full = timed(lambda: backbone.look(batch, Action.FULL, state.prefill), bench.device, bench.rounds).seconds
@@ -161,7 +161,7 @@ def _groups(bench: Bench, data: Synthetic, actions: np.ndarray) -> float:
         state, judge = read_text(bench.backbone, batch), make_judge(data)
 
         def branch(batch=batch, action=action, state=state, judge=judge) -> None:  # type: ignore[no-untyped-def]
-            run_branch(bench.backbone, batch, action, state, _greedy(bench), judge, 0, with_nll=False)
+            run_branch(bench.backbone, batch, action, state.prefill, _greedy(bench), judge, 0, with_nll=False)
 
         branch()
         total += statistics.median(once(branch, bench.device) for _ in range(bench.rounds))

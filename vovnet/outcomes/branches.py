@@ -33,19 +33,6 @@ class TextState:
     entropy: Tensor
     margin: Tensor
 
-    def split(self, groups: Sequence[Sequence[int]]) -> "list[TextState]":
-        """The samples of each group; itself where one group holds all in order."""
-        if [list(rows) for rows in groups] == [list(range(len(self.entropy)))]:
-            return [self]
-        prefills = self.prefill.split(groups)
-        ends = np.cumsum([len(rows) for rows in groups]).tolist()
-        order = torch.as_tensor([row for rows in groups for row in rows], device=self.entropy.device)
-        entropy, margin = self.entropy.index_select(0, order), self.margin.index_select(0, order)
-        return [
-            TextState(prefill, entropy[a:b], margin[a:b])
-            for prefill, a, b in zip(prefills, [0, *ends], ends, strict=False)
-        ]
-
 
 def read_text(backbone: Backbone, batch: Batch) -> TextState:
     """The text pass of a batch. Entropy and margin are read at the last real token."""
@@ -75,7 +62,7 @@ def run_branch(
     backbone: Backbone,
     batch: Batch,
     action: Action,
-    text: TextState | None,
+    text: Prefill | None,
     decoding: Decoding,
     judge: Judge,
     seed: int,
@@ -104,7 +91,7 @@ class Group:
 
     batch: Batch
     action: Action
-    text: TextState | None
+    text: Prefill | None
 
 
 def run_groups(
@@ -130,12 +117,11 @@ def run_groups(
     return found
 
 
-def _read_prompt(backbone: Backbone, batch: Batch, action: Action, text: TextState | None) -> Prefill:
+def _read_prompt(backbone: Backbone, batch: Batch, action: Action, text: Prefill | None) -> Prefill:
     """The prompt under an action, after the text pass where there was one."""
-    prefill = None if text is None else text.prefill
     if action is not Action.NO:
-        return backbone.look(batch, action, prefill)
-    return backbone.text_pass(batch) if prefill is None else prefill
+        return backbone.look(batch, action, text)
+    return backbone.text_pass(batch) if text is None else text
 
 
 def _branch_outcomes(

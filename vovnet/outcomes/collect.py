@@ -182,8 +182,9 @@ class Collector:
                 if state is not None and "text" in chunk.branches
                 else []
             )
+            prefill = None if state is None else state.prefill
             found = [
-                run_branch(backbone, batch, action, state, decoding, judge, self.options.seed, with_nll=True)
+                run_branch(backbone, batch, action, prefill, decoding, judge, self.options.seed, with_nll=True)
                 for action in answers
             ]
             order.extend(batch.indices)  # nothing is kept of a batch that did not fit

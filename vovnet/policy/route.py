@@ -10,11 +10,12 @@ from vovnet.actions import Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import VisionBudget
 from vovnet.backbone.decoding import Decoding, decoding_of
+from vovnet.backbone.forward import Prefill
 from vovnet.backbone.inputs import Batch
 from vovnet.data import Item, Sample, VQADataset
 from vovnet.decision import Decision
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Group, Judge, TextState, make_judge, read_text, run_groups, text_outcomes
+from vovnet.outcomes.branches import Group, Judge, make_judge, read_text, run_groups, text_outcomes
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.routed import Routed, look_twice
 from vovnet.outcomes.rows import BranchOutcomes, no_text
@@ -52,8 +53,8 @@ class Router:
         chose = {a: np.flatnonzero(decision.actions == int(a)) for a in Action}
         known = {} if first is None else {Action.COARSE: first.take(chose[Action.COARSE])}
         asked = {a: rows for a, rows in chose.items() if len(rows) and a not in known}
-        states = [None] * len(asked) if state is None else state.split([rows.tolist() for rows in asked.values()])
-        groups = [self._group(items, batch, *one) for one in zip(asked, asked.values(), states, strict=True)]
+        own = [None] * len(asked) if state is None else state.prefill.split([rows.tolist() for rows in asked.values()])
+        groups = [self._group(items, batch, *one) for one in zip(asked, asked.values(), own, strict=True)]
         answered = self._answer(groups)
         parts = [*known.values(), *answered]
         places = [*(chose[a] for a in known), *asked.values()]
@@ -84,13 +85,13 @@ class Router:
         return run_groups(self.backbone, groups, self.decoding, self.judge, self.seed) if groups else []
 
     def _group(
-        self, items: Sequence[Item], batch: Batch, action: Action, rows: np.ndarray, state: TextState | None
+        self, items: Sequence[Item], batch: Batch, action: Action, rows: np.ndarray, text: Prefill | None
     ) -> Group:
         """The samples that chose one action, with their images and their part of the text pass."""
         chosen = rows.tolist()
         if action is Action.NO:
-            return Group(batch.select(chosen), action, state)
-        return Group(self.backbone.builder.build([items[row] for row in chosen], [action]), action, state)
+            return Group(batch.select(chosen), action, text)
+        return Group(self.backbone.builder.build([items[row] for row in chosen], [action]), action, text)
 
 
 def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backbone: Backbone | None = None) -> Router:

@@ -24,6 +24,11 @@ class BackboneConfig:
     compile: bool  # norms, feed-forward parts and vision blocks by torch.compile: a minute once, then faster on a GPU
     cuda_graphs: bool  # greedy decoding by CUDA graphs, where the device is one
 
+    @property
+    def graphs(self) -> bool:
+        """Whether to decode by graphs, whose attention is sdpa's: not what ``eager`` asks for."""
+        return self.cuda_graphs and self.attn_implementation != "eager"
+
 
 @dataclass(frozen=True, config=STRICT)
 class Resolution:
