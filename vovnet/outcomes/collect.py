@@ -193,7 +193,7 @@ class Collector:
                 done.append(one)
 
         for batch in batches:
-            self._in_parts(batch, chunk, backbone.builder, collection, answer)
+            self._in_parts(batch, chunk, backbone, collection, answer)
         rows: dict[str, pa.Table] = {a.label: branch_table(done, order) for a, done in answers.items()}
         if texts:
             rows["text"] = text_table(texts, order)
@@ -202,7 +202,7 @@ class Collector:
             collection.computed[name] += len(table)
 
     def _in_parts(
-        self, whole: Batch, chunk: Chunk, builder: InputBuilder, collection: Collection, answer: Callable[[Batch], None]
+        self, whole: Batch, chunk: Chunk, backbone: Backbone, collection: Collection, answer: Callable[[Batch], None]
     ) -> None:
         """Answer a batch, in halves where it is larger than the device's memory; answers know no batch size.
 
@@ -215,7 +215,7 @@ class Collector:
             if len(batch) > collection.fits:
                 middle = len(batch) // 2
                 for rows in (batch.indices[middle:], batch.indices[:middle]):
-                    half = build_batch(self.dataset, builder, rows, chunk.visual)
+                    half = build_batch(self.dataset, backbone.builder, rows, chunk.visual)
                     if isinstance(half, VoVNetError):
                         raise half
                     pending.append(half)
@@ -230,6 +230,8 @@ class Collector:
                     ) from error
                 collection.fits = len(batch) // 2
                 log.warning("a batch of %d does not fit into the device's memory; going on with halves", len(batch))
+                if backbone.graphs is not None:
+                    backbone.graphs.release()  # their buffers are of the size that did not fit
                 torch.cuda.empty_cache()
                 pending.append(batch)
 
