@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vovnet.compose import launch
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.baselines import RandomPolicy
 from vovnet.schema import RandomBaseline, RunConfig
 
@@ -17,7 +18,7 @@ def run(config: RunConfig, folder: Path) -> RandomPolicy:
 
     if not isinstance(config.policy.baseline, RandomBaseline):
         raise VoVNetError("experiments.match is about random_policy_matched; leave policy/baseline out.")
-    return random_policy(config.policy.baseline, config.dataset, config.eval.split)
+    return random_policy(config.policy.baseline, config.dataset, config.eval.split, full_pruning(config))
 
 
 def show(policy: RandomPolicy, folder: Path) -> None:

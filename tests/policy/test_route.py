@@ -60,6 +60,8 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("policy/baseline=vision_token_pruning_proxy",),
         ("policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_mode=merge", "eval.batch_size=5"),
         ("policy.fallback_mode=full", "policy.fallback_margin_threshold=0.01", "policy.lambda_cost=0.3"),
+        ("policy.full_pruning_ratio=0.5", "eval.batch_size=5"),
+        ("policy.full_pruning_ratio=0.3", "policy.full_pruning_mode=pool", "eval.cache_reuse=false"),
     ],
 )
 def test_replay_equals_live(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:

@@ -173,8 +173,8 @@ class Backbone(nn.Module):
         return bool(finished)
 
     def encode(self, pixels: Pixels) -> Encoded:
-        """The vision tower over a batch's images, pruned as the budget says."""
-        return encode(self.model.model.visual, pixels, self.builder.budget.pruning)
+        """The vision tower over a batch's images, thinned out as they say."""
+        return encode(self.model.model.visual, pixels)
 
     def _sequences(self, batch: Batch, pixels: Pixels | None, images: Encoded | None = None) -> list[Sequence]:
         """Prompts with their images, or the text pass's where there are none.
@@ -258,7 +258,7 @@ class Backbone(nn.Module):
         Raises:
             VoVNetError: vision tokens are pruned, which transformers' generate cannot do.
         """
-        if action in batch.pixels and self.builder.budget.pruning is not None:
+        if action in batch.pixels and batch.pixels[action].pruning is not None:
             raise VoVNetError("beam search cannot prune vision tokens; set eval.num_beams=1.")
         inputs = self.generate_inputs(batch, action)
         ids = self.generate(inputs, decoding)

@@ -26,7 +26,7 @@ class VisionBudget:
     coarse: Resolution
     full: Resolution
     factor: int
-    pruning: "Pruning | None" = None  # of every image's tokens
+    pruning: "Pruning | None" = None  # of a FULL image's tokens
 
     def target_size(self, width: int, height: int, action: Action) -> tuple[int, int]:
         """(width, height) in pixels to which an image is resized under ``action``.
@@ -41,11 +41,13 @@ class VisionBudget:
         if action is Action.NO:
             return 0
         target_width, target_height = self.target_size(width, height, action)
-        return self.remaining(target_height // self.factor, target_width // self.factor)
+        rows, columns = target_height // self.factor, target_width // self.factor
+        pruning = self.pruning_of(action)
+        return rows * columns if pruning is None else pruning.remaining(rows, columns)
 
-    def remaining(self, rows: int, columns: int) -> int:
-        """Tokens that are left of an image of rows x columns tokens."""
-        return rows * columns if self.pruning is None else self.pruning.remaining(rows, columns)
+    def pruning_of(self, action: Action) -> "Pruning | None":
+        """How an action's images are thinned out, if they are."""
+        return self.pruning if action is Action.FULL else None
 
     @property
     def max_tokens(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 from vovnet.actions import Action
 from vovnet.backbone.budget import VisionBudget
 from vovnet.backbone.prompt import Grid, PromptFormat, encode_user_texts
+from vovnet.backbone.pruning import Pruning
 from vovnet.data import ImageRef, Sample
 from vovnet.errors import VoVNetError
 
@@ -25,10 +26,12 @@ class Pixels:
     Attributes:
         images: distinct images.
         rows: per sample, the indices of its images in ``images``.
+        pruning: how their tokens are thinned out after the vision tower; None keeps all.
     """
 
     images: tuple[Patches, ...]
     rows: tuple[tuple[int, ...], ...]
+    pruning: Pruning | None = None
 
     def grids(self, row: int) -> list[Grid]:
         """Grids (time, height, width in patches) of one sample's images."""
@@ -130,8 +133,9 @@ class InputBuilder:
 
     def read_tokens(self, pixels: Pixels, row: int) -> int:
         """Vision tokens of one sample of a batch that enter the language model."""
-        side = self.format.merge_size
-        return sum(self.budget.remaining(height // side, width // side) for _, height, width in pixels.grids(row))
+        side, pruning = self.format.merge_size, pixels.pruning
+        grids = [(height // side, width // side) for _, height, width in pixels.grids(row)]
+        return sum(math.prod(grid) if pruning is None else pruning.remaining(*grid) for grid in grids)
 
     def _pixels(self, per_sample: Sequence[tuple[ImageRef, ...]], actions: Sequence[Action]) -> dict[Action, Pixels]:
         """Each distinct image once, opened once for all actions."""
@@ -139,7 +143,10 @@ class InputBuilder:
         place = {reference: number for number, reference in enumerate(distinct)}
         rows = tuple(tuple(place[reference] for reference in references) for references in per_sample)
         cut = [self._patches(reference, actions) for reference in distinct] if actions else []
-        return {action: Pixels(tuple(image[action] for image in cut), rows) for action in actions}
+        return {
+            action: Pixels(tuple(image[action] for image in cut), rows, self.budget.pruning_of(action))
+            for action in actions
+        }
 
     def _patches(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, Patches]:
         found = {action: self._cache[reference, action] for action in actions if (reference, action) in self._cache}

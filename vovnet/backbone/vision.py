@@ -10,7 +10,7 @@ from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position
 
 from vovnet.backbone.attention import BY_LENGTH
 from vovnet.backbone.inputs import Pixels
-from vovnet.backbone.pruning import Pruning, prune
+from vovnet.backbone.pruning import prune
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Encoded:
     kept: tuple[tuple[np.ndarray, ...], ...] | None
 
 
-def encode(visual: Any, pixels: Pixels, pruning: Pruning | None) -> Encoded:
+def encode(visual: Any, pixels: Pixels) -> Encoded:
     """Encode each distinct image once, and thin it out once."""
+    pruning = pixels.pruning
     features, deepstack, counts = _encode_distinct(visual, pixels)
     if pruning is None:
         return Encoded(*_arrange(features, deepstack, counts, pixels), None)

@@ -195,14 +195,11 @@ def pruning(config: RunConfig, rounds: int) -> Iterator[Measurement]:
     backbone = shared_backbone(config.backbone, budget, cache_reuse=False)
     data = Synthetic(config, amounts.images, 12, (amounts.side, amounts.side))
     batch = backbone.builder.build(data.items(), [Action.FULL])
-    builder, unpruned = backbone.builder, backbone.builder.budget
 
     def prefill(share: float) -> tuple[Callable[[], float], int]:
         """Takes a prefill's seconds, and its tokens."""
-        pruned = replace(unpruned, pruning=None if share == 1.0 else Pruning("stride", share))
-        builder.budget = pruned
-        images = backbone.encode(batch.pixels[Action.FULL])
-        builder.budget = unpruned
+        pruning = None if share == 1.0 else Pruning("stride", share)
+        images = backbone.encode(replace(batch.pixels[Action.FULL], pruning=pruning))
 
         def call() -> Prefill:
             return backbone.look(batch, Action.FULL, None, images)

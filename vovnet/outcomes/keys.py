@@ -8,8 +8,8 @@ from vovnet.actions import Action
 from vovnet.backbone.files import Checkpoint
 from vovnet.data import VQADataset
 from vovnet.outcomes.store import TableKey
-from vovnet.outcomes.variants import branch_budget
-from vovnet.schema import PruningBaseline, RunConfig
+from vovnet.outcomes.variants import branch_budget, full_pruning
+from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
 
 # Raised by hand whenever a change to the code changes what a branch yields.
@@ -56,13 +56,13 @@ def table_keys(
     for action in actions:
         facts: dict[str, Any] = common | answered | {"code": CODE_VERSION[action.label]}
         if action is not Action.NO:
-            budget, baseline = branch_budget(config), config.policy.baseline
+            budget, pruning = branch_budget(config), full_pruning(config)
             facts |= {
                 "order": config.backbone.prompt_order,
                 "resolution": asdict(budget.coarse if action is Action.COARSE else budget.full),
                 "cache_reuse": reuses_cache(config),
             }
-            if isinstance(baseline, PruningBaseline) and baseline.pruning_ratio < 1.0:
-                facts["pruning"] = {"mode": baseline.pruning_mode, "ratio": baseline.pruning_ratio}
+            if action is Action.FULL and pruning is not None:
+                facts["pruning"] = {"mode": pruning[0], "ratio": pruning[1]}
         keys[action.label] = TableKey(action.label, facts)
     return keys

@@ -1,10 +1,10 @@
-"""Baselines that change what FULL means: another resolution, or fewer vision tokens."""
+"""What FULL means where it is not the whole image: another resolution, or fewer vision tokens."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vovnet.errors import VoVNetError
-from vovnet.schema import PruningBaseline, Resolution, ResolutionBaseline, RunConfig, VisionBudgetConfig
+from vovnet.schema import PruningBaseline, PruningMode, Resolution, ResolutionBaseline, RunConfig, VisionBudgetConfig
 
 if TYPE_CHECKING:
     from vovnet.backbone.pruning import Pruning
@@ -29,11 +29,20 @@ def branch_budget(config: RunConfig) -> VisionBudgetConfig:
     return replace(budget, full=scaled, coarse=coarse)
 
 
+def full_pruning(config: RunConfig) -> tuple[PruningMode, float] | None:
+    """Mode and ratio by which FULL is pruned, if it is; a ratio of 1 keeps all, and is no pruning."""
+    policy, baseline = config.policy, config.policy.baseline
+    mode, ratio = policy.full_pruning_mode, policy.full_pruning_ratio
+    if isinstance(baseline, PruningBaseline):
+        mode, ratio = baseline.pruning_mode, baseline.pruning_ratio
+    return None if ratio == 1.0 else (mode, ratio)
+
+
 def pruning_of(config: RunConfig) -> "Pruning | None":
-    """How vision tokens are pruned, if they are; a ratio of 1 keeps all, and is no pruning."""
-    baseline = config.policy.baseline
-    if not isinstance(baseline, PruningBaseline) or baseline.pruning_ratio == 1.0:
+    """The same for the backbone; imports torch."""
+    asked = full_pruning(config)
+    if asked is None:
         return None
     from vovnet.backbone.pruning import Pruning
 
-    return Pruning(baseline.pruning_mode, baseline.pruning_ratio)
+    return Pruning(*asked)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from vovnet.backbone.files import Checkpoint, backbone_label
 from vovnet.errors import VoVNetError
 from vovnet.files import write_bytes
-from vovnet.schema import ActionSpace, DatasetConfig, FeatureMode, RunConfig
+from vovnet.schema import ActionSpace, DatasetConfig, FeatureMode, PruningMode, RunConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +39,7 @@ class PolicyCard:
         data_fingerprint, data_config: of the training split; the configuration as JSON, so that an evaluation
             can look for its own samples there.
         dtype, prompts: under which the text pass was read.
+        full_pruning_ratio, full_pruning_mode: what FULL meant; no mode where all tokens were kept.
     """
 
     backbone: str
@@ -59,6 +60,8 @@ class PolicyCard:
     full: tuple[int, int]
     dtype: str
     prompts: tuple[str, ...]
+    full_pruning_ratio: float = 1.0
+    full_pruning_mode: PruningMode | None = None
     format: int = FORMAT
 
 
@@ -85,6 +88,8 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         full=(full.long_side, full.max_pixels),
         dtype=config.backbone.dtype,
         prompts=_prompts(config.dataset),
+        full_pruning_ratio=config.policy.full_pruning_ratio,
+        full_pruning_mode=config.policy.full_pruning_mode if config.policy.full_pruning_ratio < 1 else None,
     )
 
 

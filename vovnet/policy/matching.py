@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,11 +11,21 @@ from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.baselines import RandomPolicy
-from vovnet.schema import BUCKETS, DatasetConfig, RandomBaseline, Ratios
+from vovnet.schema import BUCKETS, DatasetConfig, PruningMode, RandomBaseline, Ratios
+
+if TYPE_CHECKING:
+    from vovnet.results.row import ResultRow
+
+Pruned = tuple[PruningMode, float]
 
 
-def random_policy(config: RandomBaseline, dataset: DatasetConfig, split: str) -> RandomPolicy:
+def random_policy(
+    config: RandomBaseline, dataset: DatasetConfig, split: str, pruned: Pruned | None = None
+) -> RandomPolicy:
     """The configured random policy, its ratios resolved.
+
+    Args:
+        pruned: mode and ratio by which FULL is pruned; a matched run's must be the same, or costs do not match.
 
     Raises:
         VoVNetError: no target is given, or ``match`` holds no fitting VoVNet row.
@@ -36,26 +46,43 @@ def random_policy(config: RandomBaseline, dataset: DatasetConfig, split: str) ->
         )
     place = Path(config.match).expanduser()
     if config.buckets:
+        _fitting_rows(place, pruned)
         ratios, thresholds = bucket_ratios(place, config.bucket_thresholds)
         return RandomPolicy(ratios, thresholds, config.seed)
-    return RandomPolicy((row_ratios(place, config.match_lambda, dataset.name, split),), (), config.seed)
+    return RandomPolicy((row_ratios(place, config.match_lambda, dataset.name, split, pruned),), (), config.seed)
 
 
-def row_ratios(place: Path, lambda_cost: float | None, dataset: str, split: str) -> Ratios:
+def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
+    """VoVNet's rows of a run, sweep or table whose FULL is the same.
+
+    Raises:
+        VoVNetError: there is none, but some whose FULL is another.
+    """
+    from vovnet.results.write import RESULTS, read_results
+
+    own = [row for row in read_results(place / RESULTS if place.is_dir() else place) if not row.baseline_name]
+    fitting = [row for row in own if (row.pruning_mode, row.pruning_ratio) == (pruned or (None, None))]
+    if own and not fitting:
+        seen = own[0].pruning_ratio
+        keys = "1" if seen is None else f"{seen:g} policy.full_pruning_mode={own[0].pruning_mode}"
+        raise VoVNetError(f"{place} is of a VoVNet with policy.full_pruning_ratio={keys}; set the same to match it.")
+    return fitting
+
+
+def row_ratios(
+    place: Path, lambda_cost: float | None, dataset: str, split: str, pruned: Pruned | None = None
+) -> Ratios:
     """Action rates of the VoVNet row with this lambda on this set.
 
     Raises:
         VoVNetError: no row or more than one fits.
     """
-    from vovnet.results.write import RESULTS, read_results
-
-    path = place / RESULTS if place.is_dir() else place
-    rows = [row for row in read_results(path) if not row.baseline_name and (row.dataset, row.split) == (dataset, split)]
+    rows = [row for row in _fitting_rows(place, pruned) if (row.dataset, row.split) == (dataset, split)]
     fitting = [row for row in rows if lambda_cost is None or math.isclose(row.lambda_cost or 0.0, lambda_cost)]
     if len(fitting) != 1:
         known = sorted({row.lambda_cost for row in rows if row.lambda_cost is not None})
         raise VoVNetError(
-            f"{path} holds {len(fitting)} VoVNet rows of {dataset}/{split} with lambda {lambda_cost}; "
+            f"{place} holds {len(fitting)} VoVNet rows of {dataset}/{split} with lambda {lambda_cost}; "
             f"set policy.baseline.match_lambda to one of {known}, or match one run's folder."
         )
     row = fitting[0]

@@ -12,6 +12,7 @@ from vovnet.backbone.files import Checkpoint
 from vovnet.decision import Decision
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
+from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.baselines import CascadePolicy, OraclePolicy, UncertaintyPolicy
 from vovnet.policy.checkpoint import PolicyCard, load_policy
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
@@ -201,7 +202,7 @@ def _make_baseline(config: RunConfig) -> AnyPolicy:
         case UncertaintyBaseline(uncertainty=measure, threshold=threshold, vision=vision):
             return UncertaintyPolicy(measure, threshold, Action[vision.upper()])
         case RandomBaseline():
-            return random_policy(baseline, config.dataset, config.eval.split)
+            return random_policy(baseline, config.dataset, config.eval.split, full_pruning(config))
         case OracleBaseline(rule=rule):
             return OraclePolicy(ACTION_SPACES[config.policy.action_space], rule, config.policy.lambda_cost)
         case CascadeBaseline(threshold=threshold):

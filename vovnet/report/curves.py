@@ -84,7 +84,9 @@ def fixed_rows(rows: Sequence[ResultRow]) -> dict[str, ResultRow]:
 
 def baseline_label(row: ResultRow) -> str:
     """A baseline's curve: its name and what is no point on the curve."""
-    parts = (row.baseline_name, row.uncertainty_metric, row.vision_mode, row.pruning_mode, row.oracle_rule)
+    parts = [row.baseline_name, row.uncertainty_metric, row.vision_mode, row.pruning_mode, row.oracle_rule]
+    if row.baseline_name != "vision_token_pruning_proxy" and row.pruning_ratio is not None:
+        parts.append(f"keep={row.pruning_ratio:g}")  # a setting of FULL, and not what its curve runs over
     return " ".join(part for part in parts if part)
 
 

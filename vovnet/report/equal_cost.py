@@ -53,7 +53,7 @@ def equal_cost_lines(study: Study) -> list[Line]:
             continue
         runs = [by_row[id(row)] for row in rows]
         label = vovnet_label(rows[0], usual | {"seed": rows[0].seed}) + f", λ = {rows[0].lambda_cost:g}"
-        met = [_rivals(run, families, fixed) for run in runs]
+        met = [_rivals(run, families, _own_branches(study, run, fixed)) for run in runs]
         for name in met[0]:
             rivals = [of_one[name] for of_one in met]
             each = np.stack([run.predictions.score - r.scores for run, r in zip(runs, rivals, strict=True)], axis=1)
@@ -84,12 +84,22 @@ def _families(study: Study, by_row: Mapping[int, Run], fixed: Mapping[str, Run])
     return found
 
 
-def _rivals(run: Run, families: Mapping[str, Sequence[Run]], fixed: Mapping[str, Run]) -> dict[str, Rival]:
-    """Every baseline at a run's cost."""
+def _own_branches(study: Study, run: Run, fixed: Mapping[str, Run]) -> list[Run]:
+    """What a policy chooses among, NO, COARSE and FULL as it looks; nothing where one of them was not run."""
+    if len(fixed) < len(FIXED):
+        return []
+    full = [fixed["always_full"]]
+    if run.row.pruning_ratio is not None:
+        asked = ("vision_token_pruning_proxy", run.row.pruning_mode, run.row.pruning_ratio)
+        full = [r for r in study.runs if (r.row.baseline_name, r.row.pruning_mode, r.row.pruning_ratio) == asked]
+    return [fixed["no_vision"], fixed["always_coarse"], full[0]] if full else []
+
+
+def _rivals(run: Run, families: Mapping[str, Sequence[Run]], own: Sequence[Run]) -> dict[str, Rival]:
+    """Every baseline at a run's cost; ``own`` are the branches that it chooses among."""
     found = {}
-    if len(fixed) == len(FIXED):
-        # NO, COARSE, FULL
-        branches = [fixed[name].predictions for name in ("no_vision", "always_coarse", "always_full")]
+    if own:
+        branches = [branch.predictions for branch in own]
         scores, costs = (np.stack([getattr(b, name) for b in branches], axis=1) for name in ("score", "cost"))
         entropy, actions = run.predictions.entropy, run.predictions.action
         for name, buckets in DRAWN.items():
@@ -105,7 +115,7 @@ def _rivals(run: Run, families: Mapping[str, Sequence[Run]], fixed: Mapping[str,
 
 def _gap_closed(study: Study, runs: Sequence[Run]) -> float | None:
     """Share of the way from random, matched, to the budgeted oracle; mean over the policies."""
-    if study.branches is None:
+    if study.branches is None or runs[0].row.pruning_ratio is not None:  # its FULL is not among the branches
         return None
     shares = []
     for row in (run.row for run in runs):

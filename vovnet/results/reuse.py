@@ -9,8 +9,7 @@ from vovnet.results.row import CURVE, ResultRow
 # What two rows share that differ in cache reuse alone.
 SETTING = (
     *(name for name in CURVE if name != "cache_reuse"),
-    *("baseline_name", "lambda_cost", "threshold", "uncertainty_metric", "vision_mode", "pruning_ratio"),
-    *("pruning_mode", "long_side"),
+    *("baseline_name", "lambda_cost", "threshold", "uncertainty_metric", "vision_mode", "long_side"),
 )
 SAVED = ("avg_text_tokens", "prefill_gflops", "latency_p50_ms", "latency_p90_ms")
 ANSWERED = ("accuracy", "avg_cost", "action_ratio")

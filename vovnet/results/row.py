@@ -10,6 +10,7 @@ from vovnet.actions import Action
 from vovnet.backbone.files import backbone_label
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.checkpoint import PolicyCard
 from vovnet.results.metrics import clustered_interval, prefill_flops
 from vovnet.schema import (
@@ -92,6 +93,7 @@ PROTOCOL = ("dataset", "split", "num_samples", "backbone", "prompt_order", "mode
 CURVE = (
     *PROTOCOL,
     *("cache_reuse", "objective", "feature_mode", "action_space", "seed", "trained_lambda", "checkpoint"),
+    *("pruning_mode", "pruning_ratio"),
     *("fallback_mode", "fallback_entropy_threshold", "fallback_margin_threshold"),
 )
 
@@ -180,7 +182,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
 
 
 def baseline_columns(config: RunConfig) -> dict[str, Any]:
-    """The columns that a baseline's own keys fill; None where they do not apply."""
+    """The columns that the policy's own keys fill; None where they do not apply."""
     columns: dict[str, Any] = dict.fromkeys(
         ("threshold", "uncertainty_metric", "vision_mode", "pruning_ratio", "pruning_mode", "long_side", "oracle_rule")
     )
@@ -192,13 +194,15 @@ def baseline_columns(config: RunConfig) -> dict[str, Any]:
         case RandomBaseline(buckets=buckets, bucket_ratios=ratios) if buckets or ratios:
             columns |= {"uncertainty_metric": "entropy"}  # what its buckets are cut by
         case PruningBaseline(pruning_ratio=ratio, pruning_mode=mode):
-            columns |= {"pruning_ratio": ratio, "pruning_mode": mode}
+            columns |= {"pruning_ratio": ratio, "pruning_mode": mode}  # also where it is 1
         case ResolutionBaseline(long_side=side):
             columns |= {"long_side": side}
         case OracleBaseline(rule=rule):
             columns |= {"oracle_rule": rule}
         case _:
             pass
+    if (pruning := full_pruning(config)) is not None:
+        columns |= {"pruning_mode": pruning[0], "pruning_ratio": pruning[1]}
     return columns
 
 

@@ -170,7 +170,7 @@ class VoVNetModule(StepModule):
         parts: dict[torch.nn.Module, tuple[float, float]] = {self.head: (own.learning_rate, own.weight_decay)}
         if self.backbone is not None:
             parts[self.backbone] = (own.backbone.learning_rate, own.backbone.weight_decay)
-        return adamw(parts, own.schedule, own.warmup_fraction, self.steps)
+        return adamw(parts, own.schedule, own.warmup_fraction, self.steps, fused=self._router[0] is None)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Stored outcomes move; samples stay, the backbone moves what it needs."""

@@ -228,7 +228,8 @@ def _tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> O
 def rows_of(outcomes: OutcomeBatch, rows: np.ndarray) -> OutcomeBatch:
     """Some rows of stored outcomes."""
     index = torch.from_numpy(rows)
-    return OutcomeBatch(*(getattr(outcomes, name)[index] for name in ("features", "score", "nll", "cost")))
+    columns = ("features", "score", "nll", "cost")
+    return OutcomeBatch(*(getattr(outcomes, name).index_select(0, index) for name in columns))
 
 
 def _new_head(config: RunConfig, training: PolicyTraining, width: int) -> PolicyHead:

@@ -19,6 +19,7 @@ from vovnet.backbone.files import ORIGIN_FILE, find_checkpoint
 from vovnet.backbone.loading import load_backbone
 from vovnet.errors import VoVNetError
 from vovnet.files import whole_folder, write_json
+from vovnet.outcomes.variants import pruning_of
 from vovnet.schema import BackboneConfig, BackboneTraining, RunConfig
 
 log = logging.getLogger(__name__)
@@ -157,4 +158,4 @@ def _full(config: RunConfig, settings: BackboneTraining) -> Trainable:
 
 
 def _load(config: RunConfig, backbone: BackboneConfig) -> Backbone:
-    return load_backbone(backbone, config.vision_budget, config.eval.cache_reuse)
+    return load_backbone(backbone, config.vision_budget, config.eval.cache_reuse, pruning_of(config))

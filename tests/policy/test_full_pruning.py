@@ -1,0 +1,103 @@
+"""Routing and pruning together: a policy whose FULL look is thinned out (policy.full_pruning_ratio)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Configure
+from tests.policy.test_route import COUNT, policy_file
+from vovnet.actions import Action
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import load_dataset
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.load import load_outcomes
+from vovnet.report.curves import curves
+from vovnet.results.evaluate import Evaluation, evaluate
+
+MERGED = ("policy.full_pruning_ratio=0.5", "policy.full_pruning_mode=merge")
+PROXY = ("policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_mode=merge")
+
+
+@pytest.fixture
+def run(configure: Configure, tmp_path: Path) -> "Run":
+    return Run(configure, tmp_path)
+
+
+class Run:
+    """Evaluations of one random policy with whole and one with merged looks."""
+
+    def __init__(self, configure: Configure, folder: Path) -> None:
+        self.configure, self.folder = configure, folder
+        self.files = {keys: policy_file(configure(*keys), folder / f"{len(keys)}.safetensors") for keys in ((), MERGED)}
+
+    def __call__(self, *overrides: str, policy: tuple[str, ...] | None = None) -> Evaluation:
+        given = () if policy is None else (*policy, f"eval.checkpoint={self.files[policy]}")
+        return evaluate(self.configure(COUNT, *given, *overrides), self.folder / "out")
+
+
+def test_full_is_what_the_pruning_baseline_sees_and_coarse_stays_whole(run: Run) -> None:
+    whole, always = run(policy=()), run(*PROXY, "policy.baseline.pruning_ratio=0.5")
+    merged = run(policy=MERGED)
+    assert merged.computed == {"text": 0, "no": 0, "coarse": 0, "full": 0}  # all of it is stored already
+    full = merged.routed.actions == int(Action.FULL)
+    assert 0 < full.sum() < len(full)
+    for name in ("prediction", "score", "vision_tokens"):
+        seen, alone = (getattr(e.routed.chosen, name) for e in (merged, always))
+        assert np.array_equal(seen[full], alone[full]), name
+    assert np.array_equal(merged.routed.actions, whole.routed.actions)  # the same head at lambda's small costs
+    assert np.array_equal(merged.routed.cost[~full], whole.routed.cost[~full])
+    assert np.allclose(merged.routed.cost[full], whole.routed.cost[full] / 2, atol=1 / 64)
+    assert (merged.row.pruning_mode, merged.row.pruning_ratio) == ("merge", 0.5)
+    assert (whole.row.pruning_mode, whole.row.pruning_ratio) == (None, None)
+
+
+def test_a_store_holds_both_kinds_of_full(run: Run, configure: Configure) -> None:
+    run(policy=())
+    assert run(policy=MERGED).computed == {"text": 0, "no": 0, "coarse": 0, "full": 48}
+    config = configure(COUNT, *MERGED)
+    checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
+    tokens = [
+        load_outcomes(one, checkpoint, dataset, (Action.COARSE, Action.FULL), 48).outcomes.branches
+        for one in (config, configure(COUNT))
+    ]
+    assert np.array_equal(*(t[Action.COARSE].vision_tokens for t in tokens))
+    assert (tokens[0][Action.FULL].vision_tokens < tokens[1][Action.FULL].vision_tokens).all()
+
+
+def test_a_policy_belongs_to_the_full_it_was_trained_with(run: Run, configure: Configure) -> None:
+    for trained, asked, said in (
+        ((), MERGED, "policy.full_pruning_ratio=1.0"),
+        (MERGED, (), "policy.full_pruning_ratio=0.5"),
+        (MERGED, ("policy.full_pruning_ratio=0.5", "policy.full_pruning_mode=pool"), "full_pruning_mode=merge"),
+    ):
+        with pytest.raises(VoVNetError, match=said):
+            evaluate(configure(COUNT, *asked, f"eval.checkpoint={run.files[trained]}"), run.folder / "out")
+
+
+def test_random_choices_are_matched_under_the_same_full(run: Run) -> None:
+    merged = run(policy=MERGED)
+    random = ("policy/baseline=random_policy_matched", f"policy.baseline.match={run.folder / 'out'}")
+    with pytest.raises(VoVNetError, match=r"full_pruning_ratio=0.5 policy.full_pruning_mode=merge; set the same"):
+        run(*random)
+    matched = run(*random, *MERGED)
+    assert matched.row.avg_cost == pytest.approx(merged.row.avg_cost, abs=0.15)
+    assert (matched.row.pruning_mode, matched.row.pruning_ratio) == ("merge", 0.5)
+
+
+def test_curves_tell_the_two_apart(run: Run) -> None:
+    rows = [run(f"policy.lambda_cost={price}", policy=p).row for p in ((), MERGED) for price in (0.1, 0.2)]
+    threshold = ("policy/baseline=uncertainty_threshold",)
+    rows += [run(*threshold, *keys).row for keys in ((), MERGED)]
+    labels = [curve.label for curve in curves(rows)]
+    assert len(set(labels)) == 4
+    assert sum("merge" in label for label in labels) == 2
+    twin = [replace(row, pruning_ratio=0.25) for row in rows if row.pruning_ratio is not None]
+    assert len({curve.label for curve in curves([*rows, *twin])}) == 6
+
+
+@pytest.mark.parametrize("baseline", ["always_full", "vision_token_pruning_proxy", "resolution_scaling"])
+def test_what_does_not_choose_has_no_use_for_it(configure: Configure, baseline: str) -> None:
+    with pytest.raises(VoVNetError, match="full_pruning_ratio is for policies that choose"):
+        configure(f"policy/baseline={baseline}", *MERGED)
