@@ -5,7 +5,7 @@ a job's own work. What files a composition takes depends on the groups that are 
 same groups and differ in values share one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -14,13 +14,15 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_d
 from hydra._internal.core_plugins import basic_launcher
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import Container, DictConfig, OmegaConf, open_dict
 
 from vovnet.hydra_job import run_job
 
-_compose, _list_group, _run_job = (
+_compose, _list_group, _check_all, _run_job = (
     ConfigLoaderImpl.load_sweep_config,
     ConfigLoaderImpl.get_group_options,
+    Sweeper.validate_batch_is_legal,
     basic_launcher.run_job,  # type: ignore[attr-defined]
 )
 
@@ -29,18 +31,29 @@ _compose, _list_group, _run_job = (
 def shared_compositions() -> Iterator[None]:
     """Within it, Hydra's sweeps share compositions. Plugins, the documented way, must lie in a package of Hydra's."""
     composed: dict[tuple[str, ...], DictConfig] = {}  # by the groups that were chosen
+    drafts: dict[tuple[str, ...], DictConfig] = {}
 
     def load(loader: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         return _job(composed, loader, master_config, sweep_overrides)
 
+    def check(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
+        assert sweeper.hydra_context is not None
+        assert sweeper.config is not None
+        loader = sweeper.hydra_context.config_loader
+        assert isinstance(loader, ConfigLoaderImpl)
+        for job in batch:
+            _check(drafts, composed, loader, sweeper.config, list(job))
+
     ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
     ConfigLoaderImpl.get_group_options = _options  # type: ignore[method-assign, assignment]
+    Sweeper.validate_batch_is_legal = check  # type: ignore[method-assign, assignment]
     basic_launcher.run_job = _run  # type: ignore[attr-defined, assignment]
     try:
         yield
     finally:
         ConfigLoaderImpl.load_sweep_config = _compose  # type: ignore[method-assign]
         ConfigLoaderImpl.get_group_options = _list_group  # type: ignore[method-assign]
+        Sweeper.validate_batch_is_legal = _check_all  # type: ignore[method-assign]
         basic_launcher.run_job = _run_job  # type: ignore[attr-defined]
 
 
@@ -66,6 +79,36 @@ def _job(
         )
     OmegaConf.copy_cache(from_config=master_config, to_config=config)
     return config
+
+
+def _check(
+    drafts: dict[tuple[str, ...], DictConfig],
+    composed: dict[tuple[str, ...], DictConfig],
+    loader: ConfigLoaderImpl,
+    master_config: DictConfig,
+    job: list[str],
+) -> None:
+    """Raise what composing a job would: values are tried in a draft that all jobs with the same groups share.
+
+    Values that change which keys there are, as a dictionary would, are tried in a configuration of their own.
+    """
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(job)
+    groups = tuple(str(o.input_line) for o in overrides if not _sets_a_value(loader, o))
+    values = [override for override in overrides if _sets_a_value(loader, override)]
+    if groups not in composed or not all(_sets_a_leaf(composed[groups], override) for override in values):
+        _job(composed, loader, master_config, job)
+        return
+    if groups not in drafts:
+        drafts[groups] = deepcopy(composed[groups])
+    ConfigLoaderImpl._apply_overrides_to_config(values, drafts[groups])
+
+
+def _sets_a_leaf(config: DictConfig, override: Override) -> bool:
+    """Neither the old value nor the new one holds keys."""
+    if isinstance(override.value(), dict | list):
+        return False
+    before = OmegaConf.select(config, override.key_or_group, throw_on_resolution_failure=False)
+    return not isinstance(before, Container)
 
 
 def _run(task_function: Any, config: DictConfig, **given: Any) -> Any:

@@ -28,15 +28,15 @@ def run_job(
     ``config`` is the job's own and is changed; what is returned holds no configuration, since a sweep keeps it.
     """
     held, before = HydraConfig.instance(), HydraConfig.instance().cfg
-    held.set_config(config)
+    OmegaConf.set_readonly(config.hydra, True)
+    held.cfg = config  # type: ignore[assignment]  # Hydra's own set_config takes a copy
     try:
         folder = Path(str(OmegaConf.select(config, job_dir_key)))
         if job_subdir_key is not None:
             folder /= str(OmegaConf.select(config, job_subdir_key))
-        for runtime in (config.hydra.runtime, HydraConfig.get().runtime):
-            assert isinstance(runtime, DictConfig)
-            with read_write(runtime), open_dict(runtime):
-                runtime.output_dir = str(folder.absolute())
+        runtime = config.hydra.runtime
+        with read_write(runtime), open_dict(runtime):
+            runtime.output_dir = str(folder.absolute())
         task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         OmegaConf.set_struct(task, True)
         result = JobReturn(overrides=list(config.hydra.overrides.task), cfg=task, working_dir=str(Path.cwd()))
@@ -64,14 +64,21 @@ def run_job(
 def _record(folder: Path, task: DictConfig, config: DictConfig) -> None:
     """The files from which Hydra can run a job again."""
     folder.mkdir(parents=True, exist_ok=True)
-    hydra = OmegaConf.masked_copy(config, "hydra")
-    for name, content in (("config", task), ("hydra", hydra), ("overrides", config.hydra.overrides.task)):
-        (folder / f"{name}.yaml").write_text(to_yaml(content), encoding="utf-8")
+    texts = {
+        "config": to_yaml(_plain(task)),
+        "hydra": to_yaml({"hydra": _plain(config.hydra)}),
+        "overrides": to_yaml(_plain(config.hydra.overrides.task)),
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
-def to_yaml(config: Any) -> str:
-    """``OmegaConf.to_yaml`` by the YAML library's part that is written in C, where it is installed."""
-    plain = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+def _plain(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+
+
+def to_yaml(plain: Any) -> str:
+    """As ``OmegaConf.to_yaml`` writes it, by the YAML library's part that is written in C, where it is installed."""
     return str(yaml.dump(plain, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False))
 
 

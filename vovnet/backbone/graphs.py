@@ -18,7 +18,8 @@ from vovnet.backbone.forward import Prefill, cache_of
 
 GROUPED = "grouped_queries_of_one_token"
 BLOCK = 128  # columns: caches are rounded up to it, so that few lengths need a graph of their own
-KEPT = 8  # graphs
+KEPT = 16  # sizes
+EARNED = 8  # steps that a size takes kernel by kernel before its graph is captured, which costs about as much
 WARM = 2  # steps before a capture: libraries take their workspaces in the first
 
 
@@ -51,6 +52,7 @@ class Step:
         self.position = torch.zeros(rows, dtype=torch.long, device=held.device)
         self.column = torch.zeros(1, dtype=torch.long, device=held.device)
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.taken = 0  # steps
         self.cache = cache_of(held, lambda keys, values: HeldLayer(keys, values, self.column))
 
     def load(self, prefill: Prefill) -> None:
@@ -98,6 +100,7 @@ class Step:
 
     def __call__(self) -> None:
         """A step, by its graph where it has one."""
+        self.taken += 1
         if self.graph is None:
             self.run()
         else:
@@ -106,6 +109,8 @@ class Step:
 
 class GraphDecoder:
     """Greedy answers by one graph for each size of batch, cache and answer; all share one buffer of keys and values.
+
+    A size whose answers are short or that does not come again has no graph: the same step, kernel by kernel.
 
     Args:
         capture: False runs the same steps without graphs, on any device.
@@ -136,19 +141,17 @@ class GraphDecoder:
         rows, heads, past, width = keys.shape
         columns = -(-(past + length - 1) // BLOCK) * BLOCK
         size = (rows, columns, length)
-        if size in self._steps:
-            self._steps.move_to_end(size)
-            return self._steps[size]
         # Tensors of inference mode could not be written to outside of it, and graphs outlive it.
         with torch.inference_mode(False), torch.no_grad():
-            held = self._held((2 * len(prefill.cache.layers), rows, heads, columns, width), keys)
-            draft = Draft(rows, length, self.ends, self.filler, keys.device)
-            step = Step(self.model, held, draft)
-            if self.capture:
+            if size not in self._steps:
+                held = self._held((2 * len(prefill.cache.layers), rows, heads, columns, width), keys)
+                self._steps[size] = Step(self.model, held, Draft(rows, length, self.ends, self.filler, keys.device))
+            step = self._steps[size]
+            if self.capture and step.graph is None and step.taken >= EARNED:
                 pool = self._pool or torch.cuda.graph_pool_handle()
                 step.capture(pool)
                 self._pool = pool  # one in which no capture succeeded has ended
-        self._steps[size] = step
+        self._steps.move_to_end(size)
         if len(self._steps) > KEPT:
             self._steps.popitem(last=False)
         return step

@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,10 @@ class Pixels:
         """Grids (time, height, width in patches) of one sample's images."""
         return [self.images[i][1] for i in self.rows[row]]
 
+    def pin_memory(self) -> "Pixels":
+        """The same in memory from which a GPU can copy by itself."""
+        return replace(self, images=tuple((patches.pin_memory(), grid) for patches, grid in self.images))
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -59,6 +63,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.questions)
+
+    def pin_memory(self) -> "Batch":
+        """The same with images in memory from which a GPU can copy by itself; a data loader asks for it."""
+        return replace(self, pixels={action: pixels.pin_memory() for action, pixels in self.pixels.items()})
 
     def select(self, rows: Sequence[int]) -> "Batch":
         """Some samples, without images."""

@@ -95,7 +95,7 @@ class Collector:
         """Compute chunks as they are claimed; workers may claim some ahead."""
         ahead: deque[Claimed] = deque()
         try:
-            batches = self._batches(claims, ahead, backbone.builder)
+            batches = self._batches(claims, ahead, backbone)
             for first in batches:
                 chunk = ahead[0].chunk
                 rest = itertools.islice(batches, len(self.orders(chunk)) - 1)
@@ -146,7 +146,7 @@ class Collector:
 
         return list(batch_rows(sorted(range(*chunk.span), key=rank), self.options.batch_size))
 
-    def _batches(self, claims: Iterator[Claimed], ahead: deque[Claimed], builder: InputBuilder) -> Iterator[Batch]:
+    def _batches(self, claims: Iterator[Claimed], ahead: deque[Claimed], backbone: Backbone) -> Iterator[Batch]:
         """Prepared batches of claimed chunks in order; decoded and cut in workers ahead of the model."""
 
         def plan() -> Iterator[tuple[tuple[int, ...], tuple[Action, ...]]]:
@@ -156,11 +156,12 @@ class Collector:
                     yield tuple(order), claimed.chunk.visual
 
         loader = DataLoader(
-            PreparedBatches(self.dataset, builder),
+            PreparedBatches(self.dataset, backbone.builder),
             sampler=plan(),  # any iterable of what the data set takes
             batch_size=None,
             num_workers=self.options.num_workers,
             collate_fn=as_it_is,
+            pin_memory=backbone.device.type == "cuda",
         )
         for batch in loader:
             if isinstance(batch, VoVNetError):

@@ -111,7 +111,19 @@ def _tables(
     return {name: store.table(key) for name, key in keys.items() if with_text or name != "text"}
 
 
+_READ: dict[tuple[object, ...], Outcomes] = {}  # the last ones: jobs of a sweep ask for the same again
+
+
 def _read(tables: Mapping[str, Table], actions: tuple[Action, ...], count: int) -> Outcomes:
+    """Stored outcomes, as they were read before where no part's file has changed since."""
+    asked = (actions, count, *((name, table.state()) for name, table in tables.items()))
+    if asked not in _READ:
+        _READ.clear()  # first, or two would lie in memory
+        _READ[asked] = _read_parts(tables, actions, count)
+    return _READ[asked]
+
+
+def _read_parts(tables: Mapping[str, Table], actions: tuple[Action, ...], count: int) -> Outcomes:
     text = tables.get("text")
     return Outcomes(
         text=no_text(count) if text is None else text_from_table(text.read(count), text.matrix("hidden", count)),

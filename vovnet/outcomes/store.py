@@ -107,6 +107,12 @@ class Table:
                 "to a writable folder. What was written before is kept."
             ) from error
 
+    def state(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Path, size, modification and status time of every part: whether anything has been written or changed."""
+        self._check_format()
+        found = ((path, path.stat()) for _, path in self.parts())
+        return tuple((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in found)
+
     def read(self, stop: int) -> pa.Table:
         """Rows [0, stop), memory-mapped.
 

@@ -9,6 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.text import Annotation
+from matplotlib.transforms import BboxBase
 
 from vovnet.files import atomic_write
 from vovnet.metrics.frontier import upper_hull
@@ -17,6 +19,7 @@ from vovnet.results.row import ResultRow
 
 # Okabe and Ito's colour-blind safe palette.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PLACES = ((-4, 5), (4, -10), (-4, 13), (4, -18), (-4, 21))  # of a label, in points from its point
 MARKERS = {"always_full": "s", "always_coarse": "^", "no_vision": "v"}
 
 
@@ -24,18 +27,22 @@ def plot_frontier(rows: Sequence[ResultRow], path: Path) -> None:
     """One panel per data set: VoVNet over lambda, the fixed policies, and random mixing between them."""
     datasets = sorted({(row.dataset, row.split) for row in rows})
     figure, axes = plt.subplots(1, len(datasets), figsize=(5.2 * len(datasets), 4.0), squeeze=False)
+    labels: list[Annotation] = []
     for axis, key in zip(axes[0], datasets, strict=True):
-        _panel(axis, [row for row in rows if (row.dataset, row.split) == key])
+        labels += _panel(axis, [row for row in rows if (row.dataset, row.split) == key])
         axis.set_title(f"{key[0]} ({key[1]})", fontsize=10)
     figure.tight_layout()
+    _set_apart(labels)
     atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=160, format="png"))
     plt.close(figure)
 
 
-def _panel(axis: Axes, rows: Sequence[ResultRow]) -> None:
+def _panel(axis: Axes, rows: Sequence[ResultRow]) -> list[Annotation]:
+    """Draw a panel; returns the labels of its lambdas."""
     found = curves(rows)
+    labels = []
     for color, curve in zip(itertools.cycle(COLORS), [c for c in found if c.is_vovnet], strict=False):
-        _curve(axis, curve.rows, color, f"{curve.label} (labels: \u03bb)")
+        labels += _curve(axis, curve.rows, color, f"{curve.label} (labels: \u03bb)")
     fixed = fixed_rows(rows)
     for name, row in sorted(fixed.items()):
         axis.errorbar(
@@ -59,17 +66,33 @@ def _panel(axis: Axes, rows: Sequence[ResultRow]) -> None:
     axis.set_ylabel("accuracy")
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8, loc="lower right")
+    return labels
 
 
-def _curve(axis: Axes, rows: Sequence[ResultRow], color: str, label: str) -> None:
+def _curve(axis: Axes, rows: Sequence[ResultRow], color: str, label: str) -> list[Annotation]:
     costs, scores = [r.avg_cost for r in rows], [r.accuracy for r in rows]
     errors = list(zip(*(_error(row) for row in rows), strict=True))
     axis.errorbar(costs, scores, yerr=errors, color=color, marker="o", ms=4, lw=1.4, capsize=2, label=label)
+    labels = []
     for cluster in _clusters(rows):
         first, last = cluster[0], cluster[-1]
         text = f"{first.lambda_cost:g}" if len(cluster) == 1 else f"{first.lambda_cost:g}\u2013{last.lambda_cost:g}"
         place = (first.avg_cost, max(row.accuracy for row in cluster))
-        axis.annotate(text, place, (-4, 5), textcoords="offset points", fontsize=7, color=color, ha="right")
+        labels.append(axis.annotate(text, place, textcoords="offset points", fontsize=7, color=color))
+    return labels
+
+
+def _set_apart(labels: Sequence[Annotation]) -> None:
+    """Put each label where it covers no other one: beside its point, else below it, else farther off."""
+    taken: list[BboxBase] = []
+    for label in labels:
+        for x, y in PLACES:
+            label.set_position((x, y))
+            label.set_horizontalalignment("right" if x < 0 else "left")
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
 
 
 def _clusters(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:

@@ -16,14 +16,16 @@ class SplitColumns:
 
     Attributes:
         samples: themselves, in order.
-        texts: columns of predictions.jsonl that no policy changes, as JSON; by name, [N] each.
+        heads: the columns of predictions.jsonl that no policy changes, as the beginning of a JSON object, [N].
+        answers: the references, as JSON lists, [N].
         groups: a number for each sample's group, [N].
         members: rows that come from each set of a mixture.
         categories: rows of each set and category, in order of their names.
     """
 
     samples: Sequence[Sample]
-    texts: Mapping[str, Sequence[str]]
+    heads: Sequence[str]
+    answers: Sequence[str]
     groups: np.ndarray
     members: Mapping[str, np.ndarray]
     categories: Mapping[tuple[str, str], np.ndarray]
@@ -41,12 +43,11 @@ def split_columns(dataset: VQADataset, count: int) -> SplitColumns:
         categories.setdefault((name, sample.category), []).append(row)
     return SplitColumns(
         samples=samples,
-        texts={
-            "id": [quote(sample.id) for sample in samples],
-            "group": [quote(sample.group) for sample in samples],
-            "category": [quote(sample.category) for sample in samples],
-            "answers": [f"[{', '.join(map(quote, sample.answers))}]" for sample in samples],
-        },
+        heads=[
+            f'{{"id": {quote(one.id)}, "group": {quote(one.group)}, "category": {quote(one.category)}'
+            for one in samples
+        ],
+        answers=[f"[{', '.join(map(quote, sample.answers))}]" for sample in samples],
         groups=np.unique([sample.group for sample in samples], return_inverse=True)[1],
         members={name: np.array(rows) for name, rows in members.items()},
         categories={key: np.array(rows) for key, rows in sorted(categories.items())},

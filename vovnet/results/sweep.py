@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
 def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
     """results.csv with every column; eval_matrix with what tells settings apart and how they did."""
     write_results(folder / RESULTS, rows)
-    matrix = [{name: asdict(row)[name] for name in MATRIX} for row in rows]
+    matrix = [{name: getattr(row, name) for name in MATRIX} for row in rows]
     write_rows(folder / "eval_matrix.csv", matrix, MATRIX)
     write_json(folder / "eval_matrix.json", matrix)
     for name, lines in (("seeds", seed_rows(rows)), ("cache_reuse", reuse_rows(rows))):

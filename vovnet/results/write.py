@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from json.encoder import encode_basestring as quote
 from pathlib import Path
 from typing import Any, get_args
@@ -102,40 +102,53 @@ def retract(folder: Path, row: ResultRow) -> None:
 
 def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: Sequence[Action]) -> None:
     """One line per sample: what was chosen, what came of it, and the estimates behind the choice."""
-    chosen, texts = routed.chosen, split_columns(dataset, len(routed.actions)).texts
-    labels = np.array([f'"{action.label}"' for action in Action])
-    columns: dict[str, Iterable[str]] = {
-        "id": texts["id"],
-        "group": texts["group"],
-        "category": texts["category"],
-        "action": labels[routed.actions],
-        "prediction": map(quote, chosen.prediction),
-        "score": map(repr, chosen.score.tolist()),
-        "parsed": np.where(chosen.parsed, "true", "false"),
-        "vision_tokens": map(repr, chosen.vision_tokens.tolist()),
-        "cost": _rounded(routed.cost, 8),
-        "answers": texts["answers"],
-        "entropy": _remembered(routed.entropy),  # of the text pass; null where none was read
-        "margin": _remembered(routed.margin),
-    }
+    chosen, split = routed.chosen, split_columns(dataset, len(routed.actions))
+    # Column by column, and the numbers that come of a branch by their few values: a JSON encoder called for every
+    # sample would take most of a sweep's time.
+    marks = ("action", "prediction", "score", "parsed", "vision_tokens", "cost", "answers")
+    columns: list[Sequence[str]] = [
+        split.heads,
+        np.array([f'"{action.label}"' for action in Action], dtype=object)[routed.actions].tolist(),
+        list(map(quote, chosen.prediction)),
+        _by_value(chosen.score, repr),
+        _truth(chosen.parsed),
+        _by_value(chosen.vision_tokens, repr),
+        _by_value(routed.cost, partial(_rounded, digits=8)),
+        split.answers,
+        _of_text_pass(*_content(routed.entropy), *_content(routed.margin)),
+    ]
+    line = "%s" + "".join(f", {quote(name)}: %s" for name in marks) + "%s"
     if routed.fallback is not None:
-        columns["fallback"] = np.where(routed.fallback, "true", "false")
+        columns.append(_truth(routed.fallback))
+        line += ', "fallback": %s'
     if routed.values is not None:
-        columns["values"] = _estimates(routed.values.tobytes(), tuple(action.label for action in actions))
-    # Column by column: a JSON encoder called for every sample would take most of a sweep's time.
-    line = f"{{{', '.join(f'{quote(name)}: %s' for name in columns)}}}"
-    lines = [line % row for row in zip(*columns.values(), strict=True)]
-    write_text(path, "\n".join(lines) + "\n")
+        columns.append(_estimates(routed.values.tobytes(), tuple(action.label for action in actions)))
+        line += ', "values": %s'
+    line += "}"
+    write_text(path, "\n".join([line % row for row in zip(*columns, strict=True)]) + "\n")
 
 
-def _remembered(values: np.ndarray) -> Sequence[str]:
-    return _of_text_pass(values.tobytes(), values.dtype.str)
+def _by_value(column: np.ndarray, text: Callable[[Any], str]) -> list[str]:
+    """A column of numbers as texts, each distinct one made once."""
+    distinct, places = np.unique(column, return_inverse=True)
+    texts: list[str] = np.array([text(value) for value in distinct.tolist()], dtype=object)[places].tolist()
+    return texts
 
 
-@lru_cache(maxsize=2)  # entropy and margin of one split
-def _of_text_pass(content: bytes, dtype: str) -> Sequence[str]:
-    """A sweep writes the same entropies and margins in every job."""
-    return _rounded(np.frombuffer(content, dtype), 6)
+def _truth(column: np.ndarray) -> list[str]:
+    texts: list[str] = np.array(["false", "true"], dtype=object)[column.astype(np.int64)].tolist()
+    return texts
+
+
+def _content(values: np.ndarray) -> tuple[bytes, str]:
+    return values.tobytes(), values.dtype.str
+
+
+@lru_cache(maxsize=1)
+def _of_text_pass(entropy: bytes, entropy_type: str, margin: bytes, margin_type: str) -> Sequence[str]:
+    """Entropy and margin, null where no text pass was read; a sweep writes the same ones in every job."""
+    columns = (np.frombuffer(entropy, entropy_type).tolist(), np.frombuffer(margin, margin_type).tolist())
+    return [f', "entropy": {_rounded(e, 6)}, "margin": {_rounded(m, 6)}' for e, m in zip(*columns, strict=True)]
 
 
 @lru_cache(maxsize=1)
@@ -147,6 +160,6 @@ def _estimates(content: bytes, labels: Sequence[str]) -> Sequence[str]:
     return [f"{{{one % row}}}" for row in zip(*columns, strict=True)]
 
 
-def _rounded(values: np.ndarray, digits: int) -> list[str]:
-    """JSON numbers, null for NaN. Rounded by Python: NumPy's multiplies and divides, and differs in the last place."""
-    return ["null" if value != value else repr(round(value, digits)) for value in values.tolist()]
+def _rounded(value: float, digits: int) -> str:
+    """A JSON number, null for NaN. Rounded by Python: NumPy multiplies and divides, and differs in the last place."""
+    return "null" if value != value else repr(round(value, digits))

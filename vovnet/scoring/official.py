@@ -46,34 +46,33 @@ def aggregate(samples: Sequence[Sample], score: np.ndarray, parsed: np.ndarray, 
     base = [row for row, sample in enumerate(samples) if not sample.is_copy]
     copies = len(base) < len(samples)
     vanilla = float(score[base or slice(None)].mean())
-    units = _groups(samples, score) if copies else {row: float(value) for row, value in enumerate(score)}
-    circular = sum(units.values()) / len(units) if copies else None
+    rows, units = _groups(samples, score) if copies else (np.arange(len(samples)), score.astype(np.float64))
+    circular = float(units.sum() / len(units)) if copies else None
     return OfficialScores(
         name="circular_accuracy" if copies else metric,
         value=vanilla if circular is None else circular,
         vanilla=vanilla,
         circular=circular,
         unparsed_rate=1.0 - float(parsed.mean()),
-        categories=_means(units, [sample.category for sample in samples]),
-        supercategories=_means(units, [sample.supercategory for sample in samples]),
+        categories=_means(units, [samples[row].category for row in rows.tolist()]),
+        supercategories=_means(units, [samples[row].supercategory for row in rows.tolist()]),
         samples=len(samples),
     )
 
 
-def _groups(samples: Sequence[Sample], score: np.ndarray) -> dict[int, float]:
-    """1 for each group all of whose rows are right, under its first row."""
+def _groups(samples: Sequence[Sample], score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each group, and 1 where all its rows are right."""
     first: dict[str, int] = {}
     units: dict[int, float] = {}
     for row, sample in enumerate(samples):
         unit = first.setdefault(sample.group, row)
         units[unit] = min(units.get(unit, 1.0), float(score[row] == 1.0))
-    return units
+    return np.array(list(units)), np.array(list(units.values()))
 
 
-def _means(units: Mapping[int, float], names: Sequence[str]) -> dict[str, float]:
+def _means(units: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     """Mean over the units of each name; empty names do not count."""
-    found: dict[str, list[float]] = {}
-    for row, value in units.items():
-        if names[row]:
-            found.setdefault(names[row], []).append(value)
-    return {name: sum(values) / len(values) for name, values in sorted(found.items())}
+    numbers: dict[str, int] = {}
+    places = np.array([numbers.setdefault(name, len(numbers)) for name in names])
+    totals, counts = np.bincount(places, weights=units), np.bincount(places)
+    return {name: float(totals[place] / counts[place]) for name, place in sorted(numbers.items()) if name}
