@@ -39,6 +39,8 @@ def attention(bench: Bench) -> Iterator[Measurement | Timing]:
 
 def compiled(bench: Bench) -> Iterator[Measurement | Timing]:
     """What ``backbone.compile`` and ``backbone.cuda_graphs`` change: vision tower, prefill and decoding."""
+    if bench.device.type == "cuda":
+        yield _vision(bench, "not compiled, images pinned", pinned=True)
     yield from (_vision(bench, "not compiled"), _prefill(bench, "not compiled"), _decode(bench, "not compiled"))
     graphs, bench.backbone.graphs = bench.backbone.graphs, None
     yield _decode(bench, "neither compiled nor a graph")
@@ -52,14 +54,15 @@ def compiled(bench: Bench) -> Iterator[Measurement | Timing]:
     uncompile(parts)
 
 
-def _vision(bench: Bench, case: str) -> Timing:
+def _vision(bench: Bench, case: str, pinned: bool = False) -> Timing:
     size, image, backbone = _size(bench), bench.load.images[-1], bench.backbone
     batch = bench.batch(size, image, actions=[Action.FULL])
+    pixels = batch.pixels[Action.FULL].pin_memory() if pinned else batch.pixels[Action.FULL]
     work = floors.vision(bench.sizes, [bench.patches(image, Action.FULL)] * size)
     tokens = size * bench.image_tokens(image, Action.FULL)
 
     def see() -> Timing:
-        call = lambda: backbone.encode(batch.pixels[Action.FULL])  # noqa: E731
+        call = lambda: backbone.encode(pixels)  # noqa: E731
         return bench.time("attention and compilation", f"vision tower, {case}", size, tokens, call, work)
 
     return _or_why_not(see, f"vision tower, {case}")

@@ -40,7 +40,8 @@ def checks(bench: Bench) -> Iterator[Measurement | Timing]:
     yield from _in_float32(bench)
     batch = bench.batch(CHECK_ROWS, image)
     with bench.pruned(1.0):
-        whole = backbone.look(batch, Action.FULL, backbone.text_pass(batch)).logits
+        kept = bench.batch(CHECK_ROWS, image)
+        whole = backbone.look(kept, Action.FULL, backbone.text_pass(kept)).logits
     yield Measurement(f"{CHECK}pruning that keeps all", _error(whole, reused), "relative", 1e-6, "against none")
     answers = backbone.decode(backbone.text_pass(batch), _greedy(bench), batch, Action.NO)
     short = sum(answer.tokens != bench.load.decoded for answer in answers)
