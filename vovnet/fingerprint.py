@@ -118,6 +118,17 @@ def _remember(hashes: dict[str, tuple[int, int, int, str]]) -> None:
         log.info("hashes of files cannot be remembered (%s)", error)
 
 
+def recall_text(name: str) -> str | None:
+    """What was remembered under a name that says all it depends on."""
+    return _recall({name: NO_FILE}).get(name)
+
+
+def remember_text(name: str, text: str) -> None:
+    """Remember something under a name that says all it depends on."""
+    _remember({name: (*NO_FILE, text)})
+
+
+NO_FILE: State = (0, 0, 0)
 CREATE = (
     "CREATE TABLE IF NOT EXISTS hashes "
     "(path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, hash TEXT)"

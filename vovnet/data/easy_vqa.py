@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.rows import RowErrors, without_broken_images
+from vovnet.data.broken import without_broken_images
+from vovnet.data.rows import RowErrors
 from vovnet.data.sample import ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import fingerprint_files

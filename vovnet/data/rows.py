@@ -82,16 +82,3 @@ def files_under(path: Path, patterns: tuple[str, ...], split: str, advice: str) 
 def row_name(path: Path, row: int) -> str:
     """The id of a row that has none of its own."""
     return f"{path.stem}-{row}"
-
-
-def without_broken_images(samples: list[Sample], errors: RowErrors) -> list[Sample]:
-    """Leave out samples whose image is no whole image. Reads every image once; only ``on_error=skip`` pays for it."""
-    problems = {image: image.problem() for sample in samples for image in sample.images}
-    kept = []
-    for sample in samples:
-        broken = [problem for image in sample.images if (problem := problems[image])]
-        if broken:
-            errors.report(sample.images[0].path, f"of sample {sample.id}", broken[0])
-        else:
-            kept.append(sample)
-    return kept

@@ -1,0 +1,58 @@
+"""Samples whose image is no whole image: found by decoding all of them, once."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+
+from PIL import __version__ as pillow_version
+
+from vovnet.data.rows import RowErrors
+from vovnet.data.sample import ImageRef, Sample
+from vovnet.fingerprint import SETTLED, recall_text, remember_text
+
+log = logging.getLogger(__name__)
+RULES = 1  # raised by hand whenever other images than before count as broken
+
+
+def without_broken_images(samples: list[Sample], errors: RowErrors) -> list[Sample]:
+    """Leave out samples whose image cannot be decoded; only ``on_error=skip`` pays for looking."""
+    problems = _problems(list(dict.fromkeys(image for sample in samples for image in sample.images)))
+    kept = []
+    for sample in samples:
+        broken = [problems[image] for image in sample.images if image in problems]
+        if broken:
+            errors.report(sample.images[0].path, f"of sample {sample.id}", broken[0])
+        else:
+            kept.append(sample)
+    return kept
+
+
+def _problems(images: Sequence[ImageRef]) -> dict[ImageRef, str]:
+    """What is wrong with the broken ones; as it was found before, where no file has changed since."""
+    state = _state(images)
+    if state is not None and (known := recall_text(state)) is not None:
+        return {images[int(place)]: problem for place, problem in json.loads(known).items()}
+    log.info("decoding %d images, to leave the broken ones out (dataset.on_error=skip)", len(images))
+    found = {place: problem for place, image in enumerate(images) if (problem := image.problem())}
+    if state is not None:
+        remember_text(state, json.dumps(found))
+    return {images[place]: problem for place, problem in found.items()}
+
+
+def _state(images: Sequence[ImageRef]) -> str | None:
+    """Names these images in the files that they lie in now; None where a file is missing or has just changed."""
+    digest = hashlib.sha256(json.dumps(["images", RULES, pillow_version]).encode())
+    try:
+        stats = {path: os.stat(path) for path in {image.path for image in images}}  # noqa: PTH116  (see fingerprint)
+    except OSError:
+        return None
+    if any(time.time() - max(stat.st_mtime, stat.st_ctime) <= SETTLED for stat in stats.values()):
+        return None
+    for image in images:
+        stat = stats[image.path]
+        seen = (str(image.path), image.key, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        digest.update(json.dumps(seen).encode())
+    return f"images {digest.hexdigest()}"
