@@ -72,6 +72,7 @@ OUTPUTS = {
     "b2_threshold": ("pareto_threshold.csv", "pareto_threshold.json"),
     "b4_pruning": ("pareto_pruning.csv", "pareto_pruning.json"),
     "f2_cache_reuse": ("cache_reuse.csv",),
+    "f3_precision": ("precision.csv",),
 }
 # A sweep of trainings leaves its table, and each policy in a folder of its own.
 OUTPUTS_INSTEAD = {"collapse": ("trainings.csv", "jobs.csv", "summary.json")}

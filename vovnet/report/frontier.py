@@ -78,7 +78,7 @@ def _curve(axis: Axes, rows: Sequence[ResultRow], color: str, label: str) -> lis
         first, last = cluster[0], cluster[-1]
         text = f"{first.lambda_cost:g}" if len(cluster) == 1 else f"{first.lambda_cost:g}\u2013{last.lambda_cost:g}"
         place = (first.avg_cost, max(row.accuracy for row in cluster))
-        labels.append(axis.annotate(text, place, textcoords="offset points", fontsize=7, color=color))
+        labels.append(axis.annotate(text, place, PLACES[0], textcoords="offset points", fontsize=7, color=color))
     return labels
 
 

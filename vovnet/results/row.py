@@ -83,13 +83,14 @@ class ResultRow:
     prompt_order: str
     mode: str
     backbone: str
+    dtype: str
     checkpoint: str | None
     decoding_seed: int | None
     config_hash: str
 
 
 # What rows must share to be compared, and what the rows of one lambda curve share besides.
-PROTOCOL = ("dataset", "split", "num_samples", "backbone", "prompt_order", "mode", "decoding_seed")
+PROTOCOL = ("dataset", "split", "num_samples", "backbone", "dtype", "prompt_order", "mode", "decoding_seed")
 CURVE = (
     *PROTOCOL,
     *("cache_reuse", "objective", "feature_mode", "action_space", "seed", "trained_lambda", "checkpoint"),
@@ -175,6 +176,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         prompt_order=config.backbone.prompt_order,
         mode=config.eval.mode,
         backbone=backbone_label(config.backbone),
+        dtype=config.backbone.dtype,
         checkpoint=facts.checkpoint,
         decoding_seed=config.eval.seed if config.eval.do_sample else None,
         config_hash=facts.config_hash,

@@ -11,6 +11,7 @@ from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.jobs import Record, sweep_records
 from vovnet.results.checks import sweep_checks
+from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.provenance import provenance
 from vovnet.results.reuse import reuse_rows
 from vovnet.results.row import ResultRow
@@ -23,7 +24,7 @@ MATRIX = (
     "dataset split baseline_name objective feature_mode action_space seed lambda_cost trained_lambda threshold "
     "uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens long_side oracle_rule "
     "fallback_mode fallback_entropy_threshold fallback_margin_threshold fallback_trigger_rate cache_reuse "
-    "backbone prompt_order decoding_seed num_samples accuracy avg_cost "
+    "backbone dtype prompt_order decoding_seed num_samples accuracy avg_cost "
     "action_rate_no action_rate_coarse action_rate_full"
 ).split()
 
@@ -56,16 +57,19 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     jobs = sweep_jobs(folder)
     done = [job for job in jobs if job.error is None]
     failed = [job for job in jobs if job.error is not None]
-    rows = [row for job in done for row in read_results(job.folder / RESULTS)]
-    rows.sort(key=_order)
+    results = [(row, job.folder) for job in done for row in read_results(job.folder / RESULTS)]
+    rows = sorted((row for row, _ in results), key=_order)
     write_tables(folder, rows)
+    precision = precision_lines(results)
+    if precision:
+        write_rows(folder / "precision.csv", precision, list(precision[0]))
     write_jobs(folder, jobs)
     write_json(
         folder / SUMMARY,
         {
             "jobs": [{"folder": job.folder.name, "overrides": list(job.overrides), "error": job.error} for job in jobs],
             "failed": len(failed),
-            "checks": [check.as_json() for check in sweep_checks(rows)],
+            "checks": [check.as_json() for check in (*sweep_checks(rows), *precision_checks(precision))],
             "metadata": {job.folder.name: _metadata(job.folder) for job in done},
             **provenance(),
         },
@@ -134,6 +138,7 @@ def _order(row: ResultRow) -> tuple[Any, ...]:
         row.feature_mode or "",
         row.action_space or "",
         row.backbone,
+        row.dtype,
         row.prompt_order,
         row.seed,
         row.decoding_seed or 0,

@@ -1,0 +1,72 @@
+"""Half precision beside float32: how often the same policy acts and answers alike."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vovnet.errors import VoVNetError
+from vovnet.results.check import Check, grouped
+from vovnet.results.reuse import SETTING as FULL_SETTING
+from vovnet.results.row import ResultRow
+from vovnet.results.write import PREDICTIONS
+
+SETTING = tuple(name for name in (*FULL_SETTING, "cache_reuse") if name != "dtype")
+ALIKE = 0.97  # share of questions that half precision must act on as float32 does
+
+
+def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str, Any]]:
+    """A line for each result in half precision that was also run in float32, from their predictions.
+
+    Args:
+        results: rows and the folders that hold their predictions.
+
+    Raises:
+        VoVNetError: predictions are missing, damaged or of other questions.
+    """
+    folders = {id(row): folder for row, folder in results}
+    lines = []
+    for group in grouped([row for row, _ in results], SETTING):
+        exact = [row for row in group if row.dtype == "float32"]
+        for half in (row for row in group if row.dtype != "float32") if exact else ():
+            wanted, found = (_answers(folders[id(row)]) for row in (exact[0], half))
+            if wanted.keys() != found.keys():
+                raise VoVNetError(f"{folders[id(half)]} answers other questions than {folders[id(exact[0])]}.")
+            both = [(wanted[name], found[name]) for name in wanted]
+            lines.append(
+                {
+                    **{name: getattr(half, name) for name in ("dataset", "split", "baseline_name", "lambda_cost")},
+                    "dtype": half.dtype,
+                    "num_samples": len(both),
+                    "same_action": sum(a[0] == b[0] for a, b in both) / len(both),
+                    "same_answer": sum(a[1] == b[1] for a, b in both) / len(both),
+                    "accuracy": half.accuracy,
+                    "accuracy_float32": exact[0].accuracy,
+                    "avg_cost": half.avg_cost,
+                    "avg_cost_float32": exact[0].avg_cost,
+                }
+            )
+    return lines
+
+
+def _answers(folder: Path) -> dict[str, tuple[str, str]]:
+    """Action and prediction by question."""
+    path = folder / PREDICTIONS
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {row["id"]: (row["action"], row["prediction"]) for row in rows}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise VoVNetError(f"{path} is missing or damaged ({error}); run the evaluation again.") from error
+
+
+def precision_checks(lines: Sequence[dict[str, Any]]) -> list[Check]:
+    """Half precision acts as float32 on nearly every question."""
+    return [
+        Check(
+            f"{line['dataset']}, {line['baseline_name'] or 'VoVNet'}: {line['dtype']} acts as float32",
+            line["same_action"] >= ALIKE,
+            f"on {line['same_action']:.4f} of {line['num_samples']} questions; the same answer on "
+            f"{line['same_answer']:.4f}, accuracy {line['accuracy']:.4f} and {line['accuracy_float32']:.4f}",
+        )
+        for line in lines
+    ]
