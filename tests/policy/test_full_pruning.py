@@ -14,6 +14,9 @@ from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.report.curves import curves
+from vovnet.report.equal_cost import equal_cost_lines
+from vovnet.report.runs import find_runs
+from vovnet.report.study import studies
 from vovnet.results.evaluate import Evaluation, evaluate
 
 MERGED = ("policy.full_pruning_ratio=0.5", "policy.full_pruning_mode=merge")
@@ -101,3 +104,21 @@ def test_curves_tell_the_two_apart(run: Run) -> None:
 def test_what_does_not_choose_has_no_use_for_it(configure: Configure, baseline: str) -> None:
     with pytest.raises(VoVNetError, match="full_pruning_ratio is for policies that choose"):
         configure(f"policy/baseline={baseline}", *MERGED)
+
+
+def test_at_equal_cost_its_own_branches_are_drawn_from(run: Run, configure: Configure) -> None:
+    """Drawn from a whole FULL, the matched random choices would cost more than what they are matched with."""
+    fixed = [(f"policy/baseline={name}",) for name in ("no_vision", "always_coarse", "always_full")]
+    given = (*MERGED, f"eval.checkpoint={run.files[MERGED]}", "policy.lambda_cost=0.1")
+    for place, keys in enumerate([*fixed, given]):
+        evaluate(configure(COUNT, *keys), run.folder / f"all/{place}")
+
+    def drawn() -> dict[str, dict[str, float]]:
+        store = configure().paths.store
+        (study,) = studies(find_runs([run.folder / "all"]).runs, store)
+        return {str(line["baseline"]): line for line in equal_cost_lines(study)}
+
+    assert not any("matched" in name for name in drawn())  # its FULL was not run by itself
+    evaluate(configure(COUNT, *PROXY, "policy.baseline.pruning_ratio=0.5"), run.folder / "all/proxy")
+    (line,) = (line for name, line in drawn().items() if name == "random, matched")
+    assert line["baseline_cost"] == pytest.approx(line["avg_cost"], abs=0.01)

@@ -91,8 +91,12 @@ def baseline_label(row: ResultRow) -> str:
 
 
 def vovnet_label(row: ResultRow, usual: Mapping[str, object]) -> str:
-    """VoVNet, with the settings in which this row is not as most are."""
-    unusual = (name for name in CURVE if name not in usual or getattr(row, name) != usual[name])
+    """VoVNet, with the settings in which this row is not as most are; where none is most, only those that are set."""
+    unusual = (
+        name
+        for name in CURVE
+        if (getattr(row, name) != usual[name] if name in usual else getattr(row, name) is not None)
+    )
     shown = [f"{name}={_short(getattr(row, name))}" for name in unusual]
     return ", ".join(["VoVNet", *(text for text in shown if not text.startswith("checkpoint="))])
 

@@ -67,7 +67,7 @@ def equal_cost_lines(study: Study) -> list[Line]:
                     "accuracy": float(np.mean([run.predictions.score.mean() for run in runs])),
                     "baseline_cost": float(np.mean([rival.cost for rival in rivals])),
                     "baseline_accuracy": float(np.mean([rival.scores.mean() for rival in rivals])),
-                    "gap_closed": _gap_closed(study, runs),
+                    "gap_closed": _gap_closed(study, runs, fixed),
                 }
             )
             gaps.append(np.column_stack([each.mean(axis=1), each]))
@@ -113,14 +113,20 @@ def _rivals(run: Run, families: Mapping[str, Sequence[Run]], own: Sequence[Run])
     return found
 
 
-def _gap_closed(study: Study, runs: Sequence[Run]) -> float | None:
+def _gap_closed(study: Study, runs: Sequence[Run], fixed: Mapping[str, Run]) -> float | None:
     """Share of the way from random, matched, to the budgeted oracle; mean over the policies."""
-    if study.branches is None or runs[0].row.pruning_ratio is not None:  # its FULL is not among the branches
+    if study.branches is None:
         return None
+    scores, costs = study.branches.scores, study.branches.costs
+    if runs[0].row.pruning_ratio is not None:  # what its own FULL comes to stands in that pruning baseline's run
+        own = [branch.predictions for branch in _own_branches(study, runs[0], fixed)]
+        if not own:
+            return None
+        scores, costs = (np.stack([getattr(branch, name) for branch in own], axis=1) for name in ("score", "cost"))
     shares = []
     for row in (run.row for run in runs):
         rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
-        shares.append(gap_closed(row.accuracy, row.avg_cost, rates, study.branches.scores, study.branches.costs))
+        shares.append(gap_closed(row.accuracy, row.avg_cost, rates, scores, costs))
     known = [share for share in shares if share is not None]
     return float(np.mean(known)) if known else None
 
