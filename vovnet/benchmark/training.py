@@ -144,6 +144,8 @@ class Clock(L.Callback):
             torch.cuda.synchronize()
         if trainer.global_step == self.warm:
             self.begun = time.perf_counter()
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()  # spreading the weights held all of them
         self.ended = time.perf_counter()
 
 
