@@ -114,3 +114,41 @@ def test_nan_of_one_batch_does_not_reach_the_next(load: Load, items: list) -> No
         after = decoder.decode(state, 5)
     assert before[0].tolist() == after[0].tolist()
     torch.testing.assert_close(before[1], after[1])
+
+
+def test_a_warm_up_stays_in_the_buffer_that_an_answer_has_filled(
+    load: Load, items: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph is captured once its size has decoded, perhaps up to the last column."""
+    monkeypatch.setattr(graphs, "BLOCK", 1)
+    backbone = load()
+    decoder = stepwise(backbone, (-1,))
+    with torch.inference_mode():
+        state = backbone.text_pass(build(backbone, items[:2]))
+        before = decoder.decode(state, 6)[0].tolist()
+        (step,) = decoder._steps.values()
+        assert int(step.column) == step.held.shape[3]
+        with torch.inference_mode(False), torch.no_grad(), decoder._attention():
+            step.warm_up()
+        assert decoder.decode(state, 6)[0].tolist() == before
+
+
+def test_sizes_without_a_graph_are_forgotten_first(load: Load, items: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "KEPT", 2)
+    backbone = load()
+    decoder = stepwise(backbone)
+    with torch.inference_mode():
+        for rows in (2, 3, 4, 5):
+            decoder.decode(backbone.text_pass(build(backbone, items[:rows])), 3)
+            first = next(iter(decoder._steps.values()))
+            if rows == 2:
+                earned, earned.graph = first, CapturedOnCPU(first)
+    assert earned in decoder._steps.values()
+    assert len(decoder._steps) == 2
+
+
+class CapturedOnCPU:
+    """Replays a step as a graph would."""
+
+    def __init__(self, step: graphs.Step) -> None:
+        self.replay = step.run

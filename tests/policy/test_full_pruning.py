@@ -100,10 +100,12 @@ def test_curves_tell_the_two_apart(run: Run) -> None:
     assert len({curve.label for curve in curves([*rows, *twin])}) == 6
 
 
-@pytest.mark.parametrize("baseline", ["always_full", "vision_token_pruning_proxy", "resolution_scaling"])
-def test_what_does_not_choose_has_no_use_for_it(configure: Configure, baseline: str) -> None:
-    with pytest.raises(VoVNetError, match="full_pruning_ratio is for policies that choose"):
-        configure(f"policy/baseline={baseline}", *MERGED)
+@pytest.mark.parametrize("baseline", ["always_full", "resolution_scaling"])
+def test_fixed_baselines_look_whole(run: Run, baseline: str) -> None:
+    """What everything is held against; so a pipeline can be given the key for all of its stages."""
+    keys = f"policy/baseline={baseline}"
+    assert run(keys, *MERGED).row.avg_cost == run(keys).row.avg_cost
+    assert run(keys, *MERGED).row.pruning_ratio is None
 
 
 def test_at_equal_cost_its_own_branches_are_drawn_from(run: Run, configure: Configure) -> None:

@@ -51,6 +51,8 @@ def test_other_settings_are_not_held_against_each_other(results: Results) -> Non
     (exact, folder), (half, other), _ = results
     assert precision_lines([(exact, folder), (replace(half, lambda_cost=0.9), other)]) == []
     assert precision_lines([(half, other), (replace(half, dtype="float16"), other)]) == []
+    twice = [(exact, folder), (replace(exact, config_hash="another"), folder), (half, other)]
+    assert precision_lines(twice) == []  # no column tells the two apart
 
 
 def test_predictions_that_cannot_be_compared(results: Results) -> None:

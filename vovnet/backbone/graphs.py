@@ -83,20 +83,26 @@ class Step:
         self.position += 1
         self.column += 1
 
+    def warm_up(self) -> None:
+        """Take steps from the first column on; the last answer may have ended at the last one."""
+        for _ in range(WARM):
+            self.draft.begin()
+            self.column.zero_()
+            self.run()
+
     def capture(self, pool: Any) -> None:
         """Record ``run``; what it does meanwhile is undone by the next ``load``."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(WARM):
-                self.draft.begin()
-                self.run()
+            self.warm_up()
         torch.cuda.current_stream().wait_stream(stream)
         self.draft.begin()
         self.column.zero_()
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
             self.run()
+        self.graph = graph
 
     def __call__(self) -> None:
         """A step, by its graph where it has one."""
@@ -153,8 +159,13 @@ class GraphDecoder:
                 self._pool = pool  # one in which no capture succeeded has ended
         self._steps.move_to_end(size)
         if len(self._steps) > KEPT:
-            self._steps.popitem(last=False)
+            self._forget_one()
         return step
+
+    def _forget_one(self) -> None:
+        """Let the oldest size go, one without a graph first: graphs are dear, and their pool ends with the last."""
+        *older, _ = self._steps  # the newest has yet to earn its graph
+        del self._steps[next((size for size in older if self._steps[size].graph is None), older[0])]
 
     def _held(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A part of the shared buffer; where it is too small, a larger one takes its place and the graphs go.

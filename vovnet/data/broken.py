@@ -31,14 +31,18 @@ def without_broken_images(samples: list[Sample], errors: RowErrors) -> list[Samp
 
 
 def _problems(images: Sequence[ImageRef]) -> dict[ImageRef, str]:
-    """What is wrong with the broken ones; as it was found before, where no file has changed since."""
+    """What is wrong with the broken ones. Where no file has changed since, only those that were broken are decoded.
+
+    They are, since a disk may have failed to read them for a moment.
+    """
     state = _state(images)
-    if state is not None and (known := recall_text(state)) is not None:
-        return {images[int(place)]: problem for place, problem in json.loads(known).items()}
-    log.info("decoding %d images, to leave the broken ones out (dataset.on_error=skip)", len(images))
-    found = {place: problem for place, image in enumerate(images) if (problem := image.problem())}
-    if state is not None:
-        remember_text(state, json.dumps(found))
+    known = None if state is None else recall_text(state)
+    suspects = range(len(images)) if known is None else json.loads(known)
+    if known is None:
+        log.info("decoding %d images, to leave the broken ones out (dataset.on_error=skip)", len(images))
+    found = {place: problem for place in suspects if (problem := images[place].problem())}
+    if state is not None and known is None:
+        remember_text(state, json.dumps(list(found)))
     return {images[place]: problem for place, problem in found.items()}
 
 

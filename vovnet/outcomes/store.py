@@ -108,9 +108,16 @@ class Table:
             ) from error
 
     def state(self) -> tuple[tuple[str, int, int, int], ...]:
-        """Path, size, modification and status time of every part: whether anything has been written or changed."""
+        """Path, size, modification and status time of every part: whether anything has been written or changed.
+
+        Raises:
+            DamagedPart: a part has gone meanwhile.
+        """
         self._check_format()
-        found = ((path, path.stat()) for _, path in self.parts())
+        try:
+            found = [(path, path.stat()) for _, path in self.parts()]
+        except FileNotFoundError as error:
+            raise DamagedPart(f"the outcome file {error.filename} was set aside by another job") from error
         return tuple((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in found)
 
     def read(self, stop: int) -> pa.Table:

@@ -4,7 +4,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vovnet.errors import VoVNetError
-from vovnet.schema import PruningBaseline, PruningMode, Resolution, ResolutionBaseline, RunConfig, VisionBudgetConfig
+from vovnet.schema import (
+    FixedBaseline,
+    PruningBaseline,
+    PruningMode,
+    Resolution,
+    ResolutionBaseline,
+    RunConfig,
+    VisionBudgetConfig,
+)
 
 if TYPE_CHECKING:
     from vovnet.backbone.pruning import Pruning
@@ -32,6 +40,8 @@ def branch_budget(config: RunConfig) -> VisionBudgetConfig:
 def full_pruning(config: RunConfig) -> tuple[PruningMode, float] | None:
     """Mode and ratio by which FULL is pruned, if it is; a ratio of 1 keeps all, and is no pruning."""
     policy, baseline = config.policy, config.policy.baseline
+    if isinstance(baseline, FixedBaseline | ResolutionBaseline):  # whole looks, which others are held against
+        return None
     mode, ratio = policy.full_pruning_mode, policy.full_pruning_ratio
     if isinstance(baseline, PruningBaseline):
         mode, ratio = baseline.pruning_mode, baseline.pruning_ratio

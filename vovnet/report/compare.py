@@ -94,5 +94,5 @@ def _idle(key: str) -> bool:
     return top in NOT_IDENTITY or (top == "eval" and rest in (*NOT_IDENTITY_EVAL, "checkpoint", "ddp_checkpoint_path"))
 
 
-def _key(run: Run) -> tuple[str, str]:
-    return f"{run.row.dataset}/{run.row.split}", setting(run.row)
+def _key(run: Run) -> tuple[str, str, str]:
+    return f"{run.row.dataset}/{run.row.split}", setting(run.row), run.row.dtype

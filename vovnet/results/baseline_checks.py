@@ -15,7 +15,7 @@ def threshold_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """B2: the lower the bar for uncertainty, the more is looked at and paid."""
     checks = []
     chosen = [row for row in rows if row.baseline_name == "uncertainty_threshold"]
-    for group in grouped(chosen, ("uncertainty_metric", "vision_mode")):
+    for group in grouped(chosen, ("uncertainty_metric", "vision_mode", "pruning_mode", "pruning_ratio")):
         # A low entropy threshold looks often; a low margin threshold seldom.
         eager = sorted(group, key=lambda r: r.threshold or 0.0, reverse=group[0].uncertainty_metric == "margin")
         if len(eager) < 2:

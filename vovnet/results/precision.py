@@ -11,12 +11,14 @@ from vovnet.results.reuse import SETTING as FULL_SETTING
 from vovnet.results.row import ResultRow
 from vovnet.results.write import PREDICTIONS
 
-SETTING = tuple(name for name in (*FULL_SETTING, "cache_reuse") if name != "dtype")
+SETTING = tuple(name for name in (*FULL_SETTING, "cache_reuse", "oracle_rule") if name != "dtype")
 ALIKE = 0.97  # share of questions that half precision must act on as float32 does
 
 
 def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str, Any]]:
     """A line for each result in half precision that was also run in float32, from their predictions.
+
+    Results that other keys than the table's columns tell apart are left out.
 
     Args:
         results: rows and the folders that hold their predictions.
@@ -28,6 +30,8 @@ def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str,
     lines = []
     for group in grouped([row for row, _ in results], SETTING):
         exact = [row for row in group if row.dtype == "float32"]
+        if len({row.dtype for row in group}) < len(group):
+            continue
         for half in (row for row in group if row.dtype != "float32") if exact else ():
             wanted, found = (_answers(folders[id(row)]) for row in (exact[0], half))
             if wanted.keys() != found.keys():

@@ -60,7 +60,11 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     results = [(row, job.folder) for job in done for row in read_results(job.folder / RESULTS)]
     rows = sorted((row for row, _ in results), key=_order)
     write_tables(folder, rows)
-    precision = precision_lines(results)
+    try:
+        precision = precision_lines(results)
+    except VoVNetError as error:  # the tables do without predictions
+        log.warning("precision.csv is not written: %s", error)
+        precision = []
     if precision:
         write_rows(folder / "precision.csv", precision, list(precision[0]))
     write_jobs(folder, jobs)

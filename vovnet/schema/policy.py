@@ -5,10 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.baselines import BaselineConfig, FixedBaseline, PruningBaseline, ResolutionBaseline
+from vovnet.schema.baselines import BaselineConfig
 from vovnet.schema.ranges import STRICT, ActionSpace, FeatureMode, NonNegative, Positive, PruningMode, Rate
-
-NOT_CHOOSING = (FixedBaseline, PruningBaseline, ResolutionBaseline)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -36,7 +34,7 @@ class PolicyConfig:
     fallback_mode: Literal["coarse", "full"] | None
     fallback_entropy_threshold: NonNegative | None  # nats; raised where the entropy is at least this
     fallback_margin_threshold: NonNegative | None  # p1 - p2; raised where the margin is at most this
-    # FULL as this policy looks: a share of an image's tokens that is kept, and how. 1 keeps all.
+    # FULL of a policy that chooses: a share of an image's tokens that is kept, and how. Fixed baselines look whole.
     full_pruning_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
     full_pruning_mode: PruningMode = "merge"
 
@@ -46,14 +44,5 @@ class PolicyConfig:
         if (self.fallback_mode is None) != (thresholds == (None, None)):
             raise ValueError(
                 "fallback_mode needs fallback_entropy_threshold or fallback_margin_threshold, and the other way round"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pruned_where_something_chooses(self) -> "PolicyConfig":
-        if self.full_pruning_ratio < 1 and isinstance(self.baseline, NOT_CHOOSING):
-            raise ValueError(
-                f"full_pruning_ratio is for policies that choose, unlike {self.baseline.name}; leave it at 1, or take "
-                "policy/baseline=vision_token_pruning_proxy"
             )
         return self
