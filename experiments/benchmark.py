@@ -70,6 +70,7 @@ def run(config: RunConfig, folder: Path) -> "list[Found]":
 def _small(config: RunConfig, rounds: int) -> Parts:
     """What the packaged backbone and made-up outcomes can show."""
     from vovnet.benchmark import embedded
+    from vovnet.benchmark.growth import growth
     from vovnet.benchmark.opening import opening
     from vovnet.benchmark.store import large_store
     from vovnet.benchmark.sweeps import start_up, sweeps
@@ -81,6 +82,7 @@ def _small(config: RunConfig, rounds: int) -> Parts:
         "live": lambda: embedded.live(config, rounds),
         "pruning": lambda: embedded.pruning(config, rounds),
         "start_up": lambda: start_up(rounds),
+        "growth": lambda: growth(config),
         "opening": lambda: opening(Path(config.paths.runs)),
         "sweeps": lambda: sweeps(config),
         "store": lambda: large_store(Path(config.paths.runs), samples),

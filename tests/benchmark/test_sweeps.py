@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Configure, compose_config
-from vovnet.benchmark import opening, store, sweeps, training
+from vovnet.benchmark import growth, opening, store, sweeps, training
 from vovnet.errors import VoVNetError
 
 
@@ -29,6 +29,15 @@ def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, mo
     assert lambdas.count(",") + 1 == sweeps.JOBS
     assert len(sweeps.POLICIES.split(",")) + len(sweeps.RAISED.split(",")) == 10
     assert len(sweeps.SETTINGS.split(",")) == 5
+
+
+def test_a_collection_is_measured_as_its_set_grows(tmp_path: Path) -> None:
+    config = compose_config(f"paths.runs={tmp_path}", root="benchmark")
+    time, memory = growth.growth(config, small=32, large=64)
+    assert 0.1 < time.value < 10
+    assert 0.8 < memory.value < 1.25
+    assert "ms a question of 64" in time.detail
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_opening_a_large_set_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
