@@ -57,13 +57,18 @@ def shared_compositions() -> Iterator[None]:
         basic_launcher.run_job = _run_job  # type: ignore[attr-defined]
 
 
+def _parsed(loader: ConfigLoaderImpl, job: list[str]) -> tuple[list[Override], tuple[str, ...], list[Override]]:
+    """A job's overrides: all of them, the lines that choose what is composed, and those that set a value in it."""
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(job)
+    values = [override for override in overrides if _sets_a_value(loader, override)]
+    return overrides, tuple(str(o.input_line) for o in overrides if o not in values), values
+
+
 def _job(
     composed: dict[tuple[str, ...], DictConfig], loader: ConfigLoaderImpl, master_config: DictConfig, job: list[str]
 ) -> DictConfig:
     """A job's configuration, new each time: its job changes it."""
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(job)
-    values = [override for override in overrides if _sets_a_value(loader, override)]
-    groups = tuple(str(o.input_line) for o in overrides if o not in values)
+    overrides, groups, values = _parsed(loader, job)
     if any(_changes_keys(loader, override) for override in overrides):  # their order among values counts
         return _compose(loader, master_config, job)
     if groups not in composed:
@@ -92,9 +97,7 @@ def _check(
 
     Values that change which keys there are, as a dictionary would, are tried in a configuration of their own.
     """
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(job)
-    groups = tuple(str(o.input_line) for o in overrides if not _sets_a_value(loader, o))
-    values = [override for override in overrides if _sets_a_value(loader, override)]
+    _, groups, values = _parsed(loader, job)
     if groups not in composed or not all(_sets_a_leaf(composed[groups], override) for override in values):
         _job(composed, loader, master_config, job)
         return

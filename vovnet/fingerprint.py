@@ -35,7 +35,7 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     """SHA-256 of each file's content."""
     stats = {path: path.stat() for path in paths}
     large = {str(path.resolve()): path for path, stat in stats.items() if stat.st_size > SMALL}
-    known = _recall({place: _state(stats[path]) for place, path in large.items()}) if large else {}
+    known = _recall({place: file_state(stats[path]) for place, path in large.items()}) if large else {}
     fresh: dict[str, tuple[int, int, int, str]] = {}
     found: dict[Path, str] = {}
     for path, stat in stats.items():
@@ -45,7 +45,7 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
             continue
         found[path] = _hash(path, stat.st_size)
         if place and time.time() - max(stat.st_mtime, stat.st_ctime) > SETTLED:
-            fresh[place] = (*_state(stat), found[path])
+            fresh[place] = (*file_state(stat), found[path])
     if fresh:
         _remember(fresh)
     return found
@@ -58,7 +58,7 @@ def unsound(paths: Iterable[Path], is_sound: Callable[[Path], bool]) -> list[Pat
         OSError: a file is missing or cannot be read.
     """
     stats = {str(path.absolute()): (path, path.stat()) for path in paths}
-    asked = {place: _state(stat) for place, (_, stat) in stats.items() if _SOUND.get(place) != _state(stat)}
+    asked = {place: file_state(stat) for place, (_, stat) in stats.items() if _SOUND.get(place) != file_state(stat)}
     known = _recall(asked) if asked else {}
     wrong: list[Path] = []
     fresh: dict[str, tuple[int, int, int, str]] = {}
@@ -82,7 +82,8 @@ SOUND = "sound"  # stands where a hash stands
 _SOUND: dict[str, State] = {}  # sound files of this process
 
 
-def _state(stat: os.stat_result) -> State:
+def file_state(stat: os.stat_result) -> State:
+    """What cannot stay the same when a file is written."""
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 

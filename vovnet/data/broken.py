@@ -11,7 +11,7 @@ from PIL import __version__ as pillow_version
 
 from vovnet.data.rows import RowErrors
 from vovnet.data.sample import ImageRef, Sample
-from vovnet.fingerprint import SETTLED, recall_text, remember_text
+from vovnet.fingerprint import SETTLED, file_state, recall_text, remember_text
 
 log = logging.getLogger(__name__)
 RULES = 1  # raised by hand whenever other images than before count as broken
@@ -56,7 +56,5 @@ def _state(images: Sequence[ImageRef]) -> str | None:
     if any(time.time() - max(stat.st_mtime, stat.st_ctime) <= SETTLED for stat in stats.values()):
         return None
     for image in images:
-        stat = stats[image.path]
-        seen = (str(image.path), image.key, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        digest.update(json.dumps(seen).encode())
+        digest.update(json.dumps((str(image.path), image.key, *file_state(stats[image.path]))).encode())
     return f"images {digest.hexdigest()}"

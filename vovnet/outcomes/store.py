@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write, write_bytes
-from vovnet.fingerprint import unsound
+from vovnet.fingerprint import State, file_state, unsound
 from vovnet.locks import Claim
 from vovnet.outcomes.convert import values
 from vovnet.outcomes.rows import FileRows
@@ -107,7 +107,7 @@ class Table:
                 "to a writable folder. What was written before is kept."
             ) from error
 
-    def state(self) -> tuple[tuple[str, int, int, int], ...]:
+    def state(self) -> tuple[tuple[str, State], ...]:
         """Path, size, modification and status time of every part: whether anything has been written or changed.
 
         Raises:
@@ -115,10 +115,9 @@ class Table:
         """
         self._check_format()
         try:
-            found = [(path, path.stat()) for _, path in self.parts()]
+            return tuple((str(path), file_state(path.stat())) for _, path in self.parts())
         except FileNotFoundError as error:
-            raise DamagedPart(f"the outcome file {error.filename} was set aside by another job") from error
-        return tuple((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in found)
+            raise _gone(error.filename) from error
 
     def read(self, stop: int) -> pa.Table:
         """Rows [0, stop), memory-mapped.
@@ -234,11 +233,15 @@ def _check(paths: Sequence[Path]) -> None:
     try:
         wrong = unsound(paths, _intact)
     except FileNotFoundError as error:
-        raise DamagedPart(f"the outcome file {error.filename} was set aside by another job") from error
+        raise _gone(error.filename) from error
     except OSError as error:
         raise _set_aside(Path(error.filename), str(error)) from error
     if wrong:
         raise _set_aside(wrong[0], "its checksum is wrong")
+
+
+def _gone(path: Path | str) -> DamagedPart:
+    return DamagedPart(f"the outcome file {path} was set aside by another job")
 
 
 def _intact(path: Path) -> bool:
@@ -265,7 +268,7 @@ def _map_arrow(path: Path) -> _Piece:
         whole = pa.memory_map(str(path), "r").read_buffer()
         return _Piece(path, pa.ipc.open_file(pa.BufferReader(whole)).read_all(), whole.address)
     except FileNotFoundError as error:
-        raise DamagedPart(f"the outcome file {path} was set aside by another job") from error
+        raise _gone(path) from error
     except (pa.ArrowInvalid, OSError) as error:
         raise _set_aside(path, str(error)) from error
 

@@ -50,7 +50,7 @@ def method_lines(study: Study) -> list[Line]:
     mixing = aiq(fixed, low, high[0])
     oracle = None if study.branches is None else budgeted_oracle(study.branches.scores, study.branches.costs)
     lines = []
-    pruned = {c.label for c in study.curves if c.is_vovnet and c.rows[0].pruning_ratio is not None}
+    pruned = {curve.label for curve in study.curves if curve.sees_less}
     for name, points in [("random mixing", fixed), *((c.label, [point(r) for r in c.rows]) for c in study.curves)]:
         found, area = recovery(points, low, high), aiq(points, low, high[0])
         closed = None
@@ -109,10 +109,10 @@ def decision_lines(study: Study) -> list[Line]:
 def value_runs(study: Study) -> list[tuple[Curve, Run]]:
     """One run of every VoVNet curve: its value estimates are the same at every lambda.
 
-    Without those whose FULL is pruned, of which the study's branches say nothing.
+    Without those whose FULL is pruned.
     """
     by_row = {id(run.row): run for run in study.runs}
-    own = [curve for curve in study.curves if curve.is_vovnet and curve.rows[0].pruning_ratio is None]
+    own = (curve for curve in study.curves if curve.is_vovnet and not curve.sees_less)
     return [(curve, by_row[id(curve.rows[0])]) for curve in own]
 
 

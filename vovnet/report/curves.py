@@ -24,6 +24,11 @@ class Curve:
         """Whether a trained policy decides."""
         return not self.rows[0].baseline_name
 
+    @property
+    def sees_less(self) -> bool:
+        """Whether a trained policy decides whose FULL is pruned: the branches of whole looks say nothing of it."""
+        return self.is_vovnet and self.rows[0].pruning_ratio is not None
+
 
 def curves(rows: Sequence[ResultRow]) -> list[Curve]:
     """Rows of one protocol by method: VoVNet first, then the baselines that are no fixed policy."""

@@ -132,11 +132,5 @@ def _branches(group: Sequence[Run], store: str) -> Branches | None:
 
 def _everything(config: RunConfig, store: str) -> RunConfig:
     """The same protocol with unpruned branches, read from ``store``."""
-    policy = replace(
-        config.policy,
-        baseline=FixedBaseline("always_full"),
-        fallback_mode=None,
-        action_space="ternary",
-        full_pruning_ratio=1.0,
-    )
+    policy = replace(config.policy, baseline=FixedBaseline("always_full"), fallback_mode=None, action_space="ternary")
     return replace(config, policy=policy, paths=replace(config.paths, store=str(Path(store))))

@@ -111,7 +111,7 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
         np.array([f'"{action.label}"' for action in Action], dtype=object)[routed.actions].tolist(),
         list(map(quote, chosen.prediction)),
         _by_value(chosen.score, repr),
-        _truth(chosen.parsed),
+        _by_value(chosen.parsed, json.dumps),
         _by_value(chosen.vision_tokens, repr),
         _by_value(routed.cost, partial(_rounded, digits=8)),
         split.answers,
@@ -119,7 +119,7 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
     ]
     line = "%s" + "".join(f", {quote(name)}: %s" for name in marks) + "%s"
     if routed.fallback is not None:
-        columns.append(_truth(routed.fallback))
+        columns.append(_by_value(routed.fallback, json.dumps))
         line += ', "fallback": %s'
     if routed.values is not None:
         columns.append(_estimates(routed.values.tobytes(), tuple(action.label for action in actions)))
@@ -129,14 +129,9 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
 
 
 def _by_value(column: np.ndarray, text: Callable[[Any], str]) -> list[str]:
-    """A column of numbers as texts, each distinct one made once."""
+    """A column of numbers or truth values as texts, each distinct one made once."""
     distinct, places = np.unique(column, return_inverse=True)
     texts: list[str] = np.array([text(value) for value in distinct.tolist()], dtype=object)[places].tolist()
-    return texts
-
-
-def _truth(column: np.ndarray) -> list[str]:
-    texts: list[str] = np.array(["false", "true"], dtype=object)[column.astype(np.int64)].tolist()
     return texts
 
 
