@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from submitit.slurm.slurm import _make_sbatch_string
 
+from tests.commands import command, last_line
 from tests.conftest import compose_config
-from tests.experiments.test_commands import base, command, last_line, rows  # noqa: F401
+from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.cluster import slurm, work
 from vovnet.cluster.run import _lost
 from vovnet.cluster.slurm import SlurmQueue, sbatch_parameters

@@ -1,8 +1,7 @@
-"""The commands as a user types them, each in its own process."""
+"""The commands as a user types them."""
 
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,29 +11,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def command(
-    entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{entry}", *arguments],
-        cwd=cwd,
-        env=variables,
-        capture_output=True,
-        text=True,
-    )
+from tests.commands import ROOT, command, last_line, typed
 
 
 @pytest.fixture
 def base(easy_data: Path, tmp_path: Path) -> list[str]:
     return [f"dataset.path={easy_data}", f"paths.runs={tmp_path / 'runs'}"]
-
-
-def last_line(process: subprocess.CompletedProcess[str]) -> str:
-    return process.stderr.strip().splitlines()[-1]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -56,7 +38,7 @@ def rows(path: Path) -> list[dict[str, str]]:
     ],
 )
 def test_mistakes_get_one_sentence_and_a_status(base: list[str], arguments: list[str], sentence: str) -> None:
-    process = command("eval", *base, *arguments, environment={"HF_HUB_OFFLINE": "1"})
+    process = typed("eval", *base, *arguments, environment={"HF_HUB_OFFLINE": "1"})
     assert process.returncode == 1
     assert last_line(process).startswith("error: ")
     assert sentence in last_line(process)
@@ -211,7 +193,7 @@ def test_a_folder_with_spaces_and_quotes(easy_data: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_pipeline_merges_its_stages(base: list[str], tmp_path: Path) -> None:
-    process = command("pipeline", *base, "policy.lambda_cost=0.7", "training.max_samples=60")
+    process = typed("pipeline", *base, "policy.lambda_cost=0.7", "training.max_samples=60")
     assert process.returncode == 0, process.stderr
     folder = tmp_path / "runs/main"
     found = rows(folder / "results.csv")

@@ -6,15 +6,14 @@ Only sizes are appended. What cannot be run in minutes or without a network is l
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT, Done
+from tests.commands import command as run
 from tests.conftest import compose_config
 
-ROOT = Path(__file__).resolve().parents[2]
 GUIDES = (ROOT / "README.md", ROOT / "experiments/README.md", ROOT / "experiments/README.zh.md")
 
 NOT_RUN = {
@@ -99,9 +98,9 @@ class Terminal:
 
     def __init__(self, folder: Path, data: Path, easy_data: Path) -> None:
         self.folder, self.data, self.easy_data = folder, data, easy_data
-        self.done: dict[str, subprocess.CompletedProcess[str]] = {}
+        self.done: dict[str, Done] = {}
 
-    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str) -> Done:
         """Run a command, and before it what it reads."""
         if command in AFTER:
             self.run(AFTER[command])
@@ -114,7 +113,7 @@ class Terminal:
         (*_, last) = re.findall(r"^outputs: (.*)$", self.done[command].stdout, flags=re.MULTILINE)
         return self.folder / last
 
-    def _run(self, command: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, command: str) -> Done:
         filled = command.replace("dataset=…", f"dataset=easy_vqa dataset.path={self.easy_data}")
         filled = filled.replace("prepare.out=FOLDER", f"prepare.out={self.folder / 'prepared'}")
         if "match=" in filled:
@@ -127,13 +126,8 @@ class Terminal:
         sizes = [s for s in (*SIZES[entry(command)], *SIZES_BESIDE.get(recipe, ())) if s.partition("=")[0] not in given]
         # A recipe's folder is named after what is appended; with its name given it is the guides' folder.
         name = [f"name={recipe}"] if named else []
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments, *sizes, *name, f"paths.data={self.data}"],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        name_of_entry = module.removeprefix("experiments.")
+        return run(name_of_entry, *arguments, *sizes, *name, f"paths.data={self.data}", cwd=self.folder)
 
 
 def entry(command: str) -> str:

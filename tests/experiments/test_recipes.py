@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import command, last_line
 from tests.conftest import compose_config
-from tests.experiments.test_commands import base, command, last_line, rows  # noqa: F401
+from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.compose import conf_dir
 
 BLOCKS = (

@@ -1,7 +1,6 @@
 """Disturbing commands: starting them warm, killing them, and what has to be the same in the end."""
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tests.commands import WARM
 from tests.faults.work import Fault, Strike, command
 from vovnet.outcomes.store import PART
 
@@ -24,9 +24,6 @@ TIMES = ("wall_seconds", "rows_computed", "metadata")  # of summary.json: not th
 PASSING = re.compile(
     r"/(\.hydra|log(-after-[^/]*)?|steps|claims)/|/(job\.json|sweep\.json|[^/]*\.log|[^/]*\.lock)$|/outcomes/"
 )
-
-_WARM = multiprocessing.get_context("forkserver")
-_WARM.set_forkserver_preload(["tests.faults.warm"])
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Job:
     def start(self, runs: Path, fault: Fault | None = None) -> BaseProcess:
         """Start it."""
         arguments = [*self.arguments, f"paths.runs={runs}"]
-        process = _WARM.Process(target=command, args=(self.entry, arguments, log_of(runs), self.draws, fault))
+        process = WARM.Process(target=command, args=(self.entry, arguments, log_of(runs), self.draws, fault))
         process.start()
         return process
 

@@ -1,14 +1,14 @@
 """What a disturbed process does: a command as a user types it, with streams and faults of its own."""
 
 import fcntl
-import importlib
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from tests.commands import become, run_main
 
 
 class Fault(Protocol):
@@ -62,16 +62,12 @@ def command(entry: str, arguments: Sequence[str], log: Path, draws: bool, fault:
         log: takes what it prints.
         draws: without it figures are written as one word; drawing them takes longer than all the rest.
     """
-    descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
-    sys.argv = [entry, *arguments]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it from its birth
+    log.unlink(missing_ok=True)
+    become(entry, arguments, log, log)
     if not draws:
         from matplotlib.figure import Figure
 
         Figure.savefig = lambda self, place, **kwargs: Path(place).write_text("a figure")  # type: ignore[method-assign]
     if fault is not None:
         fault.arm()
-    importlib.import_module(f"experiments.{entry}").main()
+    run_main(entry)

@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.experiments.test_commands import ROOT, command, last_line, rows
+from tests.commands import ROOT, command, last_line
+from tests.experiments.test_commands import rows
 from tests.slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slow

@@ -177,13 +177,18 @@ def check_finite(values: dict[str, Tensor], batch: Batch) -> None:
         VoVNetError: names the value and the first sample that has it.
     """
     for name, value in values.items():
-        finite = torch.isfinite(value).reshape(len(batch), -1).all(1)
+        finite = torch.isfinite(value)
         if not bool(finite.all()):
-            sample = batch.ids[int((~finite).nonzero()[0])]
-            raise VoVNetError(
-                f"sample {sample}: the {name} is NaN or infinite; the backbone's weights are damaged or "
-                "overflow in this precision, try backbone.dtype=float32."
-            )
+            raise not_finite(name, finite, batch)
+
+
+def not_finite(name: str, finite: Tensor, batch: Batch) -> VoVNetError:
+    """What to say of values that are not all finite, bool [B, ...]: their name and the first sample that has one."""
+    sample = batch.ids[int((~finite.reshape(len(batch), -1).all(1)).nonzero()[0])]
+    return VoVNetError(
+        f"sample {sample}: the {name} is NaN or infinite; the backbone's weights are damaged or "
+        "overflow in this precision, try backbone.dtype=float32."
+    )
 
 
 def make_judge(dataset: VQADataset) -> Judge:

@@ -15,7 +15,7 @@ from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.inputs import Batch
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Judge, check_finite, make_judge
+from vovnet.outcomes.branches import Judge, make_judge, not_finite
 from vovnet.outcomes.collect import build_batch
 from vovnet.ranks import is_main_rank
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
@@ -138,7 +138,7 @@ class AdaptationModule(StepModule):
         if isinstance(batch, VoVNetError):
             raise batch
         nll = self.backbone.training_nll(batch, self.action)
-        check_finite({"training loss": nll}, batch)
+        self.finite.watch(nll, lambda finite: not_finite("training loss", finite, batch))
         loss = nll.mean()
         self.log("train/loss", loss.detach(), batch_size=len(batch))
         return loss

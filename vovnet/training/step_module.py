@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import Schedule
+from vovnet.training.finite import FiniteWatch
 from vovnet.training.optimizer import scheduled
 from vovnet.training.sharding import clip_norm, kinds, shard
 
@@ -18,6 +19,14 @@ class StepModule(L.LightningModule):
     """Saves trained weights only: a frozen backbone of 16 GB has no business in a checkpoint."""
 
     strict_loading = False  # frozen weights are missing on purpose; trained ones are asked for below
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finite = FiniteWatch()
+
+    def on_after_backward(self) -> None:
+        """Refuse what was NaN or infinite before weights change."""
+        self.finite.check()
 
     def trained_names(self) -> set[str]:
         """Names of the trained weights and of the buffers beside them in the same layer."""

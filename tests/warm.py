@@ -12,9 +12,11 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 MODULES = (
-    "experiments.train", "experiments.eval", "experiments.report", "vovnet.policy.policies", "vovnet.report.report",
-    "vovnet.report.table", "vovnet.results.sweep", "vovnet.training.report", "vovnet.training.stages",
-    "peft.tuners.lora", "transformers.models.qwen3_vl.modeling_qwen3_vl",
+    "experiments.train", "experiments.eval", "experiments.pipeline", "experiments.report", "vovnet.policy.policies",
+    "vovnet.report.frontier", "vovnet.report.report", "vovnet.report.table", "vovnet.results.sweep",
+    "vovnet.training.report", "vovnet.training.stages", "peft.tuners.lora",
+    "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "transformers.models.qwen3_vl.modeling_qwen3_vl",
+    "tests.commands",
 )  # fmt: skip
 
 

@@ -1,0 +1,121 @@
+"""Commands as a user types them, each in a process of its own.
+
+``typed`` starts Python anew. ``command`` forks a process that has imported everything already: the same command,
+seconds earlier. Tests of starting itself use the former.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vovnet.ranks import PARENT
+
+ROOT = Path(__file__).resolve().parents[1]
+Done = subprocess.CompletedProcess[str]
+
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload(["tests.warm"])
+
+
+def command(entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> Done:
+    """Run ``python -m experiments.ENTRY`` from a warm process."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder) / "stdout", Path(folder) / "stderr"
+        process = WARM.Process(target=_work, args=(entry, arguments, cwd, _variables(environment), output, errors))
+        process.start()
+        process.join()
+        return Done([entry, *arguments], process.exitcode or 0, output.read_text(), errors.read_text())
+
+
+def typed(entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> Done:
+    """Run ``python -m experiments.ENTRY``."""
+    call = [sys.executable, "-m", f"experiments.{entry}", *arguments]
+    return subprocess.run(call, cwd=cwd, env=_variables(environment), capture_output=True, text=True)
+
+
+def last_line(process: Done) -> str:
+    """The end of what a command said of itself."""
+    return process.stderr.strip().splitlines()[-1]
+
+
+def become(entry: str, arguments: Sequence[str], output: Path, errors: Path) -> None:
+    """Make this process that of a command: what it is called and given, where it prints, and that Ctrl-C ends it."""
+    for number, path in ((1, output), (2, errors)):
+        os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    sys.argv = [entry, *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it from its birth
+
+
+def run_main(entry: str) -> None:
+    """What ``python -m`` does."""
+    importlib.import_module(f"experiments.{entry}").main()
+
+
+def _variables(more: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
+
+
+def _work(
+    entry: str, arguments: Sequence[str], cwd: Path, environment: dict[str, str], output: Path, errors: Path
+) -> None:
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    become(entry, arguments, output, errors)
+    if entry == "pipeline":
+        module: Any = importlib.import_module("experiments.pipeline")
+        module.subprocess = Stages()
+    run_main(entry)
+
+
+class Stages:
+    """Stands for ``subprocess`` in a pipeline: forks this process as it is now for every stage."""
+
+    def __init__(self) -> None:
+        self._here, there = multiprocessing.Pipe()
+        if os.fork() == 0:
+            self._here.close()
+            _serve(there)
+        there.close()
+
+    def run(self, call: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run ``[python, -m, experiments.ENTRY, …]``."""
+        self._here.send((call, env))
+        return Done(call, self._here.recv())
+
+
+def _serve(requests: Connection) -> NoReturn:
+    """Fork for every stage that is asked for, until the pipeline has ended."""
+    while True:
+        try:
+            call, environment = requests.recv()
+        except EOFError:
+            os._exit(0)
+        stage = os.fork()
+        if stage == 0:
+            os.environ.clear()
+            os.environ.update(environment | {PARENT: str(os.getppid())})
+            sys.argv = call[2:]
+            os._exit(_status(call[2].removeprefix("experiments.")))
+        requests.send(os.waitstatus_to_exitcode(os.waitpid(stage, 0)[1]))
+
+
+def _status(entry: str) -> int:
+    """Run a command; returns what its process would leave with."""
+    try:
+        run_main(entry)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
