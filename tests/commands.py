@@ -7,6 +7,7 @@ seconds earlier. Tests of starting itself use the former.
 import importlib
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def command(entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str
     """Run ``python -m experiments.ENTRY`` from a warm process."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder) / "stdout", Path(folder) / "stderr"
-        process = WARM.Process(target=_work, args=(entry, arguments, cwd, _variables(environment), output, errors))
+        process = WARM.Process(target=_work, args=(entry, arguments, cwd, variables(environment), output, errors))
         process.start()
         process.join()
         return Done([entry, *arguments], process.exitcode or 0, output.read_text(), errors.read_text())
@@ -38,7 +39,7 @@ def command(entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str
 def typed(entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> Done:
     """Run ``python -m experiments.ENTRY``."""
     call = [sys.executable, "-m", f"experiments.{entry}", *arguments]
-    return subprocess.run(call, cwd=cwd, env=_variables(environment), capture_output=True, text=True)
+    return subprocess.run(call, cwd=cwd, env=variables(environment), capture_output=True, text=True)
 
 
 def last_line(process: Done) -> str:
@@ -60,8 +61,10 @@ def run_main(entry: str) -> None:
     importlib.import_module(f"experiments.{entry}").main()
 
 
-def _variables(more: Mapping[str, str] | None) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
+def variables(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a command that is run in another folder."""
+    path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
+    return {**os.environ, "PYTHONPATH": path, **(more or {})}
 
 
 def _work(
@@ -91,6 +94,48 @@ class Stages:
         """Run ``[python, -m, experiments.ENTRY, …]``."""
         self._here.send((call, env))
         return Done(call, self._here.recv())
+
+
+class Ranks:
+    """Stands for ``subprocess`` where a training starts its ranks."""
+
+    def Popen(self, call: list[str], env: dict[str, str]) -> "Rank":  # noqa: N802  (as it is called there)
+        """Start ``[python, -m, MODULE, FOLDER]``."""
+        return Rank(call, env)
+
+
+class Rank:
+    """A process of a module, as ``subprocess.Popen`` has it."""
+
+    def __init__(self, call: list[str], environment: dict[str, str]) -> None:
+        self._process = WARM.Process(target=_run_module, args=(call[2:], environment))
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The exit status; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        """Wait for its end; returns the exit status."""
+        self._process.join()
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+
+
+def _run_module(call: list[str], environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = call
+    sys.modules.pop(call[0], None)  # runpy warns of a module that is there already
+    runpy.run_module(call[0], run_name="__main__", alter_sys=True)
 
 
 def _serve(requests: Connection) -> NoReturn:

@@ -1,20 +1,17 @@
 """What the package never does: unpickle, run what it was given, or write a secret down."""
 
 import ast
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT, typed
 from tests.conftest import compose_config
 from vovnet.errors import VoVNetError
 from vovnet.report.page.build import page
 from vovnet.secrets import refuse_secrets
 
-ROOT = Path(__file__).parents[1]
 REFUSED = """eval exec compile __import__ os.system os.popen pickle.load pickle.loads yaml.load marshal.loads
 joblib.load torch.hub.load""".split()
 HTML = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
@@ -85,14 +82,7 @@ def test_a_secret_in_a_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_nothing_is_written_of_a_refused_command(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.eval",
-        f"paths.runs={tmp_path}/runs",
-        "+logger.api_key=a-secret-value",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = typed("eval", f"paths.runs={tmp_path}/runs", "+logger.api_key=a-secret-value")
     assert done.returncode == 1
     assert "a-secret-value" not in done.stdout + done.stderr
     assert done.stderr.count("\n") == 1

@@ -1,18 +1,14 @@
 """Collection: nothing twice, nothing lost, nothing leaked."""
 
 import json
-import multiprocessing
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.commands import WARM
 from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.backbone.files import find_checkpoint
@@ -226,47 +222,8 @@ def _collect(config: RunConfig) -> dict[str, int]:
 def test_concurrent_jobs_share_the_work(configure: Configure) -> None:
     alone = load(configure("eval.chunk_rows=2", "eval.batch_size=2", "paths.store=${paths.runs}/alone"))
     config = configure("eval.chunk_rows=2", "eval.batch_size=2")
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    with WARM.Pool(3) as pool:
         computed = pool.map(_collect, [config] * 3)
     assert [sum(c[name] for c in computed) for name in ("text", "full")] == [60, 60]
     assert sum(c["full"] > 0 for c in computed) > 1, "only one of three jobs worked"
     assert same(alone.outcomes, load(config).outcomes)
-
-
-COLLECT = """
-import sys
-from tests.conftest import compose_config
-from tests.outcomes.test_collect import load
-load(compose_config(*sys.argv[1:]))
-"""
-
-
-@pytest.mark.slow
-def test_killing_a_collection_at_any_moment_loses_no_finished_row(configure: Configure, easy_data: Path) -> None:
-    config = configure("eval.chunk_rows=4", "eval.batch_size=4")
-    overrides = [
-        f"dataset.path={easy_data}",
-        f"backbone.path={config.backbone.path}",
-        f"paths.runs={config.paths.runs}",
-        "eval.max_new_tokens=3",
-        "eval.chunk_rows=4",
-        "eval.batch_size=4",
-    ]
-    store = Path(config.paths.store)
-    seen: set[Path] = set()
-    for kill in range(3):
-        process = subprocess.Popen([sys.executable, "-c", COLLECT, *overrides])
-        deadline = time.monotonic() + 60
-        # Wait for new rows, then a little longer each time, so that kills fall at different moments.
-        while time.monotonic() < deadline and process.poll() is None and set(store.glob("full-*/*.arrow")) <= seen:
-            time.sleep(0.005)
-        time.sleep(0.013 * kill)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        now = set(store.glob("*/*.arrow"))
-        assert seen <= now
-        seen = now
-    resumed = load(config)
-    assert sum(resumed.computed.values()) < 4 * 60
-    undisturbed = load(configure("eval.chunk_rows=4", "eval.batch_size=4", "paths.store=${paths.runs}/undisturbed"))
-    assert same(resumed.outcomes, undisturbed.outcomes)

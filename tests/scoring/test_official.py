@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.commands import WARM
 from vovnet.data import Sample
 from vovnet.scoring.official import aggregate
 from vovnet.scoring.plain import score_plain
@@ -79,7 +79,11 @@ def test_two_ranks_agree_with_one_process(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_rank, (port, str(tmp_path)), nprocs=2)
+    ranks = [WARM.Process(target=_rank, args=(rank, port, str(tmp_path))) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
     alone = aggregate(ROWS, np.array([1.0, 1, 1, 1, 0]), np.ones(5), "accuracy")
     assert {(tmp_path / rank).read_text() for rank in "01"} == {repr(asdict(alone))}
 

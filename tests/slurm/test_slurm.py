@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.commands import ROOT, command, last_line
+from tests.commands import ROOT, command, last_line, variables
 from tests.experiments.test_commands import rows
 from tests.slurm.cluster import Cluster
 
@@ -48,9 +48,10 @@ def until(true: Callable[[], object]) -> None:
 @contextmanager
 def started(entry: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A command that goes on while the test disturbs its jobs; ended with the test."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     call = [sys.executable, "-m", f"experiments.{entry}", *arguments]
-    process = subprocess.Popen(call, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        call, cwd=ROOT, env=variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:
@@ -78,13 +79,13 @@ def test_trainings_and_a_lambda_sweep_equal_the_basic_launchers(base: list[str],
     assert trained.returncode == 0, trained.stderr
     tables = []
     for name, launcher in (("slurm", SLURM), ("basic", ["-m"])):
-        process = command("eval", *base, "policy.lambda_cost=0,0.1,0.5", f"name={name}", *launcher)
+        process = command("eval", *base, "policy.lambda_cost=0,0.5", f"name={name}", *launcher)
         assert process.returncode == 0, process.stderr
         tables.append((tmp_path / f"runs/{name}/results.csv").read_bytes())
     assert tables[0] == tables[1]
-    assert tables[0].count(b"\n") == 4
+    assert tables[0].count(b"\n") == 3
     records = jobs(tmp_path / "runs/slurm")
-    assert {record["slurm_job"].partition("_")[2] for record in records} == {"0", "1", "2"}
+    assert {record["slurm_job"].partition("_")[2] for record in records} == {"0", "1"}
     assert all("git_commit" in record and "git_dirty" in record for record in records)
 
 
@@ -149,11 +150,11 @@ def test_a_preempted_job_resumes_to_the_same_result(base: list[str], tmp_path: P
 
 def test_a_sharded_collection_equals_an_unsharded_one(base: list[str], tmp_path: Path) -> None:
     arguments = ["eval.chunk_rows=8", "name=collect"]
-    sharded = command("collect", *base, *arguments, "eval.num_shards=3", *SLURM)
+    sharded = command("collect", *base, *arguments, "eval.num_shards=2", *SLURM)
     assert sharded.returncode == 0, sharded.stderr
     whole = command("collect", base[0], f"paths.runs={tmp_path / 'whole'}", *arguments)
     assert whole.returncode == 0, whole.stderr
-    folders = sorted((tmp_path / "runs/collect").glob("*-of-3"))
+    folders = sorted((tmp_path / "runs/collect").glob("*-of-2"))
     computed = [json.loads((folder / "summary.json").read_text())["rows_computed"]["full"] for folder in folders]
     (total,) = tmp_path.glob("whole/collect/*/summary.json")
     assert sum(computed) == json.loads(total.read_text())["rows_computed"]["full"]
@@ -177,7 +178,7 @@ def test_every_task_runs_and_the_first_writes(base: list[str], tmp_path: Path) -
 
 
 TRAINING = (
-    "name=train", "training.max_samples=100", "training.stage1_epochs=3", "training.epochs=4",
+    "name=train", "training.max_samples=60", "training.stage1_epochs=2", "training.epochs=2",
     "training.batch_size=16", "training.backbone.batch_size=16", "training.backbone.micro_batch_size=8",
     "training.backbone.learning_rate=0.01", "training.save_every=1",
 )  # fmt: skip

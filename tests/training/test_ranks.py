@@ -6,11 +6,19 @@ import pytest
 import torch
 
 from experiments.train import run
+from tests.commands import Ranks
 from tests.conftest import Configure
 from tests.training.test_stages import SMALL, weights
 from vovnet.errors import VoVNetError
+from vovnet.training import launch
 
 STAGE1 = (*SMALL, "training.stage1_epochs=1", "training.backbone.lora.dropout=0", "training.max_samples=100")
+
+
+@pytest.fixture(autouse=True)
+def _ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that start within milliseconds; the guides' command starts them as a user does."""
+    monkeypatch.setattr(launch, "subprocess", Ranks())
 
 
 @pytest.mark.slow
