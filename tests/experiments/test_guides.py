@@ -34,6 +34,8 @@ AFTER = {
     "python -m experiments.report runs=[multirun/d2_mixture/hard,multirun/d2_mixture/soft]": (
         "python -m experiments.pipeline +experiment=d2_mixture"
     ),
+    "python -m experiments.report": "python -m experiments.eval +experiment=b1_fixed",
+    "python -m experiments.report +experiment=g1_tables": "python -m experiments.eval +experiment=b1_fixed",
     "python -m experiments.match policy.baseline.match=FOLDER": "python -m experiments.eval eval.mode=live",
     "python -m experiments.match policy.baseline.match=目录 policy.baseline.buckets=true": (
         "python -m experiments.eval eval.mode=live"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,24 @@ def until(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def preempt(cluster: Cluster, number: str) -> None:
+    """Let a job be requeued, and wait until nothing of it is left.
+
+    Slurm starts it again minutes later. Told to do so at once, it would take the old script's end for the new one's.
+    """
+    cluster.command("scancel", "--signal=USR2", number)
+    until(lambda: "PENDING" in cluster.command("squeue", "--noheader", f"--jobs={number}", "--format=%T"))
+    until(lambda: not list(steps(number)))
+
+
+def steps(number: str) -> Iterator[str]:
+    """Slurm's processes that look after a job's steps on this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            if f"slurmstepd: [{number}." in (said := path.read_bytes().decode(errors="replace")):
+                yield said
 
 
 @contextmanager
@@ -132,8 +150,7 @@ def test_a_preempted_job_resumes_to_the_same_result(base: list[str], tmp_path: P
         until(lambda: len(list(runs.glob("outcomes/full-*/*.arrow"))) >= 2)
         (record,) = jobs(runs / "sweep")
         number = record["slurm_job"]
-        cluster.command("scancel", "--signal=USR2", number)
-        until(lambda: "PENDING" in cluster.command("squeue", "--noheader", f"--jobs={number}", "--format=%T"))
+        preempt(cluster, number)
         kept = len(list(runs.glob("outcomes/full-*/*.arrow")))
         cluster.command("scontrol", "update", f"JobId={number}", "StartTime=now")
         _, log = process.communicate(timeout=LIMIT)
@@ -211,8 +228,7 @@ def test_a_preempted_training_ends_with_the_same_weights(base: list[str], tmp_pa
         until(lambda: list(runs.glob("train/*/stage1/steps/stage1-step=*.ckpt")))
         (record,) = jobs(runs / "train")
         number = record["slurm_job"]
-        cluster.command("scancel", "--signal=USR2", number)
-        until(lambda: "PENDING" in cluster.command("squeue", "--noheader", f"--jobs={number}", "--format=%T"))
+        preempt(cluster, number)
         assert not list(runs.glob("train/*/policy.safetensors"))
         cluster.command("scontrol", "update", f"JobId={number}", "StartTime=now")
         _, log = process.communicate(timeout=LIMIT)
