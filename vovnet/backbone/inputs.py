@@ -16,6 +16,7 @@ from vovnet.backbone.pruning import Pruning
 from vovnet.data import ImageRef, Sample
 from vovnet.errors import VoVNetError
 
+MAX_SIZES = 100_000  # images whose size is remembered
 Patches = tuple[Tensor, Grid]  # pixel patches [P, patch_dim] of one image, and its grid
 
 
@@ -94,7 +95,7 @@ def join_batches(parts: Sequence[Batch]) -> Batch:
 class InputBuilder:
     """Tokenises questions and cuts images into patches; picklable, for data-loader workers.
 
-    Of the prepared images the last ``cache_bytes`` are kept: an image has several questions.
+    Of the prepared images the last ``cache_bytes`` are kept, and with them sizes: an image has several questions.
     """
 
     tokenizer: Any
@@ -106,6 +107,7 @@ class InputBuilder:
     cache_bytes: int = 2**28
     _cache: "OrderedDict[tuple[ImageRef, Action], Patches]" = field(default_factory=OrderedDict)
     _cached: int = 0  # bytes
+    _sizes: dict[ImageRef, tuple[int, int]] = field(default_factory=dict)
 
     def build(self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action]) -> Batch:
         """Batch (index, sample, prompt text) triples with the images of ``actions``."""
@@ -113,13 +115,19 @@ class InputBuilder:
         ids = encode_user_texts(
             self.tokenizer, [*(text for *_, text in samples), *(s.answers[0] for _, s, _ in samples)]
         )
-        return Batch(
+        batch = Batch(
             indices=tuple(index for index, _, _ in samples),
             ids=tuple(sample.id for _, sample, _ in samples),
             questions=tuple(self._fitting(sample, own) for (_, sample, _), own in zip(samples, ids, strict=False)),
             references=tuple([*answer, self.end_token] for answer in ids[len(samples) :]),
-            pixels=self._pixels([s.images for _, s, _ in samples], [a for a in actions if a is not Action.NO]),
+            pixels={},
         )
+        return self.with_images(batch, [sample for _, sample, _ in samples], actions)
+
+    def with_images(self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action]) -> Batch:
+        """The same batch, of these samples, with the images of ``actions``."""
+        visual = [action for action in actions if action is not Action.NO]
+        return replace(batch, pixels=self._pixels([sample.images for sample in samples], visual)) if visual else batch
 
     def _fitting(self, sample: Sample, question: list[int]) -> list[int]:
         """The token ids of a question.
@@ -136,8 +144,17 @@ class InputBuilder:
 
     def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
         """Vision tokens of a sample under each action, from image headers alone."""
-        sizes = [image.size() for image in sample.images]
+        sizes = [self._size(image) for image in sample.images]
         return [sum(self.budget.tokens(width, height, action) for width, height in sizes) for action in actions]
+
+    def _size(self, image: ImageRef) -> tuple[int, int]:
+        """An image's size; several questions ask for it."""
+        if image in self._sizes:
+            return self._sizes[image]
+        size = image.size()
+        if self.cache_bytes and len(self._sizes) < MAX_SIZES:
+            self._sizes[image] = size
+        return size
 
     def read_tokens(self, pixels: Pixels, row: int) -> int:
         """Vision tokens of one sample of a batch that enter the language model."""
@@ -176,8 +193,9 @@ class InputBuilder:
             self._cached -= oldest.nbytes
 
     def forget(self) -> None:
-        """Empty the cache of prepared images."""
+        """Empty the cache of prepared images and of sizes."""
         self._cache.clear()
+        self._sizes.clear()
         self._cached = 0
 
     def patches(self, image: Any, actions: Sequence[Action]) -> dict[Action, Patches]:

@@ -139,7 +139,12 @@ def encode_user_texts(tokenizer: Any, texts: Seq[str]) -> list[list[int]]:
     ``split_special_tokens`` alone would let through added tokens that are not marked as special, such as Qwen's
     ``<think>`` and ``<tool_call>``.
     """
-    found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    # The library beneath: what transformers does around it takes as long as a question's words.
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = True  # "split special tokens"; transformers sets all three anew in every call
+    backend.no_truncation()
+    backend.no_padding()
+    found: list[list[int]] = [backend.encode(text, add_special_tokens=False).ids for text in texts]
     added = tokenizer.added_tokens_decoder.keys()
     if all(added.isdisjoint(ids) for ids in found):
         return found

@@ -89,9 +89,8 @@ class Router:
     ) -> Group:
         """The samples that chose one action, with their images and their part of the text pass."""
         chosen = rows.tolist()
-        if action is Action.NO:
-            return Group(batch.select(chosen), action, text)
-        return Group(self.backbone.builder.build([items[row] for row in chosen], [action]), action, text)
+        samples = [items[row][1] for row in chosen]
+        return Group(self.backbone.builder.with_images(batch.select(chosen), samples, [action]), action, text)
 
 
 def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backbone: Backbone | None = None) -> Router:
