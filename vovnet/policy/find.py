@@ -73,21 +73,21 @@ def warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> Non
 
 def _newest(runs: Path, wanted: PolicyCard) -> Path:
     """The newest fitting policy file of single trainings, of training sweeps, and of sweeps in a pipeline."""
-    found = []
+    found, others = list[Path](), list[tuple[Path, PolicyCard]]()
     for path in (path for depth in ("*", "*/*", "*/*/*", "*/*/*/*") for path in runs.glob(f"{depth}/{FILE_NAME}")):
         try:
             card = read_card(path)
         except VoVNetError as error:  # it may be another program's, or half deleted
             log.warning("passing over a policy file: %s", error)
             continue
-        if all(getattr(card, name) == getattr(wanted, name) for name in ("fingerprint", "seed", *MUST_EQUAL)):
+        if _differences(card, wanted):
+            others.append((path, card))
+        else:
             found.append(path)
     if not found:
         raise VoVNetError(
-            f"no trained policy under {runs} fits this backbone, prompt order and budget with "
-            f"objective={wanted.objective}, feature_mode={wanted.feature_mode}, action_space={wanted.action_space} "
-            f"and training.seed={wanted.seed}; run `python -m experiments.train` with the same overrides, "
-            "or give eval.checkpoint=FILE."
+            f"no trained policy under {runs} fits this configuration; {_nearest(others, wanted)}run "
+            "`python -m experiments.train` with the same overrides, or give eval.checkpoint=FILE."
         )
     newest = max(found, key=lambda path: (path.stat().st_mtime_ns, str(path)))
     if newest.stat().st_mtime > time.time() + CLOCKS_APART:
@@ -95,3 +95,20 @@ def _newest(runs: Path, wanted: PolicyCard) -> Path:
             "policy file %s is dated in the future, so it may not be the newest; name one by eval.checkpoint", newest
         )
     return newest
+
+
+def _differences(card: PolicyCard, wanted: PolicyCard) -> list[str]:
+    """What a head was trained with that is not the configuration's, as overrides; the backbone first."""
+    backbone = [] if card.fingerprint == wanted.fingerprint else ["another backbone"]
+    keys = {**MUST_EQUAL, "seed": "training.seed"}
+    return backbone + [
+        f"{key}={getattr(card, name)}" for name, key in keys.items() if getattr(card, name) != getattr(wanted, name)
+    ]
+
+
+def _nearest(others: list[tuple[Path, PolicyCard]], wanted: PolicyCard) -> str:
+    """The one that differs in least, and in what."""
+    if not others:
+        return ""
+    path, card = min(others, key=lambda other: (len(_differences(other[1], wanted)), str(other[0])))
+    return f"the nearest, {path}, was trained with {', '.join(_differences(card, wanted))}; "
