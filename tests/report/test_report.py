@@ -200,7 +200,7 @@ def test_a_cut_predictions_file_is_named(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "full", tmp_path / "full")
     path = tmp_path / "full/predictions.jsonl"
     path.write_text(path.read_text()[:-30])
-    with pytest.raises(VoVNetError, match=r"predictions\.jsonl is missing or damaged"):
+    with pytest.raises(VoVNetError, match=r"predictions\.jsonl is damaged in line \d+"):
         _ = only(tmp_path / "full").predictions
 
 

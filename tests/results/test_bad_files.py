@@ -12,7 +12,7 @@ from vovnet.errors import VoVNetError
 from vovnet.policy.matching import bucket_ratios, row_ratios
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
-from vovnet.results.write import read_results
+from vovnet.results.write import read_predictions, read_results
 
 Change = Callable[[bytes], bytes]
 
@@ -107,7 +107,7 @@ def test_a_damaged_summary_is_named(run: Path, change: Change) -> None:
 def test_damaged_predictions_are_named(run: Path, change: Change) -> None:
     path = run / "predictions.jsonl"
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(VoVNetError, match=r"predictions.jsonl (is missing or damaged|holds 7 of 8).*again"):
+    with pytest.raises(VoVNetError, match=r"predictions.jsonl (is damaged|holds 7 of 8).*again"):
         find_runs([run]).runs[0].predictions  # noqa: B018
 
 
@@ -118,8 +118,14 @@ def test_damaged_predictions_are_named(run: Path, change: Change) -> None:
 def test_a_damaged_match_is_named(run: Path, change: Change) -> None:
     path = run / "predictions.jsonl"
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(VoVNetError, match=r"predictions.jsonl is cut short or has no entropy"):
+    with pytest.raises(VoVNetError, match=r"predictions.jsonl (is damaged|has no entropy)"):
         bucket_ratios(run)
+
+
+def test_a_text_may_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
+    said = "one\u2028two\x85three\x0cfour\rfive"
+    (tmp_path / "predictions.jsonl").write_bytes(json.dumps({"prediction": said}, ensure_ascii=False).encode() + b"\n")
+    assert read_predictions(tmp_path / "predictions.jsonl") == [{"prediction": said}]
 
 
 def test_predictions_without_a_text_pass_match_nothing(run: Path) -> None:

@@ -1,6 +1,5 @@
 """Target ratios of the random baseline, taken from what a VoVNet run did (block B3)."""
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,17 +99,17 @@ def bucket_ratios(
     Raises:
         VoVNetError: the folder holds no run whose predictions carry entropies, or a bucket is empty.
     """
-    path = folder / "predictions.jsonl"
+    from vovnet.results.write import PREDICTIONS, read_predictions
+
+    path = folder / PREDICTIONS
+    lines = read_predictions(path)
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         entropy = np.array([line["entropy"] for line in lines], dtype=np.float64)
         actions = np.array([Action[line["action"].upper()] for line in lines])
-        if not len(lines) or not np.isfinite(entropy).all():  # null becomes NaN
+        if not np.isfinite(entropy).all():  # null becomes NaN
             raise ValueError("no entropy")
-    except OSError as error:
-        raise VoVNetError(f"{path} cannot be read ({error.strerror}); match a single VoVNet run's folder.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise VoVNetError(f"{path} is cut short or has no entropy of a text pass; match another VoVNet run.") from error
+        raise VoVNetError(f"{path} has no entropy of a text pass; match another VoVNet run.") from error
     low, high = thresholds or np.quantile(entropy, [1 / BUCKETS, 2 / BUCKETS]).tolist()
     bucket = np.searchsorted((low, high), entropy, side="right")
     rates = []

@@ -15,7 +15,7 @@ from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.jobs import JOB_FILE
 from vovnet.results.row import ResultRow
-from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY, read_results
+from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY, read_predictions, read_results
 from vovnet.schema import RunConfig
 
 ACTION_NUMBERS = {action.label: int(action) for action in Action}
@@ -93,9 +93,8 @@ class Run:
             VoVNetError: missing, cut short or without a column.
         """
         path = self.folder / PREDICTIONS
+        lines = read_predictions(path)
         try:
-            with path.open(encoding="utf-8") as file:
-                lines = [json.loads(line) for line in file]
             found = Predictions(
                 id=[line["id"] for line in lines],
                 group=np.array([line["group"] for line in lines]),
@@ -109,8 +108,8 @@ class Run:
                     for name in ("score", "cost", "entropy", "margin")
                 },
             )
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise VoVNetError(f"{path} is missing or damaged ({error}); run the evaluation again.") from error
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise VoVNetError(f"{path} is damaged ({error}); run the evaluation again.") from error
         if len(lines) != self.row.num_samples:
             raise VoVNetError(f"{path} holds {len(lines)} of {self.row.num_samples} samples; run the evaluation again.")
         return found

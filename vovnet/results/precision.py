@@ -1,6 +1,5 @@
 """Half precision beside float32: how often the same policy acts and answers alike."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from vovnet.errors import VoVNetError
 from vovnet.results.check import Check, grouped
 from vovnet.results.reuse import SETTING as FULL_SETTING
 from vovnet.results.row import ResultRow
-from vovnet.results.write import PREDICTIONS
+from vovnet.results.write import PREDICTIONS, read_predictions
 
 SETTING = tuple(name for name in (*FULL_SETTING, "cache_reuse", "oracle_rule") if name != "dtype")
 ALIKE = 0.97  # share of questions that half precision must act on as float32 does
@@ -57,10 +56,9 @@ def _answers(folder: Path) -> dict[str, tuple[str, str]]:
     """Action and prediction by question."""
     path = folder / PREDICTIONS
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {row["id"]: (row["action"], row["prediction"]) for row in rows}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise VoVNetError(f"{path} is missing or damaged ({error}); run the evaluation again.") from error
+        return {row["id"]: (row["action"], row["prediction"]) for row in read_predictions(path)}
+    except (LookupError, TypeError) as error:
+        raise VoVNetError(f"{path} is damaged ({error}); run the evaluation again.") from error
 
 
 def precision_checks(lines: Sequence[dict[str, Any]]) -> list[Check]:

@@ -61,6 +61,29 @@ def read_results(path: Path) -> list[ResultRow]:
     return rows
 
 
+def read_predictions(path: Path) -> list[dict[str, Any]]:
+    """The lines of a predictions.jsonl.
+
+    Raises:
+        VoVNetError: it is missing, or a line is no object.
+    """
+    lines: list[dict[str, Any]] = []
+    try:
+        with path.open("rb") as file:  # as bytes: texts may hold other ends of lines, such as U+2028
+            for text in file:
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise ValueError("it is no object")
+                lines.append(line)
+    except OSError as error:
+        raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation again.") from error
+    except (ValueError, RecursionError) as error:
+        raise VoVNetError(f"{path} is damaged in line {len(lines) + 1}; run the evaluation again.") from error
+    if not lines:
+        raise VoVNetError(f"{path} is damaged, it is empty; run the evaluation again.")
+    return lines
+
+
 def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:
     values: dict[str, Any] = {}
     for field in fields(ResultRow):
