@@ -31,7 +31,7 @@ def run(config: RunConfig, folder: Path) -> "list[Calibrated]":
 
     asked = config.calibrate
     if asked is None or (asked.cost is None and asked.accuracy_kept is None):
-        raise VoVNetError("give calibrate.cost=0.3 (a budget) or calibrate.accuracy_kept=0.99 (of always_full's).")
+        raise VoVNetError("give calibrate.cost=0.3 (a budget) or calibrate.accuracy_kept=0.99 (of FULL's).")
     everything, names, policy_file = held_out(config)
     found = [calibrate(everything, asked.cost, asked.accuracy_kept)]
     for part in per_dataset(everything, names):

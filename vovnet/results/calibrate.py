@@ -68,7 +68,7 @@ def candidates(values: np.ndarray, costs: np.ndarray) -> np.ndarray:
 
 def calibrate(held_out: HeldOut, cost: float | None, accuracy_kept: float | None) -> Calibrated:
     """The smallest lambda whose average cost is at most ``cost``, or the largest one that keeps this share of
-    always_full's accuracy.
+    the accuracy of always looking in FULL, which is pruned where ``policy.full_pruning_ratio`` says so.
 
     Args:
         cost: average normalised cost. ``accuracy_kept``: in (0, 1]. Exactly one of them is given.
@@ -91,7 +91,7 @@ def calibrate(held_out: HeldOut, cost: float | None, accuracy_kept: float | None
             break
     if reached is None:
         asked = f"calibrate.cost={cost}" if cost is not None else f"calibrate.accuracy_kept={accuracy_kept}"
-        best = f"a cost of {nearest:.4g}" if cost is not None else f"{nearest:.4g} against always_full's {full:.4g}"
+        best = f"a cost of {nearest:.4g}" if cost is not None else f"{nearest:.4g} against FULL's {full:.4g}"
         raise VoVNetError(
             f"{held_out.name}: no lambda reaches {asked} on {len(rows)} held-out questions (at best {best}); "
             "relax it, or train the policy on more questions of this set."

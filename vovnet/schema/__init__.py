@@ -159,7 +159,7 @@ class CalibrateConfig:
     """What a calibrated lambda has to reach; one of the two."""
 
     cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # average normalised cost to stay within
-    accuracy_kept: Annotated[float, Field(gt=0, le=1)] | None  # share of always_full's accuracy
+    accuracy_kept: Annotated[float, Field(gt=0, le=1)] | None  # share of FULL's accuracy
 
     @model_validator(mode="after")
     def _one_goal(self) -> "CalibrateConfig":
