@@ -22,9 +22,10 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
 
         return train_tiny_backbone(config, config.training, folder)
     from vovnet.ranks import is_main_rank
+    from vovnet.results.write import read_summary
     from vovnet.training.launch import launch_ranks, needs_launch
     from vovnet.training.questions import training_data
-    from vovnet.training.report import read_training, standing_training, write_training
+    from vovnet.training.report import standing_training, write_training
     from vovnet.training.stages import train_policy
 
     begun = time.monotonic()
@@ -33,7 +34,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
     if needs_launch(config):
         training_data(config, config.training)  # generates, reads and refuses once instead of on every rank
         launch_ranks(config, folder)
-        return read_training(folder)
+        return read_summary(folder)
     trained = train_policy(config, config.training, folder)
     return write_training(config, trained, folder, time.monotonic() - begun) if is_main_rank() else {}
 

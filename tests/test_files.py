@@ -14,7 +14,7 @@ from vovnet import fingerprint
 from vovnet.data import load_dataset
 from vovnet.data.leaks import leak_report
 from vovnet.errors import VoVNetError, explained
-from vovnet.files import atomic_write, whole_folder, write_text
+from vovnet.files import atomic_write, read_object, whole_folder, write_json, write_text
 from vovnet.report.training_curves import read_metrics
 from vovnet.training.checkpoint_io import AtomicCheckpointIO, read_state
 
@@ -115,3 +115,15 @@ def test_a_damaged_memory_of_a_comparison_is_made_anew(
     assert leak_report(*both, tmp_path) == first
     assert caplog.text.count("is damaged") == len(files)
     assert json.loads(next(p for p in files if p.suffix == ".json").read_text())["templates"] == first.templates
+
+
+@pytest.mark.parametrize("content", ["[]", "1", "null", '"text"', "", "{", "[" * 100_000, '{"a": ' * 100_000])
+def test_what_is_no_json_object_is_said(tmp_path: Path, content: str) -> None:
+    (tmp_path / "file.json").write_text(content)
+    with pytest.raises(ValueError, match=r"no JSON object|nested too deeply|line 1 column"):
+        read_object(tmp_path / "file.json")
+
+
+def test_a_json_object_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "file.json", {"é\u2028": [1, None]})
+    assert read_object(tmp_path / "file.json") == {"é\u2028": [1, None]}

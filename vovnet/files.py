@@ -99,6 +99,22 @@ def write_text(path: Path, text: str) -> None:
         atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    return content
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN and infinity are refused, since no JSON reader must accept them."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

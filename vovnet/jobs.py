@@ -3,7 +3,6 @@
 Status: pending (submitted), running, done, failed, interrupted, killed (written by who waited for it).
 """
 
-import json
 import logging
 import os
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError, explained
-from vovnet.files import write_json
+from vovnet.files import read_object, write_json
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +28,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         VoVNetError: it is damaged.
     """
-    record: dict[str, Any] = _read(folder / JOB_FILE)
-    return record
+    return _read(folder / JOB_FILE)
 
 
-def _read(file: Path) -> Any:
+def _read(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_object(file)
     except ValueError as error:
         raise VoVNetError(f"{file} is damaged ({error}); remove it and run the same command again.") from error
 

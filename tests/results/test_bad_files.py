@@ -12,7 +12,8 @@ from vovnet.errors import VoVNetError
 from vovnet.policy.matching import bucket_ratios, row_ratios
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
-from vovnet.results.write import read_predictions, read_results
+from vovnet.results.standing import standing_summary
+from vovnet.results.write import read_predictions, read_results, read_summary
 
 Change = Callable[[bytes], bytes]
 
@@ -134,3 +135,12 @@ def test_predictions_without_a_text_pass_match_nothing(run: Path) -> None:
     path.write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(VoVNetError, match="has no entropy of a text pass"):
         bucket_ratios(run)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "null", "[" * 100_000])
+def test_a_damaged_summary_stands_for_no_run(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "summary.json").write_text(content)
+    assert standing_summary(tmp_path, "key") is None
+    assert "summary.json is damaged" in caplog.text
+    with pytest.raises(VoVNetError, match=r"summary.json cannot be read .* remove"):
+        read_summary(tmp_path)

@@ -1,13 +1,13 @@
 """A checkpoint on disk: where it lies, what it is, and its fingerprint. Reads no weights into memory."""
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
+from vovnet.files import read_object
 from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import BackboneConfig
 
@@ -94,7 +94,7 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
         )
     origin = folder / ORIGIN_FILE  # not there in an adapter that another program made
     try:
-        trained_on = str(json.loads(origin.read_text())["backbone"]) if origin.is_file() else base.fingerprint
+        trained_on = str(read_object(origin)["backbone"]) if origin.is_file() else base.fingerprint
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise VoVNetError(f"{origin} does not say which backbone it is of; copy the adapter again.") from error
     if trained_on != base.fingerprint:
@@ -110,13 +110,11 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Read a folder's configuration and fingerprint its files; remembered for this process."""
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = read_object(folder / "config.json")
     except FileNotFoundError as error:
         raise VoVNetError(f"{folder} has no config.json; it is no model folder.") from error
     except ValueError as error:
         raise VoVNetError(f"{folder}/config.json is not valid JSON ({error}); replace it.") from error
-    if not isinstance(config, dict):
-        raise VoVNetError(f"{folder}/config.json holds no model's configuration; replace it.")
     if config.get("model_type") not in MODEL_TYPES:
         raise VoVNetError(
             f"{folder} holds a {config.get('model_type')!r} model; supported are {', '.join(MODEL_TYPES)}."

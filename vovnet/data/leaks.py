@@ -1,6 +1,5 @@
 """The leak guard's results, remembered by the fingerprints of both sides, and acted upon."""
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from vovnet.data import load_dataset
 from vovnet.data.guard import Finding, LeakReport, compare
 from vovnet.data.sample import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.files import write_json
+from vovnet.files import read_object, write_json
 from vovnet.schema import DatasetConfig, LeaksConfig
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ def _file(training: str, evaluation: str, data_folder: Path) -> Path:
 def _read(file: Path) -> LeakReport | None:
     """A remembered comparison; None where there is none, or a damaged one, which is said."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_object(file)
         findings = tuple(Finding(**finding) for finding in content["findings"])
         return LeakReport(content["training"], content["evaluation"], findings, content["templates"])
     except FileNotFoundError:

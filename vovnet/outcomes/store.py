@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from vovnet.errors import VoVNetError
-from vovnet.files import atomic_write, write_bytes
+from vovnet.files import atomic_write, read_object, write_bytes
 from vovnet.fingerprint import State, file_state, unsound
 from vovnet.locks import Claim
 from vovnet.outcomes.convert import values
@@ -177,7 +177,7 @@ class Table:
 def read_description(folder: Path) -> dict[str, Any] | None:
     """What a table says of itself, for people; None, and said, where that is missing or damaged."""
     try:
-        described = json.loads((folder / TABLE_FILE).read_text(encoding="utf-8"))
+        described = read_object(folder / TABLE_FILE)
         return {"branch": described["branch"], "facts": dict(described["facts"]), **described}
     except FileNotFoundError:
         return None

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
+from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
 from vovnet.results.row import ResultRow
 from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY, read_predictions, read_results
@@ -195,21 +196,18 @@ def _result_folders(folder: Path) -> Iterator[Path]:
 
 def _summary(place: Path) -> Mapping[str, Any] | None:
     try:
-        summary: Mapping[str, Any] = json.loads((place / SUMMARY).read_text(encoding="utf-8"))
+        return read_object(place / SUMMARY)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise VoVNetError(f"{place / SUMMARY} cannot be read ({error}); run that evaluation again.") from error
-    if not isinstance(summary, dict):
-        raise VoVNetError(f"{place / SUMMARY} holds no summary of a run; run that evaluation again.")
-    return summary
 
 
 def _why_unfinished(place: Path) -> str:
     try:
-        job = json.loads((place / JOB_FILE).read_text(encoding="utf-8"))
+        job = read_object(place / JOB_FILE)
         return str(job.get("error") or f"half-written, the job was {job['status']}")
-    except (OSError, ValueError, LookupError, AttributeError):
+    except (OSError, ValueError, LookupError):
         return "half-written, its summary.json is missing"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from vovnet.backbone.files import find_checkpoint
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
+from vovnet.files import read_object
 from vovnet.outcomes.keys import CODE_VERSION
 from vovnet.results.write import SUMMARY
 from vovnet.schema import RunConfig
@@ -45,11 +46,11 @@ def standing_summary(folder: Path, key: str) -> dict[str, Any] | None:
     A run writes its summary last, so where it stands the other files do.
     """
     try:
-        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_object(folder / SUMMARY)
     except FileNotFoundError:
         return None
-    except ValueError:
-        log.warning("%s is not readable JSON; the run is done again", folder / SUMMARY)
+    except ValueError as error:
+        log.warning("%s is damaged (%s); the run is done again", folder / SUMMARY, error)
         return None
     if summary.get("inputs") != key:
         return None

@@ -1,6 +1,5 @@
 """Merging the jobs of a sweep, also when some of them failed."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from vovnet.results.provenance import provenance
 from vovnet.results.reuse import reuse_rows
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_rows
-from vovnet.results.write import RESULTS, SUMMARY, read_results, write_results, write_rows
+from vovnet.results.write import RESULTS, SUMMARY, read_results, read_summary, write_results, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +30,8 @@ MATRIX = (
 
 # Files that the specification names for sweeps of one baseline (blocks B2 and B4).
 BLOCK_FILES = {"uncertainty_threshold": "pareto_threshold", "vision_token_pruning_proxy": "pareto_pruning"}
+# What a sweep's summary.json takes over from those of its jobs.
+KEPT = ("config_hash", "seed", "dataset", "backbone", "policy_file", "rows_computed", "wall_seconds")
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,11 @@ def _job(folder: Path, record: Record) -> Job:
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
-    try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise VoVNetError(f"{folder / SUMMARY} cannot be read ({error}); remove {folder} and run it again.") from error
-    kept = ("config_hash", "seed", "dataset", "backbone", "policy_file", "rows_computed", "wall_seconds")
-    return {key: summary[key] for key in kept}
+    summary = read_summary(folder)
+    missing = [key for key in KEPT if key not in summary]
+    if missing:
+        raise VoVNetError(f"{folder / SUMMARY} lacks {missing[0]}; remove {folder} and run it again.")
+    return {key: summary[key] for key in KEPT}
 
 
 def _order(row: ResultRow) -> tuple[Any, ...]:

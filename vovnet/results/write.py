@@ -15,7 +15,7 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.files import write_text
+from vovnet.files import read_object, write_text
 from vovnet.outcomes.routed import Routed
 from vovnet.ranks import is_main_rank
 from vovnet.results.row import COLUMNS, ResultRow
@@ -59,6 +59,18 @@ def read_results(path: Path) -> list[ResultRow]:
     if not rows:
         raise VoVNetError(f"{path} holds no row; run the evaluation again.")
     return rows
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary.json of a finished run.
+
+    Raises:
+        VoVNetError: it cannot be read.
+    """
+    try:
+        return read_object(folder / SUMMARY)
+    except (OSError, ValueError) as error:
+        raise VoVNetError(f"{folder / SUMMARY} cannot be read ({error}); remove {folder} and run it again.") from error
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
@@ -116,8 +128,8 @@ def retract(folder: Path, row: ResultRow) -> None:
     if not is_main_rank() or not (folder / SUMMARY).is_file():
         return
     try:
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["result"]
-    except (ValueError, KeyError, TypeError):  # damaged, or of another kind of run
+        found = read_object(folder / SUMMARY)["result"]
+    except (ValueError, KeyError):  # damaged, or of another kind of run
         found = None
     if found != json.loads(json.dumps(asdict(row))):
         (folder / SUMMARY).unlink()

@@ -1,6 +1,5 @@
 """What a policy training writes and says at its end."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -79,12 +78,6 @@ def backbone_overrides(config: RunConfig, trained: Trained) -> list[str]:
     """What an evaluation has to be given so that it uses the backbone that was trained."""
     before, after = asdict(config.backbone), asdict(trained.backbone)
     return [f"backbone.{key}={after[key]}" for key in ("path", "packaged", "adapter") if before[key] != after[key]]
-
-
-def read_training(folder: Path) -> dict[str, Any]:
-    """The summary that the ranks left."""
-    summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    return summary
 
 
 def standing_training(config: RunConfig, folder: Path) -> dict[str, Any] | None:

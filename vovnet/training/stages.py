@@ -16,7 +16,7 @@ from vovnet.backbone.files import find_checkpoint
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.files import write_json
+from vovnet.files import read_object, write_json
 from vovnet.locks import Claim
 from vovnet.ranks import is_main_rank
 from vovnet.results.write import SUMMARY
@@ -118,7 +118,7 @@ def _belonging(config: RunConfig, dataset: VQADataset) -> Any:
 
 def _claimed(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_object(file)
     except ValueError as error:
         raise VoVNetError(
             f"{file} is damaged ({error}), so it is not known what the checkpoints beside it belong to; remove the "

@@ -1,6 +1,5 @@
 """A sweep of trainings as one table, with what its seeds have in common."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from vovnet.files import write_json
 from vovnet.results.check import Check
 from vovnet.results.provenance import provenance
 from vovnet.results.sweep import Job, sweep_jobs, write_jobs
-from vovnet.results.write import SUMMARY, write_rows
+from vovnet.results.write import SUMMARY, read_summary, write_rows
 
 Line = Mapping[str, Any]
 # What a training is, whatever its seed.
@@ -27,8 +26,9 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
     failed = [job for job in jobs if job.error is not None]
     # The training of a backbone leaves no summary.
     done = [job.folder for job in jobs if job.error is None and (job.folder / SUMMARY).is_file()]
-    read = ((place, json.loads((place / SUMMARY).read_text(encoding="utf-8"))) for place in done)
-    lines = sorted((_line(place, summary) for place, summary in read), key=lambda line: tuple(map(str, line.values())))
+    lines = sorted(
+        (_line(place, read_summary(place)) for place in done), key=lambda line: tuple(map(str, line.values()))
+    )
     if lines:
         write_rows(folder / "trainings.csv", lines, list(lines[0]))
     checks = collapse_checks(lines)
