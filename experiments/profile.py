@@ -40,6 +40,7 @@ def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
     router = make_router(config, dataset, policy)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     rows = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
+    (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
     facts = {
         "config": asdict(config),

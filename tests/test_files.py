@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from vovnet import fingerprint
 from vovnet.data import load_dataset
 from vovnet.data.leaks import leak_report
 from vovnet.errors import VoVNetError, explained
-from vovnet.files import atomic_write, read_object, whole_folder, write_json, write_text
+from vovnet.files import atomic_write, read_object, refuse_foreign, whole_folder, write_json, write_text
 from vovnet.report.training_curves import read_metrics
 from vovnet.training.checkpoint_io import AtomicCheckpointIO, read_state
 
@@ -45,7 +46,7 @@ def test_a_folder_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
     (tmp_path / "x/old").touch()
     with pytest.raises(OSError, match="No space left"):
         whole_folder(tmp_path / "x", fill)
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["x", "x/old"]
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {".x.partial.lock", "x", "x/old"}
 
 
 def test_a_log_that_a_kill_has_cut_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
@@ -127,3 +128,45 @@ def test_what_is_no_json_object_is_said(tmp_path: Path, content: str) -> None:
 def test_a_json_object_is_read(tmp_path: Path) -> None:
     write_json(tmp_path / "file.json", {"é\u2028": [1, None]})
     assert read_object(tmp_path / "file.json") == {"é\u2028": [1, None]}
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    refuse_foreign(folder, "ours.json", "key")
+    folder.mkdir()
+    refuse_foreign(folder, "ours.json", "key")
+    (folder / "precious.txt").write_text("x")
+    with pytest.raises(VoVNetError, match=r"key=.*data holds something else, which would be removed; name a new"):
+        refuse_foreign(folder, "ours.json", "key")
+    (folder / "ours.json").write_text("{}")
+    refuse_foreign(folder, "ours.json", "key")
+    with pytest.raises(VoVNetError, match="holds something else"):
+        refuse_foreign(folder / "precious.txt", "ours.json", "key")
+
+
+def filled(text: str) -> Callable[[Path], None]:
+    def fill(place: Path) -> None:
+        place.mkdir()
+        (place / "file").write_text(text)
+
+    return fill
+
+
+@pytest.mark.parametrize("moment", ["filling", "between the renames"])
+def test_a_folder_is_the_old_one_or_the_new_one_whenever_its_writer_is_killed(tmp_path: Path, moment: str) -> None:
+    folder = tmp_path / "x"
+    whole_folder(folder, filled("old"))
+    new, old = (tmp_path / f".x.{state}.partial" for state in ("new", "old"))
+    filled("half")(new)
+    if moment == "between the renames":
+        folder.rename(old)
+
+    def failing(place: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        whole_folder(folder, failing)
+    assert (folder / "file").read_text() == "old"
+    whole_folder(folder, filled("new"))
+    assert (folder / "file").read_text() == "new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".x.partial.lock", "x"]

@@ -25,3 +25,9 @@ def explained(error: Exception) -> Exception:
     )
     problem.__cause__ = error
     return problem
+
+
+def first_line(error: Exception) -> str:
+    """Kind of an error and the beginning of what it says, for a sentence."""
+    said = next((line for line in str(error).splitlines() if line.strip()), "").strip()[:160]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

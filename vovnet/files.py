@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from vovnet.locks import lock
+from vovnet.errors import VoVNetError
+from vovnet.locks import Claim, lock
 from vovnet.ranks import is_main_rank
 
 TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$")
@@ -74,18 +75,44 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def whole_folder(folder: Path, fill: Callable[[Path], object]) -> None:
-    """Let ``fill`` write a folder under another name, then put it in place of ``folder``."""
-    partial = folder.with_name(f".{folder.name}.partial")
+    """Let ``fill`` write a folder under another name, then put it in place of ``folder``; one process at a time.
+
+    A process that is killed leaves the old folder or the new one, and beside it what the next one removes.
+    """
+    partial, before = (folder.with_name(f".{folder.name}.{state}.partial") for state in ("new", "old"))
     try:
-        _remove(partial)  # of a process that was killed
-        fill(partial)
-        _remove(folder)
-        partial.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with Claim(folder.with_name(f".{folder.name}.partial.lock")):
+            try:
+                if before.exists() and not folder.exists():  # another was killed between the two renames
+                    before.rename(folder)
+                _remove(partial)
+                fill(partial)
+                os.sync()  # what is renamed is on the disk, however many files it is
+                if folder.exists():
+                    folder.rename(before)
+                partial.rename(folder)
+            finally:
+                _remove(partial)
+                if before.exists() and not folder.exists():
+                    before.rename(folder)
+                _remove(before)
     except OSError as error:
         error.filename = error.filename or str(folder)
         raise
-    finally:
-        _remove(partial)
+
+
+def refuse_foreign(folder: Path, stamp: str, key: str) -> None:
+    """Refuse to put a folder of ours in place of one that is not.
+
+    Args:
+        stamp: the file that tells ours.
+
+    Raises:
+        VoVNetError: something else lies there.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / stamp).is_file() or not any(folder.iterdir()))):
+        raise VoVNetError(f"{key}={folder} holds something else, which would be removed; name a new folder.")
 
 
 def _remove(folder: Path) -> None:

@@ -104,7 +104,7 @@ def _recall(states: Mapping[str, State]) -> dict[str, str]:
     try:
         with closing(_database()) as database:
             rows = {place: database.execute(SELECT, (place,)).fetchone() for place in states}
-    except (sqlite3.Error, OSError) as error:  # a read-only home: hash again, and say so
+    except CANNOT_REMEMBER as error:  # a read-only home: hash again, and say so
         log.info("hashes of files cannot be remembered (%s)", error)
         return {}
     same = {p: row for p, row in rows.items() if row and row[:3] == states[p]}
@@ -115,7 +115,7 @@ def _remember(hashes: dict[str, tuple[int, int, int, str]]) -> None:
     try:
         with closing(_database()) as database, database:
             database.executemany(INSERT, [(place, *row) for place, row in hashes.items()])
-    except (sqlite3.Error, OSError) as error:
+    except CANNOT_REMEMBER as error:
         log.info("hashes of files cannot be remembered (%s)", error)
 
 
@@ -130,6 +130,7 @@ def remember_text(name: str, text: str) -> None:
 
 
 NO_FILE: State = (0, 0, 0)
+CANNOT_REMEMBER = (sqlite3.Error, OSError, RuntimeError)  # the last: this user has no home
 CREATE = (
     "CREATE TABLE IF NOT EXISTS hashes "
     "(path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, hash TEXT)"

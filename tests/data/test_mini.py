@@ -48,6 +48,14 @@ def test_another_seed_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         small("mini_textvqa", tmp_path, "dataset.generate.seed=5")
 
 
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/precious.txt").touch()
+    with pytest.raises(VoVNetError, match="holds something else, which would be removed; name a new folder"):
+        small("mini_textvqa", tmp_path, f"dataset.path={tmp_path / 'set'}")
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["precious.txt"]
+
+
 def test_mmbench_layout(tmp_path: Path) -> None:
     dataset = small("mini_mmbench", tmp_path)
     with next(tmp_path.rglob("*dev*.tsv")).open(newline="", encoding="utf-8") as file:

@@ -267,6 +267,10 @@ def test_prepare_finds_what_was_slipped_in(base: list[str], easy_data: Path, tmp
     written = [f"prepare.out={tmp_path / 'out'}", "prepare.drop=true"]
     dropped = command("prepare", f"dataset.path={folder}", base[1], *written)
     assert dropped.returncode == 0, dropped.stderr
+    foreign = command("prepare", f"dataset.path={easy_data}", base[1], f"prepare.out={folder}")
+    assert foreign.returncode == 1
+    assert "holds something else, which would be removed" in last_line(foreign)
+    assert (folder / "train/images/7.png").exists()
     lines = [json.loads(line) for line in (tmp_path / "out/train.jsonl").read_text().splitlines()]
     assert lines
     assert all(line["group"] != "7" for line in lines)

@@ -14,10 +14,11 @@ from vovnet.actions import Action
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes import branches, collect
+from vovnet.outcomes import branches, collect, store
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import Loaded, load_outcomes
 from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
+from vovnet.outcomes.store import DamagedPart
 from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
 
@@ -213,6 +214,12 @@ def test_a_damaged_part_is_computed_again(configure: Configure) -> None:
     assert again.computed == {"text": 0, "no": 0, "coarse": 0, "full": 32}
     assert same(first.outcomes, again.outcomes)
     assert len(list(full.glob("*.damaged"))) == 1
+
+
+def test_a_disk_that_damages_every_part_is_given_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_intact", lambda path: not path.parent.name.startswith("full-"))
+    with pytest.raises(DamagedPart, match="its checksum is wrong"):
+        load(configure())
 
 
 def _collect(config: RunConfig) -> dict[str, int]:

@@ -88,6 +88,31 @@ def test_a_damaged_part_is_set_aside_and_missing_afterwards(tmp_path: Path, dama
     assert values(table, 4) == list(range(4))
 
 
+def test_what_the_machine_does_not_read_stays_where_it_is(tmp_path: Path) -> None:
+    """A failing disk, a lost mount, a folder of another user: the part may be sound."""
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(0, rows(0, 4), {})
+    ((_, path),) = table.parts()
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # opens, and cannot be read
+    with pytest.raises(
+        VoVNetError, match=rf"{path.name} cannot be read \(Input/output error\); see to the disk"
+    ) as said:
+        table.read(4)
+    assert not isinstance(said.value, DamagedPart)
+    assert path.is_symlink()
+
+
+def test_a_link_to_what_has_gone_is_no_part(tmp_path: Path) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(0, rows(0, 4), {})
+    ((_, path),) = table.parts()
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "gone")
+    assert table.missing((0, 4)) == [(0, 4)]
+    assert table.state() == ()
+
+
 def test_unfinished_files_are_not_read(tmp_path: Path) -> None:
     table = OutcomeStore(tmp_path).table(KEY)
     table.write(0, rows(0, 4), {})

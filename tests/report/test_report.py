@@ -18,7 +18,7 @@ from vovnet.report.analysis import point
 from vovnet.report.compare import compare, pair_runs
 from vovnet.report.curves import curves, prominent
 from vovnet.report.equal_cost import equal_cost_lines
-from vovnet.report.figures import FIGURES, slug
+from vovnet.report.figures import FIGURES, slugs
 from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies
@@ -212,7 +212,11 @@ def test_studies_hold_one_protocol_and_curves_one_method(runs: Path) -> None:
     assert found[0].name != found[1].name
     assert next(curve.label for curve in curves(found[0].rows)) == "VoVNet"
     assert [row.lambda_cost for row in found[0].curves[0].rows] == [0.0, 0.1, 0.5]
-    assert slug(found[0].name).isascii()
+    assert "".join(slugs([study.name for study in found])).isascii()
+    alike = slugs(["a/b", "a b", "c" * 400, "d"])
+    assert len(set(alike)) == 4
+    assert max(map(len, alike)) < 100
+    assert alike[3] == "d"
 
 
 def test_tables_mark_the_best_but_not_the_oracle() -> None:

@@ -116,6 +116,8 @@ def test_a_pruning_sweep_is_checked_and_written(row: ResultRow, tmp_path: Path) 
     with (tmp_path / "pareto_pruning.csv").open(newline="") as file:
         assert [line["pruning_ratio"] for line in csv.DictReader(file)] == ["1.0", "0.5", "0.25"]
     assert not (tmp_path / "pareto_threshold.csv").exists()
+    write_tables(tmp_path, [row])
+    assert not list(tmp_path.glob("pareto_*"))
     assert setting(points[1]) == "vision_token_pruning_proxy stride keep=0.5"
 
 
@@ -144,6 +146,8 @@ def test_seeds_are_summed_up_per_lambda(row: ResultRow, tmp_path: Path) -> None:
     assert not seed_checks([replace(r, accuracy=r.seed / 100) for r in rows if r.lambda_cost == 0.1][:0])
     write_tables(tmp_path, rows)
     assert (tmp_path / "seeds.csv").exists()
+    write_tables(tmp_path, rows[:2])  # run again, and all seeds but one have failed
+    assert not (tmp_path / "seeds.csv").exists()
 
 
 def test_generalisation_is_judged_at_the_smallest_price(row: ResultRow) -> None:

@@ -242,7 +242,9 @@ def test_clearing_a_finished_training_survives_a_kill(
 
 def test_a_finished_training_gives_way_to_another(configure: Configure, tmp_path: Path) -> None:
     train(configure(*SMALL, root="train"), tmp_path / "run")
+    (tmp_path / "run/log-after-stage2-step=000001").mkdir()  # where the first one had gone on
     train(configure(*SMALL, "training.seed=5", root="train"), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("log-after-*"))
     train(configure(*SMALL, "training.seed=5", root="train"), tmp_path / "fresh")
     assert same(tmp_path / "run", tmp_path / "fresh")
 
@@ -261,7 +263,6 @@ def test_a_checkpoint_that_is_no_checkpoint_is_refused(configure: Configure, tmp
     [
         (("training.backbone.lora.targets=[no_such]",), "lora.targets fit no layer"),
         (("trainer=fsdp",), "trainer.devices=2 on trainer.num_nodes=1 needs 2 processes"),
-        (("trainer=deepspeed", "trainer.devices=1"), "trainer=deepspeed cannot run here"),
     ],
 )
 def test_what_cannot_run_is_said(

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vovnet.errors import VoVNetError
+from vovnet.errors import NO_ROOM, NOT_ALLOWED, VoVNetError, first_line
 from vovnet.files import read_object
 from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import BackboneConfig
@@ -137,7 +137,9 @@ def _download(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(PATTERNS)))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_ALLOWED):
+            raise
         raise VoVNetError(
-            f"{name} is neither in the local hub cache nor to be downloaded ({type(error).__name__}); "
+            f"{name} is neither in the local hub cache nor to be downloaded ({first_line(error)}); "
             f"download it where there is a network (`hf download {name}`) and set backbone.path to its folder."
         ) from error

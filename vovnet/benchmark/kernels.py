@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.utils import is_flash_attn_2_available
 
@@ -101,6 +102,8 @@ def _or_why_not(measure: Callable[[], Timing], case: str) -> Timing:
     """A kernel or compiler that is not there says so by a RuntimeError."""
     try:
         return measure()
+    except torch.OutOfMemoryError:  # a kernel that is there
+        raise
     except RuntimeError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         return Timing("attention and compilation", case, 0, 0, None, note=f"not present: {reason}")

@@ -4,6 +4,7 @@ python -m vovnet.benchmark.ranks FOLDER          (one rank; ``ranks`` starts as 
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -59,6 +60,7 @@ def ranks(bench: Bench, folder: Path) -> Iterator[Measurement | Timing]:
         count = 1 if strategy == "single" else devices
         trainer = TrainerConfig(strategy=strategy, devices=count, num_nodes=1)
         place = folder / "ranks" / strategy
+        shutil.rmtree(place, ignore_errors=True)  # an earlier benchmark's, which the ranks would go on from
         place.mkdir(parents=True)
         launch_ranks(replace(bench.config, trainer=trainer), place, "vovnet.benchmark.ranks")
         step = Step(**json.loads((place / FOUND).read_text(encoding="utf-8")))

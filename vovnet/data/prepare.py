@@ -10,10 +10,12 @@ from vovnet.data import load_dataset
 from vovnet.data.guard import LeakReport
 from vovnet.data.leaks import enforce, held_out, leak_report
 from vovnet.data.sample import ImageRef, Sample, VQADataset
-from vovnet.files import whole_folder, write_json
+from vovnet.files import refuse_foreign, whole_folder, write_json
 from vovnet.results.provenance import provenance
 from vovnet.results.write import SUMMARY
 from vovnet.schema import PrepareConfig, RunConfig
+
+STAMP = "prepared.json"  # in a folder that was written here
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared
     dropped = _leaking(training, reports) if dropping else set()
     out = None if options.out is None else Path(options.out).expanduser()
     if out is not None:
+        refuse_foreign(out, STAMP, "prepare.out")
         whole_folder(out, lambda place: write_training_set(training, dropped, place))
     return Prepared(training, reports, sorted(dropped), out)
 
@@ -87,7 +90,7 @@ def _leaking(training: VQADataset, reports: Sequence[LeakReport]) -> set[str]:
 
 
 def write_training_set(training: VQADataset, without: set[str], folder: Path) -> None:
-    """Write ``train.jsonl`` and its images, in the format of ``vovnet/data/jsonl.py``."""
+    """Write ``train.jsonl`` and its images, in the format of ``vovnet/data/jsonl.py``, and what they were made of."""
     (folder / "images").mkdir(parents=True)
     names: dict[ImageRef, str] = {}
     with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
@@ -95,6 +98,7 @@ def write_training_set(training: VQADataset, without: set[str], folder: Path) ->
             sample = training[index]
             if sample.id not in without:
                 file.write(json.dumps(_line(sample, names, folder), ensure_ascii=False) + "\n")
+    write_json(folder / STAMP, {"dataset": training.name, "fingerprint": training.fingerprint})
 
 
 def _line(sample: Sample, names: dict[ImageRef, str], folder: Path) -> dict[str, object]:

@@ -48,12 +48,16 @@ def load_outcomes(
         raise VoVNetError("eval.num_shards and eval.shard are experiments.collect's; leave them out here.")
     tables = _tables(config, checkpoint, dataset, actions, with_text)
     computed = dict.fromkeys(tables, 0)
+    damaged: set[str] = set()
     while True:
         for name, rows in collect_outcomes(config, checkpoint, dataset, actions, count, with_text).items():
             computed[name] += rows
         try:
             return Loaded(_read(tables, actions, count), computed)
         except DamagedPart as damage:  # set aside by the reader; its rows are missing now
+            if damage.rows in damaged:  # computed anew, and damaged again
+                raise
+            damaged.add(damage.rows)
             log.warning("%s", damage)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,15 @@ class TableKey:
 
 
 class DamagedPart(VoVNetError):  # noqa: N818  (a thing that is handled, not only reported)
-    """A part could not be read and was set aside; its rows now count as missing."""
+    """A part is damaged and was set aside, or has gone; its rows now count as missing.
+
+    Attributes:
+        rows: the part's rows and table, whatever its checksum.
+    """
+
+    def __init__(self, path: Path, sentence: str) -> None:
+        super().__init__(sentence)
+        self.rows = str(path)[: -len("00000000.arrow")]
 
 
 class Table:
@@ -70,9 +79,10 @@ class Table:
         if not self.folder.is_dir():
             return []
         found = []
-        for path in self.folder.iterdir():
-            if match := PART.match(path.name):
-                found.append(((int(match[1]), int(match[2])), path))
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if (match := PART.match(entry.name)) and entry.is_file():  # not a link to what is no longer there
+                    found.append(((int(match[1]), int(match[2])), Path(entry.path)))
         return sorted(found)
 
     def missing(self, span: Span) -> list[Span]:
@@ -235,22 +245,34 @@ def _check(paths: Sequence[Path]) -> None:
     except FileNotFoundError as error:
         raise _gone(error.filename) from error
     except OSError as error:
-        raise _set_aside(Path(error.filename), str(error)) from error
+        raise _unreadable(error.filename, error) from error
     if wrong:
         raise _set_aside(wrong[0], "its checksum is wrong")
 
 
+def _unreadable(path: Path | str, error: OSError) -> VoVNetError:
+    """What the machine refuses to read may be sound: it stays where it is."""
+    return VoVNetError(
+        f"the outcome file {path} cannot be read ({error.strerror or error}); see to the disk, its permissions or the "
+        "memory, or remove the file, and its rows are computed anew."
+    )
+
+
 def _gone(path: Path | str) -> DamagedPart:
-    return DamagedPart(f"the outcome file {path} was set aside by another job")
+    return DamagedPart(Path(path), f"the outcome file {path} was set aside by another job")
 
 
 def _intact(path: Path) -> bool:
     """Whether a part's bytes have the checksum in its name."""
     match = PART.match(path.name)
     checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            checksum = zlib.crc32(block, checksum)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                checksum = zlib.crc32(block, checksum)
+    except OSError as error:
+        error.filename = str(path)  # an error of reading has none
+        raise
     return match is not None and f"{checksum:08x}" == match[3]
 
 
@@ -269,8 +291,10 @@ def _map_arrow(path: Path) -> _Piece:
         return _Piece(path, pa.ipc.open_file(pa.BufferReader(whole)).read_all(), whole.address)
     except FileNotFoundError as error:
         raise _gone(path) from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except pa.ArrowInvalid as error:
         raise _set_aside(path, str(error)) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _set_aside(path: Path, reason: str) -> DamagedPart:
@@ -285,5 +309,7 @@ def _set_aside(path: Path, reason: str) -> DamagedPart:
             f"the outcome file {path} is damaged ({reason}) and cannot be renamed ({error.strerror}); remove it."
         ) from error
     return DamagedPart(
-        f"the outcome file {path} is damaged ({reason}); it was renamed to {aside.name} and its rows are computed anew."
+        path,
+        f"the outcome file {path} is damaged ({reason}); it was renamed to {aside.name} and its rows are computed "
+        "anew.",
     )

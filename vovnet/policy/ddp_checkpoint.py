@@ -78,6 +78,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise VoVNetError(f"eval.ddp_checkpoint_path={path} is a folder; give one of its checkpoint-*.pt files.")
     if not path.exists():
         raise VoVNetError(f"eval.ddp_checkpoint_path={path} does not exist; give a checkpoint-*.pt file.")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise VoVNetError(f"eval.ddp_checkpoint_path={path} cannot be read ({error.strerror}).") from error
     if not _is_archive(path):  # what torch.save writes; a bare pickle is not even opened
         raise VoVNetError(f"{path} is damaged or no file of torch.save; write it with {CONTENT}.")
     try:
@@ -98,8 +103,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _is_archive(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        inside = archive.infolist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
     if sum(member.file_size for member in inside) > MAX_BYTES:
         raise VoVNetError(
             f"{path} unpacks to more than {MAX_BYTES >> 30} GB, far more than a policy; write it with {CONTENT}."

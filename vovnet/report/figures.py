@@ -1,5 +1,6 @@
 """The figures of a report, one function each; a figure whose data were not run is left out."""
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, look
 from vovnet.results.row import ResultRow
 
 COST = "average cost (1: a maximal FULL image's tokens)"
+LONGEST = 80  # letters of a study's name in a file's name
 MOST = 16  # curves whose names fit under a figure
 LAMBDAS = np.concatenate([[0.0], np.geomspace(0.003, 1.0, 60)])
 
@@ -215,18 +217,28 @@ FIGURES: dict[str, Callable[[Study], Figure | None]] = {
 def draw_figures(studies: Sequence[Study], folder: Path) -> list[Path]:
     """Draw what can be drawn into ``folder``; returns the PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
+    for path in [path for name in FIGURES for path in folder.glob(f"{name}_*")]:  # an earlier report's, of other runs
+        path.unlink()
     written = []
-    for study in studies:
+    for study, ending in zip(studies, slugs([study.name for study in studies]), strict=True):
         for name, draw in FIGURES.items():
             figure = draw(study)
             if figure is not None:
-                written.append(save(figure, folder / f"{name}_{slug(study.name)}")[0])
+                written.append(save(figure, folder / f"{name}_{ending}")[0])
     return written
 
 
-def slug(name: str) -> str:
-    """A file name of a study's name."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+def slugs(names: Sequence[str]) -> list[str]:
+    """File names of studies' names; a long one is cut, and one that is another's too gets a hash of its own."""
+    plain = [re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") for name in names]
+    return [
+        short if len(short) <= LONGEST and plain.count(short) == 1 else f"{short[:LONGEST]}_{_hash(name)}"
+        for name, short in zip(names, plain, strict=True)
+    ]
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def _errors(rows: Sequence[ResultRow]) -> tuple[list[float], list[float]]:

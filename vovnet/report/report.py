@@ -59,6 +59,8 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
     written = _tables(grouped, comparison)
     for name, (columns, lines, view) in written.items():
         write_table(folder, name, lines, columns, view)
+    for name in () if comparison else ("comparison.csv", "comparison.md", "comparison.tex"):
+        (folder / name).unlink(missing_ok=True)  # an earlier report's, of other runs
     figures = draw_figures(grouped, folder / "figures")
     facts = provenance()
     shown = {"version": facts["versions"]["vovnet"], "commit": (facts["git_commit"] or "unknown")[:12]}

@@ -1,7 +1,7 @@
 """Merging the jobs of a sweep, also when some of them failed."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     except VoVNetError as error:  # the tables do without predictions
         log.warning("precision.csv is not written: %s", error)
         precision = []
-    if precision:
-        write_rows(folder / "precision.csv", precision, list(precision[0]))
+    _write_or_remove(folder / "precision.csv", precision)
     write_jobs(folder, jobs)
     write_json(
         folder / SUMMARY,
@@ -109,13 +108,22 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
     write_rows(folder / "eval_matrix.csv", matrix, MATRIX)
     write_json(folder / "eval_matrix.json", matrix)
     for name, lines in (("seeds", seed_rows(rows)), ("cache_reuse", reuse_rows(rows))):
-        if lines:
-            write_rows(folder / f"{name}.csv", lines, list(lines[0]))
+        _write_or_remove(folder / f"{name}.csv", lines)
     for baseline, name in BLOCK_FILES.items():
         block = [line for line in matrix if line["baseline_name"] == baseline]
+        _write_or_remove(folder / f"{name}.csv", block)
         if block:
-            write_rows(folder / f"{name}.csv", block, MATRIX)
             write_json(folder / f"{name}.json", block)
+        else:
+            (folder / f"{name}.json").unlink(missing_ok=True)
+
+
+def _write_or_remove(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """A table that there is only sometimes; one of an earlier run says nothing of this one."""
+    if lines:
+        write_rows(path, lines, list(lines[0]))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _job(folder: Path, record: Record) -> Job:

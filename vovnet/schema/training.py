@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class TrainerConfig:
     """Where a training runs; changes nothing but speed and the last bits."""
 
-    strategy: Literal["single", "ddp", "fsdp", "deepspeed"]
+    strategy: Literal["single", "ddp", "fsdp"]
     devices: Positive  # on each node; one process each
     num_nodes: Positive
 

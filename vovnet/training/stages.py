@@ -90,8 +90,7 @@ def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
                 f"{folder} holds a stopped training with {key}={there}, this one has {here}; remove the folder, or "
                 "name another by hydra.run.dir."
             )
-        for name in LEFT_BEHIND:
-            path = folder / name
+        for path in [*(folder / name for name in LEFT_BEHIND), *folder.glob("log-after-*")]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     write_json(file, wanted)
 

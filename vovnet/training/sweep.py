@@ -31,6 +31,8 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
     )
     if lines:
         write_rows(folder / "trainings.csv", lines, list(lines[0]))
+    else:
+        (folder / "trainings.csv").unlink(missing_ok=True)  # an earlier sweep's
     checks = collapse_checks(lines)
     facts = {"failed": len(failed), "checks": [check.as_json() for check in checks]}
     write_json(folder / SUMMARY, facts | provenance())

@@ -122,7 +122,7 @@ def _strategy(where: TrainerConfig) -> Strategy | str:
     if where.strategy == "fsdp":  # its second version: layer by layer, trained and frozen weights side by side
         ranks = where.devices * where.num_nodes
         return ModelParallelStrategy(ranks, tensor_parallel_size=1, save_distributed_checkpoint=False)
-    return {"single": "auto", "ddp": "ddp", "deepspeed": "deepspeed_stage_2"}[where.strategy]
+    return {"single": "auto", "ddp": "ddp"}[where.strategy]
 
 
 def _environment() -> ClusterEnvironment:

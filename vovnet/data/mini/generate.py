@@ -33,7 +33,7 @@ from vovnet.data.mini.compose import (
     with_options,
 )
 from vovnet.errors import VoVNetError
-from vovnet.files import whole_folder
+from vovnet.files import read_object, refuse_foreign, whole_folder
 from vovnet.locks import Claim
 from vovnet.schema import GenerateConfig
 
@@ -59,7 +59,7 @@ def ensure_mini(name: str, folder: Path, config: GenerateConfig) -> None:
     """Write a set into ``folder`` unless it is there; of several processes one writes and the others wait.
 
     Raises:
-        VoVNetError: the folder cannot be written, or holds a set of another seed or size.
+        VoVNetError: the folder cannot be written, or holds a set of another seed or size, or something else.
     """
     stamp = folder / "generated.json"
     wanted = {"set": name, "seed": config.seed, "train": config.train_images, "test": config.test_images}
@@ -68,11 +68,15 @@ def ensure_mini(name: str, folder: Path, config: GenerateConfig) -> None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with Claim(folder.with_name(f".{folder.name}.lock")):
                 if not stamp.exists():
+                    refuse_foreign(folder, stamp.name, "dataset.path")
                     log.info("generating %s in %s", name, folder)
                     whole_folder(folder, lambda place: _write(name, place, config, wanted))
         except OSError as error:
             raise VoVNetError(f"{name} cannot be written to {folder} ({error.strerror}); set dataset.path.") from error
-    found = json.loads(stamp.read_text())
+    try:
+        found = read_object(stamp)
+    except (OSError, ValueError) as error:
+        raise VoVNetError(f"{stamp} is damaged ({error}); remove {folder}, and it is drawn again.") from error
     if found != wanted:
         raise VoVNetError(f"{folder} holds {found}, but {wanted} is asked for; set another dataset.path.")
 
