@@ -77,7 +77,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a part missing": (in_parts, "cannot be loaded"),
     "pickled weights only": (as_pickle, r"no \*.safetensors weights"),
     "configuration cut short": (cut("config.json", 40), "config.json is not valid JSON"),
-    "configuration of nothing": (lambda f: (f / "config.json").write_text("[]"), "no model's configuration"),
+    "configuration of nothing": (lambda f: (f / "config.json").write_text("[]"), "it is no JSON object"),
     "no configuration": (lambda f: (f / "config.json").unlink(), "no config.json"),
     "another architecture": (settings(model_type="llama"), "supported are qwen3_vl, qwen2_5_vl"),
     "the other family": (settings(model_type="qwen2_5_vl"), "cannot be loaded|lack [0-9]+ tensors"),

@@ -46,13 +46,15 @@ def until(true: Callable[[], object]) -> None:
 
 
 def preempt(cluster: Cluster, number: str) -> None:
-    """Let a job be requeued, and wait until nothing of it is left.
+    """Let a job be requeued, and wait until it may begin again.
 
-    Slurm starts it again minutes later. Told to do so at once, it would take the old script's end for the new one's.
+    Slurm begins it minutes later. Told to do so at once, slurmd refuses: it has a credential of this very second that
+    was revoked when the job was killed, and takes the job for that one.
     """
     cluster.command("scancel", "--signal=USR2", number)
     until(lambda: "PENDING" in cluster.command("squeue", "--noheader", f"--jobs={number}", "--format=%T"))
     until(lambda: not list(steps(number)))
+    time.sleep(3)
 
 
 def steps(number: str) -> Iterator[str]:
