@@ -99,7 +99,13 @@ def test_two_ranks_agree_with_one_process(tmp_path: Path) -> None:
         ("two", ("2", "three"), (), (1.0, True)),
         ("cats", ("cat",), (), (0.0, True)),
         ("", ("cat",), (), (0.0, False)),
-        ("the", ("a",), (), (0.0, True)),  # nothing is left of either
+        ("the", ("a",), (), (0.0, True)),  # nothing is left of either in normal form
+        ("A", ("A",), (), (1.0, True)),
+        (" a ", ("A", "b"), (), (1.0, True)),
+        ("?", ("?",), (), (1.0, True)),
+        ("F", ("F",), tuple("uvwxyz"), (1.0, True)),
+        ("(G)", ("F",), tuple("tuvwxyz"), (0.0, True)),
+        ("F", ("B",), ("x", "y"), (0.0, False)),
     ],
 )
 def test_plain_scoring(

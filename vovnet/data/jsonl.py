@@ -36,7 +36,7 @@ def read_jsonl(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[S
         yield Sample(
             id=key,
             question=cell_text(fields["question"]),
-            images=tuple(image for image in found.values() if image is not None),
+            images=tuple(image for name in names if (image := found[name]) is not None),
             answers=tuple(answer for answer in answers if answer),
             group=cell_text(fields.get("group")) or names[0],
             category=cell_text(fields.get("category")),

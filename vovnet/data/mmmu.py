@@ -64,6 +64,9 @@ def _problem(row: Row, choice: bool, options: tuple[str, ...], answers: tuple[st
     absent = [k for k in images if f"image_{k}" not in row.images]
     if problem := text_problem(row, ("id", "question")) or (option_problem(options) if choice else ""):
         return problem
+    kind = cell_text(row.fields.get("question_type"))
+    if kind not in ("multiple-choice", "open"):
+        return f"question_type {kind!r} is neither multiple-choice nor open"
     if not answers or (choice and answers[0] not in letters):
         return f"answer {row.fields.get('answer')!r} is none of its options" if choice else "there is no answer"
     if absent:
@@ -76,7 +79,7 @@ def _listed(value: Any) -> list[str] | None:
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value.strip() or "[]")  # constants only: it runs nothing
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             return None
     if value is None:
         return []

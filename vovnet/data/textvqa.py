@@ -47,7 +47,9 @@ def read_textvqa(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator
 
 def _answers(given: Any) -> tuple[str, ...]:
     """All annotators' answers, the most common first: it is the one whose likelihood is taken."""
-    if not isinstance(given, list) or any(isinstance(answer, NO_TEXT) for answer in given):
+    if not isinstance(given, list) or any(answer is None or isinstance(answer, NO_TEXT) for answer in given):
+        return ()
+    if not any(str(answer).strip() for answer in given):
         return ()
     counted = Counter(str(answer) for answer in given)
     return tuple(sorted(counted.elements(), key=lambda answer: (-counted[answer], answer)))

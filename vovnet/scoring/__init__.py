@@ -48,7 +48,7 @@ SCORERS = {
         Scorer("easy_vqa", 1, score_easy_vqa),
         Scorer("mmbench", 1, score_mmbench),
         Scorer("mmmu", 1, score_mmmu),
-        Scorer("plain", 1, score_plain),
+        Scorer("plain", 2, score_plain),
         Scorer("textvqa", 1, score_textvqa),
         Scorer("token_f1", 1, score_token_f1),
     )

@@ -15,19 +15,19 @@ AFFIXES = (
 )  # fmt: skip
 
 
-def infer_choice(response: str, options: Mapping[str, str]) -> str | None:
+def infer_choice(response: str, options: Mapping[str, str], letters: str = LETTERS) -> str | None:
     """The letter that a response chooses among lettered options, or None."""
-    return infer_letter(response) or infer_text(response, options)
+    return infer_letter(response, letters) or infer_text(response, options)
 
 
-def infer_letter(response: str) -> str | None:
+def infer_letter(response: str, letters: str = LETTERS) -> str | None:
     """A single letter standing alone, or alone with an affix such as ``(B)``.
 
     Where "A" stands in more than three words it may be the article, and bare letters do not count.
     """
     words = response.split()
     for prefix, suffix in (("", ""), *AFFIXES):
-        found = [letter for letter in LETTERS if prefix + letter + suffix in words]
+        found = [letter for letter in letters if prefix + letter + suffix in words]
         article = not prefix and not suffix and "A" in words and len(words) > 3
         if len(found) == 1 and not article:
             return found[0]
