@@ -92,6 +92,9 @@ BAD = [
     ("mmmu", {"options": "[['a'], 'b']"}, "are no list of texts"),
     ("mmmu", {"options": "[" * 5000}, "are no list of texts"),
     ("mmmu", {"options": "__import__('os').system('true')"}, "are no list of texts"),
+    ("mmmu", {"options": "[{[]: 1}]"}, "are no list of texts"),
+    ("mmmu", {"question_type": None}, "question_type '' is neither multiple-choice nor open"),
+    ("mmmu", {"question_type": "Multiple-choice"}, "is neither multiple-choice nor open"),
     ("mmmu", {"options": "['a', '']"}, "option B is empty"),
     ("mmmu", {"options": str(["x"] * 27)}, "it has 27 options"),
     ("mmmu", {"answer": "C"}, "answer 'C' is none of its options"),
@@ -103,6 +106,8 @@ BAD = [
     ("textvqa", {"question_id": 8, "question": ["a"]}, "question is no text"),
     ("textvqa", {"question_id": 8, "question": "\ud800"}, "half of a surrogate pair"),
     ("textvqa", {"question_id": 8, "answers": "x"}, "there are no answers"),
+    ("textvqa", {"question_id": 8, "answers": [None] * 6 + ["red"] * 4}, "there are no answers"),
+    ("textvqa", {"question_id": 8, "answers": [""] * 10}, "there are no answers"),
     ("textvqa", {"question_id": 8, "answers": [{}]}, "there are no answers"),
     ("textvqa", {"question_id": 8, "image_id": "../a"}, "image ../a is in no image folder"),
     ("textvqa", {"question_id": 8, "image_id": "a\0"}, "is in no image folder"),
@@ -230,3 +235,8 @@ def test_any_damage_is_a_data_set_or_one_sentence(tmp_path: Path, name: str, dat
     file.write_bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
     with contextlib.suppress(VoVNetError):
         opened(name, path, data.draw(st.sampled_from(["raise", "skip"])))
+
+
+def test_an_image_may_stand_twice_in_a_row(tmp_path: Path) -> None:
+    path = write(tmp_path, "jsonl", [JSONL_ROW | {"image": ["a.jpg", "a.jpg"]}])
+    assert len(opened("jsonl", path)[0].images) == 2

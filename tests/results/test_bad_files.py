@@ -1,5 +1,7 @@
 """Damaged results: a report, a match or a calibration says which file, and what to run again."""
 
+import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -40,10 +42,11 @@ def cut(content: bytes) -> bytes:
 
 def cell(column: str, value: str) -> Change:
     def change(content: bytes) -> bytes:
-        header, row = (line.split(",") for line in content.decode().replace('"[', "[").splitlines()[:2])
-        place = header.index(column)
-        assert place < header.index("action_ratio")  # whose value has commas
-        return "\n".join([",".join(header), ",".join([*row[:place], value, *row[place + 1 :]])]).encode()
+        header, row = list(csv.reader(io.StringIO(content.decode())))[:2]
+        row[header.index(column)] = value
+        changed = io.StringIO()
+        csv.writer(changed).writerows([header, row])
+        return changed.getvalue().encode()
 
     return change
 
@@ -60,6 +63,11 @@ def cell(column: str, value: str) -> Change:
         cell("num_samples", "many"),
         cell("num_samples", ""),
         cell("threshold", "x"),
+        cell("accuracy", "nan"),
+        cell("accuracy", "5"),
+        cell("avg_cost", "inf"),
+        cell("action_rate_no", "0.5"),
+        cell("action_rate_full", "-1"),
         lambda b: b"a,b\n1,2\n",
         lambda b: b"[" * 1000,
     ],
@@ -102,13 +110,17 @@ def test_a_damaged_summary_is_named(run: Path, change: Change) -> None:
         lambda b: b"\xff\n" * 8,
         lambda b: b.replace(b'"action": "', b'"action": "x', 1),
         lambda b: b.replace(b'"score"', b'"scores"'),
+        lambda b: b.replace(b'"score": ', b'"score": 5, "was": ', 1),
+        lambda b: b.replace(b'"score": ', b'"score": null, "was": ', 1),
         lambda b: b.replace(b'"score": ', b'"score": "x", "was": ', 1),
     ],
 )
 def test_damaged_predictions_are_named(run: Path, change: Change) -> None:
     path = run / "predictions.jsonl"
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(VoVNetError, match=r"predictions.jsonl (is damaged|holds 7 of 8).*again"):
+    with pytest.raises(
+        VoVNetError, match=r"predictions.jsonl (is damaged|holds 7 of 8|holds a score that is not between).*again"
+    ):
         find_runs([run]).runs[0].predictions  # noqa: B018
 
 

@@ -111,6 +111,8 @@ class Run:
             )
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise VoVNetError(f"{path} is damaged ({error}); run the evaluation again.") from error
+        if not ((found.score >= 0) & (found.score <= 1)).all():  # null becomes NaN
+            raise VoVNetError(f"{path} holds a score that is not between 0 and 1; run the evaluation again.")
         if len(lines) != self.row.num_samples:
             raise VoVNetError(f"{path} holds {len(lines)} of {self.row.num_samples} samples; run the evaluation again.")
         return found

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import lru_cache, partial
@@ -23,6 +24,7 @@ from vovnet.results.split import split_columns
 
 RESULTS, SUMMARY, PREDICTIONS = "results.csv", "summary.json", "predictions.jsonl"
 CATEGORIES = "categories.csv"
+RATES = tuple(f"action_rate_{action.label}" for action in Action)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
@@ -107,6 +109,13 @@ def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:
             raise VoVNetError(
                 f"{path}, line {number}: {field.name}={cell!r} is not valid; run the evaluation again."
             ) from error
+    for name in ("accuracy", *RATES):
+        if not 0 <= values[name] <= 1:
+            raise VoVNetError(
+                f"{path}, line {number}: {name}={values[name]} is not between 0 and 1; run the evaluation again."
+            )
+    if abs(sum(values[name] for name in RATES) - 1) > 1e-6:
+        raise VoVNetError(f"{path}, line {number}: the action rates do not add up to 1; run the evaluation again.")
     return ResultRow(**values)
 
 
@@ -117,9 +126,13 @@ def _cell(cell: str | None, kinds: Sequence[Any]) -> Any:
         return None
     if bool in kinds:
         return {"True": True, "False": False}[cell]
-    for kind in (int, float):
-        if kind in kinds:
-            return kind(cell)
+    if int in kinds:
+        return int(cell)
+    if float in kinds:
+        number = float(cell)
+        if not math.isfinite(number):
+            raise ValueError("it is no number")
+        return number
     return cell
 
 
