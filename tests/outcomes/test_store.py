@@ -103,6 +103,18 @@ def test_what_the_machine_does_not_read_stays_where_it_is(tmp_path: Path) -> Non
     assert path.is_symlink()
 
 
+def test_a_part_of_another_table_is_not_read(tmp_path: Path) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    other = OutcomeStore(tmp_path).table(TableKey("coarse", KEY.facts))
+    table.write(0, rows(0, 4), {})
+    other.write(4, rows(4, 8), {})
+    ((_, path),) = other.parts()
+    path.rename(table.folder / path.name)
+    with pytest.raises(DamagedPart, match="it belongs to the table coarse-"):
+        table.read(8)
+    assert table.missing((0, 8)) == [(4, 8)]
+
+
 def test_a_link_to_what_has_gone_is_no_part(tmp_path: Path) -> None:
     table = OutcomeStore(tmp_path).table(KEY)
     table.write(0, rows(0, 4), {})

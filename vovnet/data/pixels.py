@@ -115,7 +115,9 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise NoImageError("has floating-point pixels, whose range nobody knows; save it with 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        levels = np.asarray(image).astype(np.int64).clip(0, 65535)
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise NoImageError("has pixels of more than 16 bits, whose range nobody knows; save it with 8 or 16 bits")
         return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -31,6 +31,7 @@ from vovnet.outcomes.rows import FileRows
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # rises when the layout of parts changes; older tables are then left alone
+TABLE = b"vovnet.table"  # in a part's metadata: which table it is of
 TABLE_FILE = "table.json"  # a table's key in the clear
 PART = re.compile(r"^(\d{9})-(\d{9})-([0-9a-f]{8})\.arrow$")  # first row, row after the last, CRC-32 of the file
 Span = tuple[int, int]  # rows [start, stop)
@@ -104,7 +105,7 @@ class Table:
         Two writers of the same rows do no harm: the outcomes are the same, and a reader takes each row once.
         """
         describe = self.folder / TABLE_FILE
-        content = _arrow_bytes(rows)
+        content = _arrow_bytes(rows.replace_schema_metadata({TABLE: self.key.id}))
         path = self.folder / f"{start:09d}-{start + len(rows):09d}-{zlib.crc32(content):08x}.arrow"
         try:
             if not describe.exists():
@@ -167,6 +168,8 @@ class Table:
         pieces = []
         for start, end, path, first in taken:
             piece = _map_arrow(path)
+            if (own := (piece.rows.schema.metadata or {}).get(TABLE)) not in (None, self.key.id.encode()):
+                raise _set_aside(path, f"it belongs to the table {own.decode(errors='replace')}")
             if len(piece.rows) != end - start:
                 raise _set_aside(path, f"{len(piece.rows)} rows instead of {end - start}")
             pieces.append(replace(piece, rows=piece.rows.slice(first - start, min(end, stop) - first)))
