@@ -136,6 +136,8 @@ def bomb(width: int, height: int) -> bytes:
         (bomb(0, 5), "cannot be|no pixels"),
         (bomb(9, 9), "cannot be"),
         (encoded(Image.fromarray(np.ones((2, 2), dtype=np.float32)), "TIFF"), "floating-point"),
+        (encoded(Image.fromarray(np.full((2, 2), 70_000, dtype=np.int32)), "TIFF"), "more than 16 bits"),
+        (encoded(Image.fromarray(np.full((2, 2), -1, dtype=np.int32)), "TIFF"), "more than 16 bits"),
     ],
 )
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
