@@ -107,9 +107,9 @@ __all__ = [
 class PathsConfig:
     """Where things land."""
 
-    runs: str  # every run's and sweep's folder
-    store: str  # the outcome store
-    data: str  # generated and prepared data sets
+    runs: Annotated[str, Field(min_length=1)]  # every run's and sweep's folder
+    store: Annotated[str, Field(min_length=1)]  # the outcome store
+    data: Annotated[str, Field(min_length=1)]  # generated and prepared data sets
 
 
 @dataclass(frozen=True, config=STRICT)
