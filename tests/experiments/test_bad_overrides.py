@@ -14,7 +14,8 @@ from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
 
 WRONG = [
-    "paths.store=''", "policy.lambda_csot=1", "+policy.lambda_csot=1", "policy.lambda_cost=-0.1", "policy.lambda_cost=nan",
+    "paths.store=''",
+    "policy.lambda_csot=1", "+policy.lambda_csot=1", "policy.lambda_cost=-0.1", "policy.lambda_cost=nan",
     "policy.lambda_cost=inf", "policy.lambda_cost=x", "policy.lambda_cost=[1]", "policy.lambda_cost=null",
     "policy.hidden_size=0", "policy.hidden_size=1.5", "policy.feature_mode=all", "policy.action_space=quaternary",
     "policy.fallback_mode=full", "policy.fallback_entropy_threshold=1", "policy.fallback_mode=no",
