@@ -67,12 +67,16 @@ def variables(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **(more or {})}
 
 
+def _take_over(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+
+
 def _work(
     entry: str, arguments: Sequence[str], cwd: Path, environment: dict[str, str], output: Path, errors: Path
 ) -> None:
     os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(environment)
+    _take_over(environment)
     become(entry, arguments, output, errors)
     if entry == "pipeline":
         module: Any = importlib.import_module("experiments.pipeline")
@@ -131,8 +135,7 @@ class Rank:
 
 
 def _run_module(call: list[str], environment: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
+    _take_over(environment)
     sys.argv = call
     sys.modules.pop(call[0], None)  # runpy warns of a module that is there already
     runpy.run_module(call[0], run_name="__main__", alter_sys=True)
@@ -147,8 +150,7 @@ def _serve(requests: Connection) -> NoReturn:
             os._exit(0)
         stage = os.fork()
         if stage == 0:
-            os.environ.clear()
-            os.environ.update(environment | {PARENT: str(os.getppid())})
+            _take_over(environment | {PARENT: str(os.getppid())})
             sys.argv = call[2:]
             os._exit(_status(call[2].removeprefix("experiments.")))
         requests.send(os.waitstatus_to_exitcode(os.waitpid(stage, 0)[1]))

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -16,6 +17,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on every core already
 
 from vovnet.compose import conf_dir, register_resolvers, to_typed
 from vovnet.schema import RunConfig, TinyArchitecture
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 settings.register_profile("vovnet", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("vovnet")
@@ -151,3 +155,9 @@ def small_runs(easy_data: Path, qwen3: Path, runs: Path) -> Configure:
 def configure(easy_data: Path, qwen3: Path, tmp_path: Path) -> Configure:
     """A configuration whose runs are in this test's folder."""
     return small_runs(easy_data, qwen3, tmp_path / "runs")
+
+
+def rotary_flops(counter: "FlopCounterMode") -> int:
+    """What computing rotary angles counts, which some versions of transformers do by a matrix product."""
+    counts = counter.get_flop_counts().items()
+    return sum(flops for name, operations in counts if name.endswith("rotary_emb") for flops in operations.values())

@@ -152,7 +152,7 @@ def filled(text: str) -> Callable[[Path], None]:
     return fill
 
 
-@pytest.mark.parametrize("moment", ["filling", "between the renames"])
+@pytest.mark.parametrize("moment", ["filling", "between the renames", "removing the old one"])
 def test_a_folder_is_the_old_one_or_the_new_one_whenever_its_writer_is_killed(tmp_path: Path, moment: str) -> None:
     folder = tmp_path / "x"
     whole_folder(folder, filled("old"))
@@ -160,6 +160,8 @@ def test_a_folder_is_the_old_one_or_the_new_one_whenever_its_writer_is_killed(tm
     filled("half")(new)
     if moment == "between the renames":
         folder.rename(old)
+    if moment == "removing the old one":
+        filled("older")(old)
 
     def failing(place: Path) -> None:
         raise OSError(28, "No space left on device")

@@ -41,7 +41,8 @@ def test_an_installed_wheel_runs_from_anywhere(tmp_path: Path, easy_data: Path) 
     assert str(site) in where.stdout
     small = [f"dataset.path={easy_data}", "eval.max_samples=12"]
     for name, arguments in {
-        "vovnet-eval": ["-m", "policy/baseline=always_coarse,no_vision"],
+        "vovnet-train": ["training.max_samples=40", "training.epochs=2"],
+        "vovnet-eval": ["-m", "policy.lambda_cost=0,0.1"],
         "vovnet-store": [],
     }.items():
         process = subprocess.run(

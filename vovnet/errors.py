@@ -16,7 +16,7 @@ class VoVNetError(Exception):
 
 def explained(error: Exception) -> Exception:
     """A disk that is full or may not be written, as a sentence; any other error as it is."""
-    if not isinstance(error, OSError) or error.errno not in (*NO_ROOM, *NOT_ALLOWED):
+    if not isinstance(error, OSError) or not keeps_from_writing(error):
         return error
     mend = "free space" if error.errno in NO_ROOM else "set paths.runs to a writable folder"
     problem = VoVNetError(
@@ -27,7 +27,11 @@ def explained(error: Exception) -> Exception:
     return problem
 
 
+def keeps_from_writing(error: Exception) -> bool:
+    """Whether it says that a disk is full or may not be written: what ``explained`` makes a sentence of."""
+    return isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_ALLOWED)
+
+
 def first_line(error: Exception) -> str:
-    """Kind of an error and the beginning of what it says, for a sentence."""
-    said = next((line for line in str(error).splitlines() if line.strip()), "").strip()[:160]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    """The beginning of what an error says, for a sentence; its kind where it says nothing."""
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -84,8 +84,7 @@ def whole_folder(folder: Path, fill: Callable[[Path], object]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with Claim(folder.with_name(f".{folder.name}.partial.lock")):
             try:
-                if before.exists() and not folder.exists():  # another was killed between the two renames
-                    before.rename(folder)
+                _settle(folder, before)
                 _remove(partial)
                 fill(partial)
                 os.sync()  # what is renamed is on the disk, however many files it is
@@ -94,12 +93,18 @@ def whole_folder(folder: Path, fill: Callable[[Path], object]) -> None:
                 partial.rename(folder)
             finally:
                 _remove(partial)
-                if before.exists() and not folder.exists():
-                    before.rename(folder)
-                _remove(before)
+                _settle(folder, before)
     except OSError as error:
         error.filename = error.filename or str(folder)
         raise
+
+
+def _settle(folder: Path, before: Path) -> None:
+    """After a writer that has ended, however it ended: the new folder where it is in place, else the old one."""
+    if folder.exists():
+        _remove(before)
+    elif before.exists():
+        before.rename(folder)
 
 
 def refuse_foreign(folder: Path, stamp: str, key: str) -> None:

@@ -121,15 +121,14 @@ class Terminal:
         if "match=" in filled:
             filled = re.sub("FOLDER|目录", str(self.outputs(AFTER[command])), filled)
         assert not re.search("…|FOLDER|目录", filled), "fill the command's placeholder in"
-        _, _, module, *arguments = shlex.split(filled)
+        _, _, _, *arguments = shlex.split(filled)
         named = re.search(r"\+experiment=(\w+)", filled)
         given = {argument.partition("=")[0] for argument in arguments}
         recipe = named[1] if named else ""
         sizes = [s for s in (*SIZES[entry(command)], *SIZES_BESIDE.get(recipe, ())) if s.partition("=")[0] not in given]
         # A recipe's folder is named after what is appended; with its name given it is the guides' folder.
         name = [f"name={recipe}"] if named else []
-        name_of_entry = module.removeprefix("experiments.")
-        return run(name_of_entry, *arguments, *sizes, *name, f"paths.data={self.data}", cwd=self.folder)
+        return run(entry(command), *arguments, *sizes, *name, f"paths.data={self.data}", cwd=self.folder)
 
 
 def entry(command: str) -> str:

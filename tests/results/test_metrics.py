@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText
 
+from tests.conftest import rotary_flops
 from vovnet.backbone.files import open_checkpoint
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.metrics.frontier import upper_hull
@@ -76,18 +77,12 @@ def test_flops_equal_torchs_count(request: pytest.FixtureRequest, family: str) -
     length = 24
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(input_ids=torch.ones(1, length, dtype=torch.long), logits_to_keep=1)
-    rotary = sum(
-        flops
-        for name, operations in counter.get_flop_counts().items()
-        if name.endswith("rotary_emb")
-        for flops in operations.values()
-    )
     ours = float(prefill_flops(config, np.array([length]), np.array([length]))[0])
     heads = int(config["num_attention_heads"])
     head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
     causal = 4 * heads * head_dim * int(config["num_hidden_layers"])
     full = ours + causal * (length**2 - length * (length + 1) / 2)
-    assert full == pytest.approx(counter.get_total_flops() - rotary, rel=1e-6)
+    assert full == pytest.approx(counter.get_total_flops() - rotary_flops(counter), rel=1e-6)
 
 
 def test_reading_in_two_parts_costs_the_same_but_for_the_output_layer() -> None:

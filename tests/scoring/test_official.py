@@ -84,6 +84,7 @@ def test_two_ranks_agree_with_one_process(tmp_path: Path) -> None:
         process.start()
     for process in ranks:
         process.join()
+        assert process.exitcode == 0
     alone = aggregate(ROWS, np.array([1.0, 1, 1, 1, 0]), np.ones(5), "accuracy")
     assert {(tmp_path / rank).read_text() for rank in "01"} == {repr(asdict(alone))}
 

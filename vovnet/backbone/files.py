@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vovnet.errors import NO_ROOM, NOT_ALLOWED, VoVNetError, first_line
+from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.files import read_object
 from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import BackboneConfig
@@ -137,9 +137,10 @@ def _download(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(PATTERNS)))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_ALLOWED):
+        if keeps_from_writing(error):
             raise
         raise VoVNetError(
-            f"{name} is neither in the local hub cache nor to be downloaded ({first_line(error)}); "
-            f"download it where there is a network (`hf download {name}`) and set backbone.path to its folder."
+            f"{name} is neither in the local hub cache nor to be downloaded ({type(error).__name__}: "
+            f"{first_line(error)}); download it where there is a network (`hf download {name}`) and set backbone.path "
+            "to its folder."
         ) from error

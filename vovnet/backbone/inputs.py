@@ -111,7 +111,6 @@ class InputBuilder:
 
     def build(self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action]) -> Batch:
         """Batch (index, sample, prompt text) triples with the images of ``actions``."""
-        # One call for all texts: a call costs more than the words in it.
         ids = encode_user_texts(
             self.tokenizer, [*(text for *_, text in samples), *(s.answers[0] for _, s, _ in samples)]
         )
@@ -167,7 +166,7 @@ class InputBuilder:
         distinct = list(dict.fromkeys(reference for references in per_sample for reference in references))
         place = {reference: number for number, reference in enumerate(distinct)}
         rows = tuple(tuple(place[reference] for reference in references) for references in per_sample)
-        cut = [self._patches(reference, actions) for reference in distinct] if actions else []
+        cut = [self._patches(reference, actions) for reference in distinct]
         return {
             action: Pixels(tuple(image[action] for image in cut), rows, self.budget.pruning_of(action))
             for action in actions

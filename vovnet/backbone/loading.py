@@ -17,7 +17,7 @@ from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.prompt import make_format
 from vovnet.backbone.pruning import Pruning
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, first_line
 from vovnet.ranks import local_rank
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 
@@ -48,7 +48,7 @@ def load_backbone(
         )
     except (OSError, ValueError, ImportError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
         raise VoVNetError(
-            f"the model in {folder} cannot be loaded ({_first_line(error)}); download or save it again."
+            f"the model in {folder} cannot be loaded ({first_line(error)}); download or save it again."
         ) from error
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise VoVNetError(f"the weights in {folder} lack {len(missing)} tensors ({missing[0]}); save the model again.")
@@ -82,7 +82,7 @@ def load_builder(
         image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError, LookupError, TypeError) as error:
         raise VoVNetError(
-            f"{folder} lacks a tokenizer or an image processor ({_first_line(error)}); save both beside the model."
+            f"{folder} lacks a tokenizer or an image processor ({first_line(error)}); save both beside the model."
         ) from error
     if tokenizer.eos_token_id is None:
         raise VoVNetError(f"the tokenizer in {folder} has no end token; set eos_token and save it again.")
@@ -125,7 +125,7 @@ def _merged(model: Any, adapter: Path) -> Any:
         wrapped = PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise VoVNetError(
-            f"the LoRA weights in {adapter} do not fit this backbone ({_first_line(error)}); train them again."
+            f"the LoRA weights in {adapter} do not fit this backbone ({first_line(error)}); train them again."
         ) from error
     return wrapped.merge_and_unload()
 
@@ -134,7 +134,3 @@ def _end_tokens(declared: int | list[int] | None, builder: InputBuilder) -> tupl
     """Ids that end an answer: those of the checkpoint's generation settings, and always the tokeniser's own."""
     ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
     return tuple(dict.fromkeys([builder.end_token, *ids]))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

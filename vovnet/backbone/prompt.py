@@ -139,7 +139,8 @@ def encode_user_texts(tokenizer: Any, texts: Seq[str]) -> list[list[int]]:
     ``split_special_tokens`` alone would let through added tokens that are not marked as special, such as Qwen's
     ``<think>`` and ``<tool_call>``.
     """
-    # The library beneath: what transformers does around it takes as long as a question's words.
+    # The library beneath, text by text: what transformers does around it takes longer than the words, and so does
+    # its thread pool.
     backend = tokenizer.backend_tokenizer
     backend.encode_special_tokens = True  # "split special tokens"; transformers sets all three anew in every call
     backend.no_truncation()

@@ -8,7 +8,7 @@ from typing import Any
 
 from vovnet.data.sample import ImageRef
 from vovnet.data.tables import Row
-from vovnet.errors import NO_ROOM, NOT_ALLOWED, VoVNetError, first_line
+from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.schema import HubConfig
 
 
@@ -53,11 +53,11 @@ def hub_table(name: str, hub: HubConfig, split: str, advice: str) -> list[tuple[
         try:
             table = _open_table(*key)
         except Exception as error:  # the library raises whatever its back ends raise; all of it means: not there
-            if isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_ALLOWED):
+            if keeps_from_writing(error):
                 raise
             raise VoVNetError(
                 f"{hub.id} ({config or 'default'}, {upstream}) is neither in the local cache nor to be downloaded "
-                f"({first_line(error)}); {advice} Then set dataset.path to where it lies."
+                f"({type(error).__name__}: {first_line(error)}); {advice} Then set dataset.path to where it lies."
             ) from error
         path = Path(table.cache_files[0]["filename"])
         tables.append((path, _rows(key, path)))

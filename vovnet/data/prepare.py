@@ -55,6 +55,9 @@ def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared
     Raises:
         VoVNetError: they share samples, and neither ``leaks.allow`` nor ``prepare.drop`` says to go on.
     """
+    out = None if options.out is None else Path(options.out).expanduser()
+    if out is not None:  # before minutes of comparing
+        refuse_foreign(out, STAMP, "prepare.out")
     training = load_dataset(config.dataset, "train")
     chosen = [load_dataset(part, "test") for part in options.evaluation.values()]
     evaluations = chosen or held_out(config.dataset)
@@ -74,9 +77,7 @@ def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared
     if not dropping:
         enforce(reports, config.leaks)
     dropped = _leaking(training, reports) if dropping else set()
-    out = None if options.out is None else Path(options.out).expanduser()
     if out is not None:
-        refuse_foreign(out, STAMP, "prepare.out")
         whole_folder(out, lambda place: write_training_set(training, dropped, place))
     return Prepared(training, reports, sorted(dropped), out)
 

@@ -65,7 +65,7 @@ class DamagedPart(VoVNetError):  # noqa: N818  (a thing that is handled, not onl
 
     def __init__(self, path: Path, sentence: str) -> None:
         super().__init__(sentence)
-        self.rows = str(path)[: -len("00000000.arrow")]
+        self.rows = str(path).rpartition("-")[0]
 
 
 class Table:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vovnet.backbone.files import Checkpoint
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, first_line
 from vovnet.files import write_bytes
 from vovnet.policy.checkpoint import UNKNOWN, PolicyCard, as_card, check_backbone, make_card, make_head
 from vovnet.policy.features import feature_width
@@ -93,7 +93,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"write it with {CONTENT}."
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        said = first_line(error)
         raise VoVNetError(f"{path} is damaged ({said[:120]}); write it with {CONTENT}.") from error
     if not isinstance(content, dict):
         raise VoVNetError(f"{path} holds a {type(content).__name__}, no dictionary; write it with {CONTENT}.")

@@ -1,7 +1,7 @@
 """Merging the jobs of a sweep, also when some of them failed."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from vovnet.results.provenance import provenance
 from vovnet.results.reuse import reuse_rows
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_rows
-from vovnet.results.write import RESULTS, SUMMARY, read_results, read_summary, write_results, write_rows
+from vovnet.results.write import (
+    RESULTS,
+    SUMMARY,
+    read_results,
+    read_summary,
+    write_or_remove,
+    write_results,
+    write_rows,
+)
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +74,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     except VoVNetError as error:  # the tables do without predictions
         log.warning("precision.csv is not written: %s", error)
         precision = []
-    _write_or_remove(folder / "precision.csv", precision)
+    write_or_remove(folder / "precision.csv", precision)
     write_jobs(folder, jobs)
     write_json(
         folder / SUMMARY,
@@ -108,22 +116,14 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
     write_rows(folder / "eval_matrix.csv", matrix, MATRIX)
     write_json(folder / "eval_matrix.json", matrix)
     for name, lines in (("seeds", seed_rows(rows)), ("cache_reuse", reuse_rows(rows))):
-        _write_or_remove(folder / f"{name}.csv", lines)
+        write_or_remove(folder / f"{name}.csv", lines)
     for baseline, name in BLOCK_FILES.items():
         block = [line for line in matrix if line["baseline_name"] == baseline]
-        _write_or_remove(folder / f"{name}.csv", block)
+        write_or_remove(folder / f"{name}.csv", block)
         if block:
             write_json(folder / f"{name}.json", block)
         else:
             (folder / f"{name}.json").unlink(missing_ok=True)
-
-
-def _write_or_remove(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """A table that there is only sometimes; one of an earlier run says nothing of this one."""
-    if lines:
-        write_rows(path, lines, list(lines[0]))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _job(folder: Path, record: Record) -> Job:

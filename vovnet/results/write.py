@@ -36,6 +36,14 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
     write_text(path, buffer.getvalue())
 
 
+def write_or_remove(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table that there is only sometimes; one of an earlier run says nothing of this one."""
+    if rows:
+        write_rows(path, rows, list(rows[0]))
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
     """Write results.csv."""
     write_rows(path, [asdict(row) for row in rows])

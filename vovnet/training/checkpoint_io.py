@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, first_line
 from vovnet.files import atomic_write
 
 
@@ -38,7 +38,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
                 raise EOFError(f"the checksum of {damaged} is wrong")
         state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="meta")["state_dict"]
     except (OSError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         raise VoVNetError(
             f"{path} cannot be read ({reason}); remove it, and the same command goes on from the one before, or begins "
             "the stage anew."

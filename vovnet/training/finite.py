@@ -30,7 +30,7 @@ class FiniteWatch:
         """
         finite = torch.isfinite(value.detach())
         if not finite.is_cuda:
-            refuse(finite, refusal)
+            _refuse(finite, refusal)
             return
         answer = torch.empty(finite.shape, dtype=torch.bool, pin_memory=True)
         answer.copy_(finite, non_blocking=True)
@@ -47,10 +47,10 @@ class FiniteWatch:
         sent, self._sent = self._sent, []
         for answer, event, refusal in sent:
             event.synchronize()
-            refuse(answer, refusal)
+            _refuse(answer, refusal)
 
 
-def refuse(finite: Tensor, refusal: Refusal) -> None:
+def _refuse(finite: Tensor, refusal: Refusal) -> None:
     """Raise what ``refusal`` says where not all values are finite."""
     if not bool(finite.all()):
         raise refusal(finite)

@@ -60,13 +60,7 @@ class VoVNetModule(StepModule):
         if self.backbone is not None and self.policy.objective.name == "value":
             # The scoring rule reaches the backbone through the features only; every branch has to keep answering.
             loss = loss + outcomes.nll.mean()
-        step = self.global_step
-        self.finite.watch(
-            loss,
-            lambda _: VoVNetError(
-                f"the policy's loss became NaN or infinite at step {step}; lower training.learning_rate."
-            ),
-        )
+        self.watch_loss("the policy's loss", loss)
         self.log_now_and_then("train/loss", loss.detach(), len(outcomes.score))
         return loss * outcomes.weight
 

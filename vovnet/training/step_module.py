@@ -24,6 +24,13 @@ class StepModule(L.LightningModule):
         super().__init__()
         self.finite = FiniteWatch()
 
+    def watch_loss(self, name: str, loss: torch.Tensor) -> None:
+        """Refuse a loss that is NaN or infinite, at the latest after the backward pass."""
+        step = self.global_step
+        self.finite.watch(
+            loss, lambda _: VoVNetError(f"{name} became NaN or infinite at step {step}; lower training.learning_rate.")
+        )
+
     def on_after_backward(self) -> None:
         """Refuse what was NaN or infinite before weights change."""
         self.finite.check()

@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from vovnet.errors import NO_ROOM, NOT_ALLOWED, VoVNetError
+from vovnet.errors import VoVNetError, keeps_from_writing
 from vovnet.training.callbacks import BestMetrics, StepLog, StepSeed
 from vovnet.training.checkpoint_io import read_state
 from vovnet.training.step_module import StepModule
@@ -67,7 +67,7 @@ def fit_steps(
         trainer.fit(module, batches, validation, ckpt_path=resumed, weights_only=True)
         _save_end(trainer, saved, plan)
     except OSError as error:
-        if error.errno not in (*NO_ROOM, *NOT_ALLOWED):
+        if not keeps_from_writing(error):
             raise
         raise VoVNetError(
             f"a checkpoint cannot be written under {saved} ({error.strerror}); free space and start the same command "

@@ -8,7 +8,7 @@ from vovnet.files import write_json
 from vovnet.results.check import Check
 from vovnet.results.provenance import provenance
 from vovnet.results.sweep import Job, sweep_jobs, write_jobs
-from vovnet.results.write import SUMMARY, read_summary, write_rows
+from vovnet.results.write import SUMMARY, read_summary, write_or_remove
 
 Line = Mapping[str, Any]
 # What a training is, whatever its seed.
@@ -29,10 +29,7 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
     lines = sorted(
         (_line(place, read_summary(place)) for place in done), key=lambda line: tuple(map(str, line.values()))
     )
-    if lines:
-        write_rows(folder / "trainings.csv", lines, list(lines[0]))
-    else:
-        (folder / "trainings.csv").unlink(missing_ok=True)  # an earlier sweep's
+    write_or_remove(folder / "trainings.csv", lines)
     checks = collapse_checks(lines)
     facts = {"failed": len(failed), "checks": [check.as_json() for check in checks]}
     write_json(folder / SUMMARY, facts | provenance())

@@ -32,7 +32,7 @@ from vovnet.training.step_module import StepModule
 from vovnet.training.steps import fit_steps
 from vovnet.training.tiny_batches import StepBatches, TrainingStep
 from vovnet.training.tiny_checkpoint import write_untrained
-from vovnet.training.tiny_vision import diverged, pretrain_vision, recipe_plan
+from vovnet.training.tiny_vision import pretrain_vision, recipe_plan
 from vovnet.training.tiny_words import WordHead
 from vovnet.training.trainable import save_folder
 from vovnet.training.trainer import Place
@@ -56,7 +56,7 @@ class TinyBackboneModule(StepModule):
 
     def training_step(self, batch: TrainingStep, batch_idx: int) -> Tensor:
         """Mean NLL of the references under the step's branch, and the word loss of a middle layer."""
-        inputs, action, step = batch.batch, batch.action, self.global_step
+        inputs, action = batch.batch, batch.action
         lengths = torch.tensor([float(len(reference)) for reference in inputs.references], device=self.device)
         # Every token counts alike: a spelled word teaches more than a letter.
         loss = (self.backbone.training_nll(inputs, action) * lengths).sum() / lengths.sum()
@@ -65,7 +65,7 @@ class TinyBackboneModule(StepModule):
             word = self.words.loss(batch.words, max(map(len, inputs.references)))
             self.log("train/word", word.detach(), batch_size=len(inputs))
             loss = loss + self.recipe.word_loss.weight * word
-        self.finite.watch(loss, lambda _: diverged("the backbone", step))
+        self.watch_loss("the loss of the backbone", loss)
         return loss
 
     def validation_step(self, batch: tuple[Batch, str], batch_idx: int) -> None:

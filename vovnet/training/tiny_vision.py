@@ -20,7 +20,6 @@ from vovnet.backbone.inputs import InputBuilder, Pixels
 from vovnet.backbone.vision import encode_images
 from vovnet.data.mini import scenes
 from vovnet.data.mini.canvas import COLORS, SHAPES, Canvas
-from vovnet.errors import VoVNetError
 from vovnet.files import write_bytes
 from vovnet.schema import TinyBackboneTraining
 from vovnet.training.optimizer import recipe_optimizer
@@ -103,8 +102,7 @@ class TinyVisionModule(StepModule):
     def training_step(self, batch: Labelled, batch_idx: int) -> Tensor:
         """Cross-entropy of both classes."""
         loss, right = self._loss(batch)
-        step = self.global_step
-        self.finite.watch(loss, lambda _: diverged("the vision tower", step))
+        self.watch_loss("the loss of the vision tower", loss)
         self.log_dict({"train/token_loss": loss.detach(), "train/token_acc": right}, batch_size=len(batch[0].images))
         return loss
 
@@ -128,11 +126,6 @@ def _weighted(logits: Tensor, labels: Tensor) -> Tensor:
     weight = torch.ones(logits.shape[-1], device=logits.device)
     weight[0] = BACKGROUND_WEIGHT
     return nn.functional.cross_entropy(logits, labels, weight=weight)
-
-
-def diverged(what: str, step: int) -> VoVNetError:
-    """What to say where a loss of the recipe is no number."""
-    return VoVNetError(f"the loss of {what} became NaN or infinite at step {step}; lower training.learning_rate.")
 
 
 def recipe_plan(stage: str, steps: int, recipe: TinyBackboneTraining) -> Plan:

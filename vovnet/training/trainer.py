@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from lightning.pytorch.strategies.model_parallel import ModelParallelStrategy
 from lightning.pytorch.strategies.strategy import Strategy
 
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, first_line
 from vovnet.ranks import world_size
 from vovnet.schema import LoggerConfig, Precision, TrainerConfig
 from vovnet.training.checkpoint_io import AtomicCheckpointIO
@@ -107,8 +107,7 @@ def make_trainer(
             enable_model_summary=False,
         )
     except (MisconfigurationException, ImportError, ValueError) as error:
-        sentence = str(error).strip().split("\n")[0]
-        raise VoVNetError(f"trainer={where.strategy} cannot run here: {sentence}") from error
+        raise VoVNetError(f"trainer={where.strategy} cannot run here: {first_line(error)}") from error
 
 
 class StartedRanks(LightningEnvironment):
