@@ -8,8 +8,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import launch
 from vovnet.jobs import all_done
+from vovnet.launch import launch
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ python -m experiments.collect eval.num_shards=4 launcher=slurm
 from pathlib import Path
 from typing import Any
 
-from vovnet.compose import launch
+from vovnet.launch import launch
 from vovnet.schema import NoBaseline, RunConfig
 
 

@@ -6,7 +6,7 @@ python -m experiments.error_slices policy.lambda_cost=0.05
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vovnet.compose import launch
+from vovnet.launch import launch
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ python -m experiments.eval -m policy.lambda_cost=0,0.01,0.02,0.05,0.1
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import launch
+from vovnet.launch import launch
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:

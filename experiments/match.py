@@ -5,8 +5,8 @@ python -m experiments.match policy.baseline.match=multirun/a1_pareto/JOB [policy
 
 from pathlib import Path
 
-from vovnet.compose import launch
 from vovnet.errors import VoVNetError
+from vovnet.launch import launch
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.baselines import RandomPolicy
 from vovnet.schema import RandomBaseline, RunConfig

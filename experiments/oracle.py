@@ -6,8 +6,8 @@ python -m experiments.oracle eval.max_samples=200
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import launch
 from vovnet.errors import VoVNetError
+from vovnet.launch import launch
 from vovnet.schema import OracleBaseline, RunConfig
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import launch, quoted
+from vovnet.compose import quoted
 from vovnet.errors import VoVNetError
 from vovnet.jobs import JOB_FILE
+from vovnet.launch import launch
 from vovnet.ranks import PARENT
 from vovnet.schema import RunConfig, Stage
 

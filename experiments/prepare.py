@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import launch
 from vovnet.errors import VoVNetError
+from vovnet.launch import launch
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:

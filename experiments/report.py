@@ -7,8 +7,8 @@ python -m experiments.report runs=[multirun/a1_pareto,multirun/b1_fixed]
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import launch
 from vovnet.jobs import all_done
+from vovnet.launch import launch
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:

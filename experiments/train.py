@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vovnet.compose import launch
+from vovnet.launch import launch
 from vovnet.schema import RunConfig, TinyBackboneTraining
 
 

@@ -1,51 +1,26 @@
-"""From the command line to a typed configuration: the only place that knows Hydra.
+"""From the command line to a typed configuration: what Hydra composed, checked, and what it is called.
 
-``launch`` composes, checks, runs and reports. A job of a sweep that fails is recorded in its folder
-and the others go on; Hydra itself would show the first exception only and skip the end of the sweep.
+A configuration's hash names the folder of its job, so that the same job finds its folder again.
 """
 
 import hashlib
 import json
-import logging
-import os
-import sys
-import traceback
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from vovnet.cluster.run import NotSubmittedError, run_jobs
-from vovnet.cluster.work import Prepared, write_config
-from vovnet.compositions import shared_compositions
-from vovnet.errors import VoVNetError, explained
-from vovnet.explain import explain_hydra, explain_validation
-from vovnet.files import write_json
-from vovnet.jobs import SWEEP_FILE, failure, report_failure, run_recorded, sweep_records, sweep_token, write_record
-from vovnet.ranks import PARENT, end_with_parent
-from vovnet.results.provenance import git_state
-from vovnet.schema import RunConfig
+from vovnet.errors import VoVNetError
+from vovnet.explain import explain_validation
+from vovnet.schema import RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
 # Keys that say how a run is done, not what it computes.
 NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
 NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
-
-Run = Callable[[RunConfig, Path], Any]  # does one job in a folder
-Show = Callable[[Any, Path], None]  # shows what a single job returned
-Finish = Callable[[Path], bool]  # merges a sweep's folder; False when a job failed
 
 
 def conf_dir() -> Path:
@@ -95,147 +70,26 @@ def config_identity(config: RunConfig) -> dict[str, Any]:
 def config_hash(config: RunConfig, policy_file: Path | None = None) -> str:
     """12 hex digits over the identity of a configuration, and of the trained policy it was used with."""
     policy = None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest()
-    return _digest([config_identity(config), policy], 12)
-
-
-def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
-    """Run an entry point from ``sys.argv`` and exit with a status that tells.
-
-    A single job's result is shown; a sweep's folder is finished, whether or not all jobs succeeded.
-    """
-    if parent := os.environ.pop(PARENT, None):
-        end_with_parent(int(parent))
-    asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    try:
-        refuse_secrets(sys.argv[1:])  # before Hydra writes them down
-    except VoVNetError as error:
-        sys.exit(_fail(str(error), asked_for_traceback))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
-    register_resolvers()
-    _pin_sweep_folder(config_name)
-    SweepCallback.folder = None
-
-    logging.raiseExceptions = False  # a log file on a full disk is no second problem, and prints no traceback
-
-    errors: list[Exception] = []
-    prepared: list[Prepared] = []
-
-    def task(composed: DictConfig) -> None:
-        if _has_launcher(composed):
-            prepared.extend(_prepare_job(composed))
-        elif (error := _run_job(composed, run, show)) is not None:
-            # Hydra prints a line of its own about an exception, so a job hands its error over instead.
-            errors.append(error)
-
-    code = 0
-    try:
-        with shared_compositions():
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
-        if errors and _swept_folder() is None:
-            raise errors[0]
-        if prepared:
-            run_jobs(config_name, prepared, prepared[0].folder.parent)
-    except NotSubmittedError as error:  # leaves the results of earlier jobs alone
-        SweepCallback.folder = None
-        code = _fail(str(error), asked_for_traceback)
-    except VoVNetError as error:
-        code = _fail(str(error), asked_for_traceback)
-    except (HydraException, OmegaConfBaseException) as error:
-        code = _fail(explain_hydra(error), asked_for_traceback)
-    except KeyboardInterrupt:
-        code = 130
-    except OSError as error:
-        ours = error in errors  # a job's own; Hydra's is about the folder it could not make
-        advice = "" if ours else "; set paths.runs to a writable folder."
-        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        code = _fail(where + advice, asked_for_traceback or ours)
-    except Exception as error:
-        # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
-        code = _fail(explain_hydra(error), asked_for_traceback or error in errors)
-    folder = _swept_folder()
-    if folder is not None:
-        code = _finish(finish, folder, asked_for_traceback) or code
-    if code:
-        sys.exit(code)
-
-
-def _finish(finish: Finish, folder: Path, with_traceback: bool) -> int:
-    """Merge a sweep that has begun any job; a disk that is full is said in one sentence."""
-    try:
-        return int(bool(sweep_records(folder)) and not finish(folder))
-    except (VoVNetError, OSError) as error:
-        problem = explained(error)
-        return _fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))
-
-
-def _run_job(composed: DictConfig, run: Run, show: Show) -> Exception | None:
-    """Run a job in this process; returns the error that it ended with."""
-    folder, record = _new_record()
-
-    def work() -> None:
-        result = run(to_typed(composed), folder)
-        if record["sweep"] is None:
-            show(result, folder)
-
-    return run_recorded(work, folder, record)
-
-
-def _has_launcher(composed: DictConfig) -> bool:
-    """Whether the jobs run elsewhere. A pipeline and a report do not: they are no sweeps whatever the launcher."""
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-    return sweeping and OmegaConf.select(composed, "launcher.kind") in ("local", "slurm")
-
-
-def _prepare_job(composed: DictConfig) -> list[Prepared]:
-    """Leave a job's configuration in its folder for a process that knows no Hydra; none if it is refused."""
-    folder, record = _new_record()
-    try:
-        config = to_typed(composed)
-    except VoVNetError as error:
-        write_record(folder, record | failure(error))
-        report_failure(record, failure(error))
-        return []
-    write_config(config, folder)
-    write_record(folder, record | {"status": "pending", **git_state()})
-    return [Prepared(folder, config)]
-
-
-def _new_record() -> tuple[Path, dict[str, Any]]:
-    """Folder of the job that Hydra begins, and what is known of it."""
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    sweep = sweep_token(folder.parent) if hydra_config.mode == RunMode.MULTIRUN else None
-    return folder, {"overrides": list(hydra_config.overrides.task), "sweep": sweep}
-
-
-class SweepCallback(Callback):
-    """Marks the start of a sweep, so that its own jobs are told from older ones in the same folder."""
-
-    folder: Path | None = None
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the sweep's folder and give this sweep a token."""
-        folder = Path(config.hydra.sweep.dir).absolute()
-        overrides = list(config.hydra.overrides.task)
-        write_json(folder / SWEEP_FILE, {"token": uuid.uuid4().hex, "overrides": overrides})
-        SweepCallback.folder = folder
-
-
-def _swept_folder() -> Path | None:
-    """The folder of this process's sweep, once one has begun."""
-    return SweepCallback.folder
-
-
-def _fail(sentence: str, with_traceback: bool) -> int:
-    if with_traceback:
-        traceback.print_exc()
-    print(f"error: {sentence}", file=sys.stderr)
-    return 1
+    return digest([config_identity(config), policy], 12)
 
 
 def register_resolvers() -> None:
     """Make the resolvers known that the configuration files use."""
     OmegaConf.register_new_resolver("job_id", _job_id, replace=True)
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+
+
+def _run_folder(*, _root_: DictConfig) -> str:
+    """Folder of a run; a name or a place that is none is refused before Hydra makes it.
+
+    Raises:
+        VoVNetError: one sentence naming the key.
+    """
+    try:
+        found = TypeAdapter(RunFolder).validate_python({"name": _root_.name, "paths": _plain(_root_.paths)})
+    except ValidationError as error:
+        raise VoVNetError(explain_validation(error)) from error
+    return str(Path(found.paths.runs) / found.name)
 
 
 def _job_id(*, _root_: DictConfig) -> str:
@@ -248,36 +102,7 @@ def _job_id(*, _root_: DictConfig) -> str:
         shard, shards = config.eval.shard, config.eval.num_shards
         return config_hash(config) + ("" if shard is None else f"-{shard}-of-{shards}")
     except VoVNetError as error:  # the job itself will say so, in a folder of its own
-        return "refused-" + _digest(str(error), 8)
-
-
-def _pin_sweep_folder(config_name: str) -> None:
-    """Fix the folder of a sweep on the command line.
-
-    Hydra composes ``hydra.sweep.dir`` anew in every job, from the job's own overrides; only what
-    stands on the command line is the same for the launcher and for all jobs on all machines.
-    The folder is named after the run, and after a hash of what the command line adds to it.
-    """
-    overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
-    given = [o.partition("=")[0].lstrip("+") for o in overrides]
-    asked = {"-m", "--multirun"} & set(sys.argv[1:])
-    if "hydra.sweep.dir" in given or not (asked or {"experiment", "launcher"} & set(given)):
-        return
-    try:
-        fixed = [o.input_line for o in OverridesParser.create().parse_overrides(overrides) if not o.is_sweep_override()]
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose(config_name, [o for o in fixed if o], return_hydra_config=True)
-        if not asked and config.hydra.mode != RunMode.MULTIRUN:
-            return
-        idle = ("experiment", "name", "launcher")  # the launcher changes no result
-        added = sorted(o for o, key in zip(overrides, given, strict=True) if key.partition(".")[0] not in idle)
-        folder = config.name if not added or "name" in given else f"{config.name}-{_digest(added, 8)}"
-        path = (Path(config.paths.runs).expanduser() / folder).absolute()
-    except (HydraException, OmegaConfBaseException):
-        return  # the composition that follows fails alike, and explains itself
-    # Beside the other overrides: the argument parser takes them in one run only.
-    place = sys.argv.index(overrides[0]) if overrides else len(sys.argv)
-    sys.argv.insert(place, f"hydra.sweep.dir={quoted(str(path))}")
+        return "refused-" + digest(str(error), 8)
 
 
 def quoted(text: str) -> str:
@@ -285,5 +110,6 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _digest(value: Any, length: int) -> str:
+def digest(value: Any, length: int) -> str:
+    """The first hex digits of SHA-256 over a value as JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]

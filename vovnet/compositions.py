@@ -5,7 +5,8 @@ a job's own work. What files a composition takes depends on the groups that are 
 same groups and differ in values share one.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -26,10 +27,16 @@ _compose, _list_group, _check_all, _run_job = (
     basic_launcher.run_job,  # type: ignore[attr-defined]
 )
 
+HYDRAS_OWN = re.compile(r"[+~]*hydra[./]")  # overrides of its own keys
+
 
 @contextmanager
-def shared_compositions() -> Iterator[None]:
-    """Within it, Hydra's sweeps share compositions. Plugins, the documented way, must lie in a package of Hydra's."""
+def shared_compositions(plan: Callable[[list[list[str]]], object] = lambda _: None) -> Iterator[None]:
+    """Within it, Hydra's sweeps share compositions. Plugins, the documented way, must lie in a package of Hydra's.
+
+    Args:
+        plan: is told the overrides of every job of a batch before the first one begins.
+    """
     composed: dict[tuple[str, ...], DictConfig] = {}  # by the groups that were chosen
     drafts: dict[tuple[str, ...], DictConfig] = {}
 
@@ -43,6 +50,7 @@ def shared_compositions() -> Iterator[None]:
         assert isinstance(loader, ConfigLoaderImpl)
         for job in batch:
             _check(drafts, composed, loader, sweeper.config, list(job))
+        plan([[line for line in job if not HYDRAS_OWN.match(line)] for job in batch])
 
     ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
     ConfigLoaderImpl.get_group_options = _options  # type: ignore[method-assign, assignment]

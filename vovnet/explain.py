@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from vovnet.errors import VoVNetError
 from vovnet.schema import RunConfig
 
 UNIONS = (("training",), ("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
@@ -34,7 +35,9 @@ def _explain_one(detail: Any) -> str:
 
 
 def explain_hydra(error: BaseException) -> str:
-    """What Hydra or OmegaConf object to, on one line."""
+    """What Hydra or OmegaConf object to, on one line; a sentence of ours in what they raise about it."""
+    if ours := own_sentence(error):
+        return ours
     text = str(error)
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"there is no configuration key {match[1]}{_suggest(match[1])}; `--cfg job` lists all keys"
@@ -43,6 +46,14 @@ def explain_hydra(error: BaseException) -> str:
         known = ", ".join(options[1].split()) if options else "see the conf folder"
         return f"{match[1]}={match[2]} does not exist; choose one of: {known}"
     return " ".join(text.split())
+
+
+def own_sentence(error: BaseException) -> str:
+    """The sentence of a resolver of ours that an error of OmegaConf wraps; empty where none does."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, VoVNetError):
+        inner = inner.__cause__ or inner.__context__
+    return "" if inner is None else str(inner)
 
 
 def known_keys(cls: type = RunConfig, prefix: str = "") -> list[str]:

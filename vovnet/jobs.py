@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ def run_recorded(work: Callable[[], object], folder: Path, record: Record) -> Ex
     try:
         write_record(folder, {**record, "status": "running", **begun})
     except VoVNetError as error:
+        if record["sweep"] is not None:
+            report_failure(record, failure(error))
         return error
     end: dict[str, Any] = {"status": "interrupted"}
     problem: Exception | None = None
@@ -96,12 +98,23 @@ def report_failure(record: Record, end: Record) -> None:
 
 def all_done(sweep: Path) -> bool:
     """Whether every job of the newest sweep in a folder ended well: all that there is to finish without tables."""
-    return all(record["status"] == "done" for _, record in sweep_records(sweep))
+    return not unbegun(sweep) and all(record["status"] == "done" for _, record in sweep_records(sweep))
 
 
 def sweep_token(sweep: Path) -> str:
     """Tells the newest sweep in a folder from earlier ones."""
     return str(_read(sweep / SWEEP_FILE)["token"])
+
+
+def note_unbegun(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Record the jobs, by their overrides, that an interrupted sweep has not come to."""
+    write_json(sweep / SWEEP_FILE, {**_read(sweep / SWEEP_FILE), "unbegun": jobs})
+
+
+def unbegun(sweep: Path) -> list[list[str]]:
+    """The jobs, by their overrides, that the newest sweep in a folder was interrupted before."""
+    jobs: list[list[str]] = _read(sweep / SWEEP_FILE).get("unbegun", [])
+    return jobs
 
 
 def sweep_records(sweep: Path) -> list[tuple[Path, dict[str, Any]]]:

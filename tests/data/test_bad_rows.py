@@ -18,7 +18,7 @@ from tests.conftest import compose_config
 from tests.data.test_benchmarks import HEADER, MMBENCH, RED, picture, write_tsv
 from vovnet.data import VQADataset, load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.schema import DatasetConfig
+from vovnet.schema import DatasetConfig, SplitFiles
 
 MMMU_ROW = {
     "id": "validation_Art_1", "question": "<image 1> Which?", "options": "['a', 'b']", "answer": "B",
@@ -120,6 +120,8 @@ BAD = [
     ("jsonl", '{"image": "a.jpg", "question": "cut', "the line is no JSON"),
     ("jsonl", "[" * 100_000, "the line is no JSON"),
     ("jsonl", "5", "'5' is no record"),
+    ("jsonl", {"id": "8", "Question": "What?"}, "two of its fields have the same name"),
+    ("jsonl", '{"image": "a.jpg", "image": "a.jpg", "question": "?", "answers": ["x"]}', "a field stands twice"),
     ("jsonl", {"id": "8", "question": None}, "the question is empty"),
     ("jsonl", {"id": "8", "question": {"a": 1}}, "question is no text"),
     ("jsonl", {"id": "8", "hint": ["a"]}, "hint is no text"),
@@ -240,3 +242,34 @@ def test_any_damage_is_a_data_set_or_one_sentence(tmp_path: Path, name: str, dat
 def test_an_image_may_stand_twice_in_a_row(tmp_path: Path) -> None:
     path = write(tmp_path, "jsonl", [JSONL_ROW | {"image": ["a.jpg", "a.jpg"]}])
     assert len(opened("jsonl", path)[0].images) == 2
+
+
+def test_columns_that_are_named_alike_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "mmbench", [mmbench()])
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([f"{lines[0]}\tQuestion", f"{lines[1]}\tother"]))
+    with pytest.raises(VoVNetError, match="two columns named 'question'"):
+        opened("mmbench", path)
+    for second in ("question", "Question"):
+        path = write(tmp_path, "mmmu", [MMMU_ROW])
+        table = pq.read_table(path)
+        pq.write_table(table.append_column(second, table["question"]), path)
+        with pytest.raises(VoVNetError, match="two columns named 'question'"):
+            opened("mmmu", path)
+
+
+def test_a_date_that_python_cannot_hold_is_one_sentence(tmp_path: Path) -> None:
+    path = write(tmp_path, "mmmu", [MMMU_ROW])
+    dates = pa.array([2**62], pa.timestamp("us"))
+    pq.write_table(pq.read_table(path).append_column("made", dates), path)
+    with pytest.raises(VoVNetError, match="cannot be read"):
+        opened("mmmu", path)
+
+
+def test_easy_vqa_reads_the_file_that_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "easy_vqa", [GOOD["easy_vqa"]])
+    (tmp_path / "test/few.json").write_text(json.dumps([["which?", "red", 0]]))
+    config = replace(configured("easy_vqa"), path=str(path), files=SplitFiles((), ("test/few.json",)))
+    assert load_dataset(config, "test")[0].question == "which?"
+    with pytest.raises(VoVNetError, match="one file a split"):
+        load_dataset(config, "train")

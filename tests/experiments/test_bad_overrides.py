@@ -9,12 +9,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.eval import finish, run, show
 from tests.conftest import compose_config
-from vovnet.compose import SweepCallback, launch
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
+from vovnet.launch import SweepCallback, launch
 
 WRONG = [
-    "paths.store=''",
+    "paths.store=''", "paths.runs=''", "name=../escape", "name=a/b", "name=''", "name=..",
+    "policy.lambda_cost=true", "eval.max_samples=true", "training.seed=false", "policy.lambda_cost=1e308",
+    "eval.temperature=1e-300", "policy.objective.temperature=1e300", "policy.hidden_size=1000000000000",
+    "eval.max_new_tokens=1000000000", "training.backbone.lora.rank=1000000000", "eval.max_samples=99999999999999999999",
+    "policy/baseline=uncertainty_threshold policy.baseline.threshold=1e308",
+    "dataset.files.test=[../x]", "dataset.files.test=[/etc/hostname]", "dataset.files.test=[a**b]",
+    "dataset.files.test=['']", "dataset.files.test=['**']", "dataset.files.test=[a,b]", "dataset.files.test=[]",
+    "dataset.files.test=[nowhere.json]", "dataset.prompt_template={question}{foo}",
     "policy.lambda_csot=1", "+policy.lambda_csot=1", "policy.lambda_cost=-0.1", "policy.lambda_cost=nan",
     "policy.lambda_cost=inf", "policy.lambda_cost=x", "policy.lambda_cost=[1]", "policy.lambda_cost=null",
     "policy.hidden_size=0", "policy.hidden_size=1.5", "policy.feature_mode=all", "policy.action_space=quaternary",

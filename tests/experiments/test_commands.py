@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -96,6 +98,30 @@ def test_a_failing_job_does_not_take_the_sweep_with_it(base: list[str], tmp_path
     (failed,) = [job for job in summary["jobs"] if job["error"]]
     assert "eval.max_samples=-1" in failed["overrides"]
     assert "eval.max_samples=-1 is refused" in failed["error"]
+
+
+def test_a_sweep_without_a_job_is_refused(base: list[str]) -> None:
+    process = command("eval", "-m", *base, "policy.lambda_cost=glob(*)")
+    assert process.returncode == 1
+    assert last_line(process).startswith("error: the sweep has no job")
+
+
+def test_an_interrupted_sweep_tells_what_it_has_not_come_to(base: list[str], tmp_path: Path) -> None:
+    waits = tmp_path / "results.csv"
+    os.mkfifo(waits)  # the first job reads it for as long as nobody writes
+    given = ["policy/baseline=random_policy_matched", f"policy.baseline.match={waits}", "eval.max_samples=4,8"]
+    call = [sys.executable, "-m", "experiments.eval", "-m", *base, *given, "name=sweep"]
+    process = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    opened = waits.open("w")  # returns once the job has opened it
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    opened.close()
+    assert process.returncode == 130
+    lines = {line["overrides"].split()[-2]: line["status"] for line in rows(tmp_path / "runs/sweep/jobs.csv")}
+    assert lines.keys() == {"eval.max_samples=4", "eval.max_samples=8"}
+    assert "interrupted" in lines["eval.max_samples=4"]
+    assert lines["eval.max_samples=8"] == "the sweep was interrupted before it"
+    assert "eval.max_samples=8" in output
 
 
 def test_the_same_sweep_again_computes_nothing(base: list[str], tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ class Job:
 
 def log_lines(file: Path | None = None) -> None:
     """Log to standard error and to a file, one dated line for each message."""
-    logging.raiseExceptions = False  # as in vovnet.compose
+    logging.raiseExceptions = False  # as in vovnet.launch
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file is not None:
         handlers.append(logging.FileHandler(file))

@@ -2,7 +2,7 @@
 
 The package ``easy-vqa`` carries the files; ``dataset.path`` may name a folder of the same layout:
 ``{train,test}/questions.json`` (rows of question, answer, image id), ``{train,test}/images/ID.png``
-and ``answers.txt``.
+and ``answers.txt``. ``dataset.files`` may name another questions.json; its images lie beside it.
 """
 
 import importlib.util
@@ -31,8 +31,8 @@ class EasyVQA(PlainSet):
     def __init__(self, config: DatasetConfig, split: str) -> None:
         self.split = split
         self.config = config
-        folder = _data_folder(config.path) / split
-        questions_file = folder / "questions.json"
+        questions_file = _questions_file(config, split)
+        folder = questions_file.parent
         try:
             rows = json.loads(questions_file.read_bytes())
             if not isinstance(rows, list):
@@ -40,7 +40,7 @@ class EasyVQA(PlainSet):
         except FileNotFoundError as error:
             raise VoVNetError(
                 f"{questions_file} does not exist; dataset.path must name a folder with "
-                f"{split}/questions.json and {split}/images, or be null."
+                f"{split}/questions.json and {split}/images, or be null, and dataset.files.{split} the file in it."
             ) from error
         except ValueError as error:
             raise VoVNetError(
@@ -70,6 +70,13 @@ class EasyVQA(PlainSet):
                 "dataset.on_error=skip."
             ) from error
         self.fingerprint = errors.kept(content, samples)
+
+
+def _questions_file(config: DatasetConfig, split: str) -> Path:
+    named = config.files.train if split == "train" else config.files.test
+    if len(named) != 1:
+        raise VoVNetError(f"easy_vqa has one file a split; give dataset.files.{split}=[{split}/questions.json].")
+    return _data_folder(config.path) / named[0]
 
 
 def _data_folder(path: str | None) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.data.sample import ImageRef
-from vovnet.data.tables import Row
+from vovnet.data.tables import Row, lower_names
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.schema import HubConfig
 
@@ -83,6 +83,7 @@ def _rows(key: tuple[str, str | None, str], path: Path) -> Iterator[Row]:
 
     table = _open_table(*key)
     images = [name for name, feature in table.features.items() if isinstance(feature, ImageFeature)]
+    lower_names(path, table.column_names)
     small = table.remove_columns(images)
     filled = {name: table.data.column(name).combine_chunks().is_valid().to_pylist() for name in images}
     for number, record in enumerate(small):

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,28 @@ def _whole(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
         raise VoVNetError(f"{path} is not in UTF-8 ({error}); save it in UTF-8.") from error
     except RecursionError as error:
         raise VoVNetError(f"{path} is nested too deeply to be a table; replace the file.") from error
-    except (OSError, pa.ArrowException, csv.Error) as error:
+    except (OSError, pa.ArrowException, csv.Error, OverflowError, ValueError) as error:  # a date before the year 1
         said = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise VoVNetError(f"{path} cannot be read ({said}); restore or download the file again.") from error
+
+
+def lower_names(path: Path, names: Iterable[str]) -> list[str]:
+    """Columns' names in lower case, as rows are read by.
+
+    Raises:
+        VoVNetError: two are alike, so that one would hide the other.
+    """
+    lower = [name.lower() for name in names]
+    if twice := sorted({name for name in lower if lower.count(name) > 1}):
+        raise VoVNetError(f"{path} has two columns named {twice[0]!r}; leave one of them out.")
+    return lower
 
 
 def tsv_rows(path: Path) -> Iterator[Row]:
     """Records of a TSV; an `image` longer than a pointer is base64 and stays in the file."""
     records = tsv_records(path)
     _, _, header = next(records, (0, 0, []))
-    names = [name.lower() for name in header]
+    names = lower_names(path, header)
     column = names.index("image") if "image" in names else -1
     for number, (start, length, cells) in enumerate(records):
         if not cells:  # a blank line
@@ -102,6 +114,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
     except (pa.ArrowInvalid, OSError) as error:
         raise VoVNetError(f"{path} is no readable parquet file ({error}); download it again.") from error
     schema = file.schema_arrow
+    lower_names(path, schema.names)
     columns = [name for name in schema.names if is_image(schema.field(name).type)]
     filled = _filled(file, columns)
     number = 0
@@ -130,7 +143,7 @@ def json_rows(path: Path) -> Iterator[Row]:
     """Records of a JSON list, or of the list under ``data``."""
     text = path.read_bytes()
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_distinct)
         rows = content["data"] if isinstance(content, dict) else content
     except (ValueError, KeyError) as error:
         raise VoVNetError(f"{path} is no JSON with rows under `data` ({error}); download the file again.") from error
@@ -143,7 +156,7 @@ def json_rows(path: Path) -> Iterator[Row]:
 
 def jsonl_rows(path: Path) -> Iterator[Row]:
     """Records of a file with one JSON object a line; a line that is none is a malformed row."""
-    decode = json.JSONDecoder().decode  # json.loads looks at its arguments each time
+    decode = json.JSONDecoder(object_pairs_hook=_distinct).decode  # json.loads looks at its arguments each time
     with path.open("rb") as file:
         for number, line in enumerate(file):
             if not line.strip():
@@ -153,6 +166,14 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
                 yield _json_row(number, decode(text), "\\u" in text and SURROGATE.search(text) is not None)
             except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError alike
                 yield Row(number, {}, problem=f"the line is no JSON ({error})")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; JSON's own reader would keep the last of two fields of one name."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"a field stands twice in {sorted(name for name, _ in pairs)}")
+    return found
 
 
 def _json_row(number: int, row: Any, suspect: bool) -> Row:
@@ -166,7 +187,7 @@ def _json_row(number: int, row: Any, suspect: bool) -> Row:
         except UnicodeEncodeError:
             problem = "it holds half of a surrogate pair, which is no character"
     fields = row if all(map(str.islower, row)) else {name.lower(): value for name, value in row.items()}
-    return Row(number, fields, problem=problem)
+    return Row(number, fields, problem=problem if len(fields) == len(row) else "two of its fields have the same name")
 
 
 def cell_text(value: Any) -> str:

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from vovnet.data import VQADataset, load_dataset
 from vovnet.data.leaks import enforce, leak_report, recalled
@@ -34,7 +34,9 @@ def look_for_leaks(config: RunConfig, card: PolicyCard | None, dataset: VQADatas
         try:
             trained_on = TypeAdapter(DatasetConfig).validate_python(json.loads(card.data_config))
             training = load_dataset(trained_on, "train")
-        except (VoVNetError, ValidationError) as error:
+        except ValueError as error:  # of JSON or of the schema
+            return [_unchecked(card, f"the policy file's account of them is damaged: {' '.join(str(error).split())}")]
+        except VoVNetError as error:
             return [_unchecked(card, f"the training data cannot be opened: {error}")]
         if training.fingerprint != card.data_fingerprint:
             return [_unchecked(card, "the training data are not what they were")]

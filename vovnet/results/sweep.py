@@ -8,7 +8,7 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
-from vovnet.jobs import Record, sweep_records
+from vovnet.jobs import Record, sweep_records, unbegun
 from vovnet.results.checks import sweep_checks
 from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.provenance import provenance
@@ -47,7 +47,7 @@ class Job:
     """One job of a sweep.
 
     Attributes:
-        folder: its run folder.
+        folder: its run folder; an empty path where it never began.
         overrides: what distinguishes it.
         error: why it has no result; None when it has one.
     """
@@ -90,8 +90,11 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
 
 
 def sweep_jobs(folder: Path) -> list[Job]:
-    """The jobs of the newest sweep in a folder; a job that never reported an end counts as failed."""
-    return [_job(place, record) for place, record in sweep_records(folder)]
+    """The jobs of the newest sweep in a folder; a job that never reported an end, or never began, counts as failed."""
+    begun = [_job(place, record) for place, record in sweep_records(folder)]
+    return begun + [
+        Job(Path(), tuple(overrides), "the sweep was interrupted before it") for overrides in unbegun(folder)
+    ]
 
 
 def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:

@@ -28,7 +28,23 @@ from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksCo
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
-from vovnet.schema.ranges import STRICT, ActionSpace, Dtype, FeatureMode, Positive, PromptOrder, PruningMode, Split
+from vovnet.schema.ranges import (
+    STRICT,
+    ActionSpace,
+    Count,
+    Dtype,
+    FeatureMode,
+    Kept,
+    Name,
+    NonNegative,
+    Place,
+    Positive,
+    PromptOrder,
+    PruningMode,
+    Rate,
+    Split,
+    Width,
+)
 from vovnet.schema.training import (
     BackboneTraining,
     LoraConfig,
@@ -61,12 +77,14 @@ __all__ = [
     "FixedBaseline",
     "GenerateConfig",
     "HubConfig",
+    "Kept",
     "LauncherConfig",
     "LeaksConfig",
     "LocalLauncher",
     "LoggerConfig",
     "LoraConfig",
     "NoBaseline",
+    "NonNegative",
     "ObjectiveConfig",
     "OracleBaseline",
     "PathsConfig",
@@ -87,6 +105,7 @@ __all__ = [
     "Resolution",
     "ResolutionBaseline",
     "RunConfig",
+    "RunFolder",
     "Schedule",
     "SlurmLauncher",
     "Split",
@@ -99,6 +118,7 @@ __all__ = [
     "Training",
     "UncertaintyBaseline",
     "VisionBudgetConfig",
+    "Width",
     "WordLoss",
 ]
 
@@ -107,16 +127,24 @@ __all__ = [
 class PathsConfig:
     """Where things land."""
 
-    runs: Annotated[str, Field(min_length=1)]  # every run's and sweep's folder
-    store: Annotated[str, Field(min_length=1)]  # the outcome store
-    data: Annotated[str, Field(min_length=1)]  # generated and prepared data sets
+    runs: Place  # every run's and sweep's folder
+    store: Place  # the outcome store
+    data: Place  # generated and prepared data sets
+
+
+@dataclass(frozen=True, config=STRICT)
+class RunFolder:
+    """What must hold before any folder is made."""
+
+    name: Name
+    paths: PathsConfig
 
 
 @dataclass(frozen=True, config=STRICT)
 class Stage:
     """One command of a pipeline."""
 
-    name: str  # its folder inside the pipeline's
+    name: Name  # its folder inside the pipeline's
     entry: Literal["train", "collect", "eval", "oracle", "error_slices", "profile", "report", "pipeline"]
     sweep: bool
     overrides: tuple[str, ...]  # {folder} stands for the pipeline's folder
@@ -141,7 +169,7 @@ class StoreConfig:
 class ProfileConfig:
     """Block F1."""
 
-    warmup: Annotated[int, Field(ge=0)]  # questions answered before anything is measured
+    warmup: Count  # questions answered before anything is measured
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -158,8 +186,8 @@ class BenchmarkConfig:
 class CalibrateConfig:
     """What a calibrated lambda has to reach; one of the two."""
 
-    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None  # average normalised cost to stay within
-    accuracy_kept: Annotated[float, Field(gt=0, le=1)] | None  # share of FULL's accuracy
+    cost: Rate | None  # average normalised cost to stay within
+    accuracy_kept: Kept | None  # share of FULL's accuracy
 
     @model_validator(mode="after")
     def _one_goal(self) -> "CalibrateConfig":
@@ -182,15 +210,15 @@ class LoggerConfig:
 class ReportConfig:
     """Limits of the HTML report."""
 
-    samples: Annotated[int, Field(ge=0)]  # in the browser of each data set
-    image_megabytes: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # of images, all data sets together
+    samples: Count  # in the browser of each data set
+    image_megabytes: NonNegative  # of images, all data sets together
 
 
 @dataclass(frozen=True, config=STRICT)
 class RunConfig:
     """One whole experiment: what an entry point receives."""
 
-    name: str
+    name: Name  # of its folder under paths.runs
     backbone: BackboneConfig
     policy: PolicyConfig
     vision_budget: VisionBudgetConfig

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.ranges import STRICT, Dtype, Positive, PromptOrder
+from vovnet.schema.ranges import STRICT, Dtype, Place, Positive, PromptOrder
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -14,8 +14,8 @@ class BackboneConfig:
 
     name: str  # a hub id, or the name of a checkpoint that travels in the package
     packaged: bool  # true: `name` lies in vovnet/backbone/checkpoints
-    path: str | None  # a local folder saved with save_pretrained; wins over `name`
-    adapter: str | None  # a LoRA folder of stage 1 or 2 (peft's format), merged into the weights when loaded
+    path: Place | None  # a local folder saved with save_pretrained; wins over `name`
+    adapter: Place | None  # a LoRA folder of stage 1 or 2 (peft's format), merged into the weights when loaded
     revision: str | None  # hub revision
     prompt_order: PromptOrder
     dtype: Dtype

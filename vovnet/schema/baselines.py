@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.ranges import STRICT, NonNegative, Positive, PruningMode, Seed
+from vovnet.schema.ranges import STRICT, Kept, NonNegative, Place, Positive, PruningMode, Seed, Share
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Ratios = tuple[Share, Share, Share]  # NO, COARSE, FULL
 BUCKETS = 3  # of the random policy that is matched by entropy
 
@@ -44,7 +43,7 @@ class RandomBaseline:
     name: Literal["random_policy_matched"]
     seed: Seed
     target_ratios: Ratios | None  # NO, COARSE, FULL; or take them from `match`
-    match: str | None  # results.csv or folder of a VoVNet run or sweep
+    match: Place | None  # results.csv or folder of a VoVNet run or sweep
     match_lambda: NonNegative | None  # its lambda; null where the file holds one row only
     buckets: bool  # match within three buckets of entropy; `match` must then be a single run's folder
     bucket_ratios: tuple[Ratios, Ratios, Ratios] | None
@@ -68,7 +67,7 @@ class PruningBaseline:
     """Always look in full, but keep only some of the vision tokens."""
 
     name: Literal["vision_token_pruning_proxy"]
-    pruning_ratio: Annotated[float, Field(gt=0, le=1)]  # share of an image's tokens that is kept
+    pruning_ratio: Kept  # share of an image's tokens that is kept
     pruning_mode: PruningMode
 
 
@@ -94,7 +93,7 @@ class CascadeBaseline:
     """COARSE first, then FULL where its answer is uncertain; both are paid for."""
 
     name: Literal["cascade"]
-    threshold: Annotated[float, Field(ge=0, le=1)]  # probability of COARSE's answer below which FULL looks again
+    threshold: Share  # probability of COARSE's answer below which FULL looks again
 
 
 BaselineConfig = Annotated[

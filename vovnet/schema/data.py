@@ -1,20 +1,23 @@
 """Keys of data sets, of the leak guard and of ``experiments.prepare``."""
 
+import re
 from dataclasses import field
 from typing import Literal
 
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.ranges import STRICT, Positive, Seed
+from vovnet.schema.ranges import STRICT, Pattern, Place, Positive, Seed
+
+PLACES = {"{question}", "{Question}", "{options}", "{hint}"}  # of a prompt template
 
 
 @dataclass(frozen=True, config=STRICT)
 class SplitFiles:
     """File patterns of each split, looked for under ``dataset.path``."""
 
-    train: tuple[str, ...]
-    test: tuple[str, ...]
+    train: tuple[Pattern, ...]
+    test: tuple[Pattern, ...]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -45,7 +48,7 @@ class DatasetConfig:
     """
 
     name: str
-    path: str | None  # a local file or folder; null takes easy-VQA's copy in its package
+    path: Place | None  # a local file or folder; null takes easy-VQA's copy in its package
     files: SplitFiles
     prompt_template: str | None  # null in a mixture only
     open_template: str | None  # for questions without options; null takes prompt_template
@@ -61,6 +64,8 @@ class DatasetConfig:
         for template in (self.prompt_template or "{question}", self.open_template or "{question}"):
             if "{question}" not in template and "{Question}" not in template:
                 raise ValueError("prompt_template and open_template must contain {question}")
+            if unknown := set(re.findall(r"\{\w+\}", template)) - PLACES:
+                raise ValueError(f"a template shows {min(unknown)}, which is none of {', '.join(sorted(PLACES))}")
         return self
 
 
@@ -76,5 +81,5 @@ class PrepareConfig:
     """What ``experiments.prepare`` compares the training set with, and what it leaves behind."""
 
     evaluation: dict[str, DatasetConfig]
-    out: str | None  # a folder for the training set as JSONL with its images; null writes none
+    out: Place | None  # a folder for the training set as JSONL with its images; null writes none
     drop: bool  # leave rows that leak out of it instead of refusing

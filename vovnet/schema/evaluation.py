@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.ranges import STRICT, Positive, Rate, Seed, Split
+from vovnet.schema.ranges import STRICT, Count, Int, Place, Positive, Seed, Split, Temperature
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -16,19 +16,21 @@ class EvalConfig:
     split: Split
     max_samples: Positive | None
     batch_size: Positive
-    num_workers: Annotated[int, Field(ge=0, le=256)]
+    num_workers: Annotated[Int, Field(ge=0, le=256)]
     chunk_rows: Positive  # rows per store file; at most this much work is lost when killed
-    max_new_tokens: Positive
-    num_beams: Positive
+    max_new_tokens: Annotated[Int, Field(gt=0, le=2**15)]
+    num_beams: Annotated[Int, Field(gt=0, le=1000)]
     do_sample: bool
-    temperature: Rate
+    temperature: Temperature
     cache_reuse: bool  # continue the text pass's key-value cache when the order allows it
     seed: Seed  # of sampled decoding and of the random fallback
     random_fallback: bool  # MMMU: draw a letter for a choice that cannot be read, as its evaluator does
     num_shards: Positive  # experiments.collect only: parts that the chunks of a split are dealt to
-    shard: Annotated[int, Field(ge=0)] | None  # which part this job collects; null collects all
-    checkpoint: str | None  # policy file, or a folder of trainings; null takes the newest fitting under paths.runs
-    ddp_checkpoint_path: str | None  # a plain checkpoint-*.pt or Lightning .ckpt instead, see policy/ddp_checkpoint.py
+    shard: Count | None  # which part this job collects; null collects all
+    checkpoint: Place | None  # policy file, or a folder of trainings; null takes the newest fitting under paths.runs
+    ddp_checkpoint_path: (
+        Place | None
+    )  # a plain checkpoint-*.pt or Lightning .ckpt instead, see policy/ddp_checkpoint.py
 
     @model_validator(mode="after")
     def _one_policy(self) -> "EvalConfig":

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.ranges import STRICT, Positive, Rate
+from vovnet.schema.ranges import STRICT, Count, Positive, Rate
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -40,7 +40,7 @@ class SlurmLauncher:
     mem_gb: Rate | None  # per node
     timeout_min: Positive
     array_parallelism: Positive  # jobs of a sweep that may run at once
-    max_num_timeout: Annotated[int, Field(ge=0)]  # how often a job that reached its time limit goes on
+    max_num_timeout: Count  # how often a job that reached its time limit goes on
     setup: tuple[str, ...]  # shell lines before the job: module load cuda
     additional_parameters: dict[str, bool | int | float | str]  # further options of sbatch, without their dashes
 

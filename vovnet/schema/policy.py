@@ -1,12 +1,12 @@
 """Keys of the policy."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.baselines import BaselineConfig
-from vovnet.schema.ranges import STRICT, ActionSpace, FeatureMode, NonNegative, Positive, PruningMode, Rate
+from vovnet.schema.ranges import STRICT, ActionSpace, FeatureMode, Kept, NonNegative, PruningMode, Temperature, Width
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -14,7 +14,7 @@ class ObjectiveConfig:
     """How the policy head learns from outcomes."""
 
     name: Literal["value", "mixture"]
-    temperature: Rate  # tau of the (Gumbel-)softmax; `mixture` only
+    temperature: Temperature  # tau of the (Gumbel-)softmax; `mixture` only
     entropy_weight: NonNegative  # of tau times the entropy of the soft weights, taken off the loss; `mixture` only
     loss: Literal["nll", "error"]  # branch loss L_a of `mixture`: answer NLL in nats, or 1 - score
 
@@ -26,7 +26,7 @@ class PolicyConfig:
     lambda_cost: NonNegative  # accuracy (0 to 1) worth one whole FULL image
     feature_mode: FeatureMode
     action_space: ActionSpace
-    hidden_size: Positive  # units of the head's hidden layer
+    hidden_size: Width  # units of the head's hidden layer
     use_straight_through: bool  # `mixture`: hard Gumbel samples forward, soft gradient backward
     objective: ObjectiveConfig
     baseline: BaselineConfig
@@ -35,7 +35,7 @@ class PolicyConfig:
     fallback_entropy_threshold: NonNegative | None  # nats; raised where the entropy is at least this
     fallback_margin_threshold: NonNegative | None  # p1 - p2; raised where the margin is at most this
     # FULL of a policy that chooses: a share of an image's tokens that is kept, and how. Fixed baselines look whole.
-    full_pruning_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    full_pruning_ratio: Kept = 1.0
     full_pruning_mode: PruningMode = "merge"
 
     @model_validator(mode="after")

@@ -1,8 +1,14 @@
-"""Types and ranges that the configuration's keys share."""
+"""Types and ranges that the configuration's keys share.
 
-from typing import Annotated, Literal
+Upper bounds are far above any use. They keep a slip of the finger (a threshold of 1e308, a layer of a trillion units)
+from becoming an overflow or an allocator's error much later.
+"""
 
-from pydantic import ConfigDict, Field
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 STRICT = ConfigDict(extra="forbid")
 
@@ -13,8 +19,53 @@ ActionSpace = Literal["ternary", "binary"]
 Split = Literal["train", "test"]
 PruningMode = Literal["stride", "topk_norm", "random", "pool", "merge"]
 
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+def _number(value: Any) -> Any:
+    """A number as it is; true is none, although Python counts with it, and -0.0 is 0.0, which hashes alike."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("no_number", "Input should be a number, not a truth value")
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        raise PydanticKnownError("finite_number")
+    return value + 0.0
+
+
+def _name(value: str) -> str:
+    if value in ("", ".", "..") or set("/\\\0") & set(value) or len(value.encode()) > 200:
+        raise ValueError(f"{value[:40]!r} is no name for a folder; leave out slashes, and give paths by paths.runs")
+    return value
+
+
+def _place(value: str) -> str:
+    if "\0" in value or len(value.encode()) > 4095 or any(len(part.encode()) > 255 for part in value.split("/")):
+        raise ValueError(f"no file system takes a path such as {value[:40]!r}…; give another one")
+    return value
+
+
+def _below(pattern: str) -> str:
+    """A pattern that ``Path.rglob`` takes and that stays in its folder."""
+    parts = pattern.split("/")
+    if not pattern or pattern.startswith(("/", "~")) or ".." in parts or "\0" in pattern:
+        raise ValueError(f"the pattern {pattern!r} must name files below dataset.path")
+    if any("**" in part and part != "**" for part in parts) or parts[-1] == "**":
+        raise ValueError(f"the pattern {pattern!r} must have ** for whole folders only, as in **/*.tsv")
+    return _place(pattern)
+
+
+Int = Annotated[int, BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(_number)]
+Name = Annotated[str, AfterValidator(_name)]  # of a folder
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]  # path of a file or folder
+Pattern = Annotated[str, AfterValidator(_below)]  # of file names below a folder
+
+Count = Annotated[Int, Field(ge=0, le=10**9)]
+Positive = Annotated[Int, Field(gt=0, le=10**9)]
+Width = Annotated[Int, Field(gt=0, le=2**16)]  # units of a layer
+NonNegative = Annotated[Float, Field(ge=0, le=1e6)]
+Rate = Annotated[Float, Field(gt=0, le=1e6)]
+Temperature = Annotated[Float, Field(ge=1e-4, le=1e4)]  # logits divided by it stay finite
+Fraction = Annotated[Float, Field(gt=0, lt=1)]
+Share = Annotated[Float, Field(ge=0, le=1)]
+Kept = Annotated[Float, Field(gt=0, le=1)]  # share of an image's tokens
+Seed = Annotated[Int, Field(ge=0, lt=2**32)]

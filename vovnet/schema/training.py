@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.ranges import STRICT, Fraction, NonNegative, Positive, Rate, Seed
+from vovnet.schema.ranges import STRICT, Count, Float, Fraction, Int, NonNegative, Positive, Rate, Seed, Width
 
 Schedule = Literal["constant", "linear", "cosine"]  # after the warm-up; the last two fall to 0
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]  # Lightning's names
-Share = Annotated[float, Field(ge=0, lt=1)]
+Part = Annotated[Float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -32,9 +32,9 @@ class LoraConfig:
     """Low-rank adapters (Hu et al. 2022) on linear layers, by peft."""
 
     targets: Annotated[tuple[str, ...], Field(min_length=1)]  # last parts of the layers' names
-    rank: Positive
+    rank: Width
     alpha: Rate  # the update is scaled by alpha / rank
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Part
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -49,7 +49,7 @@ class BackboneTraining:
     batch_size: Positive  # questions an optimiser step, all devices together
     micro_batch_size: Positive  # questions at once on one device; the rest is accumulated
     schedule: Schedule
-    warmup_fraction: Share  # of the optimiser steps
+    warmup_fraction: Part  # of the optimiser steps
     precision: Precision
 
 
@@ -58,7 +58,7 @@ class PolicyTraining:
     """Stage 1 adapts the backbone under a fixed action; stage 2 trains the policy head."""
 
     kind: Literal["policy"]
-    stage1_epochs: Annotated[int, Field(ge=0)]  # 0 leaves the backbone as it is
+    stage1_epochs: Count  # 0 leaves the backbone as it is
     stage1_baseline_name: Literal["always_full", "always_coarse", "no_vision"]
     stage1_backbone: Literal["lora", "full"]
     stage2_backbone: Literal["frozen", "lora", "full"]  # frozen: from stored outcomes; else live, trained along
@@ -68,8 +68,8 @@ class PolicyTraining:
     learning_rate: Rate  # of the head
     weight_decay: NonNegative
     schedule: Schedule
-    warmup_fraction: Share  # of the optimiser steps
-    lambda_warmup_fraction: Share  # of the optimiser steps in which lambda rises from 0; `mixture` only
+    warmup_fraction: Part  # of the optimiser steps
+    lambda_warmup_fraction: Part  # of the optimiser steps in which lambda rises from 0; `mixture` only
     gradient_clip: NonNegative  # norm; 0 does not clip
     save_every: Positive  # optimiser steps
     val_fraction: Fraction  # share of image groups held out to choose the best epoch
@@ -112,19 +112,19 @@ class Phase:
 class TinyArchitecture:
     """Sizes of a small Qwen3-VL."""
 
-    hidden_size: Positive
-    intermediate_size: Positive
-    num_layers: Positive
-    num_heads: Positive
-    num_key_value_heads: Positive
-    vision_hidden_size: Positive
-    vision_intermediate_size: Positive
-    vision_depth: Positive
-    vision_heads: Positive
-    deepstack_layers: tuple[int, ...]
-    patch_size: Positive  # pixels
-    max_side: Positive  # pixels; sizes the table of learned position embeddings
-    vocab_size: Positive
+    hidden_size: Width
+    intermediate_size: Width
+    num_layers: Width
+    num_heads: Width
+    num_key_value_heads: Width
+    vision_hidden_size: Width
+    vision_intermediate_size: Width
+    vision_depth: Width
+    vision_heads: Width
+    deepstack_layers: tuple[Int, ...]
+    patch_size: Width  # pixels
+    max_side: Width  # pixels; sizes the table of learned position embeddings
+    vocab_size: Width
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -141,7 +141,7 @@ class TinyBackboneTraining:
 
     kind: Literal["tiny_backbone"]
     architecture: TinyArchitecture
-    vision_steps: Annotated[int, Field(ge=0)]  # phase 0: the vision tower alone, on labelled scenes
+    vision_steps: Count  # phase 0: the vision tower alone, on labelled scenes
     vision_batch_size: Positive  # scenes
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
     word_loss: WordLoss
@@ -158,7 +158,7 @@ class TinyBackboneTraining:
     save_every: Positive  # steps
     seed: Seed
     num_threads: Positive
-    num_workers: Annotated[int, Field(ge=0, le=64)]  # processes that make batches; 0 makes them between the steps
+    num_workers: Annotated[Int, Field(ge=0, le=64)]  # processes that make batches; 0 makes them between the steps
 
     @model_validator(mode="after")
     def _layer_exists(self) -> "TinyBackboneTraining":
