@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
     """Run every stage in its own process, then merge all results of the stages into ``folder``."""
     from vovnet.report.frontier import plot_frontier
+    from vovnet.results.read import read_results
     from vovnet.results.sweep import write_merged
-    from vovnet.results.write import RESULTS, read_results
+    from vovnet.results.write import RESULTS
 
     if config.pipeline is None:
         raise VoVNetError("this configuration has no pipeline.stages; start from the root config `pipeline`.")

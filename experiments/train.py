@@ -22,7 +22,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
 
         return train_tiny_backbone(config, config.training, folder)
     from vovnet.ranks import is_main_rank
-    from vovnet.results.write import read_summary
+    from vovnet.results.read import read_summary
     from vovnet.training.launch import launch_ranks, needs_launch
     from vovnet.training.questions import training_data
     from vovnet.training.report import standing_training, write_training

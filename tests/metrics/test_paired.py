@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from vovnet.metrics.paired import mcnemar_p, paired_bootstrap, paired_bootstraps
+from vovnet.metrics.paired import FEWEST_GROUPS, mcnemar_p, paired_bootstrap, paired_bootstraps
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80))
@@ -50,11 +50,20 @@ def test_the_interval_covers_the_truth_and_the_p_value_keeps_its_level() -> None
 
 
 def test_equal_runs_differ_by_nothing() -> None:
-    scores = np.array([1.0, 0.0, 0.3])
-    found = paired_bootstrap(scores, scores, np.arange(3), resamples=100)
+    scores = np.array([1.0, 0.0, 0.3, 1.0, 1.0, 0.0])
+    found = paired_bootstrap(scores, scores, np.arange(6), resamples=100)
     assert (found.mean, found.low, found.high, found.p_value) == (0, 0, 0, 1)
     with pytest.raises(ValueError, match="same samples"):
-        paired_bootstrap(scores, scores[:2], np.arange(3))
+        paired_bootstrap(scores, scores[:2], np.arange(6))
+
+
+@given(st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_few_images_have_no_interval_and_many_one_that_agrees_with_the_test(images: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(images), 3)
+    found = paired_bootstrap(rng.random(3 * images) + 0.5, np.zeros(3 * images), groups, resamples=2000)
+    assert (found.low is None) == (found.high is None) == (images < FEWEST_GROUPS)
+    assert found.above_zero() == (found.p_value < 0.05)  # every difference is above 0: as significant as can be
 
 
 def test_ten_thousand_resamples_of_ten_thousand_samples_take_seconds() -> None:

@@ -9,7 +9,7 @@ from tests.policy.test_route import policy_file
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import RunConfig
 
-COUNT = "eval.max_samples=48"
+COUNT = "eval.max_samples=72"
 SETTINGS = {
     "full": ["policy/baseline=always_full"],
     "coarse": ["policy/baseline=always_coarse"],

@@ -164,7 +164,7 @@ def test_a_study_without_branches_opens_too(opened: Page) -> None:
     assert opened.locator("#plot .dot").count() == 1
     opened.locator("#study").select_option(index=0)
     assert opened.locator("#lambda-body").is_visible()
-    assert count(opened) == 48
+    assert count(opened) == 72
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)><b>&amp;</b>\u2028"

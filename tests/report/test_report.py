@@ -135,7 +135,7 @@ def test_runs_of_different_protocols_are_not_compared(
         ("prompt", "dataset.prompt_template='Q: {question} A:'"),
         ("eval.max_new_tokens", "eval.max_new_tokens=2"),
     ):
-        given = ["eval.max_samples=48", "policy/baseline=no_vision", override]
+        given = ["eval.max_samples=72", "policy/baseline=no_vision", override]
         evaluate(packaged(f"paths.runs={tmp_path}", *given), tmp_path / name)
         with pytest.raises(VoVNetError, match=re.escape(name)):
             compare(only(tmp_path / name), only(runs / "none"))

@@ -14,8 +14,8 @@ from vovnet.errors import VoVNetError
 from vovnet.policy.matching import bucket_ratios, row_ratios
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
+from vovnet.results.read import read_predictions, read_results, read_summary
 from vovnet.results.standing import standing_summary
-from vovnet.results.write import read_predictions, read_results, read_summary
 
 Change = Callable[[bytes], bytes]
 
@@ -68,6 +68,13 @@ def cell(column: str, value: str) -> Change:
         cell("avg_cost", "inf"),
         cell("action_rate_no", "0.5"),
         cell("action_rate_full", "-1"),
+        cell("num_samples", "-20"),
+        cell("num_samples", "0"),
+        cell("avg_cost", "-0.1"),
+        cell("threshold", "-1"),
+        cell("accuracy_ci_low", "0.99"),
+        cell("unparsed_rate", "2"),
+        cell("baseline_name", ""),  # VoVNet's own has a lambda
         lambda b: b"a,b\n1,2\n",
         lambda b: b"[" * 1000,
     ],
@@ -113,15 +120,28 @@ def test_a_damaged_summary_is_named(run: Path, change: Change) -> None:
         lambda b: b.replace(b'"score": ', b'"score": 5, "was": ', 1),
         lambda b: b.replace(b'"score": ', b'"score": null, "was": ', 1),
         lambda b: b.replace(b'"score": ', b'"score": "x", "was": ', 1),
+        lambda b: b.replace(b'"cost": ', b'"cost": -1, "was": ', 1),
+        lambda b: b.replace(b'"cost": ', b'"cost": null, "was": ', 1),
+        lambda b: b.replace(b'"cost": ', b'"cost": 0.123, "was": ', 1),
+        lambda b: b.replace(b'"score": 1.0', b'"score": 0.5', 1).replace(b'"score": 0.0', b'"score": 0.4', 1),
+        lambda b: b.replace(b'"action": "full"', b'"action": "coarse"', 1).replace(b'"no"', b'"coarse"', 1),
+        lambda b: b"\n".join([b.splitlines()[0], *b.splitlines()[:-1]]) + b"\n",
     ],
 )
 def test_damaged_predictions_are_named(run: Path, change: Change) -> None:
     path = run / "predictions.jsonl"
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(
-        VoVNetError, match=r"predictions.jsonl (is damaged|holds 7 of 8|holds a score that is not between).*again"
+        VoVNetError, match=r"predictions.jsonl (is damaged|holds 7 of 8|holds a (score|cost|sample)|comes to).*again"
     ):
         find_runs([run]).runs[0].predictions  # noqa: B018
+
+
+def test_a_table_and_a_summary_of_different_runs_are_told_apart(run: Path) -> None:
+    path = run / "results.csv"
+    path.write_bytes(cell("avg_cost", "0.25")(path.read_bytes()))
+    with pytest.raises(VoVNetError, match="tell different results; run that evaluation again"):
+        find_runs([run])
 
 
 @pytest.mark.parametrize(

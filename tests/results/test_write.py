@@ -9,8 +9,9 @@ import pytest
 from tests.conftest import Configure
 from vovnet.errors import VoVNetError
 from vovnet.results.evaluate import evaluate
+from vovnet.results.read import read_results
 from vovnet.results.row import COLUMNS
-from vovnet.results.write import read_results, write_results
+from vovnet.results.write import write_results
 
 CONTRACT = (
     "dataset split metric num_samples seed baseline_name objective feature_mode action_space lambda_cost threshold "

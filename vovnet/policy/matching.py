@@ -57,7 +57,8 @@ def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
     Raises:
         VoVNetError: there is none, but some whose FULL is another.
     """
-    from vovnet.results.write import RESULTS, read_results
+    from vovnet.results.read import read_results
+    from vovnet.results.write import RESULTS
 
     own = [row for row in read_results(place / RESULTS if place.is_dir() else place) if not row.baseline_name]
     fitting = [row for row in own if (row.pruning_mode, row.pruning_ratio) == (pruned or (None, None))]
@@ -99,7 +100,8 @@ def bucket_ratios(
     Raises:
         VoVNetError: the folder holds no run whose predictions carry entropies, or a bucket is empty.
     """
-    from vovnet.results.write import PREDICTIONS, read_predictions
+    from vovnet.results.read import read_predictions
+    from vovnet.results.write import PREDICTIONS
 
     path = folder / PREDICTIONS
     lines = read_predictions(path)

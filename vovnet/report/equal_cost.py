@@ -140,6 +140,6 @@ def _with_intervals(lines: Sequence[Line], gaps: Sequence[np.ndarray], groups: n
     for line, columns in zip(lines, gaps, strict=True):
         together, *each = (next(found) for _ in range(columns.shape[1]))
         intervals = {"difference": together.mean, "ci_low": together.low, "ci_high": together.high}
-        above = sum(one.low > 0 for one in each)
+        above = sum(one.above_zero() for one in each)
         finished.append(line | intervals | {"p_value": together.p_value, "policies_above": above})
     return finished

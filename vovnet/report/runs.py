@@ -15,8 +15,9 @@ from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
-from vovnet.results.row import ResultRow
-from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY, read_predictions, read_results
+from vovnet.results.read import read_predictions, read_results
+from vovnet.results.row import ResultRow, same_row
+from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY
 from vovnet.schema import RunConfig
 
 ACTION_NUMBERS = {action.label: int(action) for action in Action}
@@ -52,7 +53,7 @@ class Run:
     summary: Mapping[str, Any]
 
     def check(self) -> None:
-        """Refuse a summary that lacks what comparisons need.
+        """Refuse a summary that lacks what comparisons need, or that belongs to another results.csv.
 
         Raises:
             VoVNetError: it is damaged.
@@ -63,6 +64,10 @@ class Run:
             raise VoVNetError(
                 f"{self.folder / SUMMARY} lacks or garbles {error}; run that evaluation again."
             ) from error
+        if not same_row(self.row, self.summary["result"]):
+            raise VoVNetError(
+                f"{self.folder / RESULTS} and its {SUMMARY} tell different results; run that evaluation again."
+            )
 
     @cached_property
     def protocol(self) -> dict[str, str]:
@@ -111,11 +116,28 @@ class Run:
             )
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise VoVNetError(f"{path} is damaged ({error}); run the evaluation again.") from error
-        if not ((found.score >= 0) & (found.score <= 1)).all():  # null becomes NaN
-            raise VoVNetError(f"{path} holds a score that is not between 0 and 1; run the evaluation again.")
-        if len(lines) != self.row.num_samples:
-            raise VoVNetError(f"{path} holds {len(lines)} of {self.row.num_samples} samples; run the evaluation again.")
+        if problem := self._disagrees(found):
+            raise VoVNetError(f"{path} {problem}; run the evaluation again.")
         return found
+
+    def _disagrees(self, found: Predictions) -> str:
+        """Why predictions cannot be those that the run's row was made of, if they cannot."""
+        row, count = self.row, len(found.id)
+        if not ((found.score >= 0) & (found.score <= 1)).all():  # null becomes NaN
+            return "holds a score that is not between 0 and 1"
+        if not (found.cost >= 0).all():
+            return "holds a cost that is no number of at least 0"
+        if count != row.num_samples:
+            return f"holds {count} of {row.num_samples} samples"
+        if len(set(found.id)) != count:
+            return "holds a sample twice"
+        rates = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
+        pairs = {"accuracy": (found.score.mean(), row.accuracy), "cost": (found.cost.mean(), row.avg_cost)}
+        pairs |= {action.label: ((found.action == int(action)).mean(), rates[int(action)]) for action in Action}
+        for name, (own, told) in pairs.items():
+            if abs(own - told) > 1e-6:
+                return f"comes to {name} {own:.6g}, {RESULTS} says {told:.6g}"
+        return ""
 
     @cached_property
     def config(self) -> RunConfig:

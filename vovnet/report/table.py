@@ -130,7 +130,7 @@ def print_calibrated(found: "Sequence[Calibrated]", folder: Path) -> None:
             f"{one.accuracy:.4f}",
             f"{one.accuracy_ci_low:.4f}-{one.accuracy_ci_high:.4f}",
             f"{one.avg_cost:.4f}",
-            f"{one.avg_cost_ci_low:.4f}-{one.avg_cost_ci_high:.4f}",
+            _between(one.avg_cost_ci_low, one.avg_cost_ci_high, "{:.4f}-{:.4f}"),
             f"{one.full_accuracy:.4f} at {one.full_cost:.4f}",
             str(one.num_samples),
         )
@@ -163,8 +163,8 @@ def print_report(report: "Report", folder: Path) -> None:
     for line in report.comparison:
         console.print(
             f"{line['dataset']}: {line['first']} less {line['second']}: accuracy {line['difference']:+.4f} "
-            f"({line['ci_low']:+.4f} to {line['ci_high']:+.4f}, p = {line['p_value']:.2g}, {line['test']}), "
-            f"cost {line['cost_difference']:+.4f} ({line['cost_ci_low']:+.4f} to {line['cost_ci_high']:+.4f}); "
+            f"({_between(line['ci_low'], line['ci_high'])}, p = {line['p_value']:.2g}, {line['test']}), "
+            f"cost {line['cost_difference']:+.4f} ({_between(line['cost_ci_low'], line['cost_ci_high'])}); "
             f"differs in {line['differs'] or 'nothing'}",
             highlight=False,
             markup=False,
@@ -212,6 +212,11 @@ def print_store(tables: Sequence[TableSummary]) -> None:
             *size,
         )
     console.print(table)
+
+
+def _between(low: float | None, high: float | None, shape: str = "{:+.4f} to {:+.4f}") -> str:
+    """An interval, or why there is none."""
+    return "too few images" if low is None or high is None else shape.format(low, high)
 
 
 def _print_end(console: Console, folder: Path, failed: Sequence[Job]) -> None:

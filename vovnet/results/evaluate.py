@@ -27,6 +27,7 @@ from vovnet.results.checks import run_checks
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.provenance import provenance
+from vovnet.results.read import read_results
 from vovnet.results.row import ResultRow, RunFacts, make_row
 from vovnet.results.split import split_columns
 from vovnet.results.standing import inputs_key, standing_summary
@@ -35,7 +36,6 @@ from vovnet.results.write import (
     PREDICTIONS,
     RESULTS,
     SUMMARY,
-    read_results,
     retract,
     write_predictions,
     write_results,

@@ -6,9 +6,10 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.results.check import Check, grouped
+from vovnet.results.read import read_predictions
 from vovnet.results.reuse import SETTING as FULL_SETTING
 from vovnet.results.row import ResultRow
-from vovnet.results.write import PREDICTIONS, read_predictions
+from vovnet.results.write import PREDICTIONS
 
 SETTING = tuple(name for name in (*FULL_SETTING, "cache_reuse", "oracle_rule") if name != "dtype")
 ALIKE = 0.97  # share of questions that half precision must act on as float32 does

@@ -1,7 +1,8 @@
 """One row of results.csv from what was done to each sample."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,11 @@ CURVE = (
 )
 
 COLUMNS = tuple(f.name for f in fields(ResultRow))
+
+
+def same_row(row: ResultRow, recorded: Any) -> bool:
+    """Whether a row is what a summary.json holds as its result."""
+    return bool(recorded == json.loads(json.dumps(asdict(row))))
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,11 @@ from vovnet.jobs import Record, sweep_records, unbegun
 from vovnet.results.checks import sweep_checks
 from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.provenance import provenance
+from vovnet.results.read import read_results, read_summary
 from vovnet.results.reuse import reuse_rows
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_rows
-from vovnet.results.write import (
-    RESULTS,
-    SUMMARY,
-    read_results,
-    read_summary,
-    write_or_remove,
-    write_results,
-    write_rows,
-)
+from vovnet.results.write import RESULTS, SUMMARY, write_or_remove, write_results, write_rows
 
 log = logging.getLogger(__name__)
 

@@ -1,25 +1,23 @@
-"""A run's files: results.csv, summary.json, predictions.jsonl."""
+"""A run's files, written: results.csv, summary.json, predictions.jsonl."""
 
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import lru_cache, partial
 from json.encoder import encode_basestring as quote
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from vovnet.actions import Action
 from vovnet.data import VQADataset
-from vovnet.errors import VoVNetError
 from vovnet.files import read_object, write_text
 from vovnet.outcomes.routed import Routed
 from vovnet.ranks import is_main_rank
-from vovnet.results.row import COLUMNS, ResultRow
+from vovnet.results.row import COLUMNS, ResultRow, same_row
 from vovnet.results.split import split_columns
 
 RESULTS, SUMMARY, PREDICTIONS = "results.csv", "summary.json", "predictions.jsonl"
@@ -49,101 +47,6 @@ def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
     write_rows(path, [asdict(row) for row in rows])
 
 
-def read_results(path: Path) -> list[ResultRow]:
-    """Read a results.csv back into typed rows.
-
-    Raises:
-        VoVNetError: the file is missing, a column is missing or a cell has the wrong type.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
-            if missing:
-                raise VoVNetError(f"{path} lacks the column {sorted(missing)[0]}; run the evaluation again.")
-            rows = [_typed(path, number, row) for number, row in enumerate(reader, start=2)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise VoVNetError(f"{path} is no table ({error}); run the evaluation again.") from error
-    except OSError as error:
-        raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation first.") from error
-    if not rows:
-        raise VoVNetError(f"{path} holds no row; run the evaluation again.")
-    return rows
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary.json of a finished run.
-
-    Raises:
-        VoVNetError: it cannot be read.
-    """
-    try:
-        return read_object(folder / SUMMARY)
-    except (OSError, ValueError) as error:
-        raise VoVNetError(f"{folder / SUMMARY} cannot be read ({error}); remove {folder} and run it again.") from error
-
-
-def read_predictions(path: Path) -> list[dict[str, Any]]:
-    """The lines of a predictions.jsonl.
-
-    Raises:
-        VoVNetError: it is missing, or a line is no object.
-    """
-    lines: list[dict[str, Any]] = []
-    try:
-        with path.open("rb") as file:  # as bytes: texts may hold other ends of lines, such as U+2028
-            for text in file:
-                line = json.loads(text)
-                if not isinstance(line, dict):
-                    raise ValueError("it is no object")
-                lines.append(line)
-    except OSError as error:
-        raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation again.") from error
-    except (ValueError, RecursionError) as error:
-        raise VoVNetError(f"{path} is damaged in line {len(lines) + 1}; run the evaluation again.") from error
-    if not lines:
-        raise VoVNetError(f"{path} is damaged, it is empty; run the evaluation again.")
-    return lines
-
-
-def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:
-    values: dict[str, Any] = {}
-    for field in fields(ResultRow):
-        cell = row[field.name]
-        kinds = get_args(field.type) or (field.type,)
-        try:
-            values[field.name] = _cell(cell, kinds)
-        except (ValueError, TypeError, KeyError) as error:
-            raise VoVNetError(
-                f"{path}, line {number}: {field.name}={cell!r} is not valid; run the evaluation again."
-            ) from error
-    for name in ("accuracy", *RATES):
-        if not 0 <= values[name] <= 1:
-            raise VoVNetError(
-                f"{path}, line {number}: {name}={values[name]} is not between 0 and 1; run the evaluation again."
-            )
-    if abs(sum(values[name] for name in RATES) - 1) > 1e-6:
-        raise VoVNetError(f"{path}, line {number}: the action rates do not add up to 1; run the evaluation again.")
-    return ResultRow(**values)
-
-
-def _cell(cell: str | None, kinds: Sequence[Any]) -> Any:
-    if cell is None:
-        raise ValueError("the line is cut short")
-    if cell == "" and type(None) in kinds:
-        return None
-    if bool in kinds:
-        return {"True": True, "False": False}[cell]
-    if int in kinds:
-        return int(cell)
-    if float in kinds:
-        number = float(cell)
-        if not math.isfinite(number):
-            raise ValueError("it is no number")
-        return number
-    return cell
-
-
 def retract(folder: Path, row: ResultRow) -> None:
     """Remove the summary of another result before its files are replaced: where one stands, the files belong to it."""
     if not is_main_rank() or not (folder / SUMMARY).is_file():
@@ -152,7 +55,7 @@ def retract(folder: Path, row: ResultRow) -> None:
         found = read_object(folder / SUMMARY)["result"]
     except (ValueError, KeyError):  # damaged, or of another kind of run
         found = None
-    if found != json.loads(json.dumps(asdict(row))):
+    if not same_row(row, found):
         (folder / SUMMARY).unlink()
 
 

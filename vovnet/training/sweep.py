@@ -7,8 +7,9 @@ from typing import Any
 from vovnet.files import write_json
 from vovnet.results.check import Check
 from vovnet.results.provenance import provenance
+from vovnet.results.read import read_summary
 from vovnet.results.sweep import Job, sweep_jobs, write_jobs
-from vovnet.results.write import SUMMARY, read_summary, write_or_remove
+from vovnet.results.write import SUMMARY, write_or_remove
 
 Line = Mapping[str, Any]
 # What a training is, whatever its seed.

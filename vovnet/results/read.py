@@ -1,0 +1,129 @@
+"""A run's files, read back: what cannot have been written by ``vovnet.results.write`` is refused."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+from vovnet.errors import VoVNetError
+from vovnet.files import read_object
+from vovnet.results.row import COLUMNS, ResultRow
+from vovnet.results.write import RATES, SUMMARY
+
+AT_LEAST_0 = tuple(
+    "lambda_cost trained_lambda threshold remaining_vision_tokens avg_cost avg_vision_tokens avg_text_tokens "
+    "avg_patches avg_generated_tokens prefill_gflops latency_p50_ms latency_p90_ms mem_peak_mb seed".split()
+)
+SHARES = ("accuracy", "accuracy_ci_low", "accuracy_ci_high", "unparsed_rate", "ece", *RATES)
+
+
+def read_results(path: Path) -> list[ResultRow]:
+    """Read a results.csv back into typed rows.
+
+    Raises:
+        VoVNetError: the file is missing, a column is missing or a cell has the wrong type.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = set(COLUMNS) - set(reader.fieldnames or ())
+            if missing:
+                raise VoVNetError(f"{path} lacks the column {sorted(missing)[0]}; run the evaluation again.")
+            rows = [_typed(path, number, row) for number, row in enumerate(reader, start=2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise VoVNetError(f"{path} is no table ({error}); run the evaluation again.") from error
+    except OSError as error:
+        raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation first.") from error
+    if not rows:
+        raise VoVNetError(f"{path} holds no row; run the evaluation again.")
+    return rows
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary.json of a finished run.
+
+    Raises:
+        VoVNetError: it cannot be read.
+    """
+    try:
+        return read_object(folder / SUMMARY)
+    except (OSError, ValueError) as error:
+        raise VoVNetError(f"{folder / SUMMARY} cannot be read ({error}); remove {folder} and run it again.") from error
+
+
+def read_predictions(path: Path) -> list[dict[str, Any]]:
+    """The lines of a predictions.jsonl.
+
+    Raises:
+        VoVNetError: it is missing, or a line is no object.
+    """
+    lines: list[dict[str, Any]] = []
+    try:
+        with path.open("rb") as file:  # as bytes: texts may hold other ends of lines, such as U+2028
+            for text in file:
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise ValueError("it is no object")
+                lines.append(line)
+    except OSError as error:
+        raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation again.") from error
+    except (ValueError, RecursionError) as error:
+        raise VoVNetError(f"{path} is damaged in line {len(lines) + 1}; run the evaluation again.") from error
+    if not lines:
+        raise VoVNetError(f"{path} is damaged, it is empty; run the evaluation again.")
+    return lines
+
+
+def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:
+    values: dict[str, Any] = {}
+    for field in fields(ResultRow):
+        cell = row[field.name]
+        kinds = get_args(field.type) or (field.type,)
+        try:
+            values[field.name] = _cell(cell, kinds)
+        except (ValueError, TypeError, KeyError) as error:
+            raise VoVNetError(
+                f"{path}, line {number}: {field.name}={cell!r} is not valid; run the evaluation again."
+            ) from error
+    if problem := _impossible(values):
+        raise VoVNetError(f"{path}, line {number}: {problem}; run the evaluation again.")
+    return ResultRow(**values)
+
+
+def _impossible(values: Mapping[str, Any]) -> str:
+    """Why no evaluation comes to a row, if none does."""
+    for name in SHARES:
+        if not 0 <= values[name] <= 1:
+            return f"{name}={values[name]} is not between 0 and 1"
+    for name in AT_LEAST_0:
+        if (values[name] or 0) < 0:
+            return f"{name}={values[name]} is below 0"
+    if values["num_samples"] < 1:
+        return f"num_samples={values['num_samples']} is no number of questions"
+    if not values["accuracy_ci_low"] <= values["accuracy"] <= values["accuracy_ci_high"]:
+        return "the accuracy is outside its interval"
+    if abs(sum(values[name] for name in RATES) - 1) > 1e-6:
+        return "the action rates do not add up to 1"
+    if not values["baseline_name"] and values["lambda_cost"] is None:
+        return "a row of VoVNet has no lambda_cost"
+    return ""
+
+
+def _cell(cell: str | None, kinds: Sequence[Any]) -> Any:
+    if cell is None:
+        raise ValueError("the line is cut short")
+    if cell == "" and type(None) in kinds:
+        return None
+    if bool in kinds:
+        return {"True": True, "False": False}[cell]
+    if int in kinds:
+        return int(cell)
+    if float in kinds:
+        number = float(cell)
+        if not math.isfinite(number):
+            raise ValueError("it is no number")
+        return number
+    return cell
