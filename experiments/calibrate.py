@@ -40,6 +40,7 @@ def run(config: RunConfig, folder: Path) -> "list[Calibrated]":
         except VoVNetError as error:  # one set out of reach takes nothing from the others
             log.warning("left out: %s", error)
     lines = [asdict(one) for one in found]
+    (folder / SUMMARY).unlink(missing_ok=True)  # where one stands, the table belongs to it
     write_rows(folder / "calibration.csv", lines, [f.name for f in fields(Calibrated)])
     facts = {"config": asdict(config), "policy_file": str(policy_file), "calibration": lines}
     write_json(folder / SUMMARY, facts | provenance())

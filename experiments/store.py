@@ -33,6 +33,9 @@ def run(config: RunConfig, folder: Path) -> "list[TableSummary]":
 
 def show(tables: "list[TableSummary]", folder: Path) -> None:
     """Print one line per table."""
+    if not tables:
+        print("this store holds no outcomes yet; python -m experiments.eval collects some")
+        return
     from vovnet.report.table import print_store
 
     print_store(tables)

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -59,6 +61,18 @@ def test_a_defect_is_not_taken_for_a_full_disk() -> None:
     defect = OSError(22, "Invalid argument")
     assert explained(defect) is defect
     assert explained(KeyError("x")).args == ("x",)
+
+
+@pytest.mark.parametrize(
+    "work", [lambda: torch.empty(2**50), lambda: np.empty(2**50), lambda: pa.allocate_buffer(2**50)]
+)
+def test_too_little_memory_is_one_sentence(work: Callable[[], object]) -> None:
+    with pytest.raises(Exception, match="alloc") as caught:
+        allocate(2**50)
+    assert re.fullmatch(
+        "there is too little memory .*; lower the batch or layer sizes and run the same command again: what is "
+        "finished is kept.", str(explained(caught.value)),
+    )  # fmt: skip
 
 
 def test_a_hash_is_not_recalled_for_a_file_whose_time_was_set_back(

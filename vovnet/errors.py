@@ -15,16 +15,23 @@ class VoVNetError(Exception):
 
 
 def explained(error: Exception) -> Exception:
-    """A disk that is full or may not be written, as a sentence; any other error as it is."""
-    if not isinstance(error, OSError) or not keeps_from_writing(error):
+    """A disk that is full or may not be written, or memory that is too small, as a sentence; others as they are."""
+    if isinstance(error, OSError) and keeps_from_writing(error):
+        mend = "free space" if error.errno in NO_ROOM else "set paths.runs to a writable folder"
+        sentence = f"{error.filename or 'a file'}: {error.strerror}; {mend}"
+    elif _out_of_memory(error):
+        sentence = f"there is too little memory ({first_line(error)[:120]}); lower the batch or layer sizes"
+    else:
         return error
-    mend = "free space" if error.errno in NO_ROOM else "set paths.runs to a writable folder"
-    problem = VoVNetError(
-        f"{error.filename or 'a file'}: {error.strerror}; {mend} and run the same command again: what is finished is "
-        "kept."
-    )
+    problem = VoVNetError(f"{sentence} and run the same command again: what is finished is kept.")
     problem.__cause__ = error
     return problem
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Of Python, of a device, and of torch on the CPU, which has no type of its own for it."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def keeps_from_writing(error: Exception) -> bool:

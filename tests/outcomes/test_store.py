@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import prune, summarise
 from vovnet.outcomes.store import FORMAT, DamagedPart, OutcomeStore, Table, TableKey
+from vovnet.report.table import print_store
 
 
 def flip(content: bytes) -> bytes:
@@ -152,6 +154,25 @@ def test_summary_and_prune(tmp_path: Path) -> None:
     assert summarise(tmp_path) == []
     with pytest.raises(VoVNetError, match="no table"):
         prune(tmp_path, "full", confirm=True)
+
+
+def test_what_is_no_store_is_not_listed_as_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "else.txt").write_text("x")
+    with pytest.raises(VoVNetError, match="holds something else than outcomes; name the store"):
+        summarise(tmp_path)
+    with pytest.raises(VoVNetError, match="is not there; name the store"):
+        summarise(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("facts", [{}, {"dataset": 5}, {"dataset": {"name": "a", "split": "b"}, "backbone": [1]}])
+def test_a_table_with_a_damaged_description_is_listed(
+    tmp_path: Path, facts: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = OutcomeStore(tmp_path).table(KEY)
+    table.write(0, rows(0, 4), {})
+    (table.folder / "table.json").write_text(json.dumps({"format": FORMAT, "branch": "full", "facts": facts}))
+    print_store(summarise(tmp_path))
+    assert "table.json is missing or damaged" in capsys.readouterr().out
 
 
 def test_an_older_format_is_left_alone_or_refused_and_never_read(

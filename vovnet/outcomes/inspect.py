@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.store import PART, read_description
+from vovnet.outcomes.store import CLAIMS, PART, read_description
 
 TABLE = re.compile(r"^[a-z]+-[0-9a-f]{16}$")  # folder name of a table
 
@@ -32,10 +32,16 @@ class TableSummary:
 
 
 def summarise(root: Path) -> list[TableSummary]:
-    """All tables of a store, by data set and branch."""
+    """All tables of a store, by data set and branch.
+
+    Raises:
+        VoVNetError: there is no store.
+    """
     if not root.is_dir():
-        return []
+        raise VoVNetError(f"paths.store={root} is not there; name the store, or collect outcomes into it first.")
     tables = [_summary(path) for path in root.glob("*-*/") if TABLE.match(path.name)]
+    if not tables and not (root / CLAIMS).is_dir() and any(root.iterdir()):
+        raise VoVNetError(f"paths.store={root} holds something else than outcomes; name the store.")
     return sorted(tables, key=lambda t: (json.dumps(t.facts.get("dataset"), sort_keys=True), t.branch, t.id))
 
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # rises when the layout of parts changes; older tables are then left alone
 TABLE = b"vovnet.table"  # in a part's metadata: which table it is of
+CLAIMS = "claims"  # folder of a store's locks
 TABLE_FILE = "table.json"  # a table's key in the clear
 PART = re.compile(r"^(\d{9})-(\d{9})-([0-9a-f]{8})\.arrow$")  # first row, row after the last, CRC-32 of the file
 Span = tuple[int, int]  # rows [start, stop)
@@ -215,7 +216,7 @@ class OutcomeStore:
         Raises:
             VoVNetError: the store cannot be written.
         """
-        folder = self.root / "claims"
+        folder = self.root / CLAIMS
         claim = Claim(folder / f"{subject}-{chunk:09d}.lock")
         try:
             folder.mkdir(parents=True, exist_ok=True)

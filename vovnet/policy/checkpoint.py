@@ -1,17 +1,30 @@
 """Policy files: the head's weights, and the name of the backbone they belong to."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
 from vovnet.backbone.files import Checkpoint, backbone_label
 from vovnet.errors import VoVNetError
 from vovnet.files import write_bytes
-from vovnet.schema import ActionSpace, DatasetConfig, FeatureMode, PruningMode, RunConfig
+from vovnet.schema import (
+    ActionSpace,
+    DatasetConfig,
+    Dtype,
+    FeatureMode,
+    Kept,
+    NonNegative,
+    Positive,
+    PromptOrder,
+    PruningMode,
+    RunConfig,
+    Seed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +35,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 FILE_NAME = "policy.safetensors"
+CARD, CHECKSUM = "vovnet", "sha256"  # entry of the file's metadata, and in it
 UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was trained on
 
 
@@ -46,21 +60,21 @@ class PolicyCard:
     fingerprint: str
     feature_mode: FeatureMode
     action_space: ActionSpace
-    objective: str
-    hidden_size: int
-    width: int
-    lambda_cost: float | None
+    objective: Literal["value", "mixture"]
+    hidden_size: Positive
+    width: Positive
+    lambda_cost: NonNegative | None
     straight_through: bool | None
-    seed: int
+    seed: Seed
     dataset: str
     data_fingerprint: str
     data_config: str
-    prompt_order: str
-    coarse: tuple[int, int]
-    full: tuple[int, int]
-    dtype: str
+    prompt_order: PromptOrder
+    coarse: tuple[Positive, Positive]
+    full: tuple[Positive, Positive]
+    dtype: Dtype
     prompts: tuple[str, ...]
-    full_pruning_ratio: float = 1.0
+    full_pruning_ratio: Kept = 1.0
     full_pruning_mode: PruningMode | None = None
     format: int = FORMAT
 
@@ -94,12 +108,23 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
 
 
 def save_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
-    """Write a policy file atomically."""
+    """Write a policy file atomically, with a checksum over weights and card."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    metadata = {"vovnet": json.dumps(asdict(card), sort_keys=True)}
-    write_bytes(path, save(tensors, metadata))
+    described = asdict(card)
+    described[CHECKSUM] = _checksum(described, tensors)  # one entry: safetensors writes several in any order
+    write_bytes(path, save(tensors, {CARD: json.dumps(described, sort_keys=True)}))
+
+
+def _checksum(described: dict[str, Any], tensors: "Mapping[str, Tensor]") -> str:
+    """SHA-256 over a card and the weights by name."""
+    facts = {name: value for name, value in described.items() if name != CHECKSUM}
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        found.update(tensors[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def read_card(path: Path) -> PolicyCard:
@@ -109,12 +134,7 @@ def read_card(path: Path) -> PolicyCard:
         VoVNetError: missing, unreadable or not a policy file.
     """
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if not 0 < size < 10**6:
-                raise ValueError("no safetensors header")
-            header = json.loads(file.read(size))
-        return as_card(path, json.loads(header["__metadata__"]["vovnet"]))
+        return as_card(path, _described(path))
     except FileNotFoundError as error:
         raise VoVNetError(
             f"policy file {path} does not exist; give eval.checkpoint=FILE or run `python -m experiments.train`."
@@ -123,6 +143,16 @@ def read_card(path: Path) -> PolicyCard:
         raise VoVNetError(
             f"{path} is not a policy file ({_one_line(error)}); eval.checkpoint wants a {FILE_NAME}."
         ) from error
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a policy file says of itself."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 0 < size < 10**6:
+            raise ValueError("no safetensors header")
+        described: dict[str, Any] = json.loads(json.loads(file.read(size))["__metadata__"][CARD])
+        return described
 
 
 def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
@@ -135,7 +165,8 @@ def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
         raise VoVNetError(
             f"policy file {path} has format {described.get('format')}, this version reads {FORMAT}; train it again."
         )
-    card = PolicyCard(**described | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
+    facts = {name: value for name, value in described.items() if name != CHECKSUM}
+    card = PolicyCard(**facts | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
     return _adapter().validate_python(asdict(card))
 
 
@@ -148,7 +179,8 @@ def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", Polic
     """The head in evaluation mode.
 
     Raises:
-        VoVNetError: unreadable, of another backbone, or with weights of the wrong shape or not finite.
+        VoVNetError: unreadable, changed since it was written, of another backbone, or with weights of the wrong shape
+            or not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -159,7 +191,10 @@ def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", Polic
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise _unfit(path, error) from error
-    return make_head(path, card, tensors), card
+    head, described = make_head(path, card, tensors), _described(path)
+    if described.get(CHECKSUM, "") not in ("", _checksum(described, tensors)):  # older files have none
+        raise VoVNetError(f"policy file {path} is damaged, its checksum is wrong; copy it again or train it again.")
+    return head, card
 
 
 def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> "PolicyHead":
@@ -173,6 +208,8 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
     from vovnet.actions import ACTION_SPACES
     from vovnet.policy.head import PolicyHead
 
+    if odd := next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None):
+        raise _unfit(path, TypeError(f"{odd} is of {tensors[odd].dtype}"))
     sizes = card.width, card.hidden_size, len(ACTION_SPACES[card.action_space])
     try:
         with torch.device("meta"):  # sizes that no memory holds are compared, not allocated

@@ -195,23 +195,27 @@ def print_store(tables: Sequence[TableSummary]) -> None:
     table.add_column("rows", justify="right")
     table.add_column("MB", justify="right")
     for item in tables:
-        size = (str(item.rows), f"{item.bytes / 2**20:.1f}")
-        if not item.facts:
-            table.add_row(item.id, "?", "?", "?", "?", "table.json is missing or damaged", *size)
-            continue
-        dataset, backbone = item.facts["dataset"], item.facts["backbone"]
-        detail = {key: item.facts[key] for key in ("order", "resolution", "cache_reuse") if key in item.facts}
-        table.add_row(
-            item.id,
+        damaged = f" damaged={item.damaged}" if item.damaged else ""
+        *cells, detail = _of_table(item) or ("?", "?", "?", "?", "table.json is missing or damaged")
+        table.add_row(item.id, *cells, detail + damaged, str(item.rows), f"{item.bytes / 2**20:.1f}")
+    console.print(table)
+
+
+def _of_table(item: TableSummary) -> tuple[str, ...] | None:
+    """Data set, backbone, dtype, prompt and what else tells tables apart; None where the description is damaged."""
+    facts = item.facts
+    try:
+        dataset, backbone = facts["dataset"], facts["backbone"]
+        detail = {key: facts[key] for key in ("order", "resolution", "cache_reuse") if key in facts}
+        return (
             f"{dataset['name']}/{dataset['split']}",
             backbone["fingerprint"][:12],
-            backbone["dtype"],
-            repr(item.facts["prompts"][0][0])[:40],
-            " ".join(f"{k}={list(v.values()) if isinstance(v, dict) else v}" for k, v in detail.items())
-            + (f" damaged={item.damaged}" if item.damaged else ""),
-            *size,
+            str(backbone["dtype"]),
+            repr(facts["prompts"][0][0])[:40],
+            " ".join(f"{k}={list(v.values()) if isinstance(v, dict) else v}" for k, v in detail.items()),
         )
-    console.print(table)
+    except (LookupError, TypeError):
+        return None
 
 
 def _between(low: float | None, high: float | None, shape: str = "{:+.4f} to {:+.4f}") -> str:

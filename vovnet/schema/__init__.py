@@ -42,8 +42,8 @@ from vovnet.schema.ranges import (
     PromptOrder,
     PruningMode,
     Rate,
+    Seed,
     Split,
-    Width,
 )
 from vovnet.schema.training import (
     BackboneTraining,
@@ -107,6 +107,7 @@ __all__ = [
     "RunConfig",
     "RunFolder",
     "Schedule",
+    "Seed",
     "SlurmLauncher",
     "Split",
     "SplitFiles",
@@ -118,7 +119,6 @@ __all__ = [
     "Training",
     "UncertaintyBaseline",
     "VisionBudgetConfig",
-    "Width",
     "WordLoss",
 ]
 

@@ -63,7 +63,7 @@ Count = Annotated[Int, Field(ge=0, le=10**9)]
 Positive = Annotated[Int, Field(gt=0, le=10**9)]
 Width = Annotated[Int, Field(gt=0, le=2**16)]  # units of a layer
 NonNegative = Annotated[Float, Field(ge=0, le=1e6)]
-Rate = Annotated[Float, Field(gt=0, le=1e6)]
+Rate = Annotated[Float, Field(gt=0)]
 Temperature = Annotated[Float, Field(ge=1e-4, le=1e4)]  # logits divided by it stay finite
 Fraction = Annotated[Float, Field(gt=0, lt=1)]
 Share = Annotated[Float, Field(ge=0, le=1)]
