@@ -125,7 +125,7 @@ def test_what_sbatch_is_told() -> None:
 
 def test_how_squeue_tells_the_end_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "ASK_FIRST", 0.0)
+    monkeypatch.setattr(slurm, "ASK_LAST", 0.0)  # every time, however slowly jobs were submitted
     monkeypatch.setattr(slurm, "SETTLE", 0.0)
     program(tmp_path, "sbatch", "echo Submitted batch job 7")
     program(tmp_path, "srun", "exit 1")

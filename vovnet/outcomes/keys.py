@@ -50,6 +50,7 @@ def table_keys(
     }
     answered = {
         "decoding": decoding_facts(config, config.eval.seed),
+        **({} if config.backbone.cuda_graphs else {"graphs": False}),  # they may differ in the last bits
         "scorers": [[m.scorer, SCORERS[m.scorer].version] for m in dataset.members],
     }
     keys = {"text": TableKey("text", common | {"code": CODE_VERSION["text"]})}
