@@ -120,7 +120,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     + [json.dumps(dataclasses.asdict(CARD) | change) for change in (
         {"width": "four"}, {"hidden_size": None}, {"coarse": [16]}, {"coarse": 5}, {"action_space": "all"},
         {"feature_mode": "none"}, {"extra": 1}, {"lambda_cost": "x"}, {"prompts": [1]},
-        {"width": -1}, {"hidden_size": 0}, {"width": 10**12}, {"objective": "guess"}, {"prompt_order": "last"},
+        {"width": -1}, {"hidden_size": 0}, {"width": 10**13}, {"objective": "guess"}, {"prompt_order": "last"},
         {"dtype": "int8"}, {"full_pruning_ratio": 2}, {"full": [64, -1]}, {"lambda_cost": -1}, {"seed": -1},
     )],
 )  # fmt: skip

@@ -55,7 +55,7 @@ class Backbone(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        device: torch.device = next(self.model.parameters()).device
+        device: torch.device = self.model.lm_head.weight.device  # to look for the first parameter takes a while
         return device
 
     @property

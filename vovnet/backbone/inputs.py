@@ -51,8 +51,8 @@ class Batch:
         indices: position of each sample in its dataset.
         ids: of the samples, for messages.
         questions: token ids of each sample's prompt text.
-        references: token ids of each sample's reference answer with the end token;
-            read by the NLL and by nothing else.
+        references: token ids of each sample's reference answer with the end token; read by the NLL and by nothing
+            else, and empty in live routing, which knows no answers.
         pixels: images per visual action; holds only the actions that were asked for.
     """
 
@@ -109,16 +109,19 @@ class InputBuilder:
     _cached: int = 0  # bytes
     _sizes: dict[ImageRef, tuple[int, int]] = field(default_factory=dict)
 
-    def build(self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action]) -> Batch:
-        """Batch (index, sample, prompt text) triples with the images of ``actions``."""
-        ids = encode_user_texts(
-            self.tokenizer, [*(text for *_, text in samples), *(s.answers[0] for _, s, _ in samples)]
-        )
+    def build(
+        self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action], references: bool = True
+    ) -> Batch:
+        """Batch (index, sample, prompt text) triples with the images of ``actions``; empty references where none are
+        asked for."""
+        asked = [sample.answers[0] for _, sample, _ in samples] if references else []
+        ids = encode_user_texts(self.tokenizer, [*(text for *_, text in samples), *asked])
+        answers = [[*answer, self.end_token] for answer in ids[len(samples) :]] if references else [[]] * len(samples)
         batch = Batch(
             indices=tuple(index for index, _, _ in samples),
             ids=tuple(sample.id for _, sample, _ in samples),
             questions=tuple(self._fitting(sample, own) for (_, sample, _), own in zip(samples, ids, strict=False)),
-            references=tuple([*answer, self.end_token] for answer in ids[len(samples) :]),
+            references=tuple(answers),
             pixels={},
         )
         return self.with_images(batch, [sample for _, sample, _ in samples], actions)

@@ -39,7 +39,7 @@ class Router:
         """Answer a batch of mixed actions; images are opened only where an action looks at them."""
         begun = time.perf_counter()
         builder = self.backbone.builder
-        batch = builder.build(items, [])
+        batch = builder.build(items, [], references=False)
         costs = self.costs([sample for _, sample, _ in items])
         state = read_text(self.backbone, batch) if self.policy.reads_text else None
         text = no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)

@@ -59,8 +59,8 @@ Name = Annotated[str, AfterValidator(_name)]  # of a folder
 Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]  # path of a file or folder
 Pattern = Annotated[str, AfterValidator(_below)]  # of file names below a folder
 
-Count = Annotated[Int, Field(ge=0, le=10**9)]
-Positive = Annotated[Int, Field(gt=0, le=10**9)]
+Count = Annotated[Int, Field(ge=0, le=10**12)]
+Positive = Annotated[Int, Field(gt=0, le=10**12)]
 Width = Annotated[Int, Field(gt=0, le=2**16)]  # units of a layer
 NonNegative = Annotated[Float, Field(ge=0, le=1e6)]
 Rate = Annotated[Float, Field(gt=0)]
