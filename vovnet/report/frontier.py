@@ -83,14 +83,16 @@ def _curve(axis: Axes, rows: Sequence[ResultRow], color: str, label: str) -> lis
 
 
 def _set_apart(labels: Sequence[Annotation]) -> None:
-    """Put each label where it covers no other one: beside its point, else below it, else farther off."""
+    """Put each label in its panel where it covers no other one: beside its point, else below it, else farther off."""
     taken: list[BboxBase] = []
     for label in labels:
+        assert label.axes is not None
+        panel = label.axes.get_window_extent()
         for x, y in PLACES:
             label.set_position((x, y))
             label.set_horizontalalignment("right" if x < 0 else "left")
             box = label.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
+            if panel.x0 <= box.x0 and box.x1 <= panel.x1 and not any(box.overlaps(other) for other in taken):
                 break
         taken.append(box)
 
