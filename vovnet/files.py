@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -127,8 +127,18 @@ def _remove(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically; ranks other than the main one write nothing."""
+    write_parts(path, [text])
+
+
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """Write a long text piece by piece, as ``write_text`` does."""
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(parts)
+
     if is_main_rank():
-        atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        atomic_write(path, fill)
 
 
 def read_object(path: Path) -> dict[str, Any]:

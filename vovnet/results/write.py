@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
+from itertools import islice
 from json.encoder import encode_basestring as quote
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.data import VQADataset
-from vovnet.files import read_object, write_text
+from vovnet.files import read_object, write_parts, write_text
 from vovnet.outcomes.routed import Routed
 from vovnet.ranks import is_main_rank
 from vovnet.results.row import COLUMNS, ResultRow, same_row
@@ -22,6 +23,7 @@ from vovnet.results.split import split_columns
 
 RESULTS, SUMMARY, PREDICTIONS = "results.csv", "summary.json", "predictions.jsonl"
 CATEGORIES = "categories.csv"
+LINES = 65_536  # of predictions held as text at once
 RATES = tuple(f"action_rate_{action.label}" for action in Action)
 
 
@@ -84,7 +86,9 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
         columns.append(_estimates(routed.values.tobytes(), tuple(action.label for action in actions)))
         line += ', "values": %s'
     line += "}"
-    write_text(path, "\n".join([line % row for row in zip(*columns, strict=True)]) + "\n")
+    rows = zip(*columns, strict=True)
+    blocks = iter(lambda: list(islice(rows, LINES)), [])
+    write_parts(path, ("".join([f"{line % row}\n" for row in block]) for block in blocks))
 
 
 def _by_value(column: np.ndarray, text: Callable[[Any], str]) -> list[str]:
