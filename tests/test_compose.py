@@ -47,15 +47,35 @@ def test_every_root_composes(root: str) -> None:
         ("training.epochs=-3", "training.epochs=-3 is refused"),
         ("vision_budget.coarse.long_side=128", "vision_budget: coarse may not exceed full"),
         ("dataset.prompt_template=Hello", "dataset: prompt_template and open_template must contain {question}"),
+        (
+            "launcher=slurm launcher.gpus_per_node=true",
+            "launcher.gpus_per_node=True is refused: input should",
+        ),
+        (
+            "launcher=slurm launcher.gpus_per_node=0",
+            "launcher.gpus_per_node=0 is refused: input should be greater",
+        ),
+        ("eval.max_samples=true", "eval.max_samples=True is refused: input should be a number, not a truth value"),
+        (
+            "dataset.prompt_template={question}{foo}",
+            "dataset: a template shows {foo}, which is none of {Question}, {hint}",
+        ),
+        ("dataset.files.test=[../x]", "dataset.files.test.0: the pattern '../x' must name files below dataset.path"),
+        ("name=../x", "name: '../x' is no name for a folder"),
         ("+policy.lambda_csot=1", "there is no configuration key policy.lambda_csot, did you mean policy.lambda_cost?"),
         ("~eval.split", "the configuration key eval.split is missing"),
     ],
 )
 def test_refusals_name_key_and_mend(override: str, sentence: str) -> None:
     with pytest.raises(VoVNetError) as caught:
-        compose_config(override)
+        compose_config(*override.split())
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_minus_zero_is_zero() -> None:
+    """Or the same run would have two folders."""
+    assert config_hash(compose_config("policy.lambda_cost=-0.0")) == config_hash(compose_config("policy.lambda_cost=0"))
 
 
 def test_sampling_and_beams_exclude_each_other() -> None:

@@ -23,6 +23,8 @@ def _explain_one(detail: Any) -> str:
     for union in UNIONS:  # pydantic names the chosen member of a union after the union's key
         if tuple(place[: len(union)]) == union and len(place) > len(union) + 1:
             del place[len(union)]
+    if "[" in place[-1] or place[-1] in ("int", "str"):  # a member of a union of plain types
+        del place[-1]
     key = ".".join(place)
     if detail["type"] == "unexpected_keyword_argument":
         return f"there is no configuration key {key}{_suggest(key)}"

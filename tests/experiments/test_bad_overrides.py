@@ -21,7 +21,7 @@ WRONG = [
     "policy/baseline=uncertainty_threshold policy.baseline.threshold=1e308",
     "dataset.files.test=[../x]", "dataset.files.test=[/etc/hostname]", "dataset.files.test=[a**b]",
     "dataset.files.test=['']", "dataset.files.test=['**']", "dataset.files.test=[a,b]", "dataset.files.test=[]",
-    "dataset.files.test=[nowhere.json]", "dataset.prompt_template={question}{foo}",
+    "dataset.files.test=[nowhere.json]", "dataset.prompt_template='{question}{foo}'",
     "policy.lambda_csot=1", "+policy.lambda_csot=1", "policy.lambda_cost=-0.1", "policy.lambda_cost=nan",
     "policy.lambda_cost=inf", "policy.lambda_cost=x", "policy.lambda_cost=[1]", "policy.lambda_cost=null",
     "policy.hidden_size=0", "policy.hidden_size=1.5", "policy.feature_mode=all", "policy.action_space=quaternary",
