@@ -57,7 +57,7 @@ def test_every_root_composes(root: str) -> None:
         ),
         ("eval.max_samples=true", "eval.max_samples=True is refused: input should be a number, not a truth value"),
         (
-            "dataset.prompt_template={question}{foo}",
+            "dataset.prompt_template='{question}{foo}'",
             "dataset: a template shows {foo}, which is none of {Question}, {hint}",
         ),
         ("dataset.files.test=[../x]", "dataset.files.test.0: the pattern '../x' must name files below dataset.path"),
