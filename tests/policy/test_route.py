@@ -1,5 +1,6 @@
 """Replay and live agree, sample by sample."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from tests.conftest import Configure
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.backbone.files import find_checkpoint
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BRANCH_COLUMNS
 from vovnet.policy.checkpoint import make_card, save_policy
 from vovnet.policy.features import feature_width
@@ -122,3 +124,19 @@ def test_latency_counts_the_text_pass(configure: Configure, tmp_path: Path, monk
     given = (f"eval.checkpoint={path}", "eval.max_samples=6", "eval.mode=live")
     assert evaluate(configure(*given, "eval.batch_size=1"), tmp_path / "one").row.latency_p50_ms > 50
     assert evaluate(configure(*given, "eval.batch_size=6"), tmp_path / "six").row.latency_p50_ms is None
+
+
+@pytest.mark.parametrize("mode", ["live", "replay"])
+def test_an_answer_without_looking_opens_no_image(
+    configure: Configure, easy_data: Path, tmp_path: Path, mode: str
+) -> None:
+    folder = Path(shutil.copytree(easy_data, tmp_path / "data"))
+    for image in (folder / "test/images").iterdir():
+        image.write_bytes(b"no image")
+    given = (COUNT, f"dataset.path={folder}", f"eval.mode={mode}")
+    assert evaluate(configure(*given, "policy/baseline=no_vision"), tmp_path / "blind").row.avg_cost == 0
+    if mode == "live":  # a threshold that nothing reaches; replay would collect FULL as well
+        never = ("policy/baseline=uncertainty_threshold", "policy.baseline.threshold=100")
+        assert evaluate(configure(*given, *never), tmp_path / "never").row.avg_cost == 0
+    with pytest.raises(VoVNetError, match=r"image .*png cannot be read"):
+        evaluate(configure(*given, "policy/baseline=always_full"), tmp_path / "full")

@@ -44,6 +44,7 @@ class Dealt:
     dealt: np.ndarray
     actions: tuple[Action, ...] = tuple(Action)
     reads_text: bool = True
+    reads_costs: bool = True
 
     def decide(self, text: TextOutcomes, costs: np.ndarray, rows: np.ndarray) -> Decision:
         """Do the work of deciding, and return what was dealt."""

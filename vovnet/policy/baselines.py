@@ -21,6 +21,7 @@ class UncertaintyPolicy:
     threshold: float
     vision: Action
     reads_text: bool = True
+    reads_costs: bool = False
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -45,6 +46,7 @@ class RandomPolicy:
     ratios: tuple[Ratios, ...]
     thresholds: tuple[float, ...]
     seed: int
+    reads_costs: bool = False
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -109,6 +111,7 @@ class CascadePolicy:
     threshold: float
     actions: tuple[Action, ...] = (Action.COARSE, Action.FULL)
     reads_text: bool = False
+    reads_costs: bool = False
 
     def again(self, coarse: BranchOutcomes) -> np.ndarray:
         """Which samples look again, bool [N]."""

@@ -52,6 +52,11 @@ class Policy(Protocol):
         """Whether deciding needs the text pass, which is then charged."""
         ...
 
+    @property
+    def reads_costs(self) -> bool:
+        """Whether deciding needs what each action would cost; images' headers tell."""
+        ...
+
     def decide(self, text: TextOutcomes, costs: np.ndarray, rows: np.ndarray) -> Decision:
         """Decide from text-pass features, normalised costs [N, len(actions)] and places in the split [N]."""
         ...
@@ -63,6 +68,7 @@ class FixedPolicy:
 
     actions: tuple[Action, ...]
     reads_text: bool = False
+    reads_costs: bool = False
 
     def decide(self, text: TextOutcomes, costs: np.ndarray, rows: np.ndarray) -> Decision:
         """Ignore everything."""
@@ -77,6 +83,7 @@ class VoVNetPolicy:
     card: PolicyCard
     lambda_cost: float
     reads_text: bool = True
+    reads_costs: bool = True
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -110,6 +117,11 @@ class FallbackPolicy:
     entropy_threshold: float | None  # nats
     margin_threshold: float | None  # p1 - p2
     reads_text: bool = True
+
+    @property
+    def reads_costs(self) -> bool:
+        """As the inner policy does."""
+        return self.inner.reads_costs
 
     @property
     def actions(self) -> tuple[Action, ...]:

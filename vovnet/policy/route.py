@@ -40,7 +40,8 @@ class Router:
         begun = time.perf_counter()
         builder = self.backbone.builder
         batch = builder.build(items, [], references=False)
-        costs = self.costs([sample for _, sample, _ in items])
+        samples = [sample for _, sample, _ in items]
+        costs = self.costs(samples) if self.policy.reads_costs else np.zeros((len(items), len(self.policy.actions)))
         state = read_text(self.backbone, batch) if self.policy.reads_text else None
         text = no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)
         first = None
