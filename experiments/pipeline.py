@@ -86,15 +86,9 @@ def show(rows: "list[ResultRow]", folder: Path) -> None:
     print_checks(sweep_checks(rows))
 
 
-def finish(folder: Path) -> bool:
-    """Pipelines are not swept."""
-    print(f"error: a pipeline holds its own sweeps; run it without -m ({folder})", file=sys.stderr)
-    return False
-
-
 def main() -> None:
     """Console entry point."""
-    launch("pipeline", run, show, finish)
+    launch("pipeline", run, show, None)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python -m experiments.prepare dataset=mini
 python -m experiments.prepare dataset=train_mix +dataset@prepare.evaluation.mmbench=mmbench
 """
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,15 +31,9 @@ def show(prepared: "Prepared", folder: Path) -> None:
     print(f"outputs: {folder}")
 
 
-def finish(folder: Path) -> bool:
-    """Preparing is not swept."""
-    print(f"error: run this without -m ({folder})", file=sys.stderr)
-    return False
-
-
 def main() -> None:
     """Console entry point."""
-    launch("prepare", run, show, finish)
+    launch("prepare", run, show, None)
 
 
 if __name__ == "__main__":

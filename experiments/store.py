@@ -4,7 +4,6 @@ python -m experiments.store
 python -m experiments.store store.prune=full-3f store.confirm=true
 """
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,15 +40,9 @@ def show(tables: "list[TableSummary]", folder: Path) -> None:
     print_store(tables)
 
 
-def finish(folder: Path) -> bool:
-    """The store is not swept."""
-    print(f"error: run this without -m ({folder})", file=sys.stderr)
-    return False
-
-
 def main() -> None:
     """Console entry point."""
-    launch("store", run, show, finish)
+    launch("store", run, show, None)
 
 
 if __name__ == "__main__":

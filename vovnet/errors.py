@@ -19,7 +19,7 @@ def explained(error: Exception) -> Exception:
     if isinstance(error, OSError) and keeps_from_writing(error):
         mend = "free space" if error.errno in NO_ROOM else "set paths.runs to a writable folder"
         sentence = f"{error.filename or 'a file'}: {error.strerror}; {mend}"
-    elif _out_of_memory(error):
+    elif out_of_memory(error):
         sentence = f"there is too little memory ({first_line(error)[:120]}); lower the batch or layer sizes"
     else:
         return error
@@ -28,7 +28,7 @@ def explained(error: Exception) -> Exception:
     return problem
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Of Python, of a device, and of torch on the CPU, which has no type of its own for it."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

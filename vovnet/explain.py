@@ -21,7 +21,7 @@ def explain_validation(error: ValidationError) -> str:
 def _explain_one(detail: Any) -> str:
     place = [str(part) for part in detail["loc"]]
     for union in UNIONS:  # pydantic names the chosen member of a union after the union's key
-        if tuple(place[: len(union)]) == union and len(place) > len(union) + 1:
+        if tuple(place[: len(union)]) == union and len(place) > len(union):
             del place[len(union)]
     if "[" in place[-1] or place[-1] in ("int", "str"):  # a member of a union of plain types
         del place[-1]
@@ -30,7 +30,7 @@ def _explain_one(detail: Any) -> str:
         return f"there is no configuration key {key}{_suggest(key)}"
     if detail["type"] in ("missing", "missing_argument"):
         return f"the configuration key {key} is missing"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = detail["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [A,B]")
     if detail["type"] == "value_error":
         return f"{key}: {message}"
     return f"{key}={detail['input']!r} is refused: {message[0].lower()}{message[1:]}"

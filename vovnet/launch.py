@@ -68,10 +68,11 @@ class _Begun:
     prepared: list[Prepared] = field(default_factory=list)
 
 
-def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
+def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> None:
     """Run an entry point from ``sys.argv`` and exit with a status that tells.
 
-    A single job's result is shown; a sweep's folder is finished, whether or not all jobs succeeded.
+    A single job's result is shown; a sweep's folder is finished, whether or not all jobs succeeded. An entry point
+    without ``finish`` is not swept.
     """
     if parent := os.environ.pop(PARENT, None):
         end_with_parent(int(parent))
@@ -98,7 +99,11 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
 
     code = 0
     try:
-        _pin_sweep_folder(config_name)
+        if _pin_sweep_folder(config_name) and finish is None:
+            raise VoVNetError(
+                f"experiments.{config_name} is not swept; leave out -m, and give an experiment that is a sweep to the "
+                "command that its file names."
+            )
         with shared_compositions(begun.planned.extend):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
         if _swept_folder() is not None and not begun.jobs:
@@ -124,7 +129,7 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish) -> None:
     except Exception as error:
         # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
         code = _fail(explain_hydra(error), asked_for_traceback or error in begun.errors)
-    if (folder := _swept_folder()) is not None and begun.jobs:
+    if (folder := _swept_folder()) is not None and begun.jobs and finish is not None:
         finished = _finish(finish, folder, begun, asked_for_traceback)
         code = code or finished or int(bool(begun.errors))
     if code:
@@ -207,8 +212,8 @@ def _fail(sentence: str, with_traceback: bool) -> int:
     return 1
 
 
-def _pin_sweep_folder(config_name: str) -> None:
-    """Fix the folder of a sweep on the command line.
+def _pin_sweep_folder(config_name: str) -> bool:
+    """Fix the folder of a sweep on the command line; whether it is one.
 
     Hydra composes ``hydra.sweep.dir`` anew in every job, from the job's own overrides; only what
     stands on the command line is the same for the launcher and for all jobs on all machines.
@@ -221,13 +226,13 @@ def _pin_sweep_folder(config_name: str) -> None:
     given = [o.partition("=")[0].lstrip("+") for o in overrides]
     asked = {"-m", "--multirun"} & set(sys.argv[1:])
     if "hydra.sweep.dir" in given or not (asked or {"experiment", "launcher"} & set(given)):
-        return
+        return bool(asked)
     try:
         fixed = [o.input_line for o in OverridesParser.create().parse_overrides(overrides) if not o.is_sweep_override()]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose(config_name, [o for o in fixed if o], return_hydra_config=True)
         if not asked and config.hydra.mode != RunMode.MULTIRUN:
-            return
+            return False
         idle = ("experiment", "name", "launcher")  # the launcher changes no result
         added = sorted(o for o, key in zip(overrides, given, strict=True) if key.partition(".")[0] not in idle)
         path = Path(config.hydra.sweep.dir).expanduser().absolute()
@@ -236,7 +241,8 @@ def _pin_sweep_folder(config_name: str) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if ours := own_sentence(error):
             raise VoVNetError(ours) from error
-        return  # the composition that follows fails alike, and explains itself
+        return False  # the composition that follows fails alike, and explains itself
     # Beside the other overrides: the argument parser takes them in one run only.
     place = sys.argv.index(overrides[0]) if overrides else len(sys.argv)
     sys.argv.insert(place, f"hydra.sweep.dir={quoted(str(path))}")
+    return True

@@ -106,6 +106,18 @@ def test_a_sweep_without_a_job_is_refused(base: list[str]) -> None:
     assert last_line(process).startswith("error: the sweep has no job")
 
 
+@pytest.mark.parametrize(
+    ("entry", "more"), [("pipeline", ["+experiment=b1_fixed"]), ("pipeline", ["-m"]), ("store", ["-m"])]
+)
+def test_what_is_not_swept_says_so_before_it_begins(
+    base: list[str], tmp_path: Path, entry: str, more: list[str]
+) -> None:
+    process = command(entry, *more, *base)
+    assert process.returncode == 1
+    assert last_line(process).startswith(f"error: experiments.{entry} is not swept; leave out -m")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_interrupted_sweep_tells_what_it_has_not_come_to(base: list[str], tmp_path: Path) -> None:
     waits = tmp_path / "results.csv"
     os.mkfifo(waits)  # the first job reads it for as long as nobody writes

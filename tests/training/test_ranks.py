@@ -88,3 +88,9 @@ def test_several_nodes_need_a_launcher(configure: Configure, tmp_path: Path) -> 
 def test_one_device_cannot_be_two(configure: Configure) -> None:
     with pytest.raises(VoVNetError, match="strategy=single runs on one device"):
         configure("trainer.devices=2", root="train")
+
+
+def test_more_ranks_than_the_machine_bears_are_refused(configure: Configure, tmp_path: Path) -> None:
+    config = configure("trainer=ddp", "trainer.devices=4000", "backbone.device=cpu", root="train")
+    with pytest.raises(VoVNetError, match=r"trainer.devices=4000, but this machine has \d+ processes .*; lower it"):
+        launch.launch_ranks(config, tmp_path)

@@ -17,7 +17,7 @@ from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.prompt import make_format
 from vovnet.backbone.pruning import Pruning
-from vovnet.errors import VoVNetError, first_line
+from vovnet.errors import VoVNetError, first_line, out_of_memory
 from vovnet.ranks import local_rank
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 
@@ -47,9 +47,12 @@ def load_backbone(
             use_safetensors=True,
         )
     except (OSError, ValueError, ImportError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
-        raise VoVNetError(
-            f"the model in {folder} cannot be loaded ({first_line(error)}); download or save it again."
-        ) from error
+        if out_of_memory(error):
+            raise
+        mend = "download or save it again"
+        if "FlashAttention" in str(error):
+            mend = "install flash-attn, or set backbone.attn_implementation=sdpa"
+        raise VoVNetError(f"the model in {folder} cannot be loaded ({first_line(error)}); {mend}.") from error
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise VoVNetError(f"the weights in {folder} lack {len(missing)} tensors ({missing[0]}); save the model again.")
     if checkpoint.adapter is not None:

@@ -81,8 +81,11 @@ def row_ratios(
     fitting = [row for row in rows if lambda_cost is None or math.isclose(row.lambda_cost or 0.0, lambda_cost)]
     if len(fitting) != 1:
         known = sorted({row.lambda_cost for row in rows if row.lambda_cost is not None})
+        if not known:
+            raise VoVNetError(f"{place} holds no VoVNet row of {dataset}/{split}; evaluate VoVNet on that set first.")
+        asked = "" if lambda_cost is None else f" with lambda {lambda_cost}"
         raise VoVNetError(
-            f"{place} holds {len(fitting)} VoVNet rows of {dataset}/{split} with lambda {lambda_cost}; "
+            f"{place} holds {len(fitting)} VoVNet rows of {dataset}/{split}{asked}; "
             f"set policy.baseline.match_lambda to one of {known}, or match one run's folder."
         )
     row = fitting[0]

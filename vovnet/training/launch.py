@@ -19,6 +19,7 @@ from vovnet.schema import PolicyTraining, RunConfig
 
 log = logging.getLogger(__name__)
 ERROR_FILE = "rank-{}.error"
+FEWEST = 4  # ranks that may be tried on any CPU
 GRACE = 20.0  # seconds that the other ranks get to end by themselves when one has failed
 
 
@@ -42,6 +43,12 @@ def launch_ranks(config: RunConfig, folder: Path, module: str = __name__) -> Non
     if config.trainer.num_nodes > 1:
         raise VoVNetError("trainer.num_nodes > 1 needs launcher=slurm, or torchrun on every node.")
     ranks = config.trainer.devices
+    if config.backbone.device != "cpu" and torch.cuda.is_available():
+        most, what = torch.cuda.device_count(), "CUDA devices"
+    else:
+        most, what = max(FEWEST, os.cpu_count() or 1), "processes to start on its cores"
+    if ranks > most:
+        raise VoVNetError(f"trainer.devices={ranks}, but this machine has {most} {what}; lower it.")
     write_config(config, folder)
     for number in range(ranks):
         (folder / ERROR_FILE.format(number)).unlink(missing_ok=True)
