@@ -99,3 +99,12 @@ def test_a_question_of_any_length_is_read_or_refused(builder: InputBuilder, leng
         return
     with pytest.raises(VoVNetError, match=r"question of sample 7 has 50000 tokens, this backbone reads 32768; shorten"):
         builder.build([(0, sample, sample.question)], [])
+
+
+def test_a_reference_of_any_length_is_read_or_refused(builder: InputBuilder) -> None:
+    sample = Sample("7", "?", (), ("?" * 50_000,), "g", "")
+    with pytest.raises(
+        VoVNetError, match=r"reference of sample 7 has 50001 tokens, this backbone reads 32768; shorten"
+    ):
+        builder.build([(0, sample, sample.question)], [])
+    assert builder.build([(0, sample, sample.question)], [], references=False).references == ([],)

@@ -120,8 +120,8 @@ class InputBuilder:
         batch = Batch(
             indices=tuple(index for index, _, _ in samples),
             ids=tuple(sample.id for _, sample, _ in samples),
-            questions=tuple(self._fitting(sample, own) for (_, sample, _), own in zip(samples, ids, strict=False)),
-            references=tuple(answers),
+            questions=tuple(self._fitting("question", *pair) for pair in zip(samples, ids, strict=False)),
+            references=tuple(self._fitting("reference", *pair) for pair in zip(samples, answers, strict=True)),
             pixels={},
         )
         return self.with_images(batch, [sample for _, sample, _ in samples], actions)
@@ -131,18 +131,18 @@ class InputBuilder:
         visual = [action for action in actions if action is not Action.NO]
         return replace(batch, pixels=self._pixels([sample.images for sample in samples], visual)) if visual else batch
 
-    def _fitting(self, sample: Sample, question: list[int]) -> list[int]:
-        """The token ids of a question.
+    def _fitting(self, what: str, item: tuple[int, Sample, str], ids: list[int]) -> list[int]:
+        """The token ids of a text.
 
         Raises:
             VoVNetError: it alone is longer than the model's context.
         """
-        if self.context is not None and len(question) > self.context:
+        if self.context is not None and len(ids) > self.context:
             raise VoVNetError(
-                f"the question of sample {sample.id} has {len(question)} tokens, this backbone reads {self.context}; "
+                f"the {what} of sample {item[1].id} has {len(ids)} tokens, this backbone reads {self.context}; "
                 "shorten it or leave the row out."
             )
-        return question
+        return ids
 
     def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
         """Vision tokens of a sample under each action, from image headers alone."""
