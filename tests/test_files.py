@@ -18,6 +18,7 @@ from vovnet.data import load_dataset
 from vovnet.data.leaks import leak_report
 from vovnet.errors import VoVNetError, explained
 from vovnet.files import atomic_write, read_object, refuse_foreign, whole_folder, write_json, write_text
+from vovnet.jobs import read_record
 from vovnet.report.training_curves import read_metrics
 from vovnet.training.checkpoint_io import AtomicCheckpointIO, read_state
 
@@ -55,6 +56,25 @@ def test_a_log_that_a_kill_has_cut_is_read_to_its_last_whole_line(tmp_path: Path
     (tmp_path / "log").mkdir()
     (tmp_path / "log/metrics.csv").write_bytes(b"epoch,step,train/loss\r\n0,1,0.5\r\n0,2,0.25\r\n0,1")
     assert read_metrics(tmp_path) == {"train/loss": [(1, 0.5), (2, 0.25)]}
+
+
+def test_a_folder_in_a_files_place_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_text(tmp_path / "results.csv", "a")
+    assert str(explained(caught.value)) == (
+        f"{tmp_path}/results.csv: Is a directory; remove what stands there and run the same command again: what is "
+        "finished is kept."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{", "\xff"])
+def test_a_record_that_is_none_is_named(tmp_path: Path, content: str | None) -> None:
+    place = tmp_path / "job.json"
+    place.mkdir() if content is None else place.write_text(content, encoding="latin-1")
+    with pytest.raises(VoVNetError, match=r"job.json is damaged .*; remove it and run the same command again"):
+        read_record(tmp_path)
 
 
 def test_a_defect_is_not_taken_for_a_full_disk() -> None:

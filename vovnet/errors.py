@@ -4,6 +4,7 @@ import errno
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
 
 
 class VoVNetError(Exception):
@@ -15,9 +16,16 @@ class VoVNetError(Exception):
 
 
 def explained(error: Exception) -> Exception:
-    """A disk that is full or may not be written, or memory that is too small, as a sentence; others as they are."""
+    """A disk that is full, may not be written or holds a folder in a file's place, or too little memory, as a sentence.
+
+    Any other error is returned as it is.
+    """
     if isinstance(error, OSError) and keeps_from_writing(error):
-        mend = "free space" if error.errno in NO_ROOM else "set paths.runs to a writable folder"
+        mend = "set paths.runs to a writable folder"
+        if error.errno in NO_ROOM:
+            mend = "free space"
+        elif error.errno in IN_THE_WAY:
+            mend = "remove what stands there"
         sentence = f"{error.filename or 'a file'}: {error.strerror}; {mend}"
     elif out_of_memory(error):
         sentence = f"there is too little memory ({first_line(error)[:120]}); lower the batch or layer sizes"
@@ -35,8 +43,8 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def keeps_from_writing(error: Exception) -> bool:
-    """Whether it says that a disk is full or may not be written: what ``explained`` makes a sentence of."""
-    return isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_ALLOWED)
+    """Whether it says why a disk takes no file: what ``explained`` makes a sentence of."""
+    return isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_ALLOWED, *IN_THE_WAY)
 
 
 def first_line(error: Exception) -> str:

@@ -34,8 +34,9 @@ def read_record(folder: Path) -> dict[str, Any]:
 def _read(file: Path) -> dict[str, Any]:
     try:
         return read_object(file)
-    except ValueError as error:
-        raise VoVNetError(f"{file} is damaged ({error}); remove it and run the same command again.") from error
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise VoVNetError(f"{file} is damaged ({said}); remove it and run the same command again.") from error
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 import uuid
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     register_resolvers()
     SweepCallback.folder = None
 
+    # Hydra would say of our callback what it then fails with itself.
+    warnings.filterwarnings("ignore", module="hydra._internal.callbacks")
     logging.raiseExceptions = False  # a log file on a full disk is no second problem, and prints no traceback
 
     begun = _Begun()
