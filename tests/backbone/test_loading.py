@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from tests.conftest import Configure
 from vovnet.backbone.files import open_checkpoint
@@ -63,6 +63,13 @@ def in_parts(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
 
 
+def more_tokens(folder: Path) -> None:
+    """A tokenizer that was extended without the model."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"<{number}>" for number in range(5000)])
+    tokenizer.save_pretrained(folder)
+
+
 EMBEDDING = "model.language_model.embed_tokens.weight"
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "weights cut short": (cut("model.safetensors", 5000), "cannot be loaded"),
@@ -84,6 +91,20 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "no image token": (settings(image_token_id=None), "lacks image_token_id"),
     "no vision tower": (settings(vision_config={}), "no vision_config.patch_size"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "lacks a tokenizer"),
+    "no file of a tokenizer": (
+        lambda f: [path.unlink() for path in f.glob("*token*")],
+        r"lacks a tokenizer \(tokenizer.json\)",
+    ),
+    "an image token without a row": (settings(image_token_id=10**9), "image_token_id is 1000000000"),
+    "tokens without a row": (more_tokens, "but the tokenizer's last is"),
+    "a template that reaches out": (
+        lambda f: (f / "chat_template.jinja").write_text("{{ ''.__class__.__mro__ }}"),
+        r"chat template .* cannot be rendered \(access to attribute '__class__'",
+    ),
+    "a template that is none": (
+        lambda f: (f / "chat_template.jinja").write_text("{% for x in %}"),
+        "chat template .* cannot be rendered",
+    ),
     "tokenizer cut short": (cut("tokenizer.json", 100), "lacks a tokenizer"),
     "no image processor": (lambda f: (f / "preprocessor_config.json").unlink(), "image processor"),
 }

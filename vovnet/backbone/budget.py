@@ -76,8 +76,8 @@ def make_budget(
             raise VoVNetError(
                 f"vision_budget.{action} allows {resolution.long_side} px on the long side and "
                 f"{resolution.max_pixels} pixels, but one token of this backbone covers {factor}x{factor}; "
-                f"raise long_side (policy.baseline.long_side, of resolution_scaling) to {factor} and max_pixels to "
-                f"{factor**2} at least."
+                f"raise long_side to {factor} and max_pixels to {factor**2} at least (with resolution_scaling: "
+                "policy.baseline.long_side)."
             )
     return VisionBudget(config.coarse, config.full, factor, pruning)
 

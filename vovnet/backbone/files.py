@@ -15,7 +15,8 @@ ORIGIN_FILE = "trained_on.json"  # beside LoRA weights: fingerprint of the backb
 PACKAGED = Path(__file__).parent / "checkpoints"
 # Everything that can change an answer: weights, tokeniser, template, image processor.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt")
-REQUIRED = ("vision_config", "image_token_id", "vision_start_token_id", "vision_end_token_id")
+IMAGE_TOKENS = ("image_token_id", "vision_start_token_id", "vision_end_token_id")
+REQUIRED = ("vision_config", *IMAGE_TOKENS)
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
 RANDOM = "random/"  # begins the names of ``random_weights``
 

@@ -13,7 +13,7 @@ from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.compilation import compile_parts
-from vovnet.backbone.files import Checkpoint, find_checkpoint
+from vovnet.backbone.files import IMAGE_TOKENS, Checkpoint, find_checkpoint
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.prompt import make_format
 from vovnet.backbone.pruning import Pruning
@@ -87,8 +87,7 @@ def load_builder(
         raise VoVNetError(
             f"{folder} lacks a tokenizer or an image processor ({first_line(error)}); save both beside the model."
         ) from error
-    if tokenizer.eos_token_id is None:
-        raise VoVNetError(f"the tokenizer in {folder} has no end token; set eos_token and save it again.")
+    _check_vocabulary(folder, tokenizer, checkpoint)
     return InputBuilder(
         tokenizer=tokenizer,
         image_processor=image_processor,
@@ -97,6 +96,26 @@ def load_builder(
         end_token=tokenizer.eos_token_id,
         context=checkpoint.text_config.get("max_position_embeddings"),
     )
+
+
+def _check_vocabulary(folder: str, tokenizer: Any, checkpoint: Checkpoint) -> None:
+    """Refuse a tokenizer that is empty (transformers makes one up where its files are missing) or another model's.
+
+    Raises:
+        VoVNetError: it makes no tokens, has no end token, or a token has no row in the model's embedding.
+    """
+    if not tokenizer.encode("What?", add_special_tokens=False):
+        raise VoVNetError(f"{folder} lacks a tokenizer (tokenizer.json); save it beside the model.")
+    if tokenizer.eos_token_id is None:
+        raise VoVNetError(f"the tokenizer in {folder} has no end token; set eos_token and save it again.")
+    size = int(checkpoint.text_config["vocab_size"])
+    named = {name: checkpoint.config[name] for name in IMAGE_TOKENS}
+    for name, token in {"the tokenizer's last": len(tokenizer) - 1, **named}.items():
+        if not 0 <= token < size:
+            raise VoVNetError(
+                f"the model in {folder} knows tokens 0 to {size - 1}, but {name} is {token}; save tokenizer and model "
+                "of one checkpoint."
+            )
 
 
 def pick_device(name: str) -> torch.device:

@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from jinja2 import TemplateError
 
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, first_line
 from vovnet.schema import PromptOrder
 
 STAND_IN = "\ue000"  # a private-use character: no template contains it
@@ -109,11 +110,17 @@ def make_format(tokenizer: Any, model_config: dict[str, Any], merge_size: int, o
     """Read the template's frame and the image tokens off a tokenizer and a parsed ``config.json``.
 
     Raises:
-        VoVNetError: the chat template does not render the user's text, or rewrites it.
+        VoVNetError: the chat template cannot be rendered, leaves the user's text out or repeats it.
     """
     if tokenizer.chat_template:
         message = [{"role": "user", "content": [{"type": "text", "text": STAND_IN}]}]
-        rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        try:
+            rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise VoVNetError(
+                f"the chat template of {tokenizer.name_or_path} cannot be rendered ({first_line(error)}); save the "
+                "tokenizer with the model's own."
+            ) from error
     else:
         rendered = STAND_IN + PLAIN_TAIL
     if rendered.count(STAND_IN) != 1:
