@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_validation
-from vovnet.schema import RunConfig, RunFolder
+from vovnet.schema import Launched, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
 # Keys that say how a run is done, not what it computes.
@@ -79,6 +79,18 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 
 
+def check_launcher(composed: DictConfig) -> None:
+    """Check the launcher of a sweep before any job: it changes no folder, so refused jobs would stand for good ones.
+
+    Raises:
+        VoVNetError: one sentence naming the key.
+    """
+    try:
+        TypeAdapter(Launched).validate_python({"launcher": _plain(composed.launcher)})
+    except ValidationError as error:
+        raise VoVNetError(explain_validation(error)) from error
+
+
 def _run_folder(*, _root_: DictConfig) -> str:
     """Folder of a run; a name or a place that is none is refused before Hydra makes it.
 
@@ -102,7 +114,7 @@ def _job_id(*, _root_: DictConfig) -> str:
         shard, shards = config.eval.shard, config.eval.num_shards
         return config_hash(config) + ("" if shard is None else f"-{shard}-of-{shards}")
     except VoVNetError as error:  # the job itself will say so, in a folder of its own
-        return "refused-" + digest(str(error), 8)
+        return "refused-" + digest([str(error), list(_root_.hydra.overrides.task)], 8)
 
 
 def quoted(text: str) -> str:

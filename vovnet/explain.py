@@ -41,6 +41,8 @@ def explain_hydra(error: BaseException) -> str:
     if ours := own_sentence(error):
         return ours
     text = str(error)
+    if "Config group override must be a string or a list. Got NoneType" in text:
+        return "an override sets a config group to null; choose one of its options, or leave it out"
     if match := re.search(r"Could not override '([^']+)'", text):
         return f"there is no configuration key {match[1]}{_suggest(match[1])}; `--cfg job` lists all keys"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared, write_config
-from vovnet.compose import conf_dir, digest, quoted, register_resolvers, to_typed
+from vovnet.compose import check_launcher, conf_dir, digest, quoted, register_resolvers, to_typed
 from vovnet.compositions import shared_compositions
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_hydra, own_sentence
@@ -80,6 +80,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         refuse_secrets(sys.argv[1:])  # before Hydra writes them down
+        if any(argument.startswith("--experimental-rerun") for argument in sys.argv[1:]):
+            raise VoVNetError("--experimental-rerun would load a pickle, which can run code; give the overrides again.")
     except VoVNetError as error:
         sys.exit(_fail(str(error), asked_for_traceback))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
@@ -144,6 +146,8 @@ def _finish(finish: Finish, folder: Path, begun: _Begun, with_traceback: bool) -
     try:
         if missing := begun.planned[begun.jobs :]:  # interrupted
             note_unbegun(folder, missing)
+        if sweep_token(folder) != SweepCallback.token:
+            raise VoVNetError(f"the same sweep was begun again meanwhile; that one writes the tables in {folder}.")
         return int(bool(sweep_records(folder)) and not finish(folder))
     except (VoVNetError, OSError) as error:
         problem = explained(error)
@@ -194,12 +198,14 @@ class SweepCallback(Callback):
     """Marks the start of a sweep, so that its own jobs are told from older ones in the same folder."""
 
     folder: Path | None = None
+    token: str = ""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Note the sweep's folder and give this sweep a token."""
         folder = Path(config.hydra.sweep.dir).absolute()
         overrides = list(config.hydra.overrides.task)
-        write_json(folder / SWEEP_FILE, {"token": uuid.uuid4().hex, "overrides": overrides})
+        SweepCallback.token = uuid.uuid4().hex
+        write_json(folder / SWEEP_FILE, {"token": SweepCallback.token, "overrides": overrides})
         SweepCallback.folder = folder
 
 
@@ -238,6 +244,7 @@ def _pin_sweep_folder(config_name: str) -> bool:
             return False
         idle = ("experiment", "name", "launcher")  # the launcher changes no result
         added = sorted(o for o, key in zip(overrides, given, strict=True) if key.partition(".")[0] not in idle)
+        check_launcher(config)
         path = Path(config.hydra.sweep.dir).expanduser().absolute()
         if added and "name" not in given:
             path = path.with_name(f"{path.name}-{digest(added, 8)}")

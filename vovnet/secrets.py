@@ -6,11 +6,17 @@ from collections.abc import Iterable
 
 from vovnet.errors import VoVNetError
 
-WORD = r"(?:api_?key|access_?key|auth_?key|token|secret|passw(?:or)?d|credentials?)"
+WORD = (
+    r"(?:api_?key|access_?key|auth_?key|private_?key|wandb_?key|token|github_pat|secret|passw(?:or)?d|passphrase|"
+    r"credentials?)"
+)
 # WANDB_API_KEY=…, hub.token=…; not max_new_tokens=3 or image_token_id=5.
 NAMED = re.compile(rf"(?i)(?<![a-z0-9])([a-z0-9_.+]*(?<![a-z]){WORD})['\"]?\s*[=:]\s*['\"]?[^\s'\"]")
 LOOKED_UP = re.compile(rf"(?i)oc\.env:\s*([a-z0-9_]*(?<![a-z]){WORD})(?![a-z])")
-ISSUED = re.compile(r"(?<![A-Za-z0-9])(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,})")
+ISSUED = re.compile(
+    r"(?<![A-Za-z0-9])(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|"
+    r"sk-[A-Za-z0-9_-]{20,}|xox[abprs]-[\w-]{10,}|A(?:KIA|SIA)[A-Z0-9]{16})|(?i:bearer\s+[\w.~+/-]{16,})|://[^/\s:@]+:[^/\s@]+@"
+)
 SECRET_NAME = re.compile(rf"(?i)(?:^|_){WORD}$")
 SHORTEST = 8  # characters; a shorter value of an environment variable may stand anywhere by chance
 

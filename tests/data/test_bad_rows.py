@@ -273,3 +273,44 @@ def test_easy_vqa_reads_the_file_that_is_named(tmp_path: Path) -> None:
     assert load_dataset(config, "test")[0].question == "which?"
     with pytest.raises(VoVNetError, match="one file a split"):
         load_dataset(config, "train")
+
+
+def test_a_quote_that_is_never_closed_swallows_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, "mmbench", [mmbench(index=str(number)) for number in range(5)])
+    lines = path.read_text().splitlines()
+    lines[2] = lines[2].rpartition("\t")[0] + '\t"l2'
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(VoVNetError, match="the quote that opens at byte .* is never closed"):
+        opened("mmbench", path)
+
+
+def test_nan_is_a_word_where_no_pandas_wrote_it(tmp_path: Path) -> None:
+    row = JSONL_ROW | {"answers": ["nan"]}
+    assert opened("jsonl", write(tmp_path, "jsonl", [row]))[0].answers == ("nan",)
+    assert opened("mmbench", write(tmp_path, "mmbench", [mmbench(hint="nan")]))[0].hint == ""
+
+
+@pytest.mark.parametrize("target", ["../../../outside.png", "/dev/zero", "0.png"])
+def test_easy_vqas_images_lie_in_its_folder(tmp_path: Path, target: str) -> None:
+    (tmp_path / "outside.png").write_bytes(picture("red"))
+    path = write(tmp_path / "data", "easy_vqa", [GOOD["easy_vqa"]])
+    image = path / "test/images/0.png"
+    image.unlink()
+    image.symlink_to(target)
+    with pytest.raises(VoVNetError, match=r"row 0: image 0.png is no file in the folder"):
+        opened("easy_vqa", path)
+
+
+def test_two_parts_of_one_kind_are_told_apart(tmp_path: Path) -> None:
+    parts = {}
+    for name in ("left", "right"):
+        folder = tmp_path / name
+        parts[name] = replace(configured("jsonl"), path=str(write(folder, "jsonl", [JSONL_ROW])))
+    config = replace(configured("mini"), parts=parts)
+    mixture = load_dataset(config, "test")
+    assert [mixture[i].id for i in range(2)] == ["left:7", "right:7"]
+    (tmp_path / "left/test.jsonl").write_text("{")
+    with pytest.raises(VoVNetError, match=r"set dataset.on_error=skip"):
+        load_dataset(config, "test")
+    (tmp_path / "left/test.jsonl").write_text("{\n" + json.dumps(JSONL_ROW))
+    assert len(load_dataset(replace(config, on_error="skip"), "test")) == 2

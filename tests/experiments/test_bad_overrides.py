@@ -14,6 +14,7 @@ from vovnet.explain import explain_hydra
 from vovnet.launch import SweepCallback, launch
 
 WRONG = [
+    "dataset.prompt_template=''", "dataset.open_template=''", "policy=null", "dataset=mini dataset.path=/tmp",
     "paths.store=''", "paths.runs=''", "name=../escape", "name=a/b", "name=''", "name=..",
     "policy.lambda_cost=true", "eval.max_samples=true", "training.seed=false", "policy.lambda_cost=1e308",
     "eval.temperature=1e-300", "policy.objective.temperature=1e300", "policy.hidden_size=1000000000000",

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -98,6 +99,44 @@ def test_a_failing_job_does_not_take_the_sweep_with_it(base: list[str], tmp_path
     (failed,) = [job for job in summary["jobs"] if job["error"]]
     assert "eval.max_samples=-1" in failed["overrides"]
     assert "eval.max_samples=-1 is refused" in failed["error"]
+
+
+def test_a_wrong_launcher_leaves_an_earlier_sweeps_tables_alone(base: list[str], tmp_path: Path) -> None:
+    sweep = ["-m", *base, "policy/baseline=no_vision", "eval.max_samples=4,8", "name=sweep"]
+    assert command("eval", *sweep).returncode == 0
+    table = (tmp_path / "runs/sweep/results.csv").read_bytes()
+    process = command("eval", *sweep, "launcher=local", "launcher.jobs=0")
+    assert process.returncode == 1
+    assert last_line(process) == "error: launcher.jobs=0 is refused: input should be greater than 0"
+    assert (tmp_path / "runs/sweep/results.csv").read_bytes() == table
+
+
+def test_each_refused_job_is_listed(base: list[str], tmp_path: Path) -> None:
+    process = command("eval", "-m", *base, "dataset.prompt_template=Hi", "eval.seed=0,1,2", "name=sweep")
+    assert process.returncode == 1
+    assert process.stdout.count("must contain {question}") == 3
+
+
+def test_a_pickle_of_hydras_is_not_loaded(base: list[str], tmp_path: Path) -> None:
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps({}))
+    process = command("eval", *base, "--experimental-rerun", str(tmp_path / "config.pickle"))
+    assert process.returncode == 1
+    assert "would load a pickle" in last_line(process)
+
+
+def test_a_sweep_that_was_begun_again_meanwhile_says_so(base: list[str], tmp_path: Path) -> None:
+    waits = tmp_path / "results.csv"
+    os.mkfifo(waits)
+    given = ["policy/baseline=random_policy_matched", f"policy.baseline.match={waits}", "eval.max_samples=4"]
+    call = [sys.executable, "-m", "experiments.eval", "-m", *base, *given, "name=sweep"]
+    process = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    opened = waits.open("w")  # returns once the job has opened it
+    record = tmp_path / "runs/sweep/sweep.json"
+    record.write_text(json.dumps({"token": "another's", "overrides": []}))
+    opened.close()
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "error: the same sweep was begun again meanwhile; that one writes the tables" in errors
 
 
 def test_a_sweep_without_a_job_is_refused(base: list[str]) -> None:

@@ -107,6 +107,13 @@ def test_complex_weights_are_refused(tmp_path: Path) -> None:
         load_policy(tmp_path / "policy.safetensors", HERE)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_heads_of_other_precisions_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
+    head = PolicyHead(4, 8, 3, bounded=True).to(dtype)
+    save_policy(tmp_path / "policy.safetensors", head, CARD)
+    assert load_policy(tmp_path / "policy.safetensors", HERE)[0].hidden.weight.dtype == torch.float32
+
+
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "policy.safetensors"
     save_file({"a": torch.zeros(2)}, path, metadata={"format": "pt"})

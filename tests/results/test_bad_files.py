@@ -120,6 +120,10 @@ def test_a_damaged_summary_is_named(run: Path, change: Change) -> None:
         lambda b: b.replace(b'"score": ', b'"score": 5, "was": ', 1),
         lambda b: b.replace(b'"score": ', b'"score": null, "was": ', 1),
         lambda b: b.replace(b'"score": ', b'"score": "x", "was": ', 1),
+        lambda b: b.replace(b'"id": "0"', b'"id": [1]', 1),
+        lambda b: b.replace(b'"cost": ', b'"values": {"no": 1, "full": 1}, "cost": ', 1),
+        lambda b: b.replace(b'"cost": ', b'"values": {"no": NaN, "coarse": 0, "full": 1}, "cost": '),
+        lambda b: b.replace(b'"cost": ', b'"values": {"full": 0, "coarse": 0, "no": 1}, "cost": '),
         lambda b: b.replace(b'"cost": ', b'"cost": -1, "was": ', 1),
         lambda b: b.replace(b'"cost": ', b'"cost": null, "was": ', 1),
         lambda b: b.replace(b'"cost": ', b'"cost": 0.123, "was": ', 1),
@@ -132,7 +136,8 @@ def test_damaged_predictions_are_named(run: Path, change: Change) -> None:
     path = run / "predictions.jsonl"
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(
-        VoVNetError, match=r"predictions.jsonl (is damaged|holds 7 of 8|holds a (score|cost|sample)|comes to).*again"
+        VoVNetError,
+        match=r"predictions.jsonl (is damaged|holds 7 of 8|holds an? (score|cost|sample|id|value)|comes to).*again",
     ):
         find_runs([run]).runs[0].predictions  # noqa: B018
 

@@ -2,6 +2,7 @@
 
 import re
 import string
+from dataclasses import replace
 from pathlib import Path
 
 from vovnet.data.benchmarks import KINDS, Benchmark
@@ -27,7 +28,9 @@ def load_dataset(config: DatasetConfig, split: str) -> VQADataset:
         VoVNetError: unknown name, missing file or malformed row.
     """
     if config.parts:
-        return Mixture(config, split, [load_dataset(part, split) for part in config.parts.values()])
+        skip = config.on_error == "skip"  # said of the mixture, it holds for every part
+        parts = {n: replace(part, on_error="skip") if skip else part for n, part in config.parts.items()}
+        return Mixture(config, split, {name: load_dataset(part, split) for name, part in parts.items()})
     if config.name == "easy_vqa":
         return opened(config, split, lambda: EasyVQA(config, split))
     if config.generate is not None and config.path is not None:

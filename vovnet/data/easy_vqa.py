@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from vovnet.data.beside import ImagesBeside
 from vovnet.data.broken import without_broken_images
 from vovnet.data.rows import RowErrors
 from vovnet.data.sample import ImageRef, PlainSet, Sample
@@ -53,8 +54,11 @@ class EasyVQA(PlainSet):
         self.files = (questions_file,)
         errors = RowErrors(config.on_error)
         images: dict[int, ImageRef] = {}  # one object per image, however many questions it has
+        beside = ImagesBeside(questions_file, ("images",))
         usable = [(i, row) for i, row in enumerate(rows) if _usable(row, i, questions_file, errors)]
-        samples = [_sample(row, i, folder, images) for i, row in usable]
+        samples = [
+            _sample(row, i, folder, images) for i, row in usable if _inside(row, i, questions_file, beside, errors)
+        ]
         if config.on_error == "skip":
             samples = without_broken_images(samples, errors)
         self._samples, self.skipped = samples, tuple(errors.skipped)
@@ -103,6 +107,16 @@ def _usable(row: object, index: int, source: Path, errors: RowErrors) -> bool:
     )
     if not good:
         errors.report(source, index, f"expected [question, answer, image id], found {str(row)[:80]!r}")
+    return good
+
+
+def _inside(row: list[Any], index: int, source: Path, beside: ImagesBeside, errors: RowErrors) -> bool:
+    """Whether a row's image, if there is one, is a file of the data folder; reports it otherwise."""
+    name = f"{row[2]}.png"
+    place = source.parent / "images" / name
+    good = beside.find(name) is not None or not (place.exists() or place.is_symlink())  # one that lacks is told later
+    if not good:
+        errors.report(source, index, f"image {name} is no file in the folder {place.parent}")
     return good
 
 

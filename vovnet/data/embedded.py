@@ -100,18 +100,27 @@ def tsv_records(path: Path) -> Iterator[tuple[int, int, list[str]]]:
     """Records of a tab-separated file with their byte offsets: (start, length, fields).
 
     Quoted fields may hold tabs and line breaks. One record is in memory at a time.
+
+    Raises:
+        csv.Error: a quote is never closed; the reader would take the rest of the file for one field.
     """
     with path.open("rb") as file:
-        end = 0
+        end = quotes = rows = 0
 
         def lines() -> Iterator[str]:
-            nonlocal end
+            nonlocal end, quotes, rows
             for line in file:
                 end += len(line)
+                quotes += line.count(b'"')
+                rows += 1
                 text = line.decode("utf-8-sig" if end == len(line) else "utf-8")
                 yield f"{text[:-2]}\n" if text.endswith("\r\n") else text
 
         start = 0
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
         for fields in csv.reader(lines(), delimiter="\t"):
+            if end == size and rows > 1 and quotes % 2:  # several lines up to the end, and a quote without its pair
+                raise csv.Error(f"the quote that opens at byte {start} is never closed")
             yield start, end - start, fields
-            start = end
+            start, quotes, rows = end, 0, 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.data.sample import ImageRef
-from vovnet.data.tables import Row, lower_names
+from vovnet.data.tables import Row, lower_names, or_nothing
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.schema import HubConfig
 
@@ -91,4 +91,4 @@ def _rows(key: tuple[str, str | None, str], path: Path) -> Iterator[Row]:
         found: dict[str, ImageRef] = {
             name.lower(): HubImage(f"{number}:{name}", path, key, number, name) for name in present
         }
-        yield Row(number, {name.lower(): value for name, value in record.items()}, found)
+        yield Row(number, {name.lower(): or_nothing(value) for name, value in record.items()}, found)

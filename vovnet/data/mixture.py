@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +19,15 @@ class Mixture:
 
     metric = "accuracy"
 
-    def __init__(self, config: DatasetConfig, split: str, members: Sequence[VQADataset]) -> None:
+    def __init__(self, config: DatasetConfig, split: str, members: Mapping[str, VQADataset]) -> None:
         self.name, self.config, self.split = config.name, config, split
-        self.members = tuple(plain for member in members for plain in member.members)
+        self.members = tuple(plain for member in members.values() for plain in member.members)
+        kinds = Counter(one.name for one in self.members)
+        parts = [part for part, member in members.items() for _ in member.members]
+        # Two parts of one kind are told apart by their keys.
+        self._names = [
+            one.name if kinds[one.name] == 1 else part for part, one in zip(parts, self.members, strict=True)
+        ]
         self.order = interleaved([len(member) for member in self.members])
         self.skipped = tuple(row for member in self.members for row in member.skipped)
         prints = [(member.name, member.fingerprint) for member in self.members]
@@ -31,9 +38,9 @@ class Mixture:
         return len(self.order)
 
     def __getitem__(self, index: int) -> Sample:
-        member = self.member(index)
-        sample = member[int(self.order[index, 1])]
-        return replace(sample, id=f"{member.name}:{sample.id}", group=f"{member.name}:{sample.group}")
+        sample = self.member(index)[int(self.order[index, 1])]
+        name = self._names[int(self.order[index, 0])]
+        return replace(sample, id=f"{name}:{sample.id}", group=f"{name}:{sample.group}")
 
     def member(self, index: int) -> PlainSet:
         """The set that a question comes from.

@@ -10,6 +10,7 @@ from vovnet.data import load_dataset
 from vovnet.data.guard import LeakReport
 from vovnet.data.leaks import enforce, held_out, leak_report
 from vovnet.data.sample import ImageRef, Sample, VQADataset
+from vovnet.errors import VoVNetError, keeps_from_writing
 from vovnet.files import refuse_foreign, whole_folder, write_json
 from vovnet.results.provenance import provenance
 from vovnet.results.write import SUMMARY
@@ -78,7 +79,12 @@ def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared
         enforce(reports, config.leaks)
     dropped = _leaking(training, reports) if dropping else set()
     if out is not None:
-        whole_folder(out, lambda place: write_training_set(training, dropped, place))
+        try:
+            whole_folder(out, lambda place: write_training_set(training, dropped, place))
+        except OSError as error:
+            if keeps_from_writing(error):
+                raise
+            raise VoVNetError(f"prepare.out={out} cannot be made ({error.strerror}); name another folder.") from error
     return Prepared(training, reports, sorted(dropped), out)
 
 

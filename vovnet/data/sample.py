@@ -72,7 +72,7 @@ class ImageRef:
 
     def refused(self, why: object) -> VoVNetError:
         """The one sentence about an image that cannot be used."""
-        return VoVNetError(f"image {self.where()} {why}{MEND}")
+        return VoVNetError(" ".join(f"image {self.where()} {why}{MEND}".split()))
 
 
 @dataclass(frozen=True, slots=True)

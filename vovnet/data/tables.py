@@ -86,7 +86,7 @@ def tsv_rows(path: Path) -> Iterator[Row]:
     for number, (start, length, cells) in enumerate(records):
         if not cells:  # a blank line
             continue
-        fields: dict[str, Any] = dict(zip(names, cells, strict=False))
+        fields: dict[str, Any] = dict(zip(names, map(or_nothing, cells), strict=False))
         if len(cells) != len(names):
             yield Row(number, fields, problem=f"it has {len(cells)} fields, the header has {len(names)}")
             continue
@@ -97,6 +97,11 @@ def tsv_rows(path: Path) -> Iterator[Row]:
         del fields["image"]
         image = TsvImage(str(fields.get("index", number)), path, start, length, column)
         yield Row(number, fields, {"image": image}, _base64_problem(content))
+
+
+def or_nothing(cell: Any) -> Any:
+    """A cell of a table that pandas wrote: "nan" where there was nothing."""
+    return "" if cell == "nan" else cell
 
 
 def _base64_problem(content: str) -> str:
@@ -112,7 +117,8 @@ def parquet_rows(path: Path) -> Iterator[Row]:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise VoVNetError(f"{path} is no readable parquet file ({error}); download it again.") from error
+        said = " ".join(str(error).split())
+        raise VoVNetError(f"{path} is no readable parquet file ({said}); download it again.") from error
     schema = file.schema_arrow
     lower_names(path, schema.names)
     columns = [name for name in schema.names if is_image(schema.field(name).type)]
@@ -124,7 +130,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
             images: dict[str, ImageRef] = {
                 name.lower(): ParquetImage(f"{number}:{name}", path, number, name) for name in present
             }
-            yield Row(number, {name.lower(): value for name, value in record.items()}, images)
+            yield Row(number, {name.lower(): or_nothing(value) for name, value in record.items()}, images)
             number += 1
 
 
@@ -191,12 +197,10 @@ def _json_row(number: int, row: Any, suspect: bool) -> Row:
 
 
 def cell_text(value: Any) -> str:
-    """A cell as text; pandas' "nan" and null are empty, and so is what is no text."""
+    """A cell as text; null is empty, and so is what is no text."""
     if isinstance(value, str):  # first: a large set has millions of cells
-        text = value.strip()
-    else:
-        text = "" if value is None or isinstance(value, NO_TEXT) else str(value).strip()
-    return "" if text == "nan" else text
+        return value.strip()
+    return "" if value is None or isinstance(value, NO_TEXT) or value != value else str(value).strip()
 
 
 def text_problem(row: Row, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> str:
@@ -219,8 +223,7 @@ def cell_texts(value: Any) -> list[str] | None:
         return []
     cells = value if isinstance(value, list) else [value]
     if {str}.issuperset(map(type, cells)):
-        texts = [cell.strip() for cell in cells]
-        return texts if "nan" not in texts else ["" if text == "nan" else text for text in texts]
+        return [cell.strip() for cell in cells]
     return None if any(isinstance(cell, NO_TEXT) for cell in cells) else [cell_text(cell) for cell in cells]
 
 

@@ -119,11 +119,13 @@ def save_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
 
 def _checksum(described: dict[str, Any], tensors: "Mapping[str, Tensor]") -> str:
     """SHA-256 over a card and the weights by name."""
+    import torch
+
     facts = {name: value for name, value in described.items() if name != CHECKSUM}
     found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
-        found.update(tensors[name].contiguous().numpy().tobytes())
+        found.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
@@ -218,7 +220,7 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
         head.load_state_dict(tensors)
     except RuntimeError as error:
         raise _unfit(path, error) from error
-    if not all(bool(torch.isfinite(t).all()) for t in tensors.values()):
+    if not all(bool(torch.isfinite(t.float()).all()) for t in tensors.values()):
         raise VoVNetError(f"policy file {path} holds NaN or infinite weights; train it again.")
     return head.eval().requires_grad_(False)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from vovnet.actions import Action
+from vovnet.actions import ACTION_SPACES, Action
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
@@ -20,6 +20,7 @@ from vovnet.results.row import ResultRow, same_row
 from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY
 from vovnet.schema import RunConfig
 
+LABELS = [tuple(action.label for action in space) for space in ACTION_SPACES.values()]
 ACTION_NUMBERS = {action.label: int(action) for action in Action}
 
 
@@ -106,9 +107,7 @@ class Run:
                 group=np.array([line["group"] for line in lines]),
                 category=np.array([line["category"] for line in lines]),
                 action=np.array([ACTION_NUMBERS[line["action"]] for line in lines], dtype=np.int64),
-                values=np.array([list(line["values"].values()) for line in lines], dtype=np.float64)
-                if "values" in lines[0]
-                else None,
+                values=_values(lines),
                 **{
                     name: np.array([line[name] for line in lines], dtype=np.float64)
                     for name in ("score", "cost", "entropy", "margin")
@@ -125,6 +124,10 @@ class Run:
         row, count = self.row, len(found.id)
         if not ((found.score >= 0) & (found.score <= 1)).all():  # null becomes NaN
             return "holds a score that is not between 0 and 1"
+        if found.values is not None and not np.isfinite(found.values).all():
+            return "holds a value that is no finite number"
+        if not all(isinstance(name, str) for name in found.id):
+            return "holds an id that is no text"
         if not (found.cost >= 0).all():
             return "holds a cost that is no number of at least 0"
         if count != row.num_samples:
@@ -237,6 +240,20 @@ def _why_unfinished(place: Path) -> str:
 
 def _age(run: Run) -> int:
     return (run.folder / SUMMARY).stat().st_mtime_ns
+
+
+def _values(lines: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """The policy's estimates [N, A], actions from cheap to dear; None for a policy that makes none.
+
+    Raises:
+        ValueError: lines differ in the actions that they value.
+    """
+    keys = [tuple(line["values"]) if "values" in line else () for line in lines]
+    if set(keys) == {()}:
+        return None
+    if len(set(keys)) > 1 or keys[0] not in LABELS:
+        raise ValueError("values are not those of the same actions in every line, from cheap to dear")
+    return np.array([list(line["values"].values()) for line in lines], dtype=np.float64)
 
 
 def _prompts(dataset: Mapping[str, Any]) -> list[Any]:

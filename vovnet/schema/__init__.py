@@ -78,6 +78,7 @@ __all__ = [
     "GenerateConfig",
     "HubConfig",
     "Kept",
+    "Launched",
     "LauncherConfig",
     "LeaksConfig",
     "LocalLauncher",
@@ -138,6 +139,13 @@ class RunFolder:
 
     name: Name
     paths: PathsConfig
+
+
+@dataclass(frozen=True, config=STRICT)
+class Launched:
+    """What must hold before any job of a sweep."""
+
+    launcher: LauncherConfig
 
 
 @dataclass(frozen=True, config=STRICT)

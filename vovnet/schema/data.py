@@ -58,10 +58,16 @@ class DatasetConfig:
     parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
 
     @model_validator(mode="after")
+    def _mixture_has_no_files(self) -> "DatasetConfig":
+        if self.parts and self.path is not None:
+            raise ValueError("a mixture has no path of its own; give dataset.parts.NAME.path")
+        return self
+
+    @model_validator(mode="after")
     def _template_shows_question(self) -> "DatasetConfig":
         if (self.prompt_template is None) != bool(self.parts):
             raise ValueError("prompt_template must be set, except in a mixture, whose parts bring their own")
-        for template in (self.prompt_template or "{question}", self.open_template or "{question}"):
+        for template in (text for text in (self.prompt_template, self.open_template) if text is not None):
             if "{question}" not in template and "{Question}" not in template:
                 raise ValueError("prompt_template and open_template must contain {question}")
             if unknown := set(re.findall(r"\{\w+\}", template)) - PLACES:

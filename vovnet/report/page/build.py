@@ -37,7 +37,7 @@ class Images:
 
     def place(self, image: ImageRef, budget: VisionBudget) -> int:
         """Index of an image in the page; -1 when it no longer fits or cannot be read."""
-        key = (image.key, budget.coarse, budget.full, budget.factor)
+        key = (image, budget.coarse, budget.full, budget.factor)
         if key not in self._places:
             self._places[key] = self._add(image, budget) if self.left > 0 else -1
         return self._places[key]
