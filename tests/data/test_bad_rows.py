@@ -280,7 +280,7 @@ def test_a_quote_that_is_never_closed_swallows_nothing(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     lines[2] = lines[2].rpartition("\t")[0] + '\t"l2'
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(VoVNetError, match="the quote that opens at byte .* is never closed"):
+    with pytest.raises(VoVNetError, match=r"the quote that opens at byte .* is never closed"):
         opened("mmbench", path)
 
 

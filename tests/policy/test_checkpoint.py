@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,12 @@ def test_another_backbone_is_refused(policy_file: Path) -> None:
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(VoVNetError, match=r"does not exist; give eval.checkpoint=FILE or run"):
         read_card(tmp_path / "none.safetensors")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "policy.safetensors")
+    with pytest.raises(VoVNetError, match=r"is not a policy file \(it is no file\)"):
+        read_card(tmp_path / "policy.safetensors")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"x" * 100, b"\x02\0\0\0\0\0\0\0{}"])

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import Configure
+from vovnet.backbone.budget import VisionBudget
+from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.metrics.frontier import concave_hull
 from vovnet.metrics.oracle_gap import random_score
@@ -19,13 +22,14 @@ from vovnet.report.compare import compare, pair_runs
 from vovnet.report.curves import curves, prominent
 from vovnet.report.equal_cost import equal_cost_lines
 from vovnet.report.figures import FIGURES, slugs
+from vovnet.report.page.build import Images
 from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.style import legend_below, panel, plain, save
 from vovnet.report.tables import Column, escape, latex, markdown
 from vovnet.results.evaluate import evaluate
-from vovnet.schema import ReportConfig
+from vovnet.schema import ReportConfig, Resolution
 
 LIMITS = ReportConfig(samples=1000, image_megabytes=5.0)
 VIEW = (Column("dataset", "data set"), Column("setting", "policy"), Column("accuracy", "accuracy", 3, "high"))
@@ -322,3 +326,22 @@ def test_policies_of_several_seeds_count_together(runs: Path) -> None:
     assert [line["policies"] for line in together] == [2] * len(alone)
     assert [line["difference"] for line in together] == pytest.approx([line["difference"] for line in alone])
     assert [line["policies_above"] for line in together] == [2 * line["policies_above"] for line in alone]
+
+
+def test_images_of_one_name_in_two_folders_are_two_images(tmp_path: Path) -> None:
+    shown = Images(1.0)
+    budget = VisionBudget(Resolution(16, 256), Resolution(64, 4096), 8)
+    for number, colour in enumerate(("red", "blue")):
+        (tmp_path / colour).mkdir()
+        Image.new("RGB", (64, 64), colour).save(tmp_path / colour / "a.png")
+        assert shown.place(ImageRef("a.png", tmp_path / colour / "a.png"), budget) == number
+    assert shown.place(ImageRef("a.png", tmp_path / "red/a.png"), budget) == 0
+    assert shown.pages[0] != shown.pages[1]
+
+
+def test_predictions_in_another_order_are_refused(runs: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(runs / "full", tmp_path / "full"))
+    lines = (place / "predictions.jsonl").read_text().splitlines()
+    (place / "predictions.jsonl").write_text("\n".join(reversed(lines)) + "\n")
+    with pytest.raises(VoVNetError, match=r"predictions.jsonl holds other questions than easy_vqa, or"):
+        studies(find_runs([place]).runs, str(runs / "outcomes"))

@@ -35,6 +35,8 @@ class EasyVQA(PlainSet):
         questions_file = _questions_file(config, split)
         folder = questions_file.parent
         try:
+            if questions_file.is_fifo():  # it would be waited for
+                raise ValueError("it is a pipe")
             rows = json.loads(questions_file.read_bytes())
             if not isinstance(rows, list):
                 raise ValueError("no list of rows")

@@ -149,6 +149,8 @@ def read_card(path: Path) -> PolicyCard:
 
 def _described(path: Path) -> dict[str, Any]:
     """What a policy file says of itself."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is no file")
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if not 0 < size < 10**6:

@@ -18,6 +18,7 @@ from vovnet.outcomes.rows import Outcomes
 from vovnet.report.curves import Curve, curves, fixed_rows
 from vovnet.report.runs import Run
 from vovnet.results.row import ResultRow
+from vovnet.results.write import PREDICTIONS
 from vovnet.schema import FixedBaseline, RunConfig
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ def _branches(group: Sequence[Run], store: str) -> Branches | None:
     if dataset.fingerprint != run.summary["dataset"]["fingerprint"]:
         log.warning("%s: the data set has changed since; no sample browser and no oracle", run.folder)
         return None
+    _check_order(group, dataset)
     outcomes = stored_outcomes(config, checkpoint, dataset, tuple(Action), run.row.num_samples)
     if outcomes is None:
         log.warning(
@@ -128,6 +130,21 @@ def _branches(group: Sequence[Run], store: str) -> Branches | None:
     actions = tuple(Action)
     costs = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
     return Branches(dataset, config, outcomes, outcomes.stacked("score", actions), costs)
+
+
+def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
+    """Refuse predictions of other questions, or in another order: branches are joined to them by their place.
+
+    Raises:
+        VoVNetError: names the file.
+    """
+    for run in group:
+        ids = [dataset[index].id for index in range(run.row.num_samples)]
+        if run.predictions.id != ids:
+            raise VoVNetError(
+                f"{run.folder / PREDICTIONS} holds other questions than {run.row.dataset}, or in another order; run "
+                "the evaluation again."
+            )
 
 
 def _everything(config: RunConfig, store: str) -> RunConfig:
