@@ -14,6 +14,8 @@ from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on every core already; before torch is imported
+if os.environ.get("VOVNET_GPU") != "1":  # what is held byte for byte, and two ranks side by side, is the CPU's
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from vovnet.compose import conf_dir, register_resolvers, to_typed
 from vovnet.schema import RunConfig, TinyArchitecture

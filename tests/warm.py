@@ -1,7 +1,8 @@
 """Imported by the fork server alone: does once what every command would do again.
 
 Each command is then a fork that begins within milliseconds. Nothing here may start a thread: a process that has
-some must not be forked. So no gradient is computed, and torch has one thread.
+some must not be forked. So no gradient is computed, and torch has one thread. Nor may anything use CUDA or ask it
+how many devices there are: a fork could then not use it.
 """
 
 import importlib
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks the driver's own library instead
 
 MODULES = (
     "experiments.train", "experiments.eval", "experiments.pipeline", "experiments.report", "vovnet.policy.policies",
@@ -31,7 +33,10 @@ def warm_up() -> None:
     from vovnet.report.style import save
 
     with tempfile.TemporaryDirectory() as folder:
-        run(compose_config("eval.max_samples=2", f"paths.runs={folder}", root="collect"), Path(folder) / "run")
+        run(
+            compose_config("backbone.device=cpu", "eval.max_samples=2", f"paths.runs={folder}", root="collect"),
+            Path(folder) / "run",
+        )
         figure, axis = plt.subplots()
         axis.set(title="a", xlabel="b")
         save(figure, Path(folder) / "figure")

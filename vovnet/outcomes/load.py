@@ -85,7 +85,7 @@ def collect_outcomes(
         dataset=dataset,
         options=config.eval,
         backbone=lambda: branch_backbone(config),
-        note=_note(),
+        note=_note(config.backbone.device),
         subject=table_keys(config, checkpoint, dataset, ())["text"].id.removeprefix("text-"),
     )
     return collector.fill(count).computed
@@ -157,13 +157,16 @@ def shared_backbone(
     return _LOADED[key]
 
 
-def _note() -> dict[str, Any]:
+def _note(device: str) -> dict[str, Any]:
     import torch
     import transformers
 
+    from vovnet.backbone.loading import pick_device
+
+    used = pick_device(device)  # a CPU's collection leaves CUDA alone
     return {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cuda": torch.cuda.get_device_name(used) if used.type == "cuda" else None,
         "machine": platform.machine(),
     }
