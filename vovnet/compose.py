@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +17,8 @@ from vovnet.errors import VoVNetError
 from vovnet.explain import explain_validation
 from vovnet.schema import Launched, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
+
+Kind = TypeVar("Kind")  # of configuration
 
 # Keys that say how a run is done, not what it computes.
 NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
@@ -38,8 +40,12 @@ def to_typed(config: DictConfig) -> RunConfig:
     keys = [str(key) for key in config if key != "hydra"]
     container = {key: _plain(config[key]) for key in keys}  # a masked copy would take longer than the check
     refuse_secrets(_texts(container))
+    return _validated(RunConfig, container)
+
+
+def _validated(kind: type[Kind], container: dict[str, Any]) -> Kind:
     try:
-        return TypeAdapter(RunConfig).validate_python(container)
+        return TypeAdapter(kind).validate_python(container)
     except ValidationError as error:
         raise VoVNetError(explain_validation(error)) from error
 
@@ -85,10 +91,7 @@ def check_launcher(composed: DictConfig) -> None:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    try:
-        TypeAdapter(Launched).validate_python({"launcher": _plain(composed.launcher)})
-    except ValidationError as error:
-        raise VoVNetError(explain_validation(error)) from error
+    _validated(Launched, {"launcher": _plain(composed.launcher)})
 
 
 def _run_folder(*, _root_: DictConfig) -> str:
@@ -97,10 +100,7 @@ def _run_folder(*, _root_: DictConfig) -> str:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    try:
-        found = TypeAdapter(RunFolder).validate_python({"name": _root_.name, "paths": _plain(_root_.paths)})
-    except ValidationError as error:
-        raise VoVNetError(explain_validation(error)) from error
+    found = _validated(RunFolder, {"name": _root_.name, "paths": _plain(_root_.paths)})
     return str(Path(found.paths.runs) / found.name)
 
 

@@ -47,6 +47,8 @@ from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.secrets import refuse_secrets
 
+RERUN = "--experimental-rerun"  # Hydra's, which takes it by any beginning as well
+
 Run = Callable[[RunConfig, Path], Any]  # does one job in a folder
 Show = Callable[[Any, Path], None]  # shows what a single job returned
 Finish = Callable[[Path], bool]  # merges a sweep's folder; False when a job failed
@@ -80,8 +82,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         refuse_secrets(sys.argv[1:])  # before Hydra writes them down
-        if any(argument.startswith("--experimental-rerun") for argument in sys.argv[1:]):
-            raise VoVNetError("--experimental-rerun would load a pickle, which can run code; give the overrides again.")
+        if any(a.startswith("--e") and RERUN.startswith(a.partition("=")[0]) for a in sys.argv[1:]):
+            raise VoVNetError(f"{RERUN} would load a pickle, which can run code; give the overrides again.")
     except VoVNetError as error:
         sys.exit(_fail(str(error), asked_for_traceback))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them

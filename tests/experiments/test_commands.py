@@ -117,9 +117,10 @@ def test_each_refused_job_is_listed(base: list[str], tmp_path: Path) -> None:
     assert process.stdout.count("must contain {question}") == 3
 
 
-def test_a_pickle_of_hydras_is_not_loaded(base: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--experimental-rerun", "--exp"])
+def test_a_pickle_of_hydras_is_not_loaded(base: list[str], tmp_path: Path, option: str) -> None:
     (tmp_path / "config.pickle").write_bytes(pickle.dumps({}))
-    process = command("eval", *base, "--experimental-rerun", str(tmp_path / "config.pickle"))
+    process = command("eval", *base, option, str(tmp_path / "config.pickle"))
     assert process.returncode == 1
     assert "would load a pickle" in last_line(process)
 

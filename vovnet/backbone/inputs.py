@@ -116,7 +116,7 @@ class InputBuilder:
         asked for."""
         asked = [sample.answers[0] for _, sample, _ in samples] if references else []
         ids = encode_user_texts(self.tokenizer, [*(text for *_, text in samples), *asked])
-        answers = [[*answer, self.end_token] for answer in ids[len(samples) :]] if references else [[]] * len(samples)
+        answers = [[*answer, self.end_token] for answer in ids[len(samples) :]] or [[] for _ in samples]
         batch = Batch(
             indices=tuple(index for index, _, _ in samples),
             ids=tuple(sample.id for _, sample, _ in samples),

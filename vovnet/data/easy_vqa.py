@@ -115,11 +115,13 @@ def _usable(row: object, index: int, source: Path, errors: RowErrors) -> bool:
 def _inside(row: list[Any], index: int, source: Path, beside: ImagesBeside, errors: RowErrors) -> bool:
     """Whether a row's image, if there is one, is a file of the data folder; reports it otherwise."""
     name = f"{row[2]}.png"
+    if beside.find(name) is not None:
+        return True
     place = source.parent / "images" / name
-    good = beside.find(name) is not None or not (place.exists() or place.is_symlink())  # one that lacks is told later
-    if not good:
+    lacks = not (place.exists() or place.is_symlink())  # told where images are opened
+    if not lacks:
         errors.report(source, index, f"image {name} is no file in the folder {place.parent}")
-    return good
+    return lacks
 
 
 def _sample(row: list[Any], index: int, folder: Path, images: dict[int, ImageRef]) -> Sample:

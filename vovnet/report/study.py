@@ -138,8 +138,8 @@ def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
     Raises:
         VoVNetError: names the file.
     """
+    ids = [dataset[index].id for index in range(group[0].row.num_samples)]  # as many in each: one protocol
     for run in group:
-        ids = [dataset[index].id for index in range(run.row.num_samples)]
         if run.predictions.id != ids:
             raise VoVNetError(
                 f"{run.folder / PREDICTIONS} holds other questions than {run.row.dataset}, or in another order; run "
