@@ -5,6 +5,7 @@ kernels a layer where images are small. Images of one length make a proper batch
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -44,24 +45,25 @@ def sdpa_by_length(
     Returns:
         [1, P, heads, head_dim], and no weights.
     """
-    heads, patches, width = query.shape[1:]
     begins = _begins(cu_seq_lens_q.tolist())
-    joined = torch.cat([query, key, value])
-    if len(begins) > 1:
-        order = torch.cat([torch.tensor(at).repeat_interleave(n) + torch.arange(n).repeat(len(at)) for n, at in begins])
-        place = torch.empty_like(order)
-        place[order] = torch.arange(patches)
-        joined = joined.index_select(2, order.to(query.device))
-    out = []
+    if len(begins) == 1:  # they stand in order already
+        return _attend([query[0], key[0], value[0]], len(begins[0][1]), scaling), None
+    order = torch.cat([torch.tensor(at).repeat_interleave(n) + torch.arange(n).repeat(len(at)) for n, at in begins])
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    joined = torch.cat([query, key, value]).index_select(2, order.to(query.device))
     parts = torch.split(joined, [length * len(at) for length, at in begins], dim=2)
-    for part, (length, at) in zip(parts, begins, strict=True):
-        images = part.reshape(3, heads, len(at), length, width).transpose(1, 2)
-        query, key, value = images
-        attended = nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling)
-        out.append(attended.transpose(1, 2).reshape(1, -1, heads, width))
-    if len(begins) == 1:
-        return out[0], None
+    out = [_attend(part.unbind(), len(at), scaling) for part, (_, at) in zip(parts, begins, strict=True)]
     return torch.cat(out, dim=1).index_select(1, place.to(query.device)), None
+
+
+def _attend(inputs: Sequence[Tensor], images: int, scaling: float) -> Tensor:
+    """Attention within each of some images of one size: query, key and value [heads, P, head_dim], the result
+    [1, P, heads, head_dim]."""
+    heads, patches, width = inputs[0].shape
+    query, key, value = (part.reshape(heads, images, patches // images, width).transpose(0, 1) for part in inputs)
+    attended = nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling)
+    return attended.transpose(1, 2).flatten(0, 1)[None]
 
 
 def _begins(bounds: list[int]) -> list[tuple[int, list[int]]]:

@@ -1,14 +1,15 @@
 """The vision tower over a batch's images."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids
 
 from vovnet.backbone.attention import BY_LENGTH
+from vovnet.backbone.grids import tower_arguments
 from vovnet.backbone.inputs import Pixels
 from vovnet.backbone.pruning import prune
 
@@ -61,26 +62,20 @@ def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
 
 
 def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor], list[int]]:
-    """Features and DeepStack levels of the distinct images one after another, and each one's token count.
-
-    Positions and bounds are worked out on the CPU, where they are known: on a GPU transformers would launch a dozen
-    small kernels for every image, and every layer would wait for all work before it to learn where images end.
-    """
-    device, side = next(visual.parameters()).device, visual.spatial_merge_size
+    """Features and DeepStack levels of the distinct images one after another, and each one's token count."""
+    weight = visual.patch_embed.proj.weight
+    grids = [grid for _, grid in pixels.images]
     # Images go to the device one by one: joined on the host they would be copied twice.
-    patches = torch.cat([image.to(device, visual.dtype, non_blocking=True) for image, _ in pixels.images])
-    grids = torch.tensor([grid for _, grid in pixels.images])
-    bounds = get_vision_cu_seqlens(grids)
+    patches = [image.to(weight.device, weight.dtype, non_blocking=True) for image, _ in pixels.images]
     attention = visual.config._attn_implementation
+    flash = attention.startswith("flash") and attention != BY_LENGTH
     out = visual(
-        patches,
-        grid_thw=grids.to(device),
-        position_ids=get_vision_position_ids(grids, side).to(device),
-        cu_seqlens=bounds.to(device) if attention.startswith("flash") and attention != BY_LENGTH else bounds,
-        max_seqlen=int(bounds.diff().max()),
+        patches[0] if len(patches) == 1 else torch.cat(patches),
+        grid_thw=torch.tensor(grids, device=weight.device),
         return_dict=True,
+        **tower_arguments(visual, grids, bounds_on=weight.device if flash else torch.device("cpu")),
     )
-    counts = (grids.prod(-1) // side**2).tolist()
+    counts = [math.prod(grid) // visual.spatial_merge_size**2 for grid in grids]
     return out.pooler_output, list(getattr(out, "deepstack_features", None) or []), counts
 
 
