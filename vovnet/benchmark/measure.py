@@ -14,6 +14,9 @@ from typing import Any
 from vovnet.errors import VoVNetError
 
 
+LONG_ENOUGH = 10.0  # seconds
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One figure against its target.
@@ -61,8 +64,11 @@ def ratio(name: str, ours: Callable[[], float], bare: Callable[[], float], targe
 
     Args:
         ours, bare: do the work once and return its seconds.
+        rounds: at least; work that is soon done is measured for ``LONG_ENOUGH`` seconds, since a short one varies more.
     """
-    pairs = [(ours(), bare()) for _ in range(rounds)]
+    pairs: list[tuple[float, float]] = []
+    while len(pairs) < rounds or sum(map(sum, pairs)) < LONG_ENOUGH:
+        pairs.append((ours(), bare()))
     value = statistics.median(one / other for one, other in pairs)
     first, second = (statistics.median(column) for column in zip(*pairs, strict=True))
     return Measurement(name, value, "x", target, f"{first:.3f} s against {second:.3f} s")
