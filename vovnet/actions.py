@@ -18,6 +18,9 @@ class Action(IntEnum):
 
 VISUAL_ACTIONS = (Action.COARSE, Action.FULL)
 
+# The baselines that always look in one way.
+FIXED_POLICIES = {"always_full": Action.FULL, "always_coarse": Action.COARSE, "no_vision": Action.NO}
+
 ACTION_SPACES: dict[str, tuple[Action, ...]] = {
     "ternary": (Action.NO, Action.COARSE, Action.FULL),
     "binary": (Action.NO, Action.FULL),

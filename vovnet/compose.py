@@ -75,8 +75,11 @@ def config_identity(config: RunConfig) -> dict[str, Any]:
 
 def config_hash(config: RunConfig, policy_file: Path | None = None) -> str:
     """12 hex digits over the identity of a configuration, and of the trained policy it was used with."""
-    policy = None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest()
-    return digest([config_identity(config), policy], 12)
+    identity, policy = config_identity(config), None
+    if policy_file is not None:  # its content counts, however it was found
+        policy = hashlib.sha256(policy_file.read_bytes()).hexdigest()
+        identity["eval"] |= {"checkpoint": None, "ddp_checkpoint_path": None}
+    return digest([identity, policy], 12)
 
 
 def register_resolvers() -> None:

@@ -9,9 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vovnet.backbone.files import Checkpoint
+from tests.conftest import Configure
+from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import PolicyCard, load_policy, read_card, save_policy
+from vovnet.policy.checkpoint import PolicyCard, load_policy, make_card, read_card, save_policy
+from vovnet.policy.features import feature_width
+from vovnet.policy.find import find_policy
 from vovnet.policy.head import PolicyHead
 
 CARD = PolicyCard(
@@ -152,3 +155,31 @@ def test_sizes_that_no_memory_holds_are_compared_not_allocated(policy_file: Path
     save_policy(policy_file, head, dataclasses.replace(CARD, **change))
     with pytest.raises(VoVNetError, match="do not fit its own description"):
         load_policy(policy_file, HERE)
+
+
+def test_a_policy_file_names_its_training_whatever_the_seed(configure: Configure) -> None:
+    def card(*overrides: str, data: str = "data") -> PolicyCard:
+        return make_card(configure(*overrides), find_checkpoint(configure().backbone), 4, data)
+
+    usual = card().training
+    assert card("training.seed=7", "training.save_every=9", "policy.lambda_cost=0.3").training == usual
+    assert card("training.val_fraction=0.2").training != usual
+    assert card(data="other data").training != usual
+    assert card("policy.objective.entropy_weight=0.5").training == usual  # which `value` does not know
+    mixture = "policy/objective=mixture"
+    assert card(mixture).training != card(mixture, "policy.objective.entropy_weight=0.5").training
+    assert dataclasses.replace(card(), training_config="").training is None
+
+
+def test_the_soft_mixtures_policy_is_not_taken_for_the_straight_through_ones(
+    configure: Configure, tmp_path: Path
+) -> None:
+    checkpoint = find_checkpoint(configure().backbone)
+    config = configure("policy/objective=mixture", f"paths.runs={tmp_path}")
+    width = feature_width(config.policy.feature_mode, int(checkpoint.text_config["hidden_size"]))
+    head = PolicyHead(width, config.policy.hidden_size, 3, bounded=False)
+    save_policy(tmp_path / "train/policy.safetensors", head, make_card(config, checkpoint, width))
+    assert find_policy(config, checkpoint) == tmp_path / "train/policy.safetensors"
+    soft = configure("policy/objective=mixture", "policy.use_straight_through=false", f"paths.runs={tmp_path}")
+    with pytest.raises(VoVNetError, match=r"was trained with policy\.use_straight_through=True"):
+        find_policy(soft, checkpoint)

@@ -82,7 +82,7 @@ def test_names_of_ddp_and_lightning_are_understood(
         with caplog.at_level(logging.WARNING):
             found, described = load(content)
         assert ("does not say its backbone" in caplog.text) is not told
-        assert described == (card if told else replace(card, dataset="unknown", data_config="null"))
+        assert described == (card if told else replace(card, dataset="unknown", data_config="null", training_config=""))
         for name, tensor in found.state_dict().items():
             assert torch.equal(tensor, state[name])
 

@@ -22,14 +22,14 @@ from vovnet.schema import RunConfig
 COUNT = "eval.max_samples=48"
 
 
-def policy_file(config: RunConfig, path: Path, spread: float = 2.0) -> Path:
+def policy_file(config: RunConfig, path: Path, spread: float = 2.0, data_fingerprint: str = "") -> Path:
     """A head with random weights that spreads its choices over all actions."""
     torch.manual_seed(3)
     checkpoint = find_checkpoint(config.backbone)
     width = feature_width(config.policy.feature_mode, checkpoint.text_config["hidden_size"])
     head = PolicyHead(width, config.policy.hidden_size, len(ACTION_SPACES[config.policy.action_space]), bounded=True)
     torch.nn.init.normal_(head.output.weight, std=spread)
-    save_policy(path, head, make_card(config, checkpoint, width))
+    save_policy(path, head, make_card(config, checkpoint, width, data_fingerprint))
     return path
 
 

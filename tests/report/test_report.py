@@ -94,6 +94,8 @@ def test_the_numbers_are_those_of_the_runs(runs: Path, tmp_path: Path) -> None:
     assert float(decisions["oracle cheapest_correct"]["right_choice"]) == 1
     methods = {line["method"]: line for line in table(tmp_path / "methods.csv")}
     assert float(methods["random mixing"]["delta_aiq"]) == 0
+    assert methods["VoVNet"]["oracle_gap_closed"]
+    assert not methods["vision_token_pruning_proxy stride"]["oracle_gap_closed"]  # it sees what the oracle does not
     estimates = table(tmp_path / "estimates.csv")
     assert {line["estimator"] for line in estimates} == {"value", "entropy", "margin"}
     assert all(0 <= float(line["prevalence"]) <= 1 for line in estimates)
@@ -326,6 +328,9 @@ def test_policies_of_several_seeds_count_together(runs: Path) -> None:
     assert [line["policies"] for line in together] == [2] * len(alone)
     assert [line["difference"] for line in together] == pytest.approx([line["difference"] for line in alone])
     assert [line["policies_above"] for line in together] == [2 * line["policies_above"] for line in alone]
+    again = [replace(twin, row=replace(twin.row, checkpoint="a third", seed=study.rows[0].seed)) for twin in twins]
+    repeated = equal_cost_lines(replace(study, runs=(*study.runs, *again)))
+    assert {line["policies"] for line in repeated} == {1}  # one seed, trained twice
 
 
 def test_images_of_one_name_in_two_folders_are_two_images(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from vovnet.actions import Action
 from vovnet.outcomes.rows import BranchOutcomes, Outcomes, no_text
 from vovnet.report.table import setting
 from vovnet.results.baseline_checks import pruning_checks, threshold_checks
+from vovnet.results.checks import sweep_checks
 from vovnet.results.evaluate import evaluate
 from vovnet.results.generalization import generalization_checks
 from vovnet.results.oracle import analyse
@@ -143,11 +144,30 @@ def test_seeds_are_summed_up_per_lambda(row: ResultRow, tmp_path: Path) -> None:
     assert first["accuracy_spread"] == pytest.approx(0.04)
     assert first["avg_cost_std"] == 0
     assert seed_rows(rows[:2]) == []
+    again = [replace(r, checkpoint=f"again/{r.checkpoint}") for r in rows]  # another block's, of the same seeds
+    assert seed_rows([*rows, *again]) == seed_rows(rows)
+    for name, value in {"training": "0123abcd", "use_straight_through": False}.items():
+        other = [replace(r, **{name: value}) for r in rows]  # another training: not more seeds of the first
+        assert [line["seeds"] for line in seed_rows([*rows, *other])] == [3] * 4
+        assert seed_rows([*rows[:2], *other[2:4]]) == []
     assert not seed_checks([replace(r, accuracy=r.seed / 100) for r in rows if r.lambda_cost == 0.1][:0])
     write_tables(tmp_path, rows)
     assert (tmp_path / "seeds.csv").exists()
     write_tables(tmp_path, rows[:2])  # run again, and all seeds but one have failed
     assert not (tmp_path / "seeds.csv").exists()
+
+
+def test_who_mixes_fixed_policies_need_not_pay_for_a_worse_one(row: ResultRow) -> None:
+    points = {"no_vision": (0.0, 0.5), "always_coarse": (0.06, 0.9), "always_full": (1.0, 0.8)}
+    fixed = [replace(row, baseline_name=n, avg_cost=c, accuracy=a) for n, (c, a) in points.items()]
+    routed = [
+        replace(row, baseline_name="", objective="value", lambda_cost=price, avg_cost=0.5, accuracy=accuracy)
+        for price, accuracy in ((0.0, 0.87), (0.1, 0.87))
+    ]
+    (check,) = [c for c in sweep_checks([*fixed, *routed]) if "above random mixing" in c.name]
+    assert not check.passed  # COARSE alone has 0.90
+    (check,) = [c for c in sweep_checks([*fixed, *(replace(r, accuracy=0.91) for r in routed)]) if "mixing" in c.name]
+    assert check.passed
 
 
 def test_generalisation_is_judged_at_the_smallest_price(row: ResultRow) -> None:

@@ -1,5 +1,6 @@
 """A lambda for a budget, on held-out questions."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 
 from tests.conftest import Configure, compose_config
 from tests.policy.test_route import policy_file
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.policy.checkpoint import load_policy, save_policy
 from vovnet.policy.decide import choose
 from vovnet.results.calibrate import HeldOut, calibrate, candidates, per_dataset
 from vovnet.results.held_out import held_out
@@ -85,19 +89,28 @@ def test_each_data_set_has_a_lambda_of_its_own() -> None:
 
 
 def test_held_out_questions_are_those_that_training_validates_on(configure: Configure, tmp_path: Path) -> None:
-    path = policy_file(configure(), tmp_path / "policy.safetensors")
-    config = configure(f"eval.checkpoint={path}", "training.max_samples=60", "training.val_fraction=0.4")
+    trained = configure("training.max_samples=60", "training.val_fraction=0.4", "training.seed=5")
+    dataset = load_dataset(trained.dataset, "train")
+    path = policy_file(trained, tmp_path / "policy.safetensors", data_fingerprint=dataset.fingerprint)
+    config = configure(f"eval.checkpoint={path}")  # says nothing of the training, whose options are the file's
     part, names, file = held_out(config)
-    from vovnet.data import load_dataset
-
-    dataset = load_dataset(config.dataset, "train")
-    _, apart = split_groups([dataset[i].group for i in range(60)], 0.4, config.training.seed)
+    _, apart = split_groups([dataset[i].group for i in range(60)], 0.4, 5)
     assert set(part.groups.tolist()) == apart
     assert set(names) == {"easy_vqa"}
     assert file == path
     assert part.values.shape == part.scores.shape == part.costs.shape
     with pytest.raises(VoVNetError, match="calibrated for a trained policy"):
         held_out(configure("policy/baseline=no_vision"))
+
+
+def test_a_policy_is_calibrated_on_its_own_data_only(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors", data_fingerprint="other data")
+    with pytest.raises(VoVNetError, match="was trained on easy_vqa, which is not the train split of easy_vqa as it is"):
+        held_out(configure(f"eval.checkpoint={path}"))
+    head, card = load_policy(path, find_checkpoint(configure().backbone))
+    save_policy(path, head, replace(card, training_config=""))  # as older files are
+    with pytest.raises(VoVNetError, match="does not say which questions it was not trained on"):
+        held_out(configure(f"eval.checkpoint={path}"))
 
 
 def test_the_two_goals_exclude_each_other() -> None:

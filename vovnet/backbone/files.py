@@ -1,17 +1,18 @@
 """A checkpoint on disk: where it lies, what it is, and its fingerprint. Reads no weights into memory."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
-from vovnet.files import read_object
+from vovnet.files import read_object, write_json
 from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import BackboneConfig
 
-ORIGIN_FILE = "trained_on.json"  # beside LoRA weights: fingerprint of the backbone below them
+ORIGIN_FILE = "trained_on.json"  # beside trained weights: the backbone that they belong to, and their training data
 PACKAGED = Path(__file__).parent / "checkpoints"
 # Everything that can change an answer: weights, tokeniser, template, image processor.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt")
@@ -19,6 +20,24 @@ IMAGE_TOKENS = ("image_token_id", "vision_start_token_id", "vision_end_token_id"
 REQUIRED = ("vision_config", *IMAGE_TOKENS)
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
 RANDOM = "random/"  # begins the names of ``random_weights``
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """A training split that weights have seen.
+
+    Attributes:
+        dataset: its name.
+        fingerprint: of its questions and images.
+        config: the data set's configuration as JSON, by which it can be opened again.
+    """
+
+    dataset: str
+    fingerprint: str
+    config: str
+
+
+UNSAID = TrainedOn("unknown data", "", "null")  # of an adapter that does not say
 
 
 @dataclass(frozen=True)
@@ -30,12 +49,14 @@ class Checkpoint:
         fingerprint: SHA-256 over names and contents of the files that determine answers.
         config: the parsed ``config.json``.
         adapter: LoRA weights that belong on top, or None; the fingerprint covers them.
+        trained_on: what this project trained it on; of a published model nobody knows.
     """
 
     folder: Path
     fingerprint: str
     config: dict[str, Any]
     adapter: Path | None = None
+    trained_on: tuple[TrainedOn, ...] = ()
 
     @property
     def patch_size(self) -> int:
@@ -93,18 +114,42 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
             f"backbone.adapter={folder} holds no LoRA weights (adapter_config.json, adapter_model.safetensors); "
             "name the `backbone` folder that a training with stage1_backbone=lora or stage2_backbone=lora left."
         )
-    origin = folder / ORIGIN_FILE  # not there in an adapter that another program made
-    try:
-        trained_on = str(read_object(origin)["backbone"]) if origin.is_file() else base.fingerprint
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise VoVNetError(f"{origin} does not say which backbone it is of; copy the adapter again.") from error
-    if trained_on != base.fingerprint:
+    below, trained_on = _origin(folder)
+    if (below or base.fingerprint) != base.fingerprint:
         raise VoVNetError(
-            f"the LoRA weights in {folder} were trained on a backbone with fingerprint {trained_on[:12]}, the one in "
+            f"the LoRA weights in {folder} were trained on a backbone with fingerprint {below[:12]}, the one in "
             f"use has {base.fingerprint[:12]}; choose that backbone."
         )
     both = [base.fingerprint, fingerprint_files(list(folder.glob("adapter_*")))]
-    return replace(base, fingerprint=hashlib.sha256("+".join(both).encode()).hexdigest(), adapter=folder)
+    return replace(
+        base,
+        fingerprint=hashlib.sha256("+".join(both).encode()).hexdigest(),
+        adapter=folder,
+        trained_on=tuple(dict.fromkeys((*base.trained_on, *(trained_on or (UNSAID,))))),
+    )
+
+
+def write_origin(folder: Path, below: Checkpoint, data: Sequence[TrainedOn]) -> None:
+    """Say beside trained weights which backbone they started from, and all that they and it have seen."""
+    seen = dict.fromkeys((*below.trained_on, *data))
+    write_json(folder / ORIGIN_FILE, {"backbone": below.fingerprint, "data": [asdict(one) for one in seen]})
+
+
+def _origin(folder: Path) -> tuple[str, tuple[TrainedOn, ...]]:
+    """Fingerprint of the backbone that a folder's weights were trained on, and on which data; both empty where the
+    weights are another program's.
+
+    Raises:
+        VoVNetError: the file that says it is damaged.
+    """
+    origin = folder / ORIGIN_FILE
+    if not origin.is_file():
+        return "", ()
+    try:
+        content = read_object(origin)
+        return str(content["backbone"]), tuple(TrainedOn(**one) for one in content.get("data", ()))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise VoVNetError(f"{origin} does not say which backbone it is of; copy these weights again.") from error
 
 
 @lru_cache(maxsize=8)
@@ -125,10 +170,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise VoVNetError(f"{folder}/config.json lacks {missing[0]}; save the model again with save_pretrained.")
     if not isinstance(config["vision_config"], dict) or not isinstance(config["vision_config"].get("patch_size"), int):
         raise VoVNetError(f"{folder}/config.json has no vision_config.patch_size; save the model again.")
-    files = [path for pattern in PATTERNS for path in folder.glob(pattern)]
+    files = [path for pattern in PATTERNS for path in folder.glob(pattern) if path.name != ORIGIN_FILE]
     if not any(path.suffix == ".safetensors" for path in files):
         raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")
-    return Checkpoint(folder, fingerprint_files(files), config)
+    return Checkpoint(folder, fingerprint_files(files), config, trained_on=_origin(folder)[1])
 
 
 def _download(name: str, revision: str | None) -> Path:

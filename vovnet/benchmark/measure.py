@@ -13,7 +13,6 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 
-
 LONG_ENOUGH = 10.0  # seconds
 
 

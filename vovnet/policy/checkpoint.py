@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 FILE_NAME = "policy.safetensors"
 CARD, CHECKSUM = "vovnet", "sha256"  # entry of the file's metadata, and in it
+PER_RUN = ("seed", "save_every")  # options of a training that its repetitions may differ in
 UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was trained on
 
 
@@ -54,6 +55,7 @@ class PolicyCard:
             can look for its own samples there.
         dtype, prompts: under which the text pass was read.
         full_pruning_ratio, full_pruning_mode: what FULL meant; no mode where all tokens were kept.
+        training_config: the training's options as JSON, and the objective's; empty where nobody knows them.
     """
 
     backbone: str
@@ -76,7 +78,16 @@ class PolicyCard:
     prompts: tuple[str, ...]
     full_pruning_ratio: Kept = 1.0
     full_pruning_mode: PruningMode | None = None
+    training_config: str = ""
     format: int = FORMAT
+
+    @property
+    def training(self) -> str | None:
+        """A name for all that was trained alike, whatever the seed; None where nobody knows."""
+        if not self.training_config:
+            return None
+        options = {name: value for name, value in json.loads(self.training_config).items() if name not in PER_RUN}
+        return hashlib.sha256(json.dumps([options, self.data_fingerprint], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_fingerprint: str = "") -> PolicyCard:
@@ -104,6 +115,10 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         prompts=_prompts(config.dataset),
         full_pruning_ratio=config.policy.full_pruning_ratio,
         full_pruning_mode=config.policy.full_pruning_mode if config.policy.full_pruning_ratio < 1 else None,
+        training_config=json.dumps(
+            asdict(config.training) | ({"objective": asdict(config.policy.objective)} if mixture else {}),
+            sort_keys=True,
+        ),
     )
 
 

@@ -150,4 +150,12 @@ def _assumed_card(
             f"{config.policy.feature_mode} give {width}; set the backbone and feature_mode it was trained with."
         )
     log.warning("%s does not say its backbone, data or settings: taken to be those of this configuration", path)
-    return replace(wanted, width=width, hidden_size=units, dataset=UNKNOWN, data_config="null", lambda_cost=None)
+    return replace(
+        wanted,
+        width=width,
+        hidden_size=units,
+        dataset=UNKNOWN,
+        data_config="null",
+        lambda_cost=None,
+        training_config="",
+    )

@@ -17,6 +17,7 @@ MUST_EQUAL = {
     "feature_mode": "policy.feature_mode",
     "action_space": "policy.action_space",
     "objective": "policy/objective",
+    "straight_through": "policy.use_straight_through",
     "hidden_size": "policy.hidden_size",
     "prompt_order": "backbone.prompt_order",
     "coarse": "vision_budget.coarse",

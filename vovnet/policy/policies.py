@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import ACTION_SPACES, FIXED_POLICIES, Action
 from vovnet.backbone.files import Checkpoint
 from vovnet.decision import Decision
 from vovnet.errors import VoVNetError
@@ -175,7 +175,6 @@ def _head_values(head: "PolicyHead", text: TextOutcomes, mode: FeatureMode) -> n
     return np.concatenate(blocks)
 
 
-FIXED = {"always_full": (Action.FULL,), "always_coarse": (Action.COARSE,), "no_vision": (Action.NO,)}
 AnyPolicy = Policy | OraclePolicy | CascadePolicy
 
 
@@ -210,7 +209,7 @@ def _make_baseline(config: RunConfig) -> AnyPolicy:
     baseline = config.policy.baseline
     match baseline:
         case FixedBaseline(name=name):
-            return FixedPolicy(FIXED[name])
+            return FixedPolicy((FIXED_POLICIES[name],))
         case UncertaintyBaseline(uncertainty=measure, threshold=threshold, vision=vision):
             return UncertaintyPolicy(measure, threshold, Action[vision.upper()])
         case RandomBaseline():

@@ -13,7 +13,7 @@ from vovnet.metrics.ranking import auprc, auroc, need_estimates, need_labels
 from vovnet.metrics.recovery import KEPT, recovery
 from vovnet.metrics.regret import utility_regret
 from vovnet.metrics.selective import augrc, aurc
-from vovnet.report.curves import Curve, point_label
+from vovnet.report.curves import Curve, point_label, sees_branches
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
 from vovnet.results.row import ResultRow
@@ -50,11 +50,11 @@ def method_lines(study: Study) -> list[Line]:
     mixing = aiq(fixed, low, high[0])
     oracle = None if study.branches is None else budgeted_oracle(study.branches.scores, study.branches.costs)
     lines = []
-    pruned = {curve.label for curve in study.curves if curve.sees_less}
+    comparable = {curve.label for curve in study.curves if curve.sees_branches}
     for name, points in [("random mixing", fixed), *((c.label, [point(r) for r in c.rows]) for c in study.curves)]:
         found, area = recovery(points, low, high), aiq(points, low, high[0])
         closed = None
-        if oracle is not None and name != "random mixing" and name not in pruned:  # the oracle looks at whole images
+        if oracle is not None and name in comparable:  # the oracle looks once, at whole images
             closed = mean_gap_closed(concave_hull([*points, low]), concave_hull(fixed), oracle)
         shares = (None,) * len(KEPT) if found is None else found.cpt
         lines.append(
@@ -86,7 +86,7 @@ def decision_lines(study: Study) -> list[Line]:
     lines, names = [], {id(row): point_label(curve, row) for curve in study.curves for row in curve.rows}
     for run in study.runs:
         row = run.row
-        if row.pruning_ratio is not None or row.long_side is not None or row.baseline_name == "cascade":
+        if not sees_branches(row):
             continue
         kinds = error_kinds(scores, run.predictions.action)
         rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
@@ -112,7 +112,7 @@ def value_runs(study: Study) -> list[tuple[Curve, Run]]:
     Without those whose FULL is pruned.
     """
     by_row = {id(run.row): run for run in study.runs}
-    own = (curve for curve in study.curves if curve.is_vovnet and not curve.sees_less)
+    own = (curve for curve in study.curves if curve.is_vovnet and curve.sees_branches)
     return [(curve, by_row[id(curve.rows[0])]) for curve in own]
 
 

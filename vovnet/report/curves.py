@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vovnet.actions import FIXED_POLICIES
 from vovnet.report.table import setting
 from vovnet.results.row import CURVE, ResultRow
-
-FIXED = ("always_full", "always_coarse", "no_vision")
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,15 @@ class Curve:
         return not self.rows[0].baseline_name
 
     @property
-    def sees_less(self) -> bool:
-        """Whether a trained policy decides whose FULL is pruned: the branches of whole looks say nothing of it."""
-        return self.is_vovnet and self.rows[0].pruning_ratio is not None
+    def sees_branches(self) -> bool:
+        """Whether it chooses among the branches of whole looks."""
+        return all(sees_branches(row) for row in self.rows)
+
+
+def sees_branches(row: ResultRow) -> bool:
+    """Whether a run chooses among NO, COARSE and FULL as they are: its FULL is neither pruned nor scaled, and it looks
+    at most once. Knowing those branches' outcomes says nothing of the others."""
+    return row.pruning_ratio is None and row.long_side is None and row.baseline_name != "cascade"
 
 
 def curves(rows: Sequence[ResultRow]) -> list[Curve]:
@@ -44,7 +49,7 @@ def curves(rows: Sequence[ResultRow]) -> list[Curve]:
     ]
     others: dict[str, list[ResultRow]] = {}
     for row in rows:
-        if row.baseline_name and row.baseline_name not in FIXED:
+        if row.baseline_name and row.baseline_name not in FIXED_POLICIES:
             others.setdefault(baseline_label(row), []).append(row)
     return found + [Curve(name, tuple(sorted(others[name], key=lambda r: r.avg_cost))) for name in sorted(others)]
 
@@ -84,7 +89,13 @@ def _by_policy(label: str, rows: Sequence[ResultRow]) -> list[tuple[str, list[Re
 
 def fixed_rows(rows: Sequence[ResultRow]) -> dict[str, ResultRow]:
     """The fixed policies among some rows, by name."""
-    return {row.baseline_name: row for row in rows if row.baseline_name in FIXED}
+    return {row.baseline_name: row for row in rows if row.baseline_name in FIXED_POLICIES}
+
+
+def interval_arms(rows: Sequence[ResultRow]) -> tuple[list[float], list[float]]:
+    """Length of the accuracy interval's arms below and above each point."""
+    low = [max(0.0, r.accuracy - r.accuracy_ci_low) for r in rows]
+    return low, [max(0.0, r.accuracy_ci_high - r.accuracy) for r in rows]
 
 
 def baseline_label(row: ResultRow) -> str:
@@ -102,8 +113,10 @@ def vovnet_label(row: ResultRow, usual: Mapping[str, object]) -> str:
         for name in CURVE
         if (getattr(row, name) != usual[name] if name in usual else getattr(row, name) is not None)
     )
-    shown = [f"{name}={_short(getattr(row, name))}" for name in unusual]
-    return ", ".join(["VoVNet", *(text for text in shown if not text.startswith("checkpoint="))])
+    shown = {name: f"{name}={_short(getattr(row, name))}" for name in unusual if name != "checkpoint"}
+    if len(shown) > 1:  # a name for what differs, and what differs has names of its own
+        shown.pop("training", None)
+    return ", ".join(["VoVNet", *shown.values()])
 
 
 def point_label(curve: Curve, row: ResultRow) -> str:

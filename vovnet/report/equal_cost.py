@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vovnet.actions import FIXED_POLICIES
 from vovnet.metrics.equal_cost import drawn, mixture
 from vovnet.metrics.oracle_gap import gap_closed
 from vovnet.metrics.paired import paired_bootstraps
 from vovnet.report.analysis import Line, point
-from vovnet.report.curves import FIXED, usual_settings, vovnet_label
+from vovnet.report.curves import usual_settings, vovnet_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
 from vovnet.results.check import grouped
-from vovnet.results.seeds import SETTING
+from vovnet.results.seeds import SETTING, one_per_seed
 from vovnet.schema import BUCKETS
 
 COLUMNS = (
@@ -51,6 +52,7 @@ def equal_cost_lines(study: Study) -> list[Line]:
     for rows in grouped(own, (*SETTING, "lambda_cost")):
         if not any(row.avg_cost > 0 for row in rows):  # it never looks, as no_vision
             continue
+        rows = one_per_seed(rows)
         runs = [by_row[id(row)] for row in rows]
         label = vovnet_label(rows[0], usual | {"seed": rows[0].seed}) + f", λ = {rows[0].lambda_cost:g}"
         met = [_rivals(run, families, _own_branches(study, run, fixed)) for run in runs]
@@ -86,7 +88,7 @@ def _families(study: Study, by_row: Mapping[int, Run], fixed: Mapping[str, Run])
 
 def _own_branches(study: Study, run: Run, fixed: Mapping[str, Run]) -> list[Run]:
     """What a policy chooses among, NO, COARSE and FULL as it looks; nothing where one of them was not run."""
-    if len(fixed) < len(FIXED):
+    if len(fixed) < len(FIXED_POLICIES):
         return []
     full = [fixed["always_full"]]
     if run.row.pruning_ratio is not None:

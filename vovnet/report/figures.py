@@ -15,7 +15,7 @@ from vovnet.metrics.oracle_gap import budgeted_oracle
 from vovnet.metrics.regret import utility_regret
 from vovnet.policy.decide import Choices
 from vovnet.report.analysis import point, value_runs
-from vovnet.report.curves import Curve, prominent
+from vovnet.report.curves import Curve, interval_arms, prominent
 from vovnet.report.study import Study
 from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, looks, panel, plain, save
 from vovnet.results.row import ResultRow
@@ -35,7 +35,7 @@ def frontier(study: Study) -> Figure | None:
     for curve, (color, marker) in zip(drawn, looks(), strict=False):
         costs, scores = zip(*map(point, curve.rows), strict=True)
         # Intervals of VoVNet alone: those of a dozen baselines would hide the points; the tables hold them all.
-        errors = _errors(curve.rows) if curve.is_vovnet else None
+        errors = interval_arms(curve.rows) if curve.is_vovnet else None
         axis.errorbar(
             costs, scores, yerr=errors, color=color, marker=marker, ms=3.5, mew=0, elinewidth=0.6, label=curve.label,
             ls="-" if curve.is_vovnet else ":", zorder=3 if curve.is_vovnet else 2,
@@ -239,12 +239,6 @@ def slugs(names: Sequence[str]) -> list[str]:
 
 def _hash(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:8]
-
-
-def _errors(rows: Sequence[ResultRow]) -> tuple[list[float], list[float]]:
-    """Length of the interval's arms below and above."""
-    low = [max(0.0, r.accuracy - r.accuracy_ci_low) for r in rows]
-    return low, [max(0.0, r.accuracy_ci_high - r.accuracy) for r in rows]
 
 
 def _by_label(study: Study, rows: Sequence[ResultRow]) -> list[Curve]:

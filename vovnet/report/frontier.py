@@ -8,19 +8,19 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
 
 from vovnet.files import atomic_write
-from vovnet.metrics.frontier import upper_hull
-from vovnet.report.curves import curves, fixed_rows
+from vovnet.metrics.frontier import concave_hull
+from vovnet.report.curves import curves, fixed_rows, interval_arms
+from vovnet.report.style import COLORS, FIXED_MARKERS
 from vovnet.results.row import ResultRow
 
-# Okabe and Ito's colour-blind safe palette.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PALETTE = COLORS[:6]  # black is the fixed policies'
 PLACES = ((-4, 5), (4, -10), (-4, 13), (4, -18), (-4, 21))  # of a label, in points from its point
-MARKERS = {"always_full": "s", "always_coarse": "^", "no_vision": "v"}
 
 
 def plot_frontier(rows: Sequence[ResultRow], path: Path) -> None:
@@ -41,27 +41,28 @@ def _panel(axis: Axes, rows: Sequence[ResultRow]) -> list[Annotation]:
     """Draw a panel; returns the labels of its lambdas."""
     found = curves(rows)
     labels = []
-    for color, curve in zip(itertools.cycle(COLORS), [c for c in found if c.is_vovnet], strict=False):
+    for color, curve in zip(itertools.cycle(PALETTE), [c for c in found if c.is_vovnet], strict=False):
         labels += _curve(axis, curve.rows, color, f"{curve.label} (labels: \u03bb)")
     fixed = fixed_rows(rows)
     for name, row in sorted(fixed.items()):
         axis.errorbar(
             [row.avg_cost],
             [row.accuracy],
-            yerr=[[e] for e in _error(row)],
-            fmt=MARKERS[name],
+            yerr=interval_arms([row]),
+            fmt=FIXED_MARKERS[name],
             color="black",
             ms=6,
             capsize=2,
             label=name,
         )
-    for color, curve in zip(itertools.cycle(reversed(COLORS)), [c for c in found if not c.is_vovnet], strict=False):
+    for color, curve in zip(itertools.cycle(reversed(PALETTE)), [c for c in found if not c.is_vovnet], strict=False):
         costs, scores = [r.avg_cost for r in curve.rows], [r.accuracy for r in curve.rows]
         axis.plot(costs, scores, color=color, marker="D", ms=3.5, lw=1, ls=":", label=curve.label)
     mixing = sorted((row.avg_cost, row.accuracy) for row in fixed.values())
     if len(mixing) > 1:
-        hull = upper_hull(mixing)
-        axis.plot(*zip(*hull, strict=True), ls="--", lw=1, color="grey", label="random mixing", zorder=1)
+        hull = concave_hull(mixing)
+        places = [*hull.costs, mixing[-1][0]]  # who may spend more need not
+        axis.plot(places, hull.at(np.array(places)), ls="--", lw=1, color="grey", label="random mixing", zorder=1)
     axis.set_xlabel("average cost (share of a maximal FULL image's tokens)")
     axis.set_ylabel("accuracy")
     axis.grid(alpha=0.25)
@@ -71,8 +72,9 @@ def _panel(axis: Axes, rows: Sequence[ResultRow]) -> list[Annotation]:
 
 def _curve(axis: Axes, rows: Sequence[ResultRow], color: str, label: str) -> list[Annotation]:
     costs, scores = [r.avg_cost for r in rows], [r.accuracy for r in rows]
-    errors = list(zip(*(_error(row) for row in rows), strict=True))
-    axis.errorbar(costs, scores, yerr=errors, color=color, marker="o", ms=4, lw=1.4, capsize=2, label=label)
+    axis.errorbar(
+        costs, scores, yerr=interval_arms(rows), color=color, marker="o", ms=4, lw=1.4, capsize=2, label=label
+    )
     labels = []
     for cluster in _clusters(rows):
         first, last = cluster[0], cluster[-1]
@@ -106,7 +108,3 @@ def _clusters(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
         else:
             clusters.append([row])
     return clusters
-
-
-def _error(row: ResultRow) -> list[float]:
-    return [max(0.0, row.accuracy - row.accuracy_ci_low), max(0.0, row.accuracy_ci_high - row.accuracy)]

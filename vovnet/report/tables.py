@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vovnet.actions import FIXED_POLICIES
 from vovnet.files import write_text
 from vovnet.metrics.frontier import pareto_front
 from vovnet.report.analysis import Line, method_lines, point
-from vovnet.report.curves import FIXED, point_label
+from vovnet.report.curves import point_label
 from vovnet.report.study import Study
 from vovnet.results.row import ResultRow
 from vovnet.results.write import write_rows
@@ -62,7 +63,7 @@ def main_lines(study: Study) -> list[Line]:
     ``KEEP``; at its most accurate one where none does."""
     gains = {line["method"]: line["delta_aiq"] for line in method_lines(study)}
     full = study.fixed.get("always_full")
-    lines = [_line(study, n, n, study.fixed[n], full) for n in reversed(FIXED) if n in study.fixed]
+    lines = [_line(study, n, n, study.fixed[n], full) for n in reversed(FIXED_POLICIES) if n in study.fixed]
     for curve in study.curves:
         keeping = [r for r in curve.rows if full is not None and r.accuracy >= full.accuracy - KEEP]
         best = max(curve.rows, key=lambda r: (r.accuracy, -r.avg_cost))

@@ -3,9 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
-import numpy as np
-
-from vovnet.metrics.frontier import upper_hull
+from vovnet.actions import FIXED_POLICIES, Action
+from vovnet.metrics.frontier import concave_hull
 from vovnet.results.baseline_checks import pruning_checks, threshold_checks
 from vovnet.results.check import Check, grouped
 from vovnet.results.generalization import generalization_checks
@@ -13,14 +12,12 @@ from vovnet.results.reuse import reuse_checks
 from vovnet.results.row import CURVE, PROTOCOL, ResultRow
 from vovnet.results.seeds import seed_checks
 
-FIXED_RATIOS = {"always_full": (0.0, 0.0, 1.0), "always_coarse": (0.0, 1.0, 0.0), "no_vision": (1.0, 0.0, 0.0)}
-
 
 def run_checks(row: ResultRow) -> list[Check]:
     """Check points of a single run (block B1)."""
-    expected = FIXED_RATIOS.get(row.baseline_name)
-    if expected is None:
+    if row.baseline_name not in FIXED_POLICIES:
         return []
+    expected = tuple(float(action is FIXED_POLICIES[row.baseline_name]) for action in Action)
     seen = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
     checks = [Check(f"{row.baseline_name}: action_ratio is {list(expected)}", seen == expected, str(list(seen)))]
     if row.baseline_name == "no_vision":
@@ -40,8 +37,8 @@ def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
         checks += threshold_checks(group) + pruning_checks(group)
         for policy in grouped([r for r in group if not r.baseline_name], CURVE):
             checks += _routing_checks([*policy, *(r for r in group if r.baseline_name)])
-        fixed = {r.baseline_name: r.avg_cost for r in group if r.baseline_name in FIXED_RATIOS}
-        if len(fixed) == len(FIXED_RATIOS):
+        fixed = {r.baseline_name: r.avg_cost for r in group if r.baseline_name in FIXED_POLICIES}
+        if len(fixed) == len(FIXED_POLICIES):
             ordered = fixed["no_vision"] < fixed["always_coarse"] < fixed["always_full"]
             seen = ", ".join(f"{name} {cost:.4f}" for name, cost in fixed.items())
             checks.append(Check(f"{group[0].dataset}: avg_cost no < coarse < full", ordered, seen))
@@ -81,14 +78,14 @@ def _lambda_checks(rows: Sequence[ResultRow]) -> list[Check]:
 
 def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """What routing must be good for, where a set holds both a lambda sweep and the fixed policies."""
-    fixed = {row.baseline_name: row for row in rows if row.baseline_name in FIXED_RATIOS}
+    fixed = {row.baseline_name: row for row in rows if row.baseline_name in FIXED_POLICIES}
     routed = [row for row in rows if not row.baseline_name and row.fallback_mode is None]
     # One point is no sweep: nobody chose its lambda for these goals.
-    if len(fixed) < len(FIXED_RATIOS) or len({row.lambda_cost for row in routed}) < 2:
+    if len(fixed) < len(FIXED_POLICIES) or len({row.lambda_cost for row in routed}) < 2:
         return []
     full = fixed["always_full"]
-    points = upper_hull(sorted((row.avg_cost, row.accuracy) for row in fixed.values()))
-    gains = [row.accuracy - _interpolate(points, row.avg_cost) for row in routed]
+    mixing = concave_hull([(row.avg_cost, row.accuracy) for row in fixed.values()])
+    gains = [row.accuracy - float(mixing.at(row.avg_cost)) for row in routed]
     best = max(range(len(routed)), key=lambda i: gains[i])
     free = min(routed, key=lambda row: row.lambda_cost or 0.0)
     kept = [row.avg_cost / full.avg_cost for row in routed if row.accuracy >= full.accuracy - 0.01]
@@ -110,8 +107,3 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
             f"{gains[best]:+.4f} at lambda {routed[best].lambda_cost:g}, never below {min(gains):+.4f}",
         ),
     ]
-
-
-def _interpolate(points: Sequence[tuple[float, float]], cost: float) -> float:
-    costs, scores = zip(*points, strict=True)
-    return float(np.interp(cost, costs, scores))

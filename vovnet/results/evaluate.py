@@ -68,7 +68,7 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     dataset = load_dataset(config.dataset, config.eval.split)
     policy, policy_file = make_policy(config, checkpoint)
     card = head_card(policy)
-    leaks = look_for_leaks(config, card, dataset)
+    leaks = look_for_leaks(config, checkpoint, card, dataset)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     notes: dict[str, Any] = {"rows_computed": {}}
     if config.eval.mode == "live":

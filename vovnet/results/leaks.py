@@ -1,4 +1,4 @@
-"""Was this evaluation split in the policy's training data? Looked up, or looked for."""
+"""Was this evaluation split in the training data of the policy or of its backbone? Looked up, or looked for."""
 
 import json
 import logging
@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from vovnet.backbone.files import UNSAID, Checkpoint, TrainedOn
 from vovnet.data import VQADataset, load_dataset
+from vovnet.data.guard import LeakReport
 from vovnet.data.leaks import enforce, leak_report, recalled
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import UNKNOWN, PolicyCard
@@ -16,34 +18,47 @@ from vovnet.schema import DatasetConfig, RunConfig
 log = logging.getLogger(__name__)
 
 
-def look_for_leaks(config: RunConfig, card: PolicyCard | None, dataset: VQADataset) -> list[dict[str, Any]]:
-    """The guard's verdict on a policy and the split it is evaluated on, for summary.json.
+def look_for_leaks(
+    config: RunConfig, checkpoint: Checkpoint, card: PolicyCard | None, dataset: VQADataset
+) -> list[dict[str, Any]]:
+    """The guard's verdicts on a policy, its backbone and the split they are evaluated on, for summary.json.
 
-    A baseline was trained on nothing. Where the training data are no longer there, that is said and recorded.
+    A baseline was trained on nothing, and of a published backbone nobody knows. Where training data are no longer
+    there, that is said and recorded.
 
     Raises:
         VoVNetError: an evaluation sample is in the training data.
     """
-    if card is None:
-        return []
-    if card.dataset == UNKNOWN:
-        return [_unchecked(card, "its checkpoint does not say what it was trained on")]
+    seen = dict.fromkeys((of, "backbone") for of in checkpoint.trained_on)
+    if card is not None:
+        said = UNSAID if card.dataset == UNKNOWN else TrainedOn(card.dataset, card.data_fingerprint, card.data_config)
+        if (said, "backbone") not in seen:
+            seen[said, "policy"] = None
+    reports, unchecked = list[LeakReport](), list[dict[str, Any]]()
+    for trained_on, what in seen:
+        found = _compared(config, trained_on, dataset)
+        if isinstance(found, LeakReport):
+            reports.append(found)
+        else:
+            name = trained_on.dataset
+            log.warning("the leak guard did not look into the %s's training data (%s): %s", what, name, found)
+            unchecked.append({"training": {"name": name}, "passed": None, "why": found})
+    return [*enforce(reports, config.leaks), *unchecked]
+
+
+def _compared(config: RunConfig, trained_on: TrainedOn, dataset: VQADataset) -> LeakReport | str:
+    """What the guard finds between a training split and an evaluation split, or why it cannot look."""
     folder = Path(config.paths.data)
-    report = recalled(card.data_fingerprint, dataset.fingerprint, folder)
-    if report is None:
-        try:
-            trained_on = TypeAdapter(DatasetConfig).validate_python(json.loads(card.data_config))
-            training = load_dataset(trained_on, "train")
-        except ValueError as error:  # of JSON or of the schema
-            return [_unchecked(card, f"the policy file's account of them is damaged: {' '.join(str(error).split())}")]
-        except VoVNetError as error:
-            return [_unchecked(card, f"the training data cannot be opened: {error}")]
-        if training.fingerprint != card.data_fingerprint:
-            return [_unchecked(card, "the training data are not what they were")]
-        report = leak_report(training, dataset, folder)
-    return enforce([report], config.leaks)
-
-
-def _unchecked(card: PolicyCard, why: str) -> dict[str, Any]:
-    log.warning("the leak guard did not look into the policy's training data (%s): %s", card.dataset, why)
-    return {"training": {"name": card.dataset}, "passed": None, "why": why}
+    if trained_on == UNSAID:
+        return "its file does not say what it was trained on"
+    if (known := recalled(trained_on.fingerprint, dataset.fingerprint, folder)) is not None:
+        return known
+    try:
+        training = load_dataset(TypeAdapter(DatasetConfig).validate_python(json.loads(trained_on.config)), "train")
+    except ValueError as error:  # of JSON or of the schema
+        return f"its account of them is damaged: {' '.join(str(error).split())}"
+    except VoVNetError as error:
+        return f"the training data cannot be opened: {error}"
+    if training.fingerprint != trained_on.fingerprint:
+        return "the training data are not what they were"
+    return leak_report(training, dataset, folder)

@@ -34,7 +34,7 @@ class ResultRow:
     ``avg_cost`` is normalised (1 is a maximal FULL image); ``avg_text_tokens`` counts every text token
     the language model read, the text pass included; latencies stand only in live runs at batch size 1;
     ``seed`` and ``trained_lambda`` are those of the policy's training (of the draw, for a random
-    policy), ``decoding_seed`` that of sampling.
+    policy), ``training`` names all other options of it, ``decoding_seed`` is that of sampling.
     """
 
     dataset: str
@@ -48,6 +48,8 @@ class ResultRow:
     action_space: str | None
     lambda_cost: float | None
     trained_lambda: float | None
+    use_straight_through: bool | None
+    training: str | None
     threshold: float | None
     uncertainty_metric: str | None
     vision_mode: str | None
@@ -94,8 +96,8 @@ class ResultRow:
 PROTOCOL = ("dataset", "split", "num_samples", "backbone", "dtype", "prompt_order", "mode", "decoding_seed")
 CURVE = (
     *PROTOCOL,
-    *("cache_reuse", "objective", "feature_mode", "action_space", "seed", "trained_lambda", "checkpoint"),
-    *("pruning_mode", "pruning_ratio"),
+    *("cache_reuse", "objective", "use_straight_through", "feature_mode", "action_space", "trained_lambda"),
+    *("training", "seed", "checkpoint", "pruning_mode", "pruning_ratio"),
     *("fallback_mode", "fallback_entropy_threshold", "fallback_margin_threshold"),
 )
 
@@ -152,6 +154,8 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         action_space=card.action_space if card else None,
         lambda_cost=config.policy.lambda_cost if card or _reads_lambda(config) else None,
         trained_lambda=card.lambda_cost if card else None,
+        use_straight_through=card.straight_through if card else None,
+        training=card.training if card else None,
         **settings,
         remaining_vision_tokens=float(vision_tokens.mean()) if pruned else None,
         fallback_mode=config.policy.fallback_mode,

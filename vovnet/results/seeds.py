@@ -20,7 +20,8 @@ def seed_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
     """
     lines = []
     for group in grouped([row for row in rows if not row.baseline_name], (*SETTING, "lambda_cost")):
-        if len({row.seed for row in group}) < 2:
+        group = one_per_seed(group)
+        if len(group) < 2:
             continue
         line: dict[str, Any] = {name: getattr(group[0], name) for name in ("dataset", "split", "lambda_cost", *METHOD)}
         line["seeds"] = len(group)
@@ -35,7 +36,13 @@ def seed_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
     return lines
 
 
-METHOD = ("objective", "feature_mode", "action_space")
+METHOD = ("objective", "use_straight_through", "feature_mode", "action_space", "training")
+
+
+def one_per_seed(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Of rows of one setting and lambda, one of each seed: the same training, run twice, says nothing more."""
+    found = {row.seed: row for row in sorted(rows, key=lambda row: row.checkpoint or "", reverse=True)}
+    return [found[seed] for seed in sorted(found)]
 
 
 def seed_checks(rows: Sequence[ResultRow]) -> list[Check]:

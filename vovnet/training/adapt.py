@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vovnet.actions import Action
+from vovnet.actions import FIXED_POLICIES, Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import VisionBudget
 from vovnet.backbone.decoding import Decoding, decoding_of
@@ -29,7 +29,6 @@ from vovnet.training.trainer import Place, Plan
 
 log = logging.getLogger(__name__)
 
-ACTIONS = {"always_full": Action.FULL, "always_coarse": Action.COARSE, "no_vision": Action.NO}
 VALIDATION_SAMPLES = 256  # held-out questions answered at each validation
 
 
@@ -38,7 +37,7 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
 
     A stage 1 that is finished is not run again; one that was stopped goes on.
     """
-    action, done = ACTIONS[training.stage1_baseline_name], folder / "stage1" / "backbone"
+    action, done = FIXED_POLICIES[training.stage1_baseline_name], folder / "stage1" / "backbone"
     if training.stage1_epochs == 0:
         return config.backbone
     adapted = saved_backbone(config.backbone, training.stage1_backbone, done)

@@ -51,7 +51,7 @@ def training_data(config: RunConfig, training: PolicyTraining) -> TrainingData:
     dataset = load_dataset(config.dataset, "train")
     reports = [leak_report(dataset, test, Path(config.paths.data)) for test in held_out(config.dataset)]
     leaks = enforce(reports, config.leaks)
-    groups, is_val = split_rows(dataset, training)
+    groups, is_val = split_rows(dataset, training.max_samples, training.val_fraction, training.seed)
     data = TrainingData(dataset, np.flatnonzero(~is_val), np.flatnonzero(is_val), leaks)
     if not len(data.train) or not len(data.val):
         raise VoVNetError(

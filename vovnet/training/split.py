@@ -5,14 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from vovnet.data import VQADataset
-from vovnet.schema import PolicyTraining
 
 
-def split_rows(dataset: VQADataset, training: PolicyTraining) -> tuple[list[str], np.ndarray]:
+def split_rows(
+    dataset: VQADataset, max_samples: int | None, val_fraction: float, seed: int
+) -> tuple[list[str], np.ndarray]:
     """Group of each question that a training collects, and whether it is held out for validation; both [N]."""
-    count = min(len(dataset), training.max_samples or len(dataset))
+    count = min(len(dataset), max_samples or len(dataset))
     groups = [dataset[i].group for i in range(count)]
-    _, apart = split_groups(groups, training.val_fraction, training.seed)
+    _, apart = split_groups(groups, val_fraction, seed)
     return groups, np.array([group in apart for group in groups])
 
 

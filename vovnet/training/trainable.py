@@ -1,10 +1,11 @@
 """A backbone whose weights learn: by LoRA, or all of them."""
 
+import json
 import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,11 @@ from peft import PeftModel, get_peft_model
 from safetensors import SafetensorError
 
 from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.files import ORIGIN_FILE, find_checkpoint
+from vovnet.backbone.files import TrainedOn, find_checkpoint, write_origin
 from vovnet.backbone.loading import load_backbone
+from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.files import whole_folder, write_json
+from vovnet.files import whole_folder
 from vovnet.outcomes.variants import pruning_of
 from vovnet.schema import BackboneConfig, BackboneTraining, RunConfig
 
@@ -98,11 +100,12 @@ def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
     base = replace(config.backbone, adapter=None)
     backbone = _load(config, base)
     wrapped = add_lora(backbone.model, settings, config.backbone.adapter)
-    origin = {"backbone": find_checkpoint(base).fingerprint}
+    # LoRA that goes on has seen what it was trained on before, and belongs to the same backbone.
+    below, before = find_checkpoint(base), find_checkpoint(config.backbone).trained_on
 
     def fill(folder: Path) -> None:
         wrapped.save_pretrained(str(folder))
-        write_json(folder / ORIGIN_FILE, origin)
+        write_origin(folder, below, [*before, training_split(config)])
 
     return Trainable(backbone, lambda folder: save_folder(folder, fill))
 
@@ -153,8 +156,15 @@ def _full(config: RunConfig, settings: BackboneTraining) -> Trainable:
         backbone.model.to(dtype).save_pretrained(folder)
         backbone.builder.tokenizer.save_pretrained(folder)
         backbone.builder.image_processor.save_pretrained(folder)
+        write_origin(folder, find_checkpoint(config.backbone), [training_split(config)])
 
     return Trainable(backbone, lambda folder: save_folder(folder, fill))
+
+
+def training_split(config: RunConfig) -> TrainedOn:
+    """The configured training split, for the record of weights that have seen it."""
+    data = json.dumps(asdict(config.dataset), sort_keys=True)
+    return TrainedOn(config.dataset.name, load_dataset(config.dataset, "train").fingerprint, data)
 
 
 def _load(config: RunConfig, backbone: BackboneConfig) -> Backbone:
