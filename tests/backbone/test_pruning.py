@@ -109,7 +109,7 @@ def test_dropping_equals_hiding_from_attention(load: Load, items: list, mode: Pr
         mask = padded.mask.clone()
         mask[0, places] = 0
         mask[0, places[kept[0][0]]] = 1
-        embeds, visual = whole._embed(padded.ids, padded.mask, whole.encode(replace(pixels, pruning=None)))
+        embeds, visual = whole._embed(padded.ids, whole.encode(replace(pixels, pruning=None)))
         hidden = whole._read(embeds, mask, padded.positions, None, *visual)
     torch.testing.assert_close(seen.logits, whole.model.lm_head(hidden[:, -1]).float(), atol=2e-5, rtol=0)
     assert int(seen.mask.sum()) == int(mask.sum())

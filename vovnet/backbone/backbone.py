@@ -63,6 +63,11 @@ class Backbone(nn.Module):
         """Width D of the text pass's hidden state."""
         return int(self.model.config.text_config.hidden_size)
 
+    def _embeddings(self, ids: Tensor) -> Tensor:
+        """Of tokens [B, L]; transformers' ``get_input_embeddings`` looks for the table in every call."""
+        embeds: Tensor = self.model.model.language_model.embed_tokens(ids)
+        return embeds
+
     @property
     def feature_dtype(self) -> torch.dtype:
         """How hidden states are kept: float32 for a float32 model, half precision otherwise. Live
@@ -99,7 +104,7 @@ class Backbone(nn.Module):
             length = prefill.mask.shape[1]
             steps = torch.arange(answers.shape[1] - 1, device=self.device)
             hidden = self._read(
-                self.model.get_input_embeddings()(answers[:, :-1]),
+                self._embeddings(answers[:, :-1]),
                 torch.cat([prefill.mask, real[:, :-1].long()], dim=1),
                 (prefill.next_position[:, None] + steps).expand(3, -1, -1),
                 fork_cache(prefill.cache, length),
@@ -115,11 +120,11 @@ class Backbone(nn.Module):
         answers, real = pad_right(batch.references, self.builder.end_token, self.device)
         count = answers.shape[1]
         padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
-        embeds, visual = self._embed(padded.ids, padded.mask, images)
+        embeds, visual = self._embed(padded.ids, images)
         starts = torch.tensor([p.next_position for p in prompts], device=self.device)
         steps = torch.arange(count - 1, device=self.device)
         hidden = self._read(
-            torch.cat([embeds, self.model.get_input_embeddings()(answers[:, :-1])], dim=1),
+            torch.cat([embeds, self._embeddings(answers[:, :-1])], dim=1),
             torch.cat([padded.mask, real[:, :-1].long()], dim=1),
             torch.cat([padded.positions, (starts[:, None] + steps).expand(3, -1, -1)], dim=2),
             None,
@@ -144,18 +149,21 @@ class Backbone(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Answers step by step: ids [B, T] up to the step at which all have ended, and their log-probability [B]."""
         cache = fork_cache(prefill.cache, prefill.mask.shape[1])
-        logits, mask, position = prefill.logits, prefill.mask, prefill.next_position
+        logits, length = prefill.logits, prefill.mask.shape[1]
+        # Of all steps at once: a step is a few dozen small calls, each of which counts where the model is small.
+        mask = torch.cat([prefill.mask, prefill.mask.new_ones(len(batch), decoding.max_new_tokens)], dim=1)
+        steps = torch.arange(decoding.max_new_tokens, device=self.device)
+        positions = (prefill.next_position[:, None] + steps).expand(3, -1, -1)
         generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
         draft = Draft(len(batch), decoding.max_new_tokens, self.end_tokens, self.builder.end_token, self.device)
         for step in range(decoding.max_new_tokens):
             draft.write(logits, next_tokens(logits, decoding, generators))
             if step + 1 == decoding.max_new_tokens or self._everywhere(draft.done.all()):
                 break
-            mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
             hidden = self._read(
-                self.model.get_input_embeddings()(draft.token[:, None]),
-                mask,
-                (position + step)[None, :, None].expand(3, -1, -1),
+                self._embeddings(draft.token[:, None]),
+                mask[:, : length + step + 1],
+                positions[:, :, step : step + 1],
                 cache,
             )
             logits = self.model.lm_head(hidden[:, -1]).float()
@@ -208,7 +216,7 @@ class Backbone(nn.Module):
             shared = text.mask.shape[1] - len(self.builder.format.tail)
             cache = fork_cache(text.cache, shared)
             mask = torch.cat([text.mask[:, :shared], mask], dim=1)
-        embeds, visual = self._embed(padded.ids, padded.mask, images)
+        embeds, visual = self._embed(padded.ids, images)
         hidden = self._read(embeds, mask, padded.positions, cache, *visual)[:, -1]
         return Prefill(
             hidden=hidden,
@@ -218,13 +226,13 @@ class Backbone(nn.Module):
             next_position=torch.tensor([s.next_position for s in sequences], device=self.device),
         )
 
-    def _embed(self, ids: Tensor, mask: Tensor, images: Encoded | None) -> tuple[Tensor, tuple[Any, Any]]:
+    def _embed(self, ids: Tensor, images: Encoded | None) -> tuple[Tensor, tuple[Any, Any]]:
         """Token embeddings with image features in place, and what DeepStack adds at those places."""
-        embeds = self.model.get_input_embeddings()(ids)
+        embeds = self._embeddings(ids)
         if images is None:
             return embeds, (None, None)
         features, deepstack = images.features, images.deepstack
-        places = (ids == self.builder.format.image_pad) & mask.bool()
+        places = ids == self.builder.format.image_pad  # padding is another token
         if int(places.sum()) != len(features):
             raise RuntimeError(f"{int(places.sum())} image tokens for {len(features)} image features")
         embeds = embeds.masked_scatter(places[..., None], features.to(embeds.dtype))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -127,23 +126,27 @@ def join_prefills(parts: Rows[Prefill]) -> Prefill:
     """Samples of several prefills one after another, padded on the left to the longest."""
     if len(parts) == 1:
         return parts[0]
-    missing = [max(p.mask.shape[1] for p in parts) - part.mask.shape[1] for part in parts]
     cache = DynamicCache()
     for layers in zip(*(part.cache.layers for part in parts), strict=True):
-        keys, values = (
-            torch.cat(
-                [pad(getattr(one, name), (0, 0, columns, 0)) for one, columns in zip(layers, missing, strict=True)]
-            )
-            for name in ("keys", "values")
-        )
-        cache.layers.append(_layer(keys, values))
+        cache.layers.append(_layer(_join([one.keys for one in layers]), _join([one.values for one in layers])))
     return Prefill(
         hidden=torch.cat([part.hidden for part in parts]),
         logits=torch.cat([part.logits for part in parts]),
         cache=cache,
-        mask=torch.cat([pad(part.mask, (columns, 0)) for part, columns in zip(parts, missing, strict=True)]),
+        mask=_join([part.mask[:, None, :, None] for part in parts])[:, 0, :, 0],
         next_position=torch.cat([part.next_position for part in parts]),
     )
+
+
+def _join(parts: Rows[Tensor]) -> Tensor:
+    """[rows, heads, L, width] of several lengths one after another, zeros before the shorter ones."""
+    rows, length = sum(len(part) for part in parts), max(part.shape[2] for part in parts)
+    joined = parts[0].new_zeros(rows, parts[0].shape[1], length, parts[0].shape[3])
+    begin = 0
+    for part in parts:
+        joined[begin : begin + len(part), :, length - part.shape[2] :] = part
+        begin += len(part)
+    return joined
 
 
 def distribution_stats(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -57,13 +57,9 @@ class Router:
         own = [None] * len(asked) if state is None else state.prefill.split([rows.tolist() for rows in asked.values()])
         groups = [self._group(items, batch, *one) for one in zip(asked, asked.values(), own, strict=True)]
         answered = self._answer(groups)
-        parts = [*known.values(), *answered]
-        places = [*(chose[a] for a in known), *asked.values()]
-        order = np.argsort(np.concatenate(places))
-        columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts])[order] for f in fields(BranchOutcomes)}
+        chosen = _in_order([*known.values(), *answered], [*(chose[a] for a in known), *asked.values()])
         # Everything between question and answer: reading, deciding, opening images, decoding.
-        columns["seconds"][:] = (time.perf_counter() - begun) / len(batch)
-        chosen = BranchOutcomes(**columns)
+        chosen.seconds[:] = (time.perf_counter() - begun) / len(batch)
         routed = Routed(
             actions=decision.actions,
             chosen=chosen,
@@ -92,6 +88,15 @@ class Router:
         chosen = rows.tolist()
         samples = [items[row][1] for row in chosen]
         return Group(self.backbone.builder.with_images(batch.select(chosen), samples, [action]), action, text)
+
+
+def _in_order(parts: Sequence[BranchOutcomes], places: Sequence[np.ndarray]) -> BranchOutcomes:
+    """The outcomes of some groups as those of their batch; ``places`` are each group's rows of it, rising."""
+    if len(parts) == 1:
+        return parts[0]
+    order = np.argsort(np.concatenate(places))
+    columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts])[order] for f in fields(BranchOutcomes)}
+    return BranchOutcomes(**columns)
 
 
 def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backbone: Backbone | None = None) -> Router:
