@@ -65,12 +65,13 @@ def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor],
     """Features and DeepStack levels of the distinct images one after another, and each one's token count."""
     weight = visual.patch_embed.proj.weight
     grids = [grid for _, grid in pixels.images]
-    # Images go to the device one by one: joined on the host they would be copied twice.
+    # Images go to the device one by one: joined on the host they would be copied twice. What is joined may take part in
+    # a gradient even where an image was prepared in inference mode.
     patches = [image.to(weight.device, weight.dtype, non_blocking=True) for image, _ in pixels.images]
     attention = visual.config._attn_implementation
     flash = attention.startswith("flash") and attention != BY_LENGTH
     out = visual(
-        patches[0] if len(patches) == 1 else torch.cat(patches),
+        torch.cat(patches),
         grid_thw=torch.tensor(grids, device=weight.device),
         return_dict=True,
         **tower_arguments(visual, grids, bounds_on=weight.device if flash else torch.device("cpu")),
