@@ -13,7 +13,7 @@ from vovnet.results.checks import sweep_checks
 from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results, read_summary
-from vovnet.results.reuse import reuse_rows
+from vovnet.results.reuse import answer_checks, reuse_rows
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_rows
 from vovnet.results.write import RESULTS, SUMMARY, write_or_remove, write_results, write_rows
@@ -63,10 +63,10 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     rows = sorted((row for row, _ in results), key=_order)
     write_tables(folder, rows)
     try:
-        precision = precision_lines(results)
+        precision, alike = precision_lines(results), answer_checks(results)
     except VoVNetError as error:  # the tables do without predictions
-        log.warning("precision.csv is not written: %s", error)
-        precision = []
+        log.warning("answers are not compared, and precision.csv is not written: %s", error)
+        precision, alike = [], []
     write_or_remove(folder / "precision.csv", precision)
     write_jobs(folder, jobs)
     write_json(
@@ -74,7 +74,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
         {
             "jobs": [{"folder": job.folder.name, "overrides": list(job.overrides), "error": job.error} for job in jobs],
             "failed": len(failed),
-            "checks": [check.as_json() for check in (*sweep_checks(rows), *precision_checks(precision))],
+            "checks": [check.as_json() for check in (*sweep_checks(rows), *precision_checks(precision), *alike)],
             "metadata": {job.folder.name: _metadata(job.folder) for job in done},
             **provenance(),
         },
