@@ -210,6 +210,30 @@ def test_two_sweeps_of_unlike_settings_are_reported_and_not_compared(
     assert "nothing to compare" in caplog.text
 
 
+def test_a_profile_has_a_table_of_its_own(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "full", tmp_path / "runs/full")
+    shutil.copytree(runs / "full", tmp_path / "runs/timed")
+    (tmp_path / "runs/timed/results.csv").write_text("rows of few questions, which no frontier is drawn of")
+    summary = json.loads((runs / "full/summary.json").read_text())
+    lines = [{"stage": "end_to_end", "action": action, "latency_p50_ms": 2.5} for action in ("no", "full")]
+    timed = {"config": summary["config"], "device": "cpu", "profile": lines}
+    (tmp_path / "runs/timed/summary.json").write_text(json.dumps(timed))
+    report = write_report([tmp_path / "runs"], str(runs / "outcomes"), LIMITS, tmp_path / "report")
+    assert len(report.found.runs) == 1
+    found = table(tmp_path / "report/profile.csv")
+    assert [(line["dataset"], line["action"], line["latency_p50_ms"]) for line in found] == [
+        ("easy_vqa/test", "no", "2.5"), ("easy_vqa/test", "full", "2.5"),
+    ]  # fmt: skip
+    assert "profile" in (tmp_path / "report/report.html").read_text()
+
+    (tmp_path / "runs/timed/summary.json").write_text(json.dumps(timed | {"profile": [3]}))
+    with pytest.raises(VoVNetError, match=r"timed/summary.json holds a damaged profile"):
+        find_runs([tmp_path / "runs"])
+    shutil.rmtree(tmp_path / "runs/timed")
+    write_report([tmp_path / "runs"], str(runs / "outcomes"), LIMITS, tmp_path / "report")
+    assert not (tmp_path / "report/profile.csv").exists()
+
+
 def test_a_report_among_its_runs_is_not_called_half_written(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "full", tmp_path / "runs/full")
     place = tmp_path / "runs/report"

@@ -48,11 +48,11 @@ def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = 
         table.add_column(name, no_wrap=True)
     for name in ("accuracy", "95% interval", "cost", "vision tokens", "NO", "COARSE", "FULL"):
         table.add_column(name, justify="right", no_wrap=True)
-    several = len({row.dtype for row in rows}) > 1
+    several = [name for name in ("dtype", "mode") if len({getattr(row, name) for row in rows}) > 1]
     for row in rows:
         table.add_row(
             f"{row.dataset}/{row.split}",
-            setting(row) + f" {row.dtype}" * several,
+            " ".join([setting(row), *(getattr(row, name) for name in several)]),
             f"{row.accuracy:.4f}",
             f"{row.accuracy_ci_low:.4f}-{row.accuracy_ci_high:.4f}",
             f"{row.avg_cost:.4f}",

@@ -24,7 +24,7 @@ MATRIX = (
     "dataset split baseline_name objective feature_mode action_space seed lambda_cost trained_lambda threshold "
     "uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens long_side oracle_rule "
     "fallback_mode fallback_entropy_threshold fallback_margin_threshold fallback_trigger_rate cache_reuse "
-    "backbone dtype prompt_order decoding_seed num_samples accuracy avg_cost "
+    "backbone dtype prompt_order mode decoding_seed num_samples accuracy avg_cost "
     "action_rate_no action_rate_coarse action_rate_full"
 ).split()
 
@@ -98,10 +98,15 @@ def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
     write_rows(folder / "jobs.csv", lines, ("folder", "overrides", "status"))
 
 
+def evaluated(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Rows without those of a profile, whose few questions are there to be timed: no check or frontier is of them."""
+    return [row for row in rows if row.mode != "profile"]
+
+
 def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
     """Tables, checks and provenance of results that come from several sweeps."""
     write_tables(folder, rows)
-    checks = [check.as_json() for check in sweep_checks(rows)]
+    checks = [check.as_json() for check in sweep_checks(evaluated(rows))]
     write_json(folder / SUMMARY, {"checks": checks, **provenance()})
 
 
