@@ -175,7 +175,8 @@ def print_report(report: "Report", folder: Path) -> None:
             console.print(f"FAIL  {folder_name}: {check}: {observed}", highlight=False, markup=False, soft_wrap=True)
     for sentence in report.found.unfinished:
         console.print(f"left out: {sentence}", style="red", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{len(report.found.runs)} runs, {len(report.figures)} figures; page: {folder / 'report.html'}",
+    count = len(report.found.runs)
+    console.print(f"{count} run{'s' * (count > 1)}, {len(report.figures)} figures; page: {folder / 'report.html'}",
                   highlight=False, markup=False, soft_wrap=True)  # fmt: skip
     console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
 
