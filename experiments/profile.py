@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
-    """Measure and write ``profile.csv``, with the machine and the settings in ``summary.json``."""
+    """Measure and write ``profile.csv`` and ``results.csv``, with the machine and the settings in ``summary.json``."""
     import resource
     from dataclasses import asdict, fields
 
@@ -28,20 +28,23 @@ def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
     from vovnet.results.profile import ProfileRow, as_rows, profile
     from vovnet.results.provenance import provenance
     from vovnet.results.standing import inputs_key, standing_summary
-    from vovnet.results.write import SUMMARY, write_rows
+    from vovnet.results.timed import timed_rows
+    from vovnet.results.write import RESULTS, SUMMARY, write_results, write_rows
 
     if config.profile is None:
         raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
     dataset = load_dataset(config.dataset, config.eval.split)
-    policy, policy_file = make_policy(config, find_checkpoint(config.backbone))
+    checkpoint = find_checkpoint(config.backbone)
+    policy, policy_file = make_policy(config, checkpoint)
     key = inputs_key(config, dataset, policy_file)
-    if (standing := standing_summary(folder, key)) is not None:
+    if (standing := standing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
         return [ProfileRow(**row) for row in standing["profile"]]
     router = make_router(config, dataset, policy)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    rows = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
+    rows, answered = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
     (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
+    write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, (policy, policy_file), rows, answered))
     facts = {
         "config": asdict(config),
         "inputs": key,

@@ -40,6 +40,10 @@ def explain_hydra(error: BaseException) -> str:
     """What Hydra or OmegaConf object to, on one line; a sentence of ours in what they raise about it."""
     if ours := own_sentence(error):
         return ours
+    from hydra.errors import OverrideParseException  # loaded by whoever raised the error; a worker knows no Hydra
+
+    if isinstance(error, OverrideParseException):
+        return _explain_override(error.override)
     text = str(error)
     if "Config group override must be a string or a list. Got NoneType" in text:
         return "an override sets a config group to null; choose one of its options, or leave it out"
@@ -50,6 +54,19 @@ def explain_hydra(error: BaseException) -> str:
         known = ", ".join(options[1].split()) if options else "see the conf folder"
         return f"{match[1]}={match[2]} does not exist; choose one of: {known}"
     return " ".join(text.split())
+
+
+def _explain_override(override: str) -> str:
+    """Which override Hydra's grammar does not take, and what most often mends one."""
+    if "=" not in override:
+        mend = "give it a value, KEY=VALUE"
+    elif any(override.count(opened) != override.count(closed) for opened, closed in ("[]", "{}", "()")):
+        mend = "close every bracket and brace, as in ${KEY} and [A,B]"
+    elif any(override.count(quote) % 2 for quote in "'\""):
+        mend = "close its quote"
+    else:
+        mend = "quote its value, also from the shell: \"KEY='VALUE'\""
+    return f"the override {override} cannot be read; {mend}"
 
 
 def own_sentence(error: BaseException) -> str:

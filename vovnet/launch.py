@@ -6,11 +6,12 @@ and the others go on; Hydra itself would show the first exception only and skip 
 
 import logging
 import os
+import signal
 import sys
 import traceback
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,13 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     A single job's result is shown; a sweep's folder is finished, whether or not all jobs succeeded. An entry point
     without ``finish`` is not swept.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by experiments/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if parent := os.environ.pop(PARENT, None):
         end_with_parent(int(parent))
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        refuse_secrets(sys.argv[1:])  # before Hydra writes them down
-        if any(a.startswith("--e") and RERUN.startswith(a.partition("=")[0]) for a in sys.argv[1:]):
-            raise VoVNetError(f"{RERUN} would load a pickle, which can run code; give the overrides again.")
+        _refuse_arguments(sys.argv[1:])
     except VoVNetError as error:
         sys.exit(_fail(str(error), asked_for_traceback))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
@@ -119,28 +120,56 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
             raise begun.errors[0]
         if begun.prepared:
             run_jobs(config_name, begun.prepared, begun.prepared[0].folder.parent)
-    except NotSubmittedError as error:  # leaves the results of earlier jobs alone
-        SweepCallback.folder = None
-        code = _fail(str(error), asked_for_traceback)
-    except VoVNetError as error:
-        code = _fail(str(error), asked_for_traceback)
-    except (HydraException, OmegaConfBaseException) as error:
-        code = _fail(explain_hydra(error), asked_for_traceback)
-    except KeyboardInterrupt:
-        code = 130
-    except OSError as error:
-        ours = error in begun.errors  # a job's own; Hydra's is about the folder it could not make
-        advice = "" if ours else "; set paths.runs to a writable folder."
-        where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        code = _fail(where + advice, asked_for_traceback or ours)
-    except Exception as error:
-        # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
-        code = _fail(explain_hydra(error), asked_for_traceback or error in begun.errors)
+    except (Exception, KeyboardInterrupt) as error:
+        code = _told(error, error in begun.errors, asked_for_traceback)
     if (folder := _swept_folder()) is not None and begun.jobs and finish is not None:
         finished = _finish(finish, folder, begun, asked_for_traceback)
         code = code or finished or int(bool(begun.errors))
     if code:
         sys.exit(code)
+
+
+def _refuse_arguments(arguments: Sequence[str]) -> None:
+    """Refuse what must not reach Hydra.
+
+    Raises:
+        VoVNetError: names the argument.
+    """
+    refuse_secrets(arguments)  # before Hydra writes them down
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key.startswith("--e") and RERUN.startswith(key):
+            raise VoVNetError(f"{RERUN} would load a pickle, which can run code; give the overrides again.")
+        name = value.strip("'\"")
+        if key.lstrip("+") == "hydra.sweep.subdir" and ("/" in name or name in ("", ".", "..")):
+            raise VoVNetError(
+                f"{argument} is no folder in the sweep's own; leave it out, or give the name of one without a slash."
+            )
+
+
+def _told(error: BaseException, by_job: bool, with_traceback: bool) -> int:
+    """Say in a sentence why a command failed; returns the exit status.
+
+    Args:
+        by_job: a job of this process has raised it, and not Hydra.
+    """
+    match error:
+        case KeyboardInterrupt():
+            return 130
+        case NotSubmittedError():
+            SweepCallback.folder = None  # leaves the results of earlier jobs alone
+            return _fail(str(error), with_traceback)
+        case VoVNetError():
+            return _fail(str(error), with_traceback)
+        case HydraException() | OmegaConfBaseException():
+            return _fail(explain_hydra(error), with_traceback)
+        case OSError():
+            advice = "" if by_job else "; set paths.runs to a writable folder."  # Hydra's: it could not make a folder
+            where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            return _fail(where + advice, with_traceback or by_job)
+        case _:
+            # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
+            return _fail(explain_hydra(error), with_traceback or by_job)
 
 
 def _finish(finish: Finish, folder: Path, begun: _Begun, with_traceback: bool) -> int:

@@ -53,6 +53,7 @@ WRONG = [
     "dataset.prompt_template=null", "dataset=mmbench dataset.path=/etc/hostname", "dataset=jsonl", "leaks.allow=[all]",
     "launcher=cloud", "logger=paper", "eval.checkpoint=/nowhere", "eval.checkpoint=/etc/hostname",
     "eval.ddp_checkpoint_path=/etc/hostname", "+experiment=z9", "policy.lambda_cost", "=1", "policy.lambda_cost=[0",
+    "policy.lambda_cost=${nothing", "policy.lambda_cost='0", "policy.lambda_cost=a=b",
     "policy.lambda_cost=${nothing}", "policy.lambda_cost=${oc.env:NOT_SET_ANYWHERE}", "~policy", "~eval.seed",
 ]  # fmt: skip
 
@@ -91,3 +92,35 @@ def test_the_entry_point_ends_with_it_and_status_1(
     said = capfd.readouterr().err
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if line.startswith("error: ")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "mend"),
+    [
+        ("paths.runs=${a", "close every bracket and brace, as in ${KEY} and [A,B]"),
+        ("policy.lambda_cost=[0", "close every bracket and brace"),
+        ("policy.lambda_cost='0", "close its quote"),
+        ("policy.lambda_cost", "give it a value, KEY=VALUE"),
+        ("name=a=b", "quote its value"),
+    ],
+)
+def test_an_override_that_cannot_be_read_is_named_with_its_mend(override: str, mend: str) -> None:
+    with pytest.raises(HydraException) as caught:
+        compose_config(override)
+    sentence = explain_hydra(caught.value)
+    assert sentence.startswith(f"the override {override} cannot be read; ")
+    assert mend in sentence
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/b", "..", "''"])
+def test_a_jobs_folder_lies_in_its_sweeps(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"paths.runs={tmp_path}/runs", f"hydra.sweep.subdir={name}", "eval.max_samples=4,8"]
+    monkeypatch.setattr(sys, "argv", ["eval", "-m", *given])
+    with pytest.raises(SystemExit) as ended:
+        launch("eval", run, show, finish)
+    assert ended.value.code == 1
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: hydra.sweep.subdir={name} is no folder in the sweep's own; leave it out")
+    assert not list(tmp_path.iterdir())  # before anything is written

@@ -158,6 +158,12 @@ def test_what_is_not_swept_says_so_before_it_begins(
     assert not (tmp_path / "runs").exists()
 
 
+def test_an_interrupt_while_modules_are_imported_is_silent(tmp_path: Path) -> None:
+    (tmp_path / "hydra.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+    process = typed("eval", environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert (process.returncode, process.stdout, process.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_an_interrupted_sweep_tells_what_it_has_not_come_to(base: list[str], tmp_path: Path) -> None:
     waits = tmp_path / "results.csv"
     os.mkfifo(waits)  # the first job reads it for as long as nobody writes

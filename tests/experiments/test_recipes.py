@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tests.commands import command, last_line
 from tests.conftest import compose_config
 from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.compose import conf_dir
+from vovnet.results.read import read_results
+from vovnet.results.sweep import evaluated
 
 BLOCKS = (
     "a0_train a0_two_stages a1_pareto a2_seeds b1_fixed b2_threshold b3_random_matched b4_pruning c1_generalization "
@@ -91,6 +94,21 @@ def test_a_profile_measures_each_action_and_its_pieces(base: list[str], tmp_path
     tokens = [float(lines["end_to_end", action]["avg_vision_tokens"]) for action in ("no", "coarse", "routed", "full")]
     assert tokens == [0.0, 4.0, 4.0, 64.0]
     assert json.loads((folder / "summary.json").read_text())["device"] == "cpu"
+
+    timed = read_results(folder / "results.csv")
+    assert [row.baseline_name for row in timed] == ["always_coarse", "no_vision", "always_full"]
+    for row, action in zip(timed, ("routed", "no", "full"), strict=True):
+        line = lines["end_to_end", action]
+        assert (row.mode, row.num_samples) == ("profile", 5)
+        assert row.latency_p50_ms == float(line["latency_p50_ms"])
+        assert row.avg_vision_tokens == float(line["avg_vision_tokens"])
+    assert evaluated([*timed, replace(timed[0], mode="live")])[0].mode == "live"  # no check is of five questions
+
+    again = command("profile", *arguments, "policy/baseline=vision_token_pruning_proxy")
+    assert again.returncode == 0, again.stderr
+    (pruned,) = (place for place in (tmp_path / "runs/profile").iterdir() if place != folder)
+    names = [row.baseline_name for row in read_results(pruned / "results.csv")]
+    assert names == ["vision_token_pruning_proxy", "no_vision", "always_coarse"]  # its FULL is not always_full's
 
 
 def test_a_profile_needs_samples_after_its_warm_up(base: list[str]) -> None:  # noqa: F811

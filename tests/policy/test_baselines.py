@@ -1,6 +1,7 @@
 """Baselines: what they choose, and what the specification expects of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, no_text
 from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy, UncertaintyPolicy, uniform
 from vovnet.policy.matching import bucket_ratios, expectation
+from vovnet.results.baseline_checks import draw_checks
 from vovnet.results.evaluate import evaluate
 from vovnet.results.row import ResultRow
 from vovnet.schema import RunConfig
@@ -85,6 +87,7 @@ def test_the_expectation_is_the_mean_over_draws() -> None:
     accuracy, cost = np.mean(drawn, axis=0)
     assert accuracy == pytest.approx(expected["accuracy"], abs=0.005)
     assert cost == pytest.approx(expected["avg_cost"], abs=0.005)
+    assert np.std(drawn, axis=0)[1] == pytest.approx(expected["avg_cost_sd"], rel=0.15)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 2), st.floats(0, 2))
@@ -143,7 +146,8 @@ def test_random_ratios_are_taken_from_a_run(configure: Configure, tmp_path: Path
     assert np.allclose(*rates, atol=0.25)
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["expected"]["avg_cost"] == pytest.approx(vovnet.avg_cost, abs=0.02)
-    assert [check["passed"] for check in summary["checks"]] == [True]
+    assert [check["passed"] for check in summary["checks"]] == [True, True]
+    assert f"for {vovnet.avg_cost:.4f}" in summary["checks"][1]["observed"]
     assert matched.seed == 42
     with pytest.raises(VoVNetError, match="holds 0 VoVNet rows"):
         run(configure, tmp_path, *asked, "policy.baseline.match_lambda=0.7")
@@ -155,6 +159,44 @@ def test_random_ratios_are_taken_from_a_run(configure: Configure, tmp_path: Path
     assert np.allclose(np.sum(ratios, axis=1), 1)
     bucketed = run(configure, tmp_path / "buckets", *asked, "policy.baseline.buckets=true")
     assert bucketed.avg_text_tokens > matched.avg_text_tokens  # it reads the text to know the bucket
+
+
+@pytest.mark.parametrize("buckets", ["true", "false"])
+def test_random_ratios_are_those_of_one_vovnet_run_of_the_same_questions(
+    configure: Configure, tmp_path: Path, buckets: str
+) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    run(configure, tmp_path / "vovnet", f"eval.checkpoint={path}", "policy.lambda_cost=0.05")
+    run(configure, tmp_path / "threshold", "policy/baseline=uncertainty_threshold")
+    asked = ("policy/baseline=random_policy_matched", f"policy.baseline.buckets={buckets}")
+    vovnet = f"policy.baseline.match={tmp_path / 'vovnet'}"
+    for overrides, sentence in (
+        ((vovnet, "policy.baseline.match_lambda=0.7"), "holds 0 VoVNet rows of easy_vqa/test with lambda 0.7"),
+        ((vovnet, "eval.split=train"), "holds no VoVNet row of easy_vqa/train"),
+        ((f"policy.baseline.match={tmp_path / 'threshold'}",), "holds no VoVNet row of easy_vqa/test"),
+    ):
+        with pytest.raises(VoVNetError, match=sentence):
+            run(configure, tmp_path / "out", *asked, *overrides)
+
+
+def test_a_draw_is_held_against_the_costs_that_were_meant(configure: Configure, tmp_path: Path) -> None:
+    given = ("policy/baseline=random_policy_matched", "policy.baseline.target_ratios=[0.2,0.3,0.5]")
+    row = run(configure, tmp_path, *given)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    expected, (check,) = summary["expected"], summary["checks"]
+    assert check["passed"]
+    assert check["observed"].endswith("the ratios were given, so no VoVNet run's cost is known")
+    off = 5 * expected["avg_cost_sd"]
+    assert 0 < off < 0.5
+
+    def passed(cost: float, matched: float | None) -> list[bool]:
+        return [check.passed for check in draw_checks(replace(row, avg_cost=cost), expected, matched)]
+
+    meant = expected["avg_cost"]
+    assert passed(meant + 0.9 * off, None) == [True]
+    assert passed(meant + 1.1 * off, None) == [False]
+    assert passed(meant, meant - 0.9 * off) == [True, True]
+    assert passed(meant, meant - 1.1 * off) == [True, False]
 
 
 def test_the_oracle_bounds_every_policy(configure: Configure, tmp_path: Path) -> None:

@@ -216,6 +216,7 @@ def test_hostile_text_stays_text(browser_page: Page, tmp_path: Path) -> None:
         assert tab.locator("#list img").count() == 0
         assert HOSTILE.strip() in tab.locator("#list > li").first.locator(".question").evaluate("e => e.textContent")
         assert tab.locator("#facts").evaluate("e => e.children.length") == 0
+        assert (tab.locator("#facts").text_content() or "").startswith("1 run of 1 protocol, ")
 
 
 def test_ten_thousand_samples_stay_usable(browser_page: Page, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The report of a set of runs: what is found, compared, tabulated and drawn, and what is refused."""
 
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -158,6 +159,45 @@ def test_sweeps_are_paired_by_setting(runs: Path, tmp_path: Path) -> None:
     assert pair_runs(one, third) == []
 
 
+def sweep(run: Run, **columns: list[object]) -> list[Run]:
+    """Runs with every combination of the columns' values."""
+    combined = [dict(zip(columns, values, strict=True)) for values in itertools.product(*columns.values())]
+    return [replace(run, row=replace(run.row, **one)) for one in combined]
+
+
+def test_seeds_are_paired_with_their_like(runs: Path) -> None:
+    run = only(runs / "vovnet_0.1")
+    one = sweep(run, seed=[0, 1, 2], lambda_cost=[0.0, 0.1], checkpoint=["a"])
+    other = sweep(run, seed=[2, 1, 0], lambda_cost=[0.1, 0.0], checkpoint=["b"], objective=["mixture"])
+    pairs = pair_runs(one, other)
+    assert len(pairs) == 6
+    assert all((a.row.seed, a.row.lambda_cost) == (b.row.seed, b.row.lambda_cost) for a, b in pairs)
+    assert len({compare(run, run)["first"] for run in one}) == 6  # a table's lines can be told apart
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("feature_mode", ["hidden", "hidden_entropy"]), ("cache_reuse", [True, False])]
+)
+def test_what_sweeps_differ_in_is_compared_and_what_varies_in_them_is_paired(
+    runs: Path, column: str, values: list[object]
+) -> None:
+    run, prices = only(runs / "vovnet_0.1"), [0.0, 0.1]
+    whole, *parts = (sweep(run, lambda_cost=prices, **{column: some}) for some in (values, values[:1], values[1:]))
+    assert len(pair_runs(*parts)) == 2  # each has one value: it is what the two are compared in
+    pairs = pair_runs(whole, whole)
+    assert len(pairs) == 4
+    assert all(getattr(a.row, column) == getattr(b.row, column) for a, b in pairs)
+    assert [getattr(a.row, column) for a, _ in pair_runs(whole, parts[1])] == values[1:] * 2
+
+
+def test_runs_that_no_column_tells_apart_are_not_compared(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = only(runs / "vovnet_0.1")
+    twice = sweep(run, lambda_cost=[0.0, 0.1]) + sweep(run, lambda_cost=[0.1], checkpoint=["another"])
+    (pair,) = pair_runs(twice, sweep(run, lambda_cost=[0.0, 0.1]))
+    assert pair[0].row.lambda_cost == 0
+    assert "not compared: 1, since no column of results.csv tells such runs as" in caplog.text
+
+
 def test_two_sweeps_of_unlike_settings_are_reported_and_not_compared(
     runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,6 +210,30 @@ def test_two_sweeps_of_unlike_settings_are_reported_and_not_compared(
     assert len(report.main) == 3
     assert report.comparison == []
     assert "nothing to compare" in caplog.text
+
+
+def test_a_profile_has_a_table_of_its_own(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "full", tmp_path / "runs/full")
+    shutil.copytree(runs / "full", tmp_path / "runs/timed")
+    (tmp_path / "runs/timed/results.csv").write_text("rows of few questions, which no frontier is drawn of")
+    summary = json.loads((runs / "full/summary.json").read_text())
+    lines = [{"stage": "end_to_end", "action": action, "latency_p50_ms": 2.5} for action in ("no", "full")]
+    timed = {"config": summary["config"], "device": "cpu", "profile": lines}
+    (tmp_path / "runs/timed/summary.json").write_text(json.dumps(timed))
+    report = write_report([tmp_path / "runs"], str(runs / "outcomes"), LIMITS, tmp_path / "report")
+    assert len(report.found.runs) == 1
+    found = table(tmp_path / "report/profile.csv")
+    assert [(line["dataset"], line["action"], line["latency_p50_ms"]) for line in found] == [
+        ("easy_vqa/test", "no", "2.5"), ("easy_vqa/test", "full", "2.5"),
+    ]  # fmt: skip
+    assert "profile" in (tmp_path / "report/report.html").read_text()
+
+    (tmp_path / "runs/timed/summary.json").write_text(json.dumps(timed | {"profile": [3]}))
+    with pytest.raises(VoVNetError, match=r"timed/summary.json holds a damaged profile"):
+        find_runs([tmp_path / "runs"])
+    shutil.rmtree(tmp_path / "runs/timed")
+    write_report([tmp_path / "runs"], str(runs / "outcomes"), LIMITS, tmp_path / "report")
+    assert not (tmp_path / "report/profile.csv").exists()
 
 
 def test_a_report_among_its_runs_is_not_called_half_written(runs: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Configure
 from vovnet.errors import VoVNetError
-from vovnet.policy.matching import bucket_ratios, row_ratios
+from vovnet.policy.matching import bucket_ratios, matched_row
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
 from vovnet.results.read import read_predictions, read_results, read_summary
@@ -82,7 +82,7 @@ def cell(column: str, value: str) -> Change:
 def test_a_damaged_table_is_named(run: Path, change: Change) -> None:
     path = run / "results.csv"
     path.write_bytes(change(path.read_bytes()))
-    reads = (lambda: read_results(path), lambda: find_runs([run]), lambda: row_ratios(run, None, "easy_vqa", "test"))
+    reads = (lambda: read_results(path), lambda: find_runs([run]), lambda: matched_row(run, None, "easy_vqa", "test"))
     for read in reads:
         with pytest.raises(VoVNetError, match=r"results.csv.*; run the evaluation again") as caught:
             read()

@@ -1,6 +1,7 @@
 """Check points and files of the specification's blocks: thresholds, pruning, seeds, slices, the oracle's analysis."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vovnet.results.checks import sweep_checks
 from vovnet.results.evaluate import evaluate
 from vovnet.results.generalization import generalization_checks
 from vovnet.results.oracle import analyse
-from vovnet.results.reuse import reuse_checks, reuse_rows
+from vovnet.results.reuse import answer_checks, reuse_checks, reuse_rows
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_checks, seed_rows
 from vovnet.results.slices import KINDS, error_kinds
@@ -207,5 +208,22 @@ def test_cache_reuse_is_compared_between_rows_that_differ_in_nothing_else(row: R
     assert all(check.passed for check in reuse_checks([other, anew, reused]))
     assert reuse_checks([other, anew]) == []
 
-    wrong = [anew, replace(reused, accuracy=anew.accuracy - 0.125, avg_text_tokens=20.0)]
-    assert [check.passed for check in reuse_checks(wrong)] == [False, False]
+    wrong = [anew, replace(reused, avg_text_tokens=20.0)]
+    assert [check.passed for check in reuse_checks(wrong)] == [False]
+
+
+def test_cache_reuse_must_change_no_answer_at_all(row: ResultRow, tmp_path: Path) -> None:
+    """Two answers that change places leave accuracy, cost and ratios as they are."""
+    lines = (tmp_path / "run/predictions.jsonl").read_text().splitlines()
+    first, *others = map(json.loads, lines)
+    other = next(line for line in others if line["prediction"] != first["prediction"])
+    first["prediction"], other["prediction"] = other["prediction"], first["prediction"]
+    for name, content in (("same", lines), ("swapped", map(json.dumps, [first, *others]))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "predictions.jsonl").write_text("".join(f"{line}\n" for line in content))
+    anew, reused = (replace(row, cache_reuse=reuse) for reuse in (False, True))
+    (same,) = answer_checks([(anew, tmp_path / "run"), (reused, tmp_path / "same")])
+    assert (same.passed, same.observed) == (True, "8 of 8 questions alike")
+    (swapped,) = answer_checks([(anew, tmp_path / "run"), (reused, tmp_path / "swapped")])
+    assert not swapped.passed
+    assert swapped.observed.startswith("6 of 8 questions alike, not ")

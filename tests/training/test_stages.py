@@ -1,7 +1,9 @@
 """Two stages: what is trained, what is left behind, and going on after a stop."""
 
+import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +23,7 @@ from vovnet.policy.checkpoint import load_policy
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training import stages, steps
 from vovnet.training.policy import Trained
-from vovnet.training.report import write_training
+from vovnet.training.report import training_checks, write_training
 from vovnet.training.stages import claim, train_policy, wait_for_claim
 from vovnet.training.trainer import Plan
 
@@ -126,6 +128,30 @@ def test_checkpoints_hold_trained_weights_only(configure: Configure, tmp_path: P
     assert all("lora_" in name for name in content["state_dict"])
 
 
+def test_every_stage_must_be_saved_as_planned(configure: Configure, tmp_path: Path) -> None:
+    config = configure(*STAGE1, "training.save_every=2", root="train")
+    trained = train(config, tmp_path)
+
+    def checks() -> list[tuple[bool, str]]:
+        found = training_checks(config, trained, tmp_path)[:2]
+        assert [check.name.partition(":")[0] for check in found] == ["stage1", "stage2"]
+        return [(check.passed, check.observed) for check in found]
+
+    steps = trained.plan.steps
+    assert checks()[0][0]
+    assert checks()[1] == (True, f"saved at 2 4 6 stage2-step={steps:06d}.ckpt")
+    longer = replace(trained, plan=replace(trained.plan, steps=steps + 2))
+    (check,) = training_checks(config, longer, tmp_path)[1:2]
+    assert not check.passed
+    often = replace(trained, plan=replace(trained.plan, save_every=1))
+    assert [check.passed for check in training_checks(config, often, tmp_path)[:2]] == [True, False]
+    for stage, place in enumerate(("stage1/steps", "steps")):
+        (newest,) = (tmp_path / place).glob("stage?-step=*.ckpt")
+        newest.rename(tmp_path / "aside")
+        assert [passed for passed, _ in checks()] == [stage != 0, stage != 1]  # the other's is no help
+        (tmp_path / "aside").rename(newest)
+
+
 class Stopped(Exception):  # noqa: N818
     """Stands for a kill."""
 
@@ -162,6 +188,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     monkeypatch.setattr(steps, "StepLog", real)
     train(config, tmp_path / "stopped")
     assert same(tmp_path / "calm", tmp_path / "stopped")
+    checks = [json.loads((tmp_path / name / "summary.json").read_text())["checks"] for name in ("calm", "stopped")]
+    assert checks[0] == checks[1]  # saved as often, too
 
 
 def test_another_configurations_stopped_training_is_refused(

@@ -41,11 +41,13 @@ class RandomPolicy:
     Attributes:
         ratios: one triple, or one per bucket.
         thresholds: entropies in nats between buckets, one fewer than ratios.
+        matched_cost: average cost of the VoVNet run that the ratios are taken from; None where they were given.
     """
 
     ratios: tuple[Ratios, ...]
     thresholds: tuple[float, ...]
     seed: int
+    matched_cost: float | None = None
     reads_costs: bool = False
 
     @property

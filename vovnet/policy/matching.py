@@ -44,11 +44,12 @@ def random_policy(
             "policy.baseline.match=FOLDER of a VoVNet run, or policy.baseline.bucket_ratios."
         )
     place = Path(config.match).expanduser()
+    row = matched_row(place, config.match_lambda, dataset.name, split, pruned)
     if config.buckets:
-        _fitting_rows(place, pruned)
         ratios, thresholds = bucket_ratios(place, config.bucket_thresholds)
-        return RandomPolicy(ratios, thresholds, config.seed)
-    return RandomPolicy((row_ratios(place, config.match_lambda, dataset.name, split, pruned),), (), config.seed)
+        return RandomPolicy(ratios, thresholds, config.seed, row.avg_cost)
+    ratio = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
+    return RandomPolicy((ratio,), (), config.seed, row.avg_cost)
 
 
 def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
@@ -69,10 +70,10 @@ def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
     return fitting
 
 
-def row_ratios(
+def matched_row(
     place: Path, lambda_cost: float | None, dataset: str, split: str, pruned: Pruned | None = None
-) -> Ratios:
-    """Action rates of the VoVNet row with this lambda on this set.
+) -> "ResultRow":
+    """The VoVNet row with this lambda on this set.
 
     Raises:
         VoVNetError: no row or more than one fits.
@@ -88,8 +89,7 @@ def row_ratios(
             f"{place} holds {len(fitting)} VoVNet rows of {dataset}/{split}{asked}; "
             f"set policy.baseline.match_lambda to one of {known}, or match one run's folder."
         )
-    row = fitting[0]
-    return row.action_rate_no, row.action_rate_coarse, row.action_rate_full
+    return fitting[0]
 
 
 def bucket_ratios(
@@ -130,12 +130,17 @@ def bucket_ratios(
 def expectation(policy: RandomPolicy, text: TextOutcomes, scores: np.ndarray, costs: np.ndarray) -> dict[str, Any]:
     """Accuracy, cost and action ratios of the random policy on average over all draws, exactly.
 
+    ``avg_cost_sd`` is the standard deviation of a draw's average cost.
+
     Args:
         scores, costs: of every action, [N, 3].
     """
     chance = policy.probabilities(text, len(scores))
+    cost = (chance * costs).sum(axis=1)
+    spread = (chance * (costs - cost[:, None]) ** 2).sum(axis=1)  # variance of each question's cost
     return {
         "accuracy": float((chance * scores).sum(axis=1).mean()),
-        "avg_cost": float((chance * costs).sum(axis=1).mean()),
+        "avg_cost": float(cost.mean()),
+        "avg_cost_sd": float(np.sqrt(spread.sum()) / len(cost)),
         "action_ratio": chance.mean(axis=0).tolist(),
     }

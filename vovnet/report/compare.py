@@ -1,5 +1,6 @@
 """Two runs side by side: what differs between them, by how much, and whether that could be chance."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,10 @@ from vovnet.errors import VoVNetError
 from vovnet.metrics.paired import mcnemar_p, paired_bootstrap
 from vovnet.report.runs import Run
 from vovnet.report.table import setting
+from vovnet.results.check import grouped
+from vovnet.results.row import CURVE, ResultRow
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     "dataset first second accuracy_first accuracy_second difference ci_low ci_high p_value test "
@@ -17,13 +22,66 @@ COLUMNS = (
 ).split()
 
 
+SUBJECT = ("dataset", "split", "baseline_name")
+# What was asked of a policy: runs are paired only where they share it.
+ASKED = (
+    *("lambda_cost", "threshold", "uncertainty_metric", "vision_mode", "pruning_mode", "pruning_ratio", "long_side"),
+    *("oracle_rule", "fallback_mode", "fallback_entropy_threshold", "fallback_margin_threshold"),
+)
+# How it was made and run. Files differ wherever trainings do, so the name of the policy file says nothing.
+MADE = tuple(name for name in CURVE if name not in (*SUBJECT, *ASKED, "checkpoint"))
+
+Key = tuple[Any, ...]
+
+
 def pair_runs(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """One run against one, or two sweeps setting by setting; empty where they have none in common."""
+    """One run against one, or two sweeps setting by setting; empty where they have none in common.
+
+    Seeds are paired with their like where a sweep holds several of them, and so is everything else that a policy was
+    made and run with; what all runs of a sweep share may be what the two are compared in. Runs of one sweep that no
+    column tells apart are left out, and that is said.
+    """
     if len(first) == len(second) == 1:
         return [(first[0], second[0])]
-    others = {_key(run): run for run in second}
-    pairs = [(run, others[_key(run)]) for run in first if _key(run) in others]
-    return sorted(pairs, key=lambda pair: _key(pair[0]))
+    varying = _varying(first) | _varying(second)
+    ones, others = _by_key(first, varying), _by_key(second, varying)
+    common = [(ones[key], others[key]) for key in ones if key in others]
+    alike = [runs for pair in common for runs in pair if len(runs) > 1]
+    if alike:
+        log.warning(
+            "settings in common that are not compared: %d, since no column of results.csv tells such runs as %s and %s "
+            "apart; give runs= folders that hold one of them",
+            sum(max(map(len, pair)) > 1 for pair in common), alike[0][0].folder, alike[0][1].folder,
+        )  # fmt: skip
+    pairs = [(mine[0], theirs[0]) for mine, theirs in common if len(mine) == len(theirs) == 1]
+    return sorted(pairs, key=lambda pair: (pair[0].row.dataset, pair[0].row.split, _label(pair[0].row)))
+
+
+def _varying(runs: Sequence[Run]) -> set[Key]:
+    """Subjects, each with a column of ``MADE`` in which its runs differ."""
+    found: set[Key] = set()
+    for rows in grouped([run.row for run in runs], SUBJECT):
+        columns = [name for name in MADE if len({getattr(row, name) for row in rows}) > 1]
+        found |= {(*_values(rows[0], SUBJECT), name) for name in columns}
+    return found
+
+
+def _by_key(runs: Sequence[Run], varying: set[Key]) -> dict[Key, list[Run]]:
+    found: dict[Key, list[Run]] = {}
+    for run in runs:
+        subject = _values(run.row, SUBJECT)
+        made = _values(run.row, [name for name in MADE if (*subject, name) in varying])
+        found.setdefault((*subject, *_values(run.row, ASKED), *made), []).append(run)
+    return found
+
+
+def _values(row: ResultRow, columns: Sequence[str]) -> Key:
+    return tuple(getattr(row, name) for name in columns)
+
+
+def _label(row: ResultRow) -> str:
+    """Its setting, and the seed of a policy's training, which tells equal settings of a comparison apart."""
+    return setting(row) if row.baseline_name else f"{setting(row)} seed={row.seed}"
 
 
 def compare(first: Run, second: Run) -> dict[str, Any]:
@@ -50,8 +108,8 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
     binary = alone and bool(np.isin(np.concatenate([one.score, other.score]), (0, 1)).all())
     return {
         "dataset": f"{first.row.dataset}/{first.row.split}",
-        "first": setting(first.row),
-        "second": setting(second.row),
+        "first": _label(first.row),
+        "second": _label(second.row),
         "accuracy_first": first.row.accuracy,
         "accuracy_second": second.row.accuracy,
         "difference": score.mean,
@@ -92,7 +150,3 @@ def _idle(key: str) -> bool:
     """Whether a key changes no result."""
     top, _, rest = key.partition(".")
     return top in NOT_IDENTITY or (top == "eval" and rest in (*NOT_IDENTITY_EVAL, "checkpoint", "ddp_checkpoint_path"))
-
-
-def _key(run: Run) -> tuple[str, str, str]:
-    return f"{run.row.dataset}/{run.row.split}", setting(run.row), run.row.dtype

@@ -56,11 +56,12 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
             log.warning("nothing to compare: %s and %s have no data set and setting in common", *runs)
         comparison = [compare.compare(first, second) for first, second in pairs]
     grouped = studies(found.runs, store)
-    written = _tables(grouped, comparison)
+    written = _tables(grouped, comparison, found.profiles)
     for name, (columns, lines, view) in written.items():
         write_table(folder, name, lines, columns, view)
-    for name in () if comparison else ("comparison.csv", "comparison.md", "comparison.tex"):
-        (folder / name).unlink(missing_ok=True)  # an earlier report's, of other runs
+    for name in {"comparison", "profile"} - written.keys():
+        for kind in ("csv", "md", "tex"):
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)  # an earlier report's, of other runs
     figures = draw_figures(grouped, folder / "figures")
     facts = provenance()
     shown = {"version": facts["versions"]["vovnet"], "commit": (facts["git_commit"] or "unknown")[:12]}
@@ -83,7 +84,9 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
 Written = tuple[Sequence[str], list[Line], Sequence[tables.Column]]
 
 
-def _tables(grouped: Sequence[Study], comparison: list[Line]) -> dict[str, Written]:
+def _tables(
+    grouped: Sequence[Study], comparison: list[Line], profiles: Sequence[Mapping[str, Any]]
+) -> dict[str, Written]:
     """Every table by its file name: columns, lines and how people see them."""
     made: dict[str, Written] = {
         "main_table": (tables.MAIN, _each(grouped, tables.main_lines), tables.MAIN_VIEW),
@@ -95,6 +98,9 @@ def _tables(grouped: Sequence[Study], comparison: list[Line]) -> dict[str, Writt
     made["equal_cost"] = (equal_cost.COLUMNS, _each(grouped, equal_cost.equal_cost_lines), tables.EQUAL_COST_VIEW)
     if comparison:
         made["comparison"] = (compare.COLUMNS, comparison, tables.plain_view(compare.COLUMNS))
+    if profiles:
+        columns = list(profiles[0])
+        made["profile"] = (columns, [dict(line) for line in profiles], tables.plain_view(columns))
     return made
 
 

@@ -103,11 +103,13 @@ class Found:
         runs: finished evaluations, each setting once (the newest).
         checks: check points of all folders: (folder, name, passed, observed).
         unfinished: one sentence for every folder that holds no whole run.
+        profiles: lines of profile.csv (block F1), each with its folder, data set, split and device.
     """
 
     runs: tuple[Run, ...]
     checks: tuple[tuple[str, str, bool, str], ...]
     unfinished: tuple[str, ...]
+    profiles: tuple[Mapping[str, Any], ...]
 
 
 def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
@@ -121,7 +123,7 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
     """
     runs: dict[str, Run] = {}
     checks: dict[tuple[str, str], tuple[str, str, bool, str]] = {}  # a pipeline repeats its stages' checks
-    unfinished = []
+    unfinished, profiles = [], dict[Path, list[dict[str, Any]]]()
     for folder in folders:
         if not folder.is_dir():
             raise VoVNetError(f"{folder} is not a folder; give runs=[FOLDER,…] of evaluations, sweeps or pipelines.")
@@ -140,6 +142,8 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
                     checks[check["name"], check["observed"]] = (name, check["name"], check["passed"], check["observed"])
             except (LookupError, TypeError) as error:
                 raise VoVNetError(f"{place / SUMMARY} has damaged checks ({error}); run that again.") from error
+            if "profile" in summary:
+                profiles[place.resolve()] = _profile_lines(name, place, summary)
             if "result" in summary:
                 run = Run(place, read_results(place / RESULTS)[0], summary)
                 run.check()
@@ -150,7 +154,17 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
         names = ", ".join(map(str, folders))
         left = f" ({unfinished[0]})" if unfinished else ""
         raise VoVNetError(f"{names} holds no finished evaluation{left}; run `python -m experiments.eval` first.")
-    return Found(tuple(runs.values()), tuple(checks.values()), tuple(unfinished))
+    timed = tuple(line for lines in profiles.values() for line in lines)
+    return Found(tuple(runs.values()), tuple(checks.values()), tuple(unfinished), timed)
+
+
+def _profile_lines(name: str, place: Path, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    try:
+        config = summary["config"]
+        what = {"folder": name, "dataset": f"{config['dataset']['name']}/{config['eval']['split']}"}
+        return [{**what, "device": summary["device"], **line} for line in summary["profile"]]
+    except (LookupError, TypeError) as error:
+        raise VoVNetError(f"{place / SUMMARY} holds a damaged profile ({error}); run that again.") from error
 
 
 def _result_folders(folder: Path) -> Iterator[Path]:

@@ -48,11 +48,11 @@ def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = 
         table.add_column(name, no_wrap=True)
     for name in ("accuracy", "95% interval", "cost", "vision tokens", "NO", "COARSE", "FULL"):
         table.add_column(name, justify="right", no_wrap=True)
-    several = len({row.dtype for row in rows}) > 1
+    several = [name for name in ("dtype", "mode") if len({getattr(row, name) for row in rows}) > 1]
     for row in rows:
         table.add_row(
             f"{row.dataset}/{row.split}",
-            setting(row) + f" {row.dtype}" * several,
+            " ".join([setting(row), *(getattr(row, name) for name in several)]),
             f"{row.accuracy:.4f}",
             f"{row.accuracy_ci_low:.4f}-{row.accuracy_ci_high:.4f}",
             f"{row.avg_cost:.4f}",
@@ -175,7 +175,8 @@ def print_report(report: "Report", folder: Path) -> None:
             console.print(f"FAIL  {folder_name}: {check}: {observed}", highlight=False, markup=False, soft_wrap=True)
     for sentence in report.found.unfinished:
         console.print(f"left out: {sentence}", style="red", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{len(report.found.runs)} runs, {len(report.figures)} figures; page: {folder / 'report.html'}",
+    count = len(report.found.runs)
+    console.print(f"{count} run{'s' * (count > 1)}, {len(report.figures)} figures; page: {folder / 'report.html'}",
                   highlight=False, markup=False, soft_wrap=True)  # fmt: skip
     console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Check points of the baselines' sweeps (blocks B2 and B4)."""
+"""Check points of the baselines' sweeps (blocks B2 to B4)."""
 
 import itertools
 import math
@@ -9,6 +9,7 @@ from vovnet.results.check import Check, grouped
 from vovnet.results.row import ResultRow
 
 SMOOTH = 0.02  # an accuracy may rise by this much although fewer tokens are kept
+DEVIATIONS = 5  # standard deviations of a draw that its ratios and its cost may be away
 
 
 def threshold_checks(rows: Sequence[ResultRow]) -> list[Check]:
@@ -61,21 +62,39 @@ def pruning_checks(rows: Sequence[ResultRow]) -> list[Check]:
     return checks
 
 
-def draw_checks(row: ResultRow, expected: Mapping[str, Any]) -> list[Check]:
-    """B3: what was drawn is what was meant, within five standard deviations of a draw."""
+def draw_checks(row: ResultRow, expected: Mapping[str, Any], matched_cost: float | None) -> list[Check]:
+    """B3: what was drawn is what was meant, and costs what VoVNet did, within some standard deviations of a draw.
+
+    Args:
+        expected: of ``vovnet.policy.matching.expectation``.
+        matched_cost: of the VoVNet run that the ratios are taken from; None where they were given.
+    """
     drawn = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
     near = [
-        abs(rate - share) <= 5 * math.sqrt(share * (1 - share) / row.num_samples) + 1e-9
+        abs(rate - share) <= DEVIATIONS * math.sqrt(share * (1 - share) / row.num_samples) + 1e-9
         for rate, share in zip(drawn, expected["action_ratio"], strict=True)
     ]
-    seen = f"{list(drawn)} for {[round(share, 4) for share in expected['action_ratio']]}, cost {row.avg_cost:.4f} "
-    return [
+    off = DEVIATIONS * expected["avg_cost_sd"] + 1e-9
+    near.append(abs(row.avg_cost - expected["avg_cost"]) <= off)
+    ratios = f"{list(drawn)} for {[round(share, 4) for share in expected['action_ratio']]}"
+    costs = f"cost {row.avg_cost:.4f} for {expected['avg_cost']:.4f}"
+    unmatched = "; the ratios were given, so no VoVNet run's cost is known" if matched_cost is None else ""
+    checks = [
         Check(
             f"{row.baseline_name}: action_ratio and avg_cost are near the target's",
             all(near),
-            seen + f"for {expected['avg_cost']:.4f}",
+            f"{ratios}, {costs}{unmatched}",
         )
     ]
+    if matched_cost is not None:
+        checks.append(
+            Check(
+                f"{row.baseline_name}: avg_cost is near the matched VoVNet run's",
+                abs(row.avg_cost - matched_cost) <= off,
+                f"{row.avg_cost:.4f} for {matched_cost:.4f}, at most {off:.4f} away",
+            )
+        )
+    return checks
 
 
 def _falls(values: Sequence[float]) -> bool:

@@ -99,7 +99,8 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     write_rows(folder / CATEGORIES, category_rows(dataset, routed), CATEGORY_COLUMNS)
     summary = _summary(config, checkpoint, dataset, row) | notes
     if "expected" in notes:
-        summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"])]
+        cost = policy.matched_cost if isinstance(policy, RandomPolicy) else None
+        summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"], cost)]
     summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
     if config.eval.mode == "live":
         summary["inputs"] = inputs_key(config, dataset, policy_file)

@@ -6,10 +6,9 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.results.check import Check, grouped
-from vovnet.results.read import read_predictions
+from vovnet.results.read import read_answers
 from vovnet.results.reuse import SETTING as FULL_SETTING
 from vovnet.results.row import ResultRow
-from vovnet.results.write import PREDICTIONS
 
 SETTING = tuple(name for name in (*FULL_SETTING, "cache_reuse", "oracle_rule") if name != "dtype")
 ALIKE = 0.97  # share of questions that half precision must act on as float32 does
@@ -33,7 +32,7 @@ def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str,
         if len({row.dtype for row in group}) < len(group):
             continue
         for half in (row for row in group if row.dtype != "float32") if exact else ():
-            wanted, found = (_answers(folders[id(row)]) for row in (exact[0], half))
+            wanted, found = (read_answers(folders[id(row)]) for row in (exact[0], half))
             if wanted.keys() != found.keys():
                 raise VoVNetError(f"{folders[id(half)]} answers other questions than {folders[id(exact[0])]}.")
             both = [(wanted[name], found[name]) for name in wanted]
@@ -51,15 +50,6 @@ def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str,
                 }
             )
     return lines
-
-
-def _answers(folder: Path) -> dict[str, tuple[str, str]]:
-    """Action and prediction by question."""
-    path = folder / PREDICTIONS
-    try:
-        return {row["id"]: (row["action"], row["prediction"]) for row in read_predictions(path)}
-    except (LookupError, TypeError) as error:
-        raise VoVNetError(f"{path} is damaged ({error}); run the evaluation again.") from error
 
 
 def precision_checks(lines: Sequence[dict[str, Any]]) -> list[Check]:

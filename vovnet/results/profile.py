@@ -17,7 +17,7 @@ from vovnet.actions import Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.routed import Routed, join_routed
 from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import Router
 from vovnet.progress import progress
@@ -70,8 +70,11 @@ class Stopwatch:
         self.milliseconds.setdefault((stage, action), []).append(1000 * (time.perf_counter() - begun))
 
 
-def profile(router: Router, items: Sequence[Item], warmup: int) -> list[ProfileRow]:
+def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[ProfileRow], dict[str, Routed]]:
     """Measure a policy, every action alone and their pieces on ``items`` after ``warmup`` of them.
+
+    Returns:
+        The lines, and what was done to the measured questions, by the action of the end-to-end lines.
 
     Raises:
         VoVNetError: nothing is left to measure after the warm-up.
@@ -96,7 +99,8 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> list[ProfileR
                 seen.setdefault(name, []).append(routed)
             _pieces(watch, backbone, router, one)
             bar.advance(1)
-    return [_row(watch, stage, action, seen.get(action, ())) for stage, action in watch.milliseconds]
+    answered = {name: join_routed(parts) for name, parts in seen.items()}
+    return [_row(watch, stage, action, answered.get(action)) for stage, action in watch.milliseconds], answered
 
 
 def _pieces(watch: Stopwatch, backbone: Backbone, router: Router, one: Item) -> None:
@@ -115,12 +119,12 @@ def _pieces(watch: Stopwatch, backbone: Backbone, router: Router, one: Item) -> 
             backbone.decode(state, router.decoding, looked, action, router.seed)
 
 
-def _row(watch: Stopwatch, stage: str, action: str, seen: Sequence[Routed]) -> ProfileRow:
+def _row(watch: Stopwatch, stage: str, action: str, routed: Routed | None) -> ProfileRow:
     times = np.asarray(watch.milliseconds[stage, action])
-    whole = stage == "end_to_end"
+    whole = routed if stage == "end_to_end" else None
 
     def mean(count: Callable[[Routed], Any]) -> float | None:
-        return float(np.mean([np.mean(count(routed)) for routed in seen])) if whole else None
+        return None if whole is None else float(np.mean(count(whole)))
 
     return ProfileRow(
         stage=stage,

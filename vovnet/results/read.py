@@ -11,7 +11,7 @@ from typing import Any, get_args
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 from vovnet.results.row import COLUMNS, ResultRow
-from vovnet.results.write import RATES, SUMMARY
+from vovnet.results.write import PREDICTIONS, RATES, SUMMARY
 
 AT_LEAST_0 = tuple(
     "lambda_cost trained_lambda threshold remaining_vision_tokens avg_cost avg_vision_tokens avg_text_tokens "
@@ -75,6 +75,19 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
     if not lines:
         raise VoVNetError(f"{path} is damaged, it is empty; run the evaluation again.")
     return lines
+
+
+def read_answers(folder: Path) -> dict[str, tuple[str, str]]:
+    """What a run did with each question: action and prediction by the question's id.
+
+    Raises:
+        VoVNetError: its predictions are missing or damaged.
+    """
+    path = folder / PREDICTIONS
+    try:
+        return {line["id"]: (line["action"], line["prediction"]) for line in read_predictions(path)}
+    except (LookupError, TypeError) as error:
+        raise VoVNetError(f"{path} is damaged ({error}); run the evaluation again.") from error
 
 
 def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:

@@ -13,7 +13,7 @@ from vovnet.results.checks import sweep_checks
 from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results, read_summary
-from vovnet.results.reuse import reuse_rows
+from vovnet.results.reuse import answer_checks, reuse_rows
 from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_rows
 from vovnet.results.write import RESULTS, SUMMARY, write_or_remove, write_results, write_rows
@@ -24,7 +24,7 @@ MATRIX = (
     "dataset split baseline_name objective feature_mode action_space seed lambda_cost trained_lambda threshold "
     "uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens long_side oracle_rule "
     "fallback_mode fallback_entropy_threshold fallback_margin_threshold fallback_trigger_rate cache_reuse "
-    "backbone dtype prompt_order decoding_seed num_samples accuracy avg_cost "
+    "backbone dtype prompt_order mode decoding_seed num_samples accuracy avg_cost "
     "action_rate_no action_rate_coarse action_rate_full"
 ).split()
 
@@ -63,10 +63,10 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     rows = sorted((row for row, _ in results), key=_order)
     write_tables(folder, rows)
     try:
-        precision = precision_lines(results)
+        precision, alike = precision_lines(results), answer_checks(results)
     except VoVNetError as error:  # the tables do without predictions
-        log.warning("precision.csv is not written: %s", error)
-        precision = []
+        log.warning("answers are not compared, and precision.csv is not written: %s", error)
+        precision, alike = [], []
     write_or_remove(folder / "precision.csv", precision)
     write_jobs(folder, jobs)
     write_json(
@@ -74,7 +74,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
         {
             "jobs": [{"folder": job.folder.name, "overrides": list(job.overrides), "error": job.error} for job in jobs],
             "failed": len(failed),
-            "checks": [check.as_json() for check in (*sweep_checks(rows), *precision_checks(precision))],
+            "checks": [check.as_json() for check in (*sweep_checks(rows), *precision_checks(precision), *alike)],
             "metadata": {job.folder.name: _metadata(job.folder) for job in done},
             **provenance(),
         },
@@ -98,10 +98,15 @@ def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
     write_rows(folder / "jobs.csv", lines, ("folder", "overrides", "status"))
 
 
+def evaluated(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Rows without those of a profile, whose few questions are there to be timed: no check or frontier is of them."""
+    return [row for row in rows if row.mode != "profile"]
+
+
 def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
     """Tables, checks and provenance of results that come from several sweeps."""
     write_tables(folder, rows)
-    checks = [check.as_json() for check in sweep_checks(rows)]
+    checks = [check.as_json() for check in sweep_checks(evaluated(rows))]
     write_json(folder / SUMMARY, {"checks": checks, **provenance()})
 
 

@@ -45,9 +45,10 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
         log.info("stage 1 is done: %s", done)
         return adapted
     trainable = trainable_backbone(config, training.stage1_backbone)
-    backbone, options = trainable.backbone, training.backbone
-    micro = micro_batches(data.train, options, training.seed)
-    steps = training.stage1_epochs * micro.order.steps_per_epoch
+    backbone = trainable.backbone
+    micro = micro_batches(data.train, training.backbone, training.seed)
+    plan = adaptation_plan(training, data)
+    steps = plan.steps
     log.info(
         "stage 1: the backbone learns under %s (%s) for %d epochs, %d steps",
         training.stage1_baseline_name,
@@ -57,17 +58,6 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
     )
     module = AdaptationModule(backbone, action, training, Scoring.of(config, data.dataset, backbone), steps)
     batches = QuestionBatches(data.dataset, backbone.builder, micro, action, steps)
-    plan = Plan(
-        stage="stage1",
-        steps=steps,
-        save_every=training.save_every,
-        validate_every=min(training.save_every, micro.order.steps_per_epoch),
-        gradient_clip=training.gradient_clip,
-        seed=training.seed,
-        accumulate=micro.accumulate,
-        monitor=("val/utility", "max"),
-        precision=options.precision,
-    )
     place = Place(folder / "stage1", backbone.device, config.trainer, config.logger)
     rows = validation_rows(data.val, VALIDATION_SAMPLES, config.eval.batch_size)
     validation = EachOnce(ValidationBatches(data.dataset, backbone.builder, rows, action))
@@ -80,6 +70,22 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
     wait_for_all()
     log.info("stage 1 ended: %s", " ".join(f"{name}={value:.4f}" for name, value in fitted.metrics.items()))
     return adapted
+
+
+def adaptation_plan(training: PolicyTraining, data: TrainingData) -> Plan:
+    """How stage 1 runs."""
+    micro = micro_batches(data.train, training.backbone, training.seed)
+    return Plan(
+        stage="stage1",
+        steps=training.stage1_epochs * micro.order.steps_per_epoch,
+        save_every=training.save_every,
+        validate_every=min(training.save_every, micro.order.steps_per_epoch),
+        gradient_clip=training.gradient_clip,
+        seed=training.seed,
+        accumulate=micro.accumulate,
+        monitor=("val/utility", "max"),
+        precision=training.backbone.precision,
+    )
 
 
 @dataclass(frozen=True)

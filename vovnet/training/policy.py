@@ -49,6 +49,7 @@ class Trained:
         computed: outcome rows that had to be computed first, per branch.
         data: what it learned from.
         backbone: loads the backbone that the policy belongs to.
+        plan: how stage 2 ran.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Trained:
     computed: dict[str, int]
     data: TrainingData
     backbone: BackboneConfig
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, 
         card = make_card(belongs, checkpoint, len(setup.module.head.mean), data.dataset.fingerprint)
         save_policy(path, setup.module.head, card)
     wait_for_all()
-    return Trained(path, fitted.metrics, setup.computed, data, backbone)
+    return Trained(path, fitted.metrics, setup.computed, data, backbone, plan)
 
 
 def _of_head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -16,12 +16,15 @@ from vovnet.results.check import Check
 from vovnet.results.provenance import provenance
 from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import SUMMARY
-from vovnet.schema import RunConfig
+from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.training.adapt import adaptation_plan
 from vovnet.training.policy import Trained
-from vovnet.training.steps import newest_checkpoint
+from vovnet.training.steps import newest_checkpoint, saved_steps
+from vovnet.training.trainer import Plan
 
 log = logging.getLogger(__name__)
 COLLAPSED = 0.99  # share of one action above which a policy is said to have collapsed
+SHOWN = 10  # saved steps in a check point's text, the last ones
 
 
 def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: float) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: f
         "rows_computed": trained.computed,
         "rows_skipped": list(data.dataset.skipped),
         "leak_guard": data.leaks,
-        "checks": [check.as_json() for check in training_checks(trained, folder, config.policy.lambda_cost)],
+        "checks": [check.as_json() for check in training_checks(config, trained, folder)],
         "wall_seconds": round(seconds, 3),
         **provenance(),
     }
@@ -51,23 +54,38 @@ def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: f
     return summary
 
 
-def training_checks(trained: Trained, folder: Path, lambda_cost: float) -> list[Check]:
+def training_checks(config: RunConfig, trained: Trained, folder: Path) -> list[Check]:
     """The specification's check points of A0, and whether the policy chooses at all."""
-    saved = [newest_checkpoint(folder / "stage1/steps", "stage1"), newest_checkpoint(folder / "steps", "stage2")]
-    names = [path.name for path in saved if path is not None]
+    assert isinstance(config.training, PolicyTraining)
+    saved = [saved_check(folder / "steps", trained.plan)]
+    if config.training.stage1_epochs:
+        saved.insert(0, saved_check(folder / "stage1/steps", adaptation_plan(config.training, trained.data)))
     rates = _by_action(trained, "val/rate_")
     action, share = max(rates.items(), key=lambda rate: rate[1])
     if share > COLLAPSED:
         log.warning(
             "the policy chooses %s for %.1f %% of the validation questions at lambda %g",
-            action.upper(), 100 * share, lambda_cost,
+            action.upper(), 100 * share, config.policy.lambda_cost,
         )  # fmt: skip
     fixed, utility = _by_action(trained, "val/utility_"), trained.metrics["val/utility"]
     seen = f"{utility:.4f} against " + " ".join(f"{name}={value:.4f}" for name, value in fixed.items())
     return [
-        Check("the last step of every stage is saved", bool(names), " ".join(names)),
+        *saved,
         Check("validation utility is at least that of every fixed action", utility >= max(fixed.values()) - 1e-6, seen),
     ]
+
+
+def saved_check(folder: Path, plan: Plan) -> Check:
+    """Whether a stage was saved as often as planned and to its end, going by its newest checkpoint."""
+    newest = newest_checkpoint(folder, plan.stage)
+    saved = [] if newest is None else saved_steps(newest)
+    whole = newest is not None and newest.stem == f"{plan.stage}-step={plan.steps:06d}"
+    shown = [step for step in saved if step < plan.steps][-SHOWN:]
+    return Check(
+        f"{plan.stage}: a checkpoint every {plan.save_every} steps, and of the last, step {plan.steps}",
+        whole and set(saved) >= set(range(plan.save_every, plan.steps, plan.save_every)),
+        " ".join(["saved at", *map(str, shown), newest.name]) if newest else "none is there",
+    )
 
 
 def _by_action(trained: Trained, prefix: str) -> dict[str, float]:

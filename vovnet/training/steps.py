@@ -100,8 +100,14 @@ def newest_checkpoint(folder: Path, stage: str) -> Path | None:
     return max(folder.glob(f"{stage}-step=*.ckpt"), key=lambda path: path.stem, default=None)
 
 
+def saved_steps(checkpoint: Path) -> list[int]:
+    """Every step at which the stage of a checkpoint was saved, up to it; those that were replaced since, too."""
+    callbacks = torch.load(checkpoint, weights_only=True, map_location="meta")["callbacks"]
+    return next(list(state["saved"]) for key, state in callbacks.items() if key.startswith(NewestStep.__name__))
+
+
 class NewestStep(ModelCheckpoint):
-    """Keeps the last saved step only.
+    """Keeps the last saved step only, and in it all steps that were saved.
 
     Lightning saves before it validates, and a run that is killed in between would go on without that validation and
     might keep other weights as its best. So where both are due, this saves after validating.
@@ -119,6 +125,20 @@ class NewestStep(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.plan = plan
+        self.saved: list[int] = []
+
+    def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        self.saved.append(trainer.global_step)  # first: it is part of what is saved
+        super()._save_checkpoint(trainer, filepath)
+
+    def state_dict(self) -> dict[str, Any]:
+        """With the steps that were saved."""
+        return super().state_dict() | {"saved": self.saved}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """After a stop."""
+        super().load_state_dict(state_dict)
+        self.saved = list(state_dict["saved"])
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         """Save every so many steps, unless a validation follows; first what was logged, or a resume would lack it."""

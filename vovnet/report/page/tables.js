@@ -55,7 +55,9 @@ function sortableTable(columns, rows) {
 
 function showTables() {
   const facts = DATA.facts;
-  byId("facts").textContent = `${facts.runs} runs of ${facts.studies} protocols, VoVNet ${facts.version}, commit ${facts.commit}`;
+  const counted = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
+  const counts = `${counted(facts.runs, "run")} of ${counted(facts.studies, "protocol")}`;
+  byId("facts").textContent = `${counts}, VoVNet ${facts.version}, commit ${facts.commit}`;
   const table = (name) => sortableTable(DATA.tables[name].columns, DATA.tables[name].rows);
   byId("main-table").replaceChildren(table("main_table"));
   const others = Object.keys(DATA.tables).filter((name) => name !== "main_table" && DATA.tables[name].rows.length);

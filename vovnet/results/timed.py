@@ -1,0 +1,85 @@
+"""Block F1's rows of results.csv: the policy and the fixed policies, as they were timed question by question."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vovnet.actions import Action
+from vovnet.backbone.files import Checkpoint
+from vovnet.compose import config_hash
+from vovnet.data import VQADataset
+from vovnet.outcomes.keys import reuses_cache, table_keys
+from vovnet.outcomes.routed import Routed
+from vovnet.policy.policies import AnyPolicy, head_card
+from vovnet.results.profile import ProfileRow
+from vovnet.results.row import ResultRow, RunFacts, make_row
+from vovnet.results.split import split_columns
+from vovnet.schema import FixedBaseline, RunConfig
+
+FIXED: dict[Action, FixedBaseline] = {
+    Action.NO: FixedBaseline("no_vision"),
+    Action.COARSE: FixedBaseline("always_coarse"),
+    Action.FULL: FixedBaseline("always_full"),
+}
+
+
+def timed_rows(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    policy: tuple[AnyPolicy, Path | None],
+    profile: Sequence[ProfileRow],
+    answered: Mapping[str, Routed],
+) -> list[ResultRow]:
+    """A row of mode ``profile`` for the configured policy, and for each fixed policy whose branch was timed.
+
+    Where FULL is pruned or scaled, its branch alone is not always_full, which looks at whole images.
+
+    Args:
+        policy: itself and its file.
+        profile: the lines of profile.csv.
+        answered: what was done to the measured questions, by the action of the end-to-end lines.
+    """
+    whole = {line.action: line for line in profile if line.stage == "end_to_end"}
+    made, policy_file = policy
+    rows = [_row(config, checkpoint, dataset, (made, policy_file), whole["routed"], answered["routed"])]
+    for action, baseline in FIXED.items():
+        fixed = _always(config, baseline)
+        branches = [table_keys(one, checkpoint, dataset, (action,))[action.label] for one in (config, fixed)]
+        if config.policy.baseline != baseline and branches[0] == branches[1]:
+            label = action.label
+            rows.append(_row(fixed, checkpoint, dataset, None, whole[label], answered[label]))
+    return rows
+
+
+def _always(config: RunConfig, baseline: FixedBaseline) -> RunConfig:
+    bare = replace(config.policy, fallback_mode=None, fallback_entropy_threshold=None, fallback_margin_threshold=None)
+    return replace(config, policy=replace(bare, baseline=baseline))
+
+
+def _row(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    policy: tuple[AnyPolicy, Path | None] | None,
+    line: ProfileRow,
+    routed: Routed,
+) -> ResultRow:
+    """One row; ``policy`` is None for a fixed one. No official score: the warm-up's questions are missing."""
+    made, policy_file = policy or (None, None)
+    assert config.profile is not None
+    skipped = config.profile.warmup
+    facts = RunFacts(
+        split=dataset.split,
+        metric=dataset.metric,
+        dataset=dataset.name,
+        groups=split_columns(dataset, skipped + line.num_samples).groups[skipped:],
+        text_config=checkpoint.text_config,
+        cache_reuse=made is not None and reuses_cache(config) and made.reads_text,
+        checkpoint=str(policy_file) if policy_file else None,
+        card=None if made is None else head_card(made),
+        config_hash=config_hash(config, policy_file),
+        memory_mb=line.mem_peak_mb,
+    )
+    row = make_row(config, facts, routed, None)
+    return replace(row, mode="profile", latency_p50_ms=line.latency_p50_ms, latency_p90_ms=line.latency_p90_ms)
