@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vovnet.actions import Action
+from vovnet.actions import FIXED_POLICIES
 from vovnet.backbone.files import Checkpoint
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset
@@ -15,12 +15,6 @@ from vovnet.results.profile import ProfileRow
 from vovnet.results.row import ResultRow, RunFacts, make_row
 from vovnet.results.split import split_columns
 from vovnet.schema import FixedBaseline, RunConfig
-
-FIXED: dict[Action, FixedBaseline] = {
-    Action.NO: FixedBaseline("no_vision"),
-    Action.COARSE: FixedBaseline("always_coarse"),
-    Action.FULL: FixedBaseline("always_full"),
-}
 
 
 def timed_rows(
@@ -43,7 +37,8 @@ def timed_rows(
     whole = {line.action: line for line in profile if line.stage == "end_to_end"}
     made, policy_file = policy
     rows = [_row(config, checkpoint, dataset, (made, policy_file), whole["routed"], answered["routed"])]
-    for action, baseline in FIXED.items():
+    for name, action in FIXED_POLICIES.items():
+        baseline = FixedBaseline(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
         fixed = _always(config, baseline)
         branches = [table_keys(one, checkpoint, dataset, (action,))[action.label] for one in (config, fixed)]
         if config.policy.baseline != baseline and branches[0] == branches[1]:

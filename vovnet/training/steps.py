@@ -103,7 +103,7 @@ def newest_checkpoint(folder: Path, stage: str) -> Path | None:
 def saved_steps(checkpoint: Path) -> list[int]:
     """Every step at which the stage of a checkpoint was saved, up to it; those that were replaced since, too."""
     callbacks = torch.load(checkpoint, weights_only=True, map_location="meta")["callbacks"]
-    return next(list(state["saved"]) for key, state in callbacks.items() if key.startswith(NewestStep.__name__))
+    return next(list(state.get("saved", ())) for key, state in callbacks.items() if key.startswith(NewestStep.__name__))
 
 
 class NewestStep(ModelCheckpoint):
@@ -138,7 +138,7 @@ class NewestStep(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """After a stop."""
         super().load_state_dict(state_dict)
-        self.saved = list(state_dict["saved"])
+        self.saved = list(state_dict.get("saved", ()))  # which older files do not say
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
         """Save every so many steps, unless a validation follows; first what was logged, or a resume would lack it."""
