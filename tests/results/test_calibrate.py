@@ -1,5 +1,6 @@
 """A lambda for a budget, on held-out questions."""
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -103,14 +104,31 @@ def test_held_out_questions_are_those_that_training_validates_on(configure: Conf
         held_out(configure("policy/baseline=no_vision"))
 
 
-def test_a_policy_is_calibrated_on_its_own_data_only(configure: Configure, tmp_path: Path) -> None:
-    path = policy_file(configure(), tmp_path / "policy.safetensors", data_fingerprint="other data")
-    with pytest.raises(VoVNetError, match="was trained on easy_vqa, which is not the train split of easy_vqa as it is"):
-        held_out(configure(f"eval.checkpoint={path}"))
+def test_a_policy_without_an_account_of_its_training_is_not_calibrated(configure: Configure, tmp_path: Path) -> None:
+    fingerprint = load_dataset(configure().dataset, "train").fingerprint
+    path = policy_file(configure(), tmp_path / "policy.safetensors", data_fingerprint=fingerprint)
     head, card = load_policy(path, find_checkpoint(configure().backbone))
     save_policy(path, head, replace(card, training_config=""))  # as older files are
     with pytest.raises(VoVNetError, match="does not say which questions it was not trained on"):
         held_out(configure(f"eval.checkpoint={path}"))
+
+
+def test_other_questions_are_calibrated_on_if_the_policy_has_not_seen_them(
+    configure: Configure, easy_data: Path, tmp_path: Path
+) -> None:
+    seen = configure()
+    fingerprint = load_dataset(seen.dataset, "train").fingerprint
+    path = policy_file(seen, tmp_path / "policy.safetensors", data_fingerprint=fingerprint)
+    other = Path(shutil.copytree(easy_data, tmp_path / "other"))
+    shutil.rmtree(other / "train")
+    shutil.copytree(easy_data / "test", other / "train")
+    given = (f"eval.checkpoint={path}", f"dataset.path={other}", "training.max_samples=40", "training.val_fraction=0.5")
+    part, _, _ = held_out(configure(*given))
+    dataset = load_dataset(configure(*given).dataset, "train")
+    assert set(part.groups.tolist()) == split_groups([dataset[i].group for i in range(40)], 0.5, 0)[1]
+    shutil.copy(easy_data / "train/images/3.png", other / "train/images/7.png")
+    with pytest.raises(VoVNetError, match="is in the training data"):
+        held_out(configure(*given))
 
 
 def test_the_two_goals_exclude_each_other() -> None:

@@ -1,6 +1,7 @@
-"""The training split's questions that a policy was validated on, not trained on, with its value estimates."""
+"""Questions of a training split that a policy was not trained on, with its value estimates."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.policy.policies import VoVNetPolicy, make_policy
 from vovnet.results.calibrate import HeldOut
+from vovnet.results.leaks import look_for_leaks
 from vovnet.schema import RunConfig
 from vovnet.training.split import split_rows
 
@@ -19,29 +21,28 @@ from vovnet.training.split import split_rows
 def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path]:
     """Held-out questions, the data set each comes from, and the policy file whose values they carry.
 
-    Which these are stands in the policy file, whatever the configuration says of a training.
+    Of the split that the policy was trained on they are those that it was validated on, which its file tells, whatever
+    the configuration says of a training. Of another one they are the configured share, if the leak guard finds none of
+    them in the policy's training data.
 
     Raises:
-        VoVNetError: a baseline is configured, the policy was trained on other data than the configured set's or does
-            not say how, or there are no such questions.
+        VoVNetError: a baseline is configured, the policy has seen these questions, or does not say which it has seen.
     """
     checkpoint = find_checkpoint(config.backbone)
     policy, policy_file = make_policy(config, checkpoint)
     if not isinstance(policy, VoVNetPolicy) or policy_file is None:
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
     dataset = load_dataset(config.dataset, "train")
-    card = policy.card
-    if not card.training_config:
+    options = asdict(config.training)
+    if policy.card.data_fingerprint != dataset.fingerprint:
+        look_for_leaks(config, checkpoint, policy.card, dataset)
+    elif policy.card.training_config:
+        options = json.loads(policy.card.training_config)
+    else:
         raise VoVNetError(
             f"policy file {policy_file} does not say which questions it was not trained on; train it again."
         )
-    if card.data_fingerprint != dataset.fingerprint:
-        raise VoVNetError(
-            f"policy file {policy_file} was trained on {card.dataset}, which is not the train split of {dataset.name} "
-            f"as it is now; set dataset={card.dataset} as in its training, or train it again."
-        )
-    trained = json.loads(card.training_config)
-    groups, is_held_out = split_rows(dataset, trained["max_samples"], trained["val_fraction"], card.seed)
+    groups, is_held_out = split_rows(dataset, options.get("max_samples"), options["val_fraction"], options["seed"])
     rows = np.flatnonzero(is_held_out)
     outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, len(groups)).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
