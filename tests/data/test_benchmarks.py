@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import compose_config
@@ -15,6 +17,7 @@ from vovnet.actions import Action
 from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.loading import load_builder
 from vovnet.data import VQADataset, load_dataset, prompt_text
+from vovnet.data.mmbench import _groups as mmbench_groups
 from vovnet.errors import VoVNetError
 from vovnet.results.evaluate import evaluate
 
@@ -56,7 +59,10 @@ def test_mmbench_tsv(tmp_path: Path) -> None:
     assert pointer.images[0].load().getpixel((0, 0)) == (255, 0, 0)
     assert dataset[2].images[0].load().getpixel((0, 0)) == (0, 0, 255)
     assert circular.images[0].load().getpixel((0, 0)) == (0, 0, 255)
-    assert (circular.group, circular.id) == ("243", "1000243")
+    assert (circular.group, circular.circle, circular.id, circular.is_copy) == ("243", "243", "1000243", True)
+    assert (dataset[2].circle, dataset[2].rotations, circular.rotations) == ("243", 2, 2)
+    assert (first.group, pointer.group) == (first.id, first.id)  # one image
+    assert (first.circle, pointer.circle, first.rotations) == (first.id, pointer.id, 1)
     assert first.images[0].size() == (20, 10)
     assert prompt_text(dataset, first) == (
         'Look at\t"this". Which\nis it? There are several options:\nA. x\nB. y\nC. z\nD. w\n\n'
@@ -263,3 +269,13 @@ def test_a_large_file_opens_without_its_images(tmp_path: Path) -> None:
     assert len(dataset) == 1000
     assert path.stat().st_size > 40e6
     assert held < 6e6
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20))
+def test_questions_of_one_image_are_one_group_by_whatever_way(pairs: list[tuple[int, int]]) -> None:
+    groups = mmbench_groups(pairs)
+    parts: list[set[int]] = []  # joined one by one
+    for pair in pairs:
+        touched = [part for part in parts if part & set(pair)]
+        parts = [part for part in parts if part not in touched] + [set(pair).union(*touched)]
+    assert groups == {number: min(part) for part in parts for number in part}

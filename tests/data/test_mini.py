@@ -68,7 +68,15 @@ def test_mmbench_layout(tmp_path: Path) -> None:
         assert row[row["answer"]] != "nan"
         source = next(r for r in base if int(r["index"]) == int(row["index"]) % 10**6)
         assert row[row["answer"]] == source[source["answer"]]  # a rotation keeps the answer, not its letter
-    assert sum(dataset[i].is_copy for i in range(len(dataset))) == len(rows) - len(base)
+    samples = [dataset[i] for i in range(len(dataset))]
+    assert sum(sample.is_copy for sample in samples) == len(rows) - len(base)
+    assert all(sample.rotations == len(sample.options) for sample in samples)
+    assert len({s.circle for s in samples}) == len(base) > len({s.group for s in samples})
+    groups: dict[object, set[str]] = {}
+    for sample in samples:
+        groups.setdefault(sample.images[0], set()).add(sample.group)
+    assert all(len(of_image) == 1 for of_image in groups.values())  # and of all images, each its own
+    assert len(set.union(*groups.values())) == len(groups)
 
 
 def test_mmmu_layout(tmp_path: Path) -> None:

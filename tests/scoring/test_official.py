@@ -19,16 +19,19 @@ from vovnet.scoring.table import ScoreTable
 from vovnet.scoring.token_f1 import score_token_f1, token_f1
 
 
-def sample(number: int, group: str, category: str = "", copy: bool = False) -> Sample:
-    return Sample(str(number), "?", (), ("A",), group, category, supercategory=category[:1], is_copy=copy)
+def sample(number: int, circle: str, category: str = "", copy: bool = False, rotations: int = 1) -> Sample:
+    return Sample(
+        str(number), "?", (), ("A",), "an image", category, supercategory=category[:1],
+        circle=circle, rotations=rotations, is_copy=copy,
+    )  # fmt: skip
 
 
 ROWS = [
-    sample(0, "0", "color"),
-    sample(1, "1", "shape"),
-    sample(2, "0", "color", copy=True),
-    sample(3, "1", "shape", copy=True),
-    sample(4, "1", "shape", copy=True),
+    sample(0, "0", "color", rotations=2),
+    sample(1, "1", "shape", rotations=3),
+    sample(2, "0", "color", copy=True, rotations=2),
+    sample(3, "1", "shape", copy=True, rotations=3),
+    sample(4, "1", "shape", copy=True, rotations=3),
 ]
 
 
@@ -38,6 +41,18 @@ def test_a_group_is_right_when_all_its_rotations_are() -> None:
     assert scores.categories == {"color": 1.0, "shape": 0.0}
     assert scores.supercategories == {"c": 1.0, "s": 0.0}
     assert scores.unparsed_rate == pytest.approx(0.2)
+
+
+def test_a_question_whose_rotations_were_not_all_asked_says_nothing_of_them() -> None:
+    first = ROWS[:3]  # as eval.max_samples cuts: question 1 lacks its copies
+    scores = aggregate(first, np.array([1.0, 1, 0]), np.ones(3), "accuracy")
+    assert (scores.name, scores.value, scores.circles, scores.vanilla) == ("circular_accuracy", 0.0, 1, 1.0)
+    assert scores.categories == {"color": 0.0}
+    none = aggregate(ROWS[:2], np.array([1.0, 0]), np.ones(2), "accuracy")
+    assert (none.name, none.value, none.circular, none.circles) == ("accuracy", 0.5, None, None)
+    lone = aggregate([*ROWS[:2], ROWS[3]], np.array([1.0, 0, 1]), np.ones(3), "accuracy")
+    assert (lone.name, lone.value, lone.samples) == ("accuracy", 0.5, 3)  # the vanilla one, of base rows
+    assert aggregate(ROWS, np.ones(5), np.ones(5), "accuracy").circles == 2
 
 
 def test_without_copies_every_sample_weighs_the_same() -> None:

@@ -6,7 +6,9 @@ at i + k * 1,000,000.
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,37 @@ def read_mmbench(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator
             errors.report(path, row.number, problem)
         elif index is not None and errors.is_new(path, row.number, str(index)):
             kept.append((row, index))
+    shown: list[tuple[Row, int, int]] = []  # row, its index, and that of the row whose image it shows
     for row, index in kept:
         source = index if "image" in row.images else _number(row.fields["image"])
         if source is None or source not in images:
             errors.report(path, row.number, f"its image is that of row {source}, which is not there or has none")
-            continue
-        yield _sample(row, index, images[source])
+        else:
+            shown.append((row, index, source))
+    groups = _groups((index % CIRCULAR, source % CIRCULAR) for _, index, source in shown)
+    rotations = Counter(index % CIRCULAR for _, index, _ in shown)
+    for row, index, source in shown:
+        number = index % CIRCULAR
+        yield replace(_sample(row, index, images[source]), group=str(groups[number]), rotations=rotations[number])
+
+
+def _groups(pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """For each question the first that shows the same image, itself or by way of others.
+
+    Args:
+        pairs: a question, and the one whose row holds its image.
+    """
+    first: dict[int, int] = {}
+
+    def root(number: int) -> int:
+        while first.setdefault(number, number) != number:
+            number = first[number]
+        return number
+
+    for pair in pairs:
+        low, high = sorted(map(root, pair))
+        first[high] = low
+    return {number: root(number) for number in first}
 
 
 def _number(cell: Any) -> int | None:
@@ -54,7 +81,8 @@ def _sample(row: Row, index: int, image: ImageRef) -> Sample:
         question=cell_text(row.fields["question"]),
         images=(image,),
         answers=(cell_text(row.fields["answer"]),),
-        group=str(index % CIRCULAR),
+        group="",  # known when all rows are
+        circle=str(index % CIRCULAR),
         category=cell_text(row.fields.get("category")),
         options=tuple(options),
         hint=cell_text(row.fields.get("hint")),

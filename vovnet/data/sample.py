@@ -84,13 +84,15 @@ class Sample:
         question: the user's text, before the prompt template.
         images: all images that the question refers to.
         answers: accepted references; the first is the one whose NLL is taken.
-        group: samples of one group share an image and are resampled together in intervals.
+        group: samples of one group share an image: they are held out together, and resampled together in intervals.
         category: kind of question, for slices.
         options: of a multiple-choice question, in the order of their letters, "" for a letter that is
             not offered; empty for open questions.
         hint: context that belongs to the question.
         supercategory: coarser kind, such as MMBench's l2-category.
-        is_copy: an option-shifted copy of another row of its group (MMBench's circular evaluation).
+        circle: a question and its option-shifted copies share it (MMBench's circular evaluation); "" outside of it.
+        rotations: how many rows of the split these are.
+        is_copy: one of the copies.
     """
 
     id: str
@@ -102,6 +104,8 @@ class Sample:
     options: tuple[str, ...] = ()
     hint: str = ""
     supercategory: str = ""
+    circle: str = ""
+    rotations: int = 1
     is_copy: bool = False
 
 
