@@ -29,7 +29,8 @@ def show(policy: RandomPolicy, folder: Path) -> None:
         print(f"policy.baseline.target_ratios={triples[0]}")
         return
     print(f"policy.baseline.bucket_ratios=[{','.join(triples)}]")
-    print(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in policy.thresholds)}]")
+    if policy.thresholds is not None:
+        print(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in policy.thresholds)}]")
 
 
 def finish(folder: Path) -> bool:

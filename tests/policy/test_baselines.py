@@ -280,3 +280,20 @@ def test_only_uncertainty_needs_the_text_pass() -> None:
     assert UncertaintyPolicy("entropy", 1.0, Action.FULL).reads_text
     assert not OraclePolicy(SPACE, "utility", 0.1).reads_text
     assert not CascadePolicy(0.5).reads_text
+
+
+def test_without_thresholds_buckets_are_terciles_of_the_split(configure: Configure, tmp_path: Path) -> None:
+    ratios = "policy.baseline.bucket_ratios=[[1,0,0],[0,1,0],[0,0,1]]"
+    given = ("policy/baseline=random_policy_matched", ratios)
+    run(configure, tmp_path / "out", *given)
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    bounds = np.quantile([line["entropy"] for line in lines], [1 / 3, 2 / 3])
+    expected = [("no", "coarse", "full")[np.searchsorted(bounds, line["entropy"], side="right")] for line in lines]
+    assert [line["action"] for line in lines] == expected
+    assert len(set(expected)) == 3
+    for live in (
+        ("eval.mode=live",),
+        ("eval.mode=live", "policy.fallback_mode=full", "policy.fallback_entropy_threshold=3"),
+    ):
+        with pytest.raises(VoVNetError, match=r"give policy\.baseline\.bucket_thresholds"):
+            run(configure, tmp_path / "live", *given, *live)

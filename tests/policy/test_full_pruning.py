@@ -1,6 +1,7 @@
 """Routing and pruning together: a policy whose FULL look is thinned out (policy.full_pruning_ratio)."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,18 @@ def test_at_equal_cost_its_own_branches_are_drawn_from(run: Run, configure: Conf
     evaluate(configure(COUNT, *PROXY, "policy.baseline.pruning_ratio=0.5"), run.folder / "all/proxy")
     (line,) = (line for name, line in drawn().items() if name == "random, matched")
     assert line["baseline_cost"] == pytest.approx(line["avg_cost"], abs=0.01)
+
+
+def test_a_full_look_may_be_pruned_below_a_coarse_one(configure: Configure, tmp_path: Path) -> None:
+    """As it is with small images: COARSE shows them whole, and FULL keeps a part of as many tokens."""
+    keys = (*MERGED, "vision_budget.coarse.long_side=64", "vision_budget.coarse.max_pixels=4096", COUNT)
+    given = (*keys, f"eval.checkpoint={policy_file(configure(*keys), tmp_path / 'policy.safetensors')}")
+    runs = [evaluate(configure(*given, f"policy.lambda_cost={p}"), tmp_path / str(p)) for p in (0, 0.1, 0.5)]
+    costs = [run.routed.cost for run in runs]
+    assert all((later <= earlier).all() for earlier, later in pairwise(costs))
+    chosen = runs[0].routed.actions
+    tokens = runs[0].routed.chosen.vision_tokens
+    assert tokens[chosen == int(Action.FULL)].max() < tokens[chosen == int(Action.COARSE)].min()
+    live = evaluate(configure(*given, "policy.lambda_cost=0.1", "eval.mode=live"), tmp_path / "live")
+    assert np.array_equal(live.routed.actions, runs[1].routed.actions)
+    evaluate(configure(*keys, "policy/baseline=oracle"), tmp_path / "oracle")

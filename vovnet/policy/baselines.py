@@ -40,12 +40,13 @@ class RandomPolicy:
 
     Attributes:
         ratios: one triple, or one per bucket.
-        thresholds: entropies in nats between buckets, one fewer than ratios.
+        thresholds: entropies in nats between buckets, one fewer than ratios; None takes quantiles of the questions
+            decided on, which must then be the whole split.
         matched_cost: average cost of the VoVNet run that the ratios are taken from; None where they were given.
     """
 
     ratios: tuple[Ratios, ...]
-    thresholds: tuple[float, ...]
+    thresholds: tuple[float, ...] | None
     seed: int
     matched_cost: float | None = None
     reads_costs: bool = False
@@ -69,10 +70,10 @@ class RandomPolicy:
         """Chance of each action, [N, 3]."""
         table = np.asarray(self.ratios, dtype=np.float64)
         table /= table.sum(axis=1, keepdims=True)
-        bucket = (
-            np.searchsorted(self.thresholds, text.entropy, side="right") if self.reads_text else np.zeros(size, int)
-        )
-        return np.asarray(table[bucket])
+        if not self.reads_text:
+            return np.repeat(table, size, axis=0)
+        bounds = self.thresholds or np.quantile(text.entropy, np.arange(1, len(table)) / len(table))
+        return np.asarray(table[np.searchsorted(bounds, text.entropy, side="right")])
 
 
 def uniform(seed: int, rows: np.ndarray) -> np.ndarray:

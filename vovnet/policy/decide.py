@@ -11,10 +11,11 @@ class Choices:
 
     Args:
         values: estimated score of each action, [N, A], actions from cheap to dear.
-        costs: normalised cost of each action, [N, A], never falling along a row.
+        costs: normalised cost of each action, [N, A]. Where FULL is pruned, a small image may cost less under it than
+            under COARSE; its actions are taken in the order of what they cost.
 
     Raises:
-        ValueError: something is not finite, or a cost falls.
+        ValueError: something is not finite.
 
     Written as pairwise comparisons ``v_a - v_b > lambda * (c_a - c_b)``, each of which can only turn
     from true to false as lambda grows, rounding included. So no sample's cost ever rises with lambda,
@@ -25,8 +26,10 @@ class Choices:
         values, costs = np.asarray(values, dtype=np.float64), np.asarray(costs, dtype=np.float64)
         if not (np.isfinite(values).all() and np.isfinite(costs).all()):
             raise ValueError("values and costs must be finite")
+        self._order: np.ndarray | None = None
         if (np.diff(costs, axis=1) < 0).any():
-            raise ValueError("costs must not fall from a cheaper action to a dearer one")
+            self._order = np.argsort(costs, axis=1, kind="stable")  # of equal ones the action that looks less
+            values, costs = (np.take_along_axis(table, self._order, axis=1) for table in (values, costs))
         self._size = len(values)
         self._pairs = [  # of each action but the cheapest: gain and price against every cheaper one, each [N]
             [(values[:, dear] - values[:, cheap], costs[:, dear] - costs[:, cheap]) for cheap in range(dear)]
@@ -47,7 +50,7 @@ class Choices:
             for gain, price in pairs:
                 wins &= gain > lambda_cost * price
             chosen[wins] = dear
-        return chosen
+        return chosen if self._order is None else self._order[np.arange(self._size), chosen]
 
 
 def choose(values: np.ndarray, costs: np.ndarray, lambda_cost: float) -> np.ndarray:

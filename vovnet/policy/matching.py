@@ -32,11 +32,6 @@ def random_policy(
     if config.target_ratios is not None:
         return RandomPolicy((config.target_ratios,), (), config.seed)
     if config.bucket_ratios is not None:
-        if config.bucket_thresholds is None:
-            raise VoVNetError(
-                "policy.baseline.bucket_ratios needs policy.baseline.bucket_thresholds; `python -m experiments.match` "
-                "prints both, or give policy.baseline.match and policy.baseline.buckets=true."
-            )
         return RandomPolicy(config.bucket_ratios, config.bucket_thresholds, config.seed)
     if config.match is None:
         raise VoVNetError(

@@ -19,8 +19,8 @@ from vovnet.outcomes.branches import Group, Judge, make_judge, read_text, run_gr
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.routed import Routed, look_twice
 from vovnet.outcomes.rows import BranchOutcomes, no_text
-from vovnet.policy.baselines import CascadePolicy, OraclePolicy
-from vovnet.policy.policies import AnyPolicy, Policy
+from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy
+from vovnet.policy.policies import AnyPolicy, FallbackPolicy, Policy
 from vovnet.schema import RunConfig
 
 
@@ -103,10 +103,16 @@ def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backb
     """A router over a backbone; the process's one copy unless another is given.
 
     Raises:
-        VoVNetError: the policy is the oracle, which must know every outcome first.
+        VoVNetError: the policy must know every outcome first, as the oracle, or the whole split's text passes.
     """
     if isinstance(policy, OraclePolicy):
         raise VoVNetError("the oracle chooses among outcomes that are known; run it with eval.mode=replay.")
+    drawn = policy.inner if isinstance(policy, FallbackPolicy) else policy
+    if isinstance(drawn, RandomPolicy) and drawn.thresholds is None:
+        raise VoVNetError(
+            "the terciles of entropy are known when every question has been read; give policy.baseline."
+            "bucket_thresholds (`python -m experiments.match` prints them), or run with eval.mode=replay."
+        )
     backbone = branch_backbone(config) if backbone is None else backbone
     factor = backbone.builder.budget.factor  # pixels a token's side
     return Router(

@@ -57,7 +57,8 @@ def candidates(values: np.ndarray, costs: np.ndarray) -> np.ndarray:
         for cheap in range(dear):
             price = costs[:, dear] - costs[:, cheap]
             gain = values[:, dear] - values[:, cheap]
-            moves = (price > 0) & (gain > 0)
+            # Both below 0 where the second action costs less, see ``Choices``.
+            moves = ((price > 0) & (gain > 0)) | ((price < 0) & (gain < 0))
             found.append(gain[moves] / price[moves])
     distinct = np.unique(np.concatenate(found))
     # A decision falls to the cheaper action at its breakpoint, rounding or not: step just past it.
