@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import traceback
-import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,24 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared, write_config
-from vovnet.compose import check_launcher, conf_dir, digest, quoted, register_resolvers, to_typed
+from vovnet.compose import conf_dir, register_resolvers, to_typed
 from vovnet.compositions import shared_compositions
 from vovnet.errors import VoVNetError, explained
-from vovnet.explain import explain_hydra, own_sentence
-from vovnet.files import write_json
+from vovnet.explain import explain_hydra
 from vovnet.jobs import (
-    SWEEP_FILE,
     failure,
     note_unbegun,
     report_failure,
@@ -47,6 +41,7 @@ from vovnet.ranks import PARENT, end_with_parent
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.secrets import refuse_secrets
+from vovnet.sweep_folder import SweepCallback, pin_sweep_folder, swept_folder
 
 RERUN = "--experimental-rerun"  # Hydra's, which takes it by any beginning as well
 
@@ -107,22 +102,22 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
 
     code = 0
     try:
-        if _pin_sweep_folder(config_name) and finish is None:
+        if pin_sweep_folder(config_name) and finish is None:
             raise VoVNetError(
                 f"experiments.{config_name} is not swept; leave out -m, and give an experiment that is a sweep to the "
                 "command that its file names."
             )
         with shared_compositions(begun.planned.extend):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
-        if _swept_folder() is not None and not begun.jobs:
+        if swept_folder() is not None and not begun.jobs:
             raise VoVNetError("the sweep has no job; give each key that is swept a value at least.")
-        if begun.errors and _swept_folder() is None:
+        if begun.errors and swept_folder() is None:
             raise begun.errors[0]
         if begun.prepared:
             run_jobs(config_name, begun.prepared, begun.prepared[0].folder.parent)
     except (Exception, KeyboardInterrupt) as error:
         code = _told(error, error in begun.errors, asked_for_traceback)
-    if (folder := _swept_folder()) is not None and begun.jobs and finish is not None:
+    if (folder := swept_folder()) is not None and begun.jobs and finish is not None:
         finished = _finish(finish, folder, begun, asked_for_traceback)
         code = code or finished or int(bool(begun.errors))
     if code:
@@ -225,65 +220,8 @@ def _new_record() -> tuple[Path, dict[str, Any]]:
     return folder, {"overrides": list(hydra_config.overrides.task), "sweep": sweep}
 
 
-class SweepCallback(Callback):
-    """Marks the start of a sweep, so that its own jobs are told from older ones in the same folder."""
-
-    folder: Path | None = None
-    token: str = ""
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the sweep's folder and give this sweep a token."""
-        folder = Path(config.hydra.sweep.dir).absolute()
-        overrides = list(config.hydra.overrides.task)
-        SweepCallback.token = uuid.uuid4().hex
-        write_json(folder / SWEEP_FILE, {"token": SweepCallback.token, "overrides": overrides})
-        SweepCallback.folder = folder
-
-
-def _swept_folder() -> Path | None:
-    """The folder of this process's sweep, once one has begun."""
-    return SweepCallback.folder
-
-
 def _fail(sentence: str, with_traceback: bool) -> int:
     if with_traceback:
         traceback.print_exc()
     print(f"error: {sentence}", file=sys.stderr)
     return 1
-
-
-def _pin_sweep_folder(config_name: str) -> bool:
-    """Fix the folder of a sweep on the command line; whether it is one.
-
-    Hydra composes ``hydra.sweep.dir`` anew in every job, from the job's own overrides; only what
-    stands on the command line is the same for the launcher and for all jobs on all machines.
-    The folder is named after the run, and after a hash of what the command line adds to it.
-
-    Raises:
-        VoVNetError: there can be no such folder.
-    """
-    overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
-    given = [o.partition("=")[0].lstrip("+") for o in overrides]
-    asked = {"-m", "--multirun"} & set(sys.argv[1:])
-    if "hydra.sweep.dir" in given or not (asked or {"experiment", "launcher"} & set(given)):
-        return bool(asked)
-    try:
-        fixed = [o.input_line for o in OverridesParser.create().parse_overrides(overrides) if not o.is_sweep_override()]
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose(config_name, [o for o in fixed if o], return_hydra_config=True)
-        if not asked and config.hydra.mode != RunMode.MULTIRUN:
-            return False
-        idle = ("experiment", "name", "launcher")  # the launcher changes no result
-        added = sorted(o for o, key in zip(overrides, given, strict=True) if key.partition(".")[0] not in idle)
-        check_launcher(config)
-        path = Path(config.hydra.sweep.dir).expanduser().absolute()
-        if added and "name" not in given:
-            path = path.with_name(f"{path.name}-{digest(added, 8)}")
-    except (HydraException, OmegaConfBaseException) as error:
-        if ours := own_sentence(error):
-            raise VoVNetError(ours) from error
-        return False  # the composition that follows fails alike, and explains itself
-    # Beside the other overrides: the argument parser takes them in one run only.
-    place = sys.argv.index(overrides[0]) if overrides else len(sys.argv)
-    sys.argv.insert(place, f"hydra.sweep.dir={quoted(str(path))}")
-    return True

@@ -11,7 +11,8 @@ from experiments.eval import finish, run, show
 from tests.conftest import compose_config
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
-from vovnet.launch import SweepCallback, launch
+from vovnet.launch import launch
+from vovnet.sweep_folder import SweepCallback
 
 WRONG = [
     "dataset.prompt_template=''", "dataset.open_template=''", "policy=null", "dataset=mini dataset.path=/tmp",

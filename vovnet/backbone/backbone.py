@@ -15,6 +15,7 @@ from transformers import DynamicCache
 from vovnet.actions import Action
 from vovnet.backbone.decoding import Answer, Decoding, Draft, next_tokens, row_generators
 from vovnet.backbone.forward import Prefill, fork_cache, pad_left, pad_right
+from vovnet.backbone.generate import generate, generate_inputs
 from vovnet.backbone.graphs import GraphDecoder
 from vovnet.backbone.inputs import Batch, InputBuilder, Pixels
 from vovnet.backbone.prompt import Sequence
@@ -76,7 +77,7 @@ class Backbone(nn.Module):
 
     def text_pass(self, batch: Batch) -> Prefill:
         """Read the prompts without images and without answers."""
-        return self._prefill(self._sequences(batch, None), None, None)
+        return self._prefill(self.prompts(batch, None), None, None)
 
     def look(self, batch: Batch, action: Action, text: Prefill | None, images: Encoded | None = None) -> Prefill:
         """Read the prompts with their images under a visual action.
@@ -89,7 +90,7 @@ class Backbone(nn.Module):
         """
         pixels = batch.pixels[action]
         images = self.encode(pixels) if images is None else images
-        sequences = self._sequences(batch, pixels, images)
+        sequences = self.prompts(batch, pixels, images)
         return self._prefill(sequences, images, text if self.cache_reuse else None)
 
     def answer_nll(self, prefill: Prefill, references: Rows[list[int]]) -> Tensor:
@@ -116,7 +117,7 @@ class Backbone(nn.Module):
         """The same quantity in a single pass over prompt and answer; for backbone training. [B]"""
         pixels = batch.pixels.get(action)
         images = None if pixels is None else self.encode(pixels)
-        prompts = self._sequences(batch, pixels, images)
+        prompts = self.prompts(batch, pixels, images)
         answers, real = pad_right(batch.references, self.builder.end_token, self.device)
         count = answers.shape[1]
         padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
@@ -184,7 +185,7 @@ class Backbone(nn.Module):
         """The vision tower over a batch's images, thinned out as they say."""
         return encode(self.model.model.visual, pixels)
 
-    def _sequences(self, batch: Batch, pixels: Pixels | None, images: Encoded | None = None) -> list[Sequence]:
+    def prompts(self, batch: Batch, pixels: Pixels | None, images: Encoded | None = None) -> list[Sequence]:
         """Prompts with their images, or the text pass's where there are none.
 
         Raises:
@@ -268,40 +269,11 @@ class Backbone(nn.Module):
         """
         if action in batch.pixels and batch.pixels[action].pruning is not None:
             raise VoVNetError("beam search cannot prune vision tokens; set eval.num_beams=1.")
-        inputs = self.generate_inputs(batch, action)
-        ids = self.generate(inputs, decoding)
+        ids = generate(self, generate_inputs(self, batch, action), decoding)
         generated = [self._until_end(row) for row in ids.tolist()]
         lengths = torch.tensor([len(g) for g in generated], device=self.device)
         nll = self.answer_nll(prefill, generated)
         return self._answers(ids, torch.exp(-nll * lengths))
-
-    def generate_inputs(self, batch: Batch, action: Action) -> dict[str, Tensor]:
-        """What transformers' ``generate`` takes for whole prompts, with their images where the action looks."""
-        pixels = batch.pixels.get(action)
-        prompts = self._sequences(batch, pixels)
-        padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
-        inputs = {"input_ids": padded.ids, "attention_mask": padded.mask}
-        if pixels is not None:
-            order = [i for row in pixels.rows for i in row]
-            inputs |= {
-                "pixel_values": torch.cat([pixels.images[i][0] for i in order]).to(self.device),
-                "image_grid_thw": torch.tensor([pixels.images[i][1] for i in order], device=self.device),
-                "mm_token_type_ids": ((padded.ids == self.builder.format.image_pad) & padded.mask.bool()).int(),
-            }
-        return inputs
-
-    def generate(self, inputs: dict[str, Tensor], decoding: Decoding) -> Tensor:
-        """Answers of transformers' own ``generate``, without sampling; ids [B, T]."""
-        self.model.model.rope_deltas = None
-        ids: Tensor = self.model.generate(
-            **inputs,
-            max_new_tokens=decoding.max_new_tokens,
-            num_beams=decoding.num_beams,
-            do_sample=False,
-            eos_token_id=list(self.end_tokens),
-            pad_token_id=self.builder.end_token,
-        )
-        return ids[:, inputs["input_ids"].shape[1] :]
 
     def _until_end(self, ids: list[int]) -> list[int]:
         """Generated ids up to and including the first end token."""

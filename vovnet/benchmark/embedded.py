@@ -13,6 +13,7 @@ from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.forward import Prefill
+from vovnet.backbone.generate import generate, generate_inputs
 from vovnet.backbone.pruning import Pruning
 from vovnet.benchmark.bare import BareLoop, BareRoute
 from vovnet.benchmark.measure import Measurement, ratio, seconds
@@ -154,15 +155,15 @@ class Routes:
         """Everything from question to answer under one action, against ``generate`` on ready tensors."""
         routers = self.routers(np.full(len(self.items), int(action)), size)
         batches = [self.backbone.builder.build(items, [action]) for _, items in routers]
-        inputs = [self.backbone.generate_inputs(batch, action) for batch in batches]
+        inputs = [generate_inputs(self.backbone, batch, action) for batch in batches]
 
-        def generate() -> list[Tensor]:
-            return [self.backbone.generate(one, self.decoding) for one in inputs]
+        def whole() -> list[Tensor]:
+            return [generate(self.backbone, one, self.decoding) for one in inputs]
 
-        said = [text for ids in generate() for text in texts_of(self.backbone, ids)]
+        said = [text for ids in whole() for text in texts_of(self.backbone, ids)]
         wrong = sum(a != b for a, b in zip(said, self.answers(routers), strict=True))
         yield Measurement(f"{CHECK}answers unlike generate's, {action.label}, batch {size}", wrong, "answers", 0, "")
-        yield _ratio(name, lambda: run_all(routers), generate, 1.05, rounds)
+        yield _ratio(name, lambda: run_all(routers), whole, 1.05, rounds)
 
 
 def _long_questions(config: RunConfig, backbone: Backbone, count: int, tokens: int, rounds: int) -> Measurement:
