@@ -94,7 +94,8 @@ def test_held_out_questions_are_those_that_training_validates_on(configure: Conf
     dataset = load_dataset(trained.dataset, "train")
     path = policy_file(trained, tmp_path / "policy.safetensors", data_fingerprint=dataset.fingerprint)
     config = configure(f"eval.checkpoint={path}")  # says nothing of the training, whose options are the file's
-    part, names, file = held_out(config)
+    part, names, file, leaks = held_out(config)
+    assert leaks == []
     _, apart = split_groups([dataset[i].group for i in range(60)], 0.4, 5)
     assert set(part.groups.tolist()) == apart
     assert set(names) == {"easy_vqa"}
@@ -113,6 +114,12 @@ def test_a_policy_without_an_account_of_its_training_is_not_calibrated(configure
         held_out(configure(f"eval.checkpoint={path}"))
 
 
+def test_a_policy_of_unknown_data_is_not_calibrated(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors", data_fingerprint="gone")
+    with pytest.raises(VoVNetError, match="was trained on these questions is not known"):
+        held_out(configure(f"eval.checkpoint={path}"))
+
+
 def test_other_questions_are_calibrated_on_if_the_policy_has_not_seen_them(
     configure: Configure, easy_data: Path, tmp_path: Path
 ) -> None:
@@ -123,7 +130,8 @@ def test_other_questions_are_calibrated_on_if_the_policy_has_not_seen_them(
     shutil.rmtree(other / "train")
     shutil.copytree(easy_data / "test", other / "train")
     given = (f"eval.checkpoint={path}", f"dataset.path={other}", "training.max_samples=40", "training.val_fraction=0.5")
-    part, _, _ = held_out(configure(*given))
+    part, _, _, leaks = held_out(configure(*given))
+    assert [verdict["passed"] for verdict in leaks] == [True]
     dataset = load_dataset(configure(*given).dataset, "train")
     assert set(part.groups.tolist()) == split_groups([dataset[i].group for i in range(40)], 0.5, 0)[1]
     shutil.copy(easy_data / "train/images/3.png", other / "train/images/7.png")

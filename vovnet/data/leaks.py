@@ -13,7 +13,7 @@ from vovnet.files import read_object, write_json
 from vovnet.schema import DatasetConfig, LeaksConfig
 
 log = logging.getLogger(__name__)
-FORMAT = 2  # rises when the guard judges otherwise
+FORMAT = 3  # rises when the guard judges otherwise
 
 
 def leak_report(training: VQADataset, evaluation: VQADataset, data_folder: Path) -> LeakReport:

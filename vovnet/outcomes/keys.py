@@ -36,7 +36,8 @@ def table_keys(
 ) -> Mapping[str, TableKey]:
     """Keys of the text table and of one table per action.
 
-    The text pass and NO depend on neither budget nor order; COARSE does not depend on FULL's bounds.
+    The text pass and NO depend on neither budget nor order. COARSE depends on FULL's bounds as well: it is fitted
+    inside FULL's size, whose sides are rounded.
     """
     common = {
         "backbone": {
@@ -63,6 +64,8 @@ def table_keys(
                 "resolution": asdict(budget.coarse if action is Action.COARSE else budget.full),
                 "cache_reuse": reuses_cache(config),
             }
+            if action is Action.COARSE:
+                facts["inside"] = asdict(budget.full)
             if action is Action.FULL and pruning is not None:
                 facts["pruning"] = {"mode": pruning[0], "ratio": pruning[1]}
         keys[action.label] = TableKey(action.label, facts)

@@ -83,11 +83,15 @@ class PolicyCard:
 
     @property
     def training(self) -> str | None:
-        """A name for all that was trained alike, whatever the seed; None where nobody knows."""
+        """A name for all that was trained alike, whatever the seed; None where nobody knows.
+
+        What a row of results.csv says of a policy besides, such as its features and actions, is not in it.
+        """
         if not self.training_config:
             return None
         options = {name: value for name, value in json.loads(self.training_config).items() if name not in PER_RUN}
-        return hashlib.sha256(json.dumps([options, self.data_fingerprint], sort_keys=True).encode()).hexdigest()[:8]
+        others = self.data_fingerprint, self.hidden_size, self.coarse, self.full, self.prompts
+        return hashlib.sha256(json.dumps([options, *others], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_fingerprint: str = "") -> PolicyCard:

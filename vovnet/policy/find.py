@@ -102,6 +102,8 @@ def _differences(card: PolicyCard, wanted: PolicyCard) -> list[str]:
     """What a head was trained with that is not the configuration's, as overrides; the backbone first."""
     backbone = [] if card.fingerprint == wanted.fingerprint else ["another backbone"]
     keys = {**MUST_EQUAL, "seed": "training.seed"}
+    if card.objective != wanted.objective:  # only one of them knows it
+        del keys["straight_through"]
     return backbone + [
         f"{key}={getattr(card, name)}" for name, key in keys.items() if getattr(card, name) != getattr(wanted, name)
     ]

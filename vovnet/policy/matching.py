@@ -56,7 +56,8 @@ def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
     from vovnet.results.read import read_results
     from vovnet.results.write import RESULTS
 
-    own = [row for row in read_results(place / RESULTS if place.is_dir() else place) if not row.baseline_name]
+    rows = read_results(place / RESULTS if place.is_dir() else place)
+    own = [row for row in rows if not row.baseline_name and row.mode != "profile"]  # of few questions, to be timed
     fitting = [row for row in own if (row.pruning_mode, row.pruning_ratio) == (pruned or (None, None))]
     if own and not fitting:
         seen = own[0].pruning_ratio

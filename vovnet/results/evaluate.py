@@ -28,7 +28,7 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results
-from vovnet.results.row import ResultRow, RunFacts, make_row
+from vovnet.results.row import COLUMNS, ResultRow, RunFacts, make_row
 from vovnet.results.split import split_columns
 from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import (
@@ -115,7 +115,9 @@ def standing_row(config: RunConfig, folder: Path) -> ResultRow | None:
     dataset = load_dataset(config.dataset, config.eval.split)
     _, policy_file = make_policy(config, find_checkpoint(config.backbone))
     found = standing_summary(folder, inputs_key(config, dataset, policy_file))
-    return None if found is None else read_results(folder / RESULTS)[0]
+    if found is None or found.get("result", {}).keys() != set(COLUMNS):  # an older version's, of other columns
+        return None
+    return read_results(folder / RESULTS)[0]
 
 
 def _replay(

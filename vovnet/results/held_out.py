@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from vovnet.schema import RunConfig
 from vovnet.training.split import split_rows
 
 
-def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path]:
-    """Held-out questions, the data set each comes from, and the policy file whose values they carry.
+def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str, Any]]]:
+    """Held-out questions, the data set each comes from, the policy file whose values they carry, and the leak guard's
+    verdicts on them.
 
     Of the split that the policy was trained on they are those that it was validated on, which its file tells, whatever
     the configuration says of a training. Of another one they are the configured share, if the leak guard finds none of
@@ -33,9 +35,14 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path]:
     if not isinstance(policy, VoVNetPolicy) or policy_file is None:
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
     dataset = load_dataset(config.dataset, "train")
-    options = asdict(config.training)
+    options, leaks = asdict(config.training), list[dict[str, Any]]()
     if policy.card.data_fingerprint != dataset.fingerprint:
-        look_for_leaks(config, checkpoint, policy.card, dataset)
+        leaks = look_for_leaks(config, checkpoint, policy.card, dataset)
+        if unknown := [verdict["why"] for verdict in leaks if verdict["passed"] is None]:
+            raise VoVNetError(
+                f"whether policy file {policy_file} was trained on these questions is not known ({unknown[0]}); "
+                "calibrate on the data set that it was trained on."
+            )
     elif policy.card.training_config:
         options = json.loads(policy.card.training_config)
     else:
@@ -54,4 +61,4 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path]:
         costs=costs[rows],
         groups=np.array(groups)[rows],
     )
-    return part, [dataset.member(int(i)).name for i in rows], policy_file
+    return part, [dataset.member(int(i)).name for i in rows], policy_file, leaks

@@ -1,10 +1,10 @@
 """Merging the jobs of a sweep, also when some of them failed."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
@@ -19,12 +19,14 @@ from vovnet.results.seeds import seed_rows
 from vovnet.results.write import RESULTS, SUMMARY, write_or_remove, write_results, write_rows
 
 log = logging.getLogger(__name__)
+Results = Sequence[tuple[ResultRow, Path]]  # rows, and the folders that hold their predictions
+T = TypeVar("T")
 
 MATRIX = (
-    "dataset split baseline_name objective feature_mode action_space seed lambda_cost trained_lambda threshold "
-    "uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens long_side oracle_rule "
-    "fallback_mode fallback_entropy_threshold fallback_margin_threshold fallback_trigger_rate cache_reuse "
-    "backbone dtype prompt_order mode decoding_seed num_samples accuracy avg_cost "
+    "dataset split baseline_name objective use_straight_through feature_mode action_space training seed lambda_cost "
+    "trained_lambda threshold uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens "
+    "long_side oracle_rule fallback_mode fallback_entropy_threshold fallback_margin_threshold fallback_trigger_rate "
+    "cache_reuse backbone dtype prompt_order mode decoding_seed num_samples accuracy avg_cost "
     "action_rate_no action_rate_coarse action_rate_full"
 ).split()
 
@@ -62,11 +64,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     results = [(row, job.folder) for job in done for row in read_results(job.folder / RESULTS)]
     rows = sorted((row for row, _ in results), key=_order)
     write_tables(folder, rows)
-    try:
-        precision, alike = precision_lines(results), answer_checks(results)
-    except VoVNetError as error:  # the tables do without predictions
-        log.warning("answers are not compared, and precision.csv is not written: %s", error)
-        precision, alike = [], []
+    precision, alike = _without_failing(precision_lines, results), _without_failing(answer_checks, results)
     write_or_remove(folder / "precision.csv", precision)
     write_jobs(folder, jobs)
     write_json(
@@ -80,6 +78,15 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
         },
     )
     return rows, failed
+
+
+def _without_failing(compare: Callable[[Results], list[T]], results: Results) -> list[T]:
+    """What a comparison of predictions finds; nothing where they cannot be read: the tables do without."""
+    try:
+        return compare(results)
+    except VoVNetError as error:
+        log.warning("the answers of these runs are not compared: %s", error)
+        return []
 
 
 def sweep_jobs(folder: Path) -> list[Job]:
@@ -119,7 +126,7 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
     for name, lines in (("seeds", seed_rows(rows)), ("cache_reuse", reuse_rows(rows))):
         write_or_remove(folder / f"{name}.csv", lines)
     for baseline, name in BLOCK_FILES.items():
-        block = [line for line in matrix if line["baseline_name"] == baseline]
+        block = [line for line in matrix if line["baseline_name"] == baseline and line["mode"] != "profile"]
         write_or_remove(folder / f"{name}.csv", block)
         if block:
             write_json(folder / f"{name}.json", block)

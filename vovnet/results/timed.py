@@ -37,7 +37,7 @@ def timed_rows(
     whole = {line.action: line for line in profile if line.stage == "end_to_end"}
     made, policy_file = policy
     rows = [_row(config, checkpoint, dataset, (made, policy_file), whole["routed"], answered["routed"])]
-    for name, action in FIXED_POLICIES.items():
+    for name, action in sorted(FIXED_POLICIES.items(), key=lambda pair: pair[1]):
         baseline = FixedBaseline(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
         fixed = _always(config, baseline)
         branches = [table_keys(one, checkpoint, dataset, (action,))[action.label] for one in (config, fixed)]

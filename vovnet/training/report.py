@@ -10,7 +10,7 @@ from vovnet.backbone.files import find_checkpoint
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
-from vovnet.policy.checkpoint import FILE_NAME
+from vovnet.policy.checkpoint import FILE_NAME, read_card
 from vovnet.report.training_curves import draw_training
 from vovnet.results.check import Check
 from vovnet.results.provenance import provenance
@@ -99,9 +99,13 @@ def backbone_overrides(config: RunConfig, trained: Trained) -> list[str]:
 
 
 def standing_training(config: RunConfig, folder: Path) -> dict[str, Any] | None:
-    """The summary of a training with the same inputs that ``folder`` already holds, with its policy file."""
+    """The summary of a training with the same inputs that ``folder`` already holds, with its policy file.
+
+    A file that does not say how it was trained, as older ones do not, is written again.
+    """
     found = standing_summary(folder, inputs_key(config, load_dataset(config.dataset, "train")))
-    return found if (folder / FILE_NAME).is_file() else None
+    path = folder / FILE_NAME
+    return found if found is not None and path.is_file() and read_card(path).training_config else None
 
 
 def print_training(summary: Mapping[str, Any], folder: Path) -> None:

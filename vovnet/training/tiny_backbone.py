@@ -109,6 +109,7 @@ def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Pat
     L.seed_everything(recipe.seed, verbose=False)
     dataset = load_dataset(config.dataset, "train")
     untrained, trained = folder / "untrained", folder / "checkpoint"
+    seen = training_split(config)
     if not untrained.exists():
         texts = [item(dataset, i)[2] for i in range(len(dataset))]
         save_folder(untrained, lambda place: write_untrained(place, recipe.architecture, texts, recipe.seed))
@@ -124,7 +125,6 @@ def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Pat
     loader = StepLoader(batches, recipe.num_workers)
     plan, place = recipe_plan("tiny", len(batches), recipe), Place(folder, backbone.device)
     fit_steps(module, loader, plan, place, _validation(dataset, val_groups, backbone))
-    seen = training_split(config)
     save_folder(trained, lambda place: _save(backbone, place, find_checkpoint(_at(config.backbone, untrained)), seen))
     log.info("tiny backbone saved in %s", trained)
     return trained

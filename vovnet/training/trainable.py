@@ -102,10 +102,11 @@ def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
     wrapped = add_lora(backbone.model, settings, config.backbone.adapter)
     # LoRA that goes on has seen what it was trained on before, and belongs to the same backbone.
     below, before = find_checkpoint(base), find_checkpoint(config.backbone).trained_on
+    seen = training_split(config)
 
     def fill(folder: Path) -> None:
         wrapped.save_pretrained(str(folder))
-        write_origin(folder, below, [*before, training_split(config)])
+        write_origin(folder, below, [*before, seen])
 
     return Trainable(backbone, lambda folder: save_folder(folder, fill))
 
@@ -151,12 +152,13 @@ def _full(config: RunConfig, settings: BackboneTraining) -> Trainable:
     if not settings.train_vision:
         backbone.model.model.visual.requires_grad_(False)
     dtype = getattr(torch, config.backbone.dtype)
+    below, seen = find_checkpoint(config.backbone), training_split(config)
 
     def fill(folder: Path) -> None:
         backbone.model.to(dtype).save_pretrained(folder)
         backbone.builder.tokenizer.save_pretrained(folder)
         backbone.builder.image_processor.save_pretrained(folder)
-        write_origin(folder, find_checkpoint(config.backbone), [training_split(config)])
+        write_origin(folder, below, [seen])
 
     return Trainable(backbone, lambda folder: save_folder(folder, fill))
 
