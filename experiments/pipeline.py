@@ -25,7 +25,8 @@ def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
     """Run every stage in its own process, then merge all results of the stages into ``folder``."""
     from vovnet.report.frontier import plot_frontier
     from vovnet.results.read import read_results
-    from vovnet.results.sweep import evaluated, write_merged
+    from vovnet.results.row import evaluated
+    from vovnet.results.sweep import write_merged
     from vovnet.results.write import RESULTS
 
     if config.pipeline is None:
@@ -81,7 +82,7 @@ def show(rows: "list[ResultRow]", folder: Path) -> None:
     """Print the merged table and the checks."""
     from vovnet.report.table import print_checks, print_rows
     from vovnet.results.checks import sweep_checks
-    from vovnet.results.sweep import evaluated
+    from vovnet.results.row import evaluated
 
     print_rows(rows, folder)
     print_checks(sweep_checks(evaluated(rows)))

@@ -54,10 +54,11 @@ def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
         VoVNetError: there is none, but some whose FULL is another.
     """
     from vovnet.results.read import read_results
+    from vovnet.results.row import evaluated
     from vovnet.results.write import RESULTS
 
     rows = read_results(place / RESULTS if place.is_dir() else place)
-    own = [row for row in rows if not row.baseline_name and row.mode != "profile"]  # of few questions, to be timed
+    own = [row for row in evaluated(rows) if not row.baseline_name]
     fitting = [row for row in own if (row.pruning_mode, row.pruning_ratio) == (pruned or (None, None))]
     if own and not fitting:
         seen = own[0].pruning_ratio

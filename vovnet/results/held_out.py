@@ -15,7 +15,7 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.policy.policies import VoVNetPolicy, make_policy
 from vovnet.results.calibrate import HeldOut
 from vovnet.results.leaks import look_for_leaks
-from vovnet.schema import RunConfig
+from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training.split import split_rows
 
 
@@ -32,7 +32,7 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str
     """
     checkpoint = find_checkpoint(config.backbone)
     policy, policy_file = make_policy(config, checkpoint)
-    if not isinstance(policy, VoVNetPolicy) or policy_file is None:
+    if not isinstance(policy, VoVNetPolicy) or policy_file is None or not isinstance(config.training, PolicyTraining):
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
     dataset = load_dataset(config.dataset, "train")
     options, leaks = asdict(config.training), list[dict[str, Any]]()
@@ -49,7 +49,7 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str
         raise VoVNetError(
             f"policy file {policy_file} does not say which questions it was not trained on; train it again."
         )
-    groups, is_held_out = split_rows(dataset, options.get("max_samples"), options["val_fraction"], options["seed"])
+    groups, is_held_out = split_rows(dataset, options["max_samples"], options["val_fraction"], options["seed"])
     rows = np.flatnonzero(is_held_out)
     outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, len(groups)).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)

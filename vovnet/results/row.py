@@ -1,7 +1,7 @@
 """One row of results.csv from what was done to each sample."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -102,6 +102,11 @@ CURVE = (
 )
 
 COLUMNS = tuple(f.name for f in fields(ResultRow))
+
+
+def evaluated(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Rows without those of a profile, whose few questions are there to be timed: no check or frontier is of them."""
+    return [row for row in rows if row.mode != "profile"]
 
 
 def same_row(row: ResultRow, recorded: Any) -> bool:

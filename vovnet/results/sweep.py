@@ -14,7 +14,7 @@ from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results, read_summary
 from vovnet.results.reuse import answer_checks, reuse_rows
-from vovnet.results.row import ResultRow
+from vovnet.results.row import ResultRow, evaluated
 from vovnet.results.seeds import seed_rows
 from vovnet.results.write import RESULTS, SUMMARY, write_or_remove, write_results, write_rows
 
@@ -105,11 +105,6 @@ def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
     write_rows(folder / "jobs.csv", lines, ("folder", "overrides", "status"))
 
 
-def evaluated(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Rows without those of a profile, whose few questions are there to be timed: no check or frontier is of them."""
-    return [row for row in rows if row.mode != "profile"]
-
-
 def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
     """Tables, checks and provenance of results that come from several sweeps."""
     write_tables(folder, rows)
@@ -117,16 +112,20 @@ def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
     write_json(folder / SUMMARY, {"checks": checks, **provenance()})
 
 
+def _matrix_line(row: ResultRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in MATRIX}
+
+
 def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
     """results.csv with every column; eval_matrix with what tells settings apart and how they did."""
     write_results(folder / RESULTS, rows)
-    matrix = [{name: getattr(row, name) for name in MATRIX} for row in rows]
+    matrix = [_matrix_line(row) for row in rows]
     write_rows(folder / "eval_matrix.csv", matrix, MATRIX)
     write_json(folder / "eval_matrix.json", matrix)
     for name, lines in (("seeds", seed_rows(rows)), ("cache_reuse", reuse_rows(rows))):
         write_or_remove(folder / f"{name}.csv", lines)
     for baseline, name in BLOCK_FILES.items():
-        block = [line for line in matrix if line["baseline_name"] == baseline and line["mode"] != "profile"]
+        block = [_matrix_line(row) for row in evaluated(rows) if row.baseline_name == baseline]
         write_or_remove(folder / f"{name}.csv", block)
         if block:
             write_json(folder / f"{name}.json", block)

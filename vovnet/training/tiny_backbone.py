@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from vovnet.actions import Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Decoding
-from vovnet.backbone.files import Checkpoint, TrainedOn, find_checkpoint, write_origin
+from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.inputs import Batch
 from vovnet.backbone.loading import load_backbone
 from vovnet.data import VQADataset, item, load_dataset
@@ -35,7 +35,7 @@ from vovnet.training.tiny_batches import StepBatches, TrainingStep
 from vovnet.training.tiny_checkpoint import write_untrained
 from vovnet.training.tiny_vision import pretrain_vision, recipe_plan
 from vovnet.training.tiny_words import WordHead
-from vovnet.training.trainable import save_folder, training_split
+from vovnet.training.trainable import save_folder, training_split, write_whole
 from vovnet.training.trainer import Place
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,9 @@ def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Pat
     loader = StepLoader(batches, recipe.num_workers)
     plan, place = recipe_plan("tiny", len(batches), recipe), Place(folder, backbone.device)
     fit_steps(module, loader, plan, place, _validation(dataset, val_groups, backbone))
-    save_folder(trained, lambda place: _save(backbone, place, find_checkpoint(_at(config.backbone, untrained)), seen))
+    save_folder(
+        trained, lambda place: write_whole(backbone, place, find_checkpoint(_at(config.backbone, untrained)), seen)
+    )
     log.info("tiny backbone saved in %s", trained)
     return trained
 
@@ -149,10 +151,3 @@ def _at(config: BackboneConfig, folder: Path) -> BackboneConfig:
     from dataclasses import replace
 
     return replace(config, path=str(folder), packaged=False)
-
-
-def _save(backbone: Backbone, folder: Path, below: Checkpoint, seen: TrainedOn) -> None:
-    backbone.model.save_pretrained(folder)
-    backbone.builder.tokenizer.save_pretrained(folder)
-    backbone.builder.image_processor.save_pretrained(folder)
-    write_origin(folder, below, [seen])

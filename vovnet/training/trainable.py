@@ -16,7 +16,7 @@ from peft import PeftModel, get_peft_model
 from safetensors import SafetensorError
 
 from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.files import TrainedOn, find_checkpoint, write_origin
+from vovnet.backbone.files import Checkpoint, TrainedOn, find_checkpoint, write_origin
 from vovnet.backbone.loading import load_backbone
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
@@ -155,12 +155,18 @@ def _full(config: RunConfig, settings: BackboneTraining) -> Trainable:
     below, seen = find_checkpoint(config.backbone), training_split(config)
 
     def fill(folder: Path) -> None:
-        backbone.model.to(dtype).save_pretrained(folder)
-        backbone.builder.tokenizer.save_pretrained(folder)
-        backbone.builder.image_processor.save_pretrained(folder)
-        write_origin(folder, below, [seen])
+        backbone.model.to(dtype)
+        write_whole(backbone, folder, below, seen)
 
     return Trainable(backbone, lambda folder: save_folder(folder, fill))
+
+
+def write_whole(backbone: Backbone, folder: Path, below: Checkpoint, seen: TrainedOn) -> None:
+    """Write a backbone all of whose weights were trained: where it began, and on what, stands beside them."""
+    backbone.model.save_pretrained(folder)
+    backbone.builder.tokenizer.save_pretrained(folder)
+    backbone.builder.image_processor.save_pretrained(folder)
+    write_origin(folder, below, [seen])
 
 
 def training_split(config: RunConfig) -> TrainedOn:
