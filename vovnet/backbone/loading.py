@@ -14,6 +14,7 @@ from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.compilation import compile_parts
 from vovnet.backbone.files import IMAGE_TOKENS, Checkpoint, find_checkpoint
+from vovnet.backbone.fused import fuse
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.prompt import make_format
 from vovnet.backbone.pruning import Pruning
@@ -58,6 +59,7 @@ def load_backbone(
     if checkpoint.adapter is not None:
         model = _merged(model, checkpoint.adapter)
     attend_by_length(model)
+    fuse(model)
     if config.compile:
         compile_parts(model)
     builder = load_builder(config, budget, checkpoint, pruning)

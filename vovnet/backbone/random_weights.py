@@ -18,6 +18,7 @@ from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.compilation import compile_parts
 from vovnet.backbone.files import PACKAGED, RANDOM
+from vovnet.backbone.fused import fuse
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.loading import pick_device
 from vovnet.backbone.prompt import make_format
@@ -109,6 +110,7 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
         )
     draw_weights(model, torch.Generator(device).manual_seed(seed))
     attend_by_length(model)
+    fuse(model)
     if config.compile:
         compile_parts(model)
     vision = sizes.vision

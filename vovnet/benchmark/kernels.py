@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.utils import is_flash_attn_2_available
 
 from vovnet.actions import Action
+from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.compilation import compile_parts, uncompile
 from vovnet.backbone.decoding import Decoding
 from vovnet.backbone.graphs import GraphDecoder
@@ -36,6 +37,7 @@ def attention(bench: Bench) -> Iterator[Measurement | Timing]:
     bench.backbone.model.set_attn_implementation("flash_attention_2")
     yield _prefill(bench, "flash_attention_2")
     bench.backbone.model.set_attn_implementation(before)
+    attend_by_length(bench.backbone.model)
 
 
 def compiled(bench: Bench) -> Iterator[Measurement | Timing]:

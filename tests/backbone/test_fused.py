@@ -1,0 +1,97 @@
+"""Fewer calls yield what transformers' own modules yield, and train as they do."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from tests.backbone.conftest import GREEDY, Load, build
+from tests.conftest import compose_config
+from vovnet.actions import VISUAL_ACTIONS
+from vovnet.backbone import fused
+from vovnet.backbone.backbone import Backbone
+from vovnet.backbone.loading import load_backbone
+
+Pair = tuple[Backbone, Backbone]
+
+
+@pytest.fixture(params=["qwen3", "qwen25"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    """A backbone, and one that is transformers' own model with sdpa."""
+    folder: Path = request.getfixturevalue(request.param)
+    config = compose_config(f"backbone.path={folder}")
+    ours, plain = (load_backbone(config.backbone, config.vision_budget) for _ in range(2))
+    plain.model = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="sdpa").requires_grad_(False)
+    assert not isinstance(plain.model.model.language_model.norm, fused.Norm)
+    return ours, plain
+
+
+@pytest.fixture(params=[(), ("cpu",)])
+def norms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms spelled out, and in one call as on a GPU."""
+    monkeypatch.setattr(fused, "ONE_KERNEL", request.param)
+
+
+@pytest.mark.usefixtures("norms")
+def test_prompts_and_answers_are_what_transformers_modules_yield(pair: Pair, items: list) -> None:
+    found = []
+    for backbone in pair:
+        batch = build(backbone, items)
+        with torch.inference_mode():
+            text = backbone.text_pass(batch)
+            looks = [backbone.look(batch, action, text) for action in VISUAL_ACTIONS]
+            nll = [backbone.answer_nll(prefill, batch.references) for prefill in (text, *looks)]
+            said = [backbone.decode(text, GREEDY, batch, action) for action in VISUAL_ACTIONS]
+        found.append(([text.hidden, *(look.logits for look in looks), *nll], [a.text for one in said for a in one]))
+    (ours, said), (plain, said_by_plain) = found
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+    assert said == said_by_plain
+
+
+@pytest.mark.usefixtures("norms")
+def test_gradients_are_what_transformers_modules_yield(pair: Pair, items: list) -> None:
+    gradients = []
+    for backbone in pair:
+        backbone.model.requires_grad_(True)
+        backbone.training_nll(build(backbone, items[:6]), VISUAL_ACTIONS[-1]).sum().backward()
+        gradients.append({name: part.grad for name, part in backbone.model.named_parameters()})
+    ours, plain = gradients
+    assert ours.keys() == plain.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-4)
+
+
+def test_half_precision_stays_within_its_rounding(pair: Pair, items: list, norms: None) -> None:
+    """Of both kinds of modules, ours is the nearer one to float32 or as near."""
+    distances = []
+    for backbone in pair:
+        batch = build(backbone, items)
+        with torch.inference_mode():
+            exact = backbone.look(batch, VISUAL_ACTIONS[-1], None).logits
+            backbone.model.to(torch.bfloat16)
+            distances.append((backbone.look(batch, VISUAL_ACTIONS[-1], None).logits - exact).norm() / exact.norm())
+    ours, plain = distances
+    assert ours < 1.25 * plain < 0.1
+
+
+def test_parts_keep_parameters_and_kind(pair: Pair) -> None:
+    ours, plain = (backbone.model for backbone in pair)
+    assert ours.state_dict().keys() == plain.state_dict().keys()
+    assert [type(part).__name__ for part in ours.modules()] == [type(part).__name__ for part in plain.modules()]
+    for part, own in zip(ours.modules(), plain.modules(), strict=True):
+        assert isinstance(part, type(own))
+
+
+def test_eager_is_transformers_own(qwen3: Path) -> None:
+    config = compose_config(f"backbone.path={qwen3}", "backbone.attn_implementation=eager")
+    model = load_backbone(config.backbone, config.vision_budget).model
+    kinds = (fused.Norm, fused.PatchEmbedding, fused.SignedRotary, fused.TextAttention, fused.ImageAttention)
+    assert not any(isinstance(part, kinds) for part in model.modules())
+
+
+def test_images_are_not_attended_to_by_what_knows_no_bounds(load: Load, items: list) -> None:
+    backbone = load()
+    backbone.model.model.visual.config._attn_implementation = "sdpa"
+    with pytest.raises(RuntimeError, match="attention sdpa would see all images of a batch as one"):
+        backbone.look(build(backbone, items), VISUAL_ACTIONS[0], None)
