@@ -2,19 +2,22 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
 from hydra._internal.core_plugins import basic_launcher
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job as hydras_own
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
 import vovnet.compositions
 from vovnet.compose import conf_dir, register_resolvers
 from vovnet.compositions import shared_compositions
-from vovnet.hydra_job import run_job
+from vovnet.hydra_job import copied, run_job
 
 TEXTS = ["1", "1e3", "yes", "null", "~", "a: b", "ü λ", "'q'", "two\nlines", "", "x" * 200, "0o7", "[a]", "${name}"]
 
@@ -79,3 +82,37 @@ def test_texts_come_back_from_the_file(text: str) -> None:
     read = OmegaConf.create(vovnet.hydra_job.to_yaml(OmegaConf.to_container(config, resolve=False)))
     assert OmegaConf.to_container(read, resolve=False) == OmegaConf.to_container(config, resolve=False)
     assert not re.search(r"!!", vovnet.hydra_job.to_yaml(OmegaConf.to_container(config, resolve=False)))
+
+
+def test_a_copy_is_what_deepcopy_makes_and_its_own() -> None:
+    register_resolvers()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = hydra.compose("eval", return_hydra_config=True)
+    before = OmegaConf.to_yaml(config)
+    copy, deep = copied(config), deepcopy(config)
+    assert copy == deep
+    assert _nodes(copy) == _nodes(deep)
+    assert not {id(part.__dict__) for part in _walk(copy)} & {id(part.__dict__) for part in _walk(config)}
+    copy.policy.lambda_cost = 0.75
+    copy.hydra.overrides.task.append("x=1")
+    OmegaConf.set_readonly(copy, True)
+    assert OmegaConf.to_yaml(config) == before
+    assert not OmegaConf.is_readonly(config)
+    task = copied(config, without="hydra")
+    assert task == OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    assert "hydra" in config
+
+
+def _walk(node: Any) -> Iterator[Any]:
+    yield node
+    content = node._content if isinstance(node, Container) else None
+    for part in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from _walk(part)
+
+
+def _nodes(config: DictConfig) -> list[tuple[object, ...]]:
+    """Kind, full key, types and flags of every node."""
+    return [
+        (type(n), n._get_full_key(None), n._metadata.ref_type, n._metadata.object_type, n._metadata.flags)
+        for n in _walk(config)
+    ]

@@ -8,7 +8,6 @@ same groups and differ in values share one.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -18,7 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import Container, DictConfig, OmegaConf, open_dict
 
-from vovnet.hydra_job import run_job
+from vovnet.hydra_job import copied, run_job
 
 _compose, _list_group, _check_all, _run_job = (
     ConfigLoaderImpl.load_sweep_config,
@@ -81,7 +80,7 @@ def _job(
         return _compose(loader, master_config, job)
     if groups not in composed:
         composed[groups] = _compose(loader, master_config, list(groups))
-    config = deepcopy(composed[groups])
+    config = copied(composed[groups])
     ConfigLoaderImpl._apply_overrides_to_config(values, config)
     task = [override for override in overrides if not override.is_hydra_override()]
     rules = config.hydra.job.config.override_dirname
@@ -110,7 +109,7 @@ def _check(
         _job(composed, loader, master_config, job)
         return
     if groups not in drafts:
-        drafts[groups] = deepcopy(composed[groups])
+        drafts[groups] = copied(composed[groups])
     ConfigLoaderImpl._apply_overrides_to_config(values, drafts[groups])
 
 

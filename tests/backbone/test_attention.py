@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText
 
 from tests.conftest import compose_config
 from vovnet.backbone.attention import BY_LENGTH
+from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.grids import tower_arguments
 from vovnet.backbone.inputs import Pixels
-from vovnet.backbone.loading import load_backbone
+from vovnet.backbone.loading import load_backbone, load_model
 from vovnet.backbone.vision import encode_images
 
 
@@ -28,7 +28,7 @@ def test_sdpa_by_length_equals_sdpa_image_by_image(
     images = tuple((torch.randn(height * wide, width), (1, height, wide)) for _, height, wide in grids)
     pixels = Pixels(images, tuple((i,) for i in range(len(grids))))
     together = encode_images(visual, pixels)
-    transformers_own = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="sdpa").model.visual
+    transformers_own = load_model(config.backbone, find_checkpoint(config.backbone)).model.visual
     with torch.no_grad():
         one_by_one = encode_images(transformers_own, pixels)
     torch.testing.assert_close(together, one_by_one, rtol=1e-5, atol=1e-6)

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText
 
 from tests.backbone.conftest import GREEDY, Load, build
 from tests.conftest import compose_config
 from vovnet.actions import VISUAL_ACTIONS
 from vovnet.backbone import fused
 from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.loading import load_backbone
+from vovnet.backbone.files import find_checkpoint
+from vovnet.backbone.loading import load_backbone, load_model
 
 Pair = tuple[Backbone, Backbone]
 
@@ -22,7 +22,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     folder: Path = request.getfixturevalue(request.param)
     config = compose_config(f"backbone.path={folder}")
     ours, plain = (load_backbone(config.backbone, config.vision_budget) for _ in range(2))
-    plain.model = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="sdpa").requires_grad_(False)
+    plain.model = load_model(config.backbone, find_checkpoint(config.backbone)).requires_grad_(False)
     assert not isinstance(plain.model.model.language_model.norm, fused.Norm)
     return ours, plain
 

@@ -27,8 +27,9 @@ def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, mo
     assert found[2].passed
     (lambdas,) = [a for command in ran for a in command if a.startswith("policy.lambda_cost=") and a.count(",") > 9]
     assert lambdas.count(",") + 1 == sweeps.JOBS
-    assert len(sweeps.POLICIES.split(",")) + len(sweeps.RAISED.split(",")) == 10
-    assert len(sweeps.SETTINGS.split(",")) == 5
+    assert [command[2:5] for command in ran].count(sweeps.FIFTY) == 2
+    baselines, fallbacks, settings = (choice.count(",") + 1 for choice in sweeps.FIFTY)
+    assert (baselines * fallbacks, settings) == (10, 5)
 
 
 def test_a_collection_is_measured_as_its_set_grows(tmp_path: Path) -> None:

@@ -36,6 +36,26 @@ def load_backbone(
     """
     checkpoint = find_checkpoint(config)
     device = pick_device(config.device)
+    model = load_model(config, checkpoint)
+    attend_by_length(model)
+    fuse(model)
+    if config.compile:
+        compile_parts(model)
+    builder = load_builder(config, budget, checkpoint, pruning)
+    end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
+    # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
+    # for greedy decoding; this project's decoding keys are all that counts.
+    model.generation_config = GenerationConfig(eos_token_id=list(end_tokens), pad_token_id=builder.end_token)
+    backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse, config.graphs)
+    return backbone.eval().requires_grad_(False)
+
+
+def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
+    """Transformers' model as it comes, with LoRA weights of the checkpoint merged into its own; on the CPU.
+
+    Raises:
+        VoVNetError: missing or unreadable files.
+    """
     folder = str(checkpoint.folder)
     try:
         model, found = AutoModelForImageTextToText.from_pretrained(
@@ -56,19 +76,7 @@ def load_backbone(
         raise VoVNetError(f"the model in {folder} cannot be loaded ({first_line(error)}); {mend}.") from error
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise VoVNetError(f"the weights in {folder} lack {len(missing)} tensors ({missing[0]}); save the model again.")
-    if checkpoint.adapter is not None:
-        model = _merged(model, checkpoint.adapter)
-    attend_by_length(model)
-    fuse(model)
-    if config.compile:
-        compile_parts(model)
-    builder = load_builder(config, budget, checkpoint, pruning)
-    end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
-    # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
-    # for greedy decoding; this project's decoding keys are all that counts.
-    model.generation_config = GenerationConfig(eos_token_id=list(end_tokens), pad_token_id=builder.end_token)
-    backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse, config.graphs)
-    return backbone.eval().requires_grad_(False)
+    return model if checkpoint.adapter is None else _merged(model, checkpoint.adapter)
 
 
 def load_builder(

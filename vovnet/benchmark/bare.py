@@ -1,4 +1,8 @@
-"""The forward passes of a collection and of a routed answer and nothing else, as one would write them in a notebook."""
+"""The forward passes of a collection and of a routed answer and nothing else, as one would write them in a notebook.
+
+Of a backbone they use the model, and of what it makes of a batch only the prompts; on the packaged backbone the model
+is transformers' own (``embedded``).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

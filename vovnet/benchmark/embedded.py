@@ -1,4 +1,7 @@
-"""The packaged backbone's path against bare passes over the same tensors: collection, live routing, pruning."""
+"""The packaged backbone's path against bare passes over the same tensors: collection, live routing, pruning.
+
+Bare passes and ``generate`` run transformers' own modules, as one who does not use this project would.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +17,7 @@ from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.forward import Prefill
 from vovnet.backbone.generate import generate, generate_inputs
+from vovnet.backbone.loading import load_model
 from vovnet.backbone.pruning import Pruning
 from vovnet.benchmark.bare import BareLoop, BareRoute
 from vovnet.benchmark.measure import Measurement, ratio, seconds
@@ -50,6 +54,7 @@ AMOUNTS = {"published": Amounts(512, 16, 500, 4, 256), "tiny": Amounts(8, 2, 50,
 def collection(config: RunConfig, rounds: int) -> list[Measurement]:
     """Questions through the collector into a fresh store, and the forward passes of the same batches by themselves."""
     amounts, backbone, dataset = _setting(config)
+    plain = _plain(config, backbone)
     count = min(amounts.collected, len(dataset))
     options = replace(config.eval, num_shards=1, shard=None)
     keys = table_keys(config, find_checkpoint(config.backbone), dataset, tuple(Action))
@@ -71,7 +76,7 @@ def collection(config: RunConfig, rounds: int) -> list[Measurement]:
         spans = [(start, min(start + options.chunk_rows, count)) for start in range(0, count, options.chunk_rows)]
         orders = [order for span in spans for order in filled.orders(Chunk(span, tuple(keys)))]
     batches = [backbone.builder.build([item(dataset, i) for i in order], VISUAL_ACTIONS) for order in orders]
-    bare = BareLoop.of(backbone, batches, options.max_new_tokens)
+    bare = BareLoop.of(plain, batches, options.max_new_tokens)
     wrong = sum(
         said[action][row] != text
         for order, answers in zip(orders, bare(), strict=True)
@@ -90,7 +95,7 @@ def live(config: RunConfig, rounds: int) -> Iterator[Measurement]:
     amounts, backbone, dataset = _setting(config)
     items = [item(dataset, i) for i in range(min(amounts.routed, len(dataset)))]
     decoding = replace(decoding_of(config.eval), num_beams=1, do_sample=False)
-    route = Routes(config, backbone, dataset, items, decoding)
+    route = Routes(config, backbone, _plain(config, backbone), dataset, items, decoding)
     for size in (1, len(items)):
         routers = route.routers(deal(TARGET_MIX, len(items)), size)
         bare = route.bare(routers)
@@ -105,10 +110,11 @@ def live(config: RunConfig, rounds: int) -> Iterator[Measurement]:
 
 @dataclass(frozen=True)
 class Routes:
-    """Live routing of some questions, in batches of one size."""
+    """Live routing of some questions, in batches of one size; ``plain`` is what it is held against."""
 
     config: RunConfig
     backbone: Backbone
+    plain: Backbone
     dataset: VQADataset
     items: Sequence[Item]
     decoding: Decoding
@@ -133,7 +139,7 @@ class Routes:
                 for action in Action
                 if (rows := np.flatnonzero(router.policy.dealt == int(action)).tolist())  # type: ignore[union-attr]
             ]
-            made.append(BareRoute.of(self.backbone, build(items, []), parts, self.decoding.max_new_tokens))
+            made.append(BareRoute.of(self.plain, build(items, []), parts, self.decoding.max_new_tokens))
         return made
 
     def answers(self, routers: Sequence[tuple[Router, Sequence[Item]]]) -> list[str]:
@@ -155,10 +161,10 @@ class Routes:
         """Everything from question to answer under one action, against ``generate`` on ready tensors."""
         routers = self.routers(np.full(len(self.items), int(action)), size)
         batches = [self.backbone.builder.build(items, [action]) for _, items in routers]
-        inputs = [generate_inputs(self.backbone, batch, action) for batch in batches]
+        inputs = [generate_inputs(self.plain, batch, action) for batch in batches]
 
         def whole() -> list[Tensor]:
-            return [generate(self.backbone, one, self.decoding) for one in inputs]
+            return [generate(self.plain, one, self.decoding) for one in inputs]
 
         said = [text for ids in whole() for text in texts_of(self.backbone, ids)]
         wrong = sum(a != b for a, b in zip(said, self.answers(routers), strict=True))
@@ -169,7 +175,7 @@ class Routes:
 def _long_questions(config: RunConfig, backbone: Backbone, count: int, tokens: int, rounds: int) -> Measurement:
     """FULL answers to long questions about small images, continuing the text pass or reading all again."""
     data = Synthetic(config, count, tokens, SMALL_IMAGE)
-    route = Routes(config, backbone, data, data.items(), decoding_of(config.eval))
+    route = Routes(config, backbone, backbone, data, data.items(), decoding_of(config.eval))
     routers = route.routers(np.full(count, int(Action.FULL)), count)
 
     def answer(reuse: bool) -> None:
@@ -240,3 +246,11 @@ def _setting(config: RunConfig) -> tuple[Amounts, Backbone, VQADataset]:
     assert config.benchmark is not None
     backbone = shared_backbone(config.backbone, config.vision_budget, cache_reuse=True)
     return AMOUNTS[config.benchmark.scale], backbone, load_dataset(config.dataset, config.eval.split)
+
+
+def _plain(config: RunConfig, backbone: Backbone) -> Backbone:
+    """The same weights in transformers' own modules."""
+    model = load_model(config.backbone, find_checkpoint(config.backbone)).to(backbone.device)
+    model.generation_config = backbone.model.generation_config
+    plain = Backbone(model, backbone.builder, backbone.end_tokens, backbone.fingerprint, backbone.cache_reuse)
+    return plain.eval().requires_grad_(False)

@@ -8,7 +8,7 @@ from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.outcomes.routed import Routed
 from vovnet.results.split import split_columns
-from vovnet.scoring.official import OfficialScores, aggregate
+from vovnet.scoring.official import OfficialScores
 
 CATEGORY_COLUMNS = (
     "dataset category num_samples score unparsed_rate avg_cost action_rate_no action_rate_coarse action_rate_full"
@@ -21,8 +21,7 @@ def official_scores(dataset: VQADataset, routed: Routed) -> dict[str, OfficialSc
     split = split_columns(dataset, len(routed.actions))
     for name, rows in split.members.items():
         metric = dataset.member(int(rows[0])).metric
-        samples = [split.samples[row] for row in rows.tolist()]
-        scores[name] = aggregate(samples, routed.chosen.score[rows], routed.chosen.parsed[rows], metric)
+        scores[name] = split.sheets[name].scores(routed.chosen.score[rows], routed.chosen.parsed[rows], metric)
     return scores
 
 

@@ -8,6 +8,7 @@ from json.encoder import encode_basestring as quote
 import numpy as np
 
 from vovnet.data import Sample, VQADataset
+from vovnet.scoring.official import AnswerSheet
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class SplitColumns:
         answers: the references, as JSON lists, [N].
         groups: a number for each sample's group, [N].
         members: rows that come from each set of a mixture.
+        sheets: what of each of these sets its own evaluator counts.
         categories: rows of each set and category, in order of their names.
     """
 
@@ -28,6 +30,7 @@ class SplitColumns:
     answers: Sequence[str]
     groups: np.ndarray
     members: Mapping[str, np.ndarray]
+    sheets: Mapping[str, AnswerSheet]
     categories: Mapping[tuple[str, str], np.ndarray]
 
 
@@ -50,5 +53,6 @@ def split_columns(dataset: VQADataset, count: int) -> SplitColumns:
         answers=[f"[{', '.join(map(quote, sample.answers))}]" for sample in samples],
         groups=np.unique([sample.group for sample in samples], return_inverse=True)[1],
         members={name: np.array(rows) for name, rows in members.items()},
+        sheets={name: AnswerSheet.of([samples[row] for row in rows]) for name, rows in members.items()},
         categories={key: np.array(rows) for key, rows in sorted(categories.items())},
     )

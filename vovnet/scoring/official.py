@@ -33,6 +33,59 @@ class OfficialScores:
     samples: int
 
 
+@dataclass(frozen=True)
+class AnswerSheet:
+    """What of a set's samples its evaluator counts; the same for everything that answers them.
+
+    Attributes:
+        rows: samples, N.
+        base: rows that are no option-shifted copies.
+        circles: rows of each question all of whose rotations are here; none where there are no copies.
+        categories, supercategories: names, and for each unit of the headline metric its name's place among them.
+    """
+
+    rows: int
+    base: np.ndarray
+    circles: Sequence[np.ndarray]
+    categories: "_Named"
+    supercategories: "_Named"
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "AnswerSheet":
+        """Read it off samples.
+
+        Raises:
+            ValueError: no sample.
+        """
+        if not samples:
+            raise ValueError("no sample was scored")
+        base = np.array([row for row, sample in enumerate(samples) if not sample.is_copy] or range(len(samples)))
+        circles = _circles(samples)
+        units = [samples[row] for row in (base.tolist() if not circles else [rows[0] for rows in circles])]
+        categories, supercategories = ([one.category for one in units], [one.supercategory for one in units])
+        return cls(len(samples), base, circles, _Named.of(categories), _Named.of(supercategories))
+
+    def scores(self, score: np.ndarray, parsed: np.ndarray, metric: str) -> OfficialScores:
+        """Aggregate scores in [0, 1] of the samples, [N]; see ``aggregate``."""
+        vanilla = float(score[self.base].mean())
+        units = score[self.base].astype(np.float64)
+        circular = None
+        if self.circles:
+            units = np.array([float((score[rows] == 1.0).all()) for rows in self.circles])
+            circular = float(units.mean())
+        return OfficialScores(
+            name=metric if circular is None else "circular_accuracy",
+            value=vanilla if circular is None else circular,
+            vanilla=vanilla,
+            circular=circular,
+            circles=None if circular is None else len(units),
+            unparsed_rate=1.0 - float(parsed.mean()),
+            categories=self.categories.means(units),
+            supercategories=self.supercategories.means(units),
+            samples=self.rows,
+        )
+
+
 def aggregate(samples: Sequence[Sample], score: np.ndarray, parsed: np.ndarray, metric: str) -> OfficialScores:
     """Aggregate scores in [0, 1] of samples, [N].
 
@@ -44,42 +97,35 @@ def aggregate(samples: Sequence[Sample], score: np.ndarray, parsed: np.ndarray, 
     Raises:
         ValueError: no sample.
     """
-    if not samples:
-        raise ValueError("no sample was scored")
-    base = np.array([row for row, sample in enumerate(samples) if not sample.is_copy] or range(len(samples)))
-    vanilla = float(score[base].mean())
-    rows, units = _circles(samples, score)
-    circular = float(units.mean()) if len(units) else None
-    if circular is None:
-        rows, units = base, score[base].astype(np.float64)
-    return OfficialScores(
-        name=metric if circular is None else "circular_accuracy",
-        value=vanilla if circular is None else circular,
-        vanilla=vanilla,
-        circular=circular,
-        circles=None if circular is None else len(units),
-        unparsed_rate=1.0 - float(parsed.mean()),
-        categories=_means(units, [samples[row].category for row in rows.tolist()]),
-        supercategories=_means(units, [samples[row].supercategory for row in rows.tolist()]),
-        samples=len(samples),
-    )
+    return AnswerSheet.of(samples).scores(score, parsed, metric)
 
 
-def _circles(samples: Sequence[Sample], score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First row of each question all of whose rotations are here, and 1 where all are right; none without copies."""
+def _circles(samples: Sequence[Sample]) -> list[np.ndarray]:
+    """Rows of each question all of whose rotations are here; none without copies."""
     circles: dict[str, list[int]] = {}
     for row, sample in enumerate(samples):
         if sample.circle:
             circles.setdefault(sample.circle, []).append(row)
     whole = [rows for rows in circles.values() if len(rows) == samples[rows[0]].rotations]
     if not any(samples[row].is_copy for rows in whole for row in rows):
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    return np.array([rows[0] for rows in whole]), np.array([float((score[rows] == 1.0).all()) for rows in whole])
+        return []
+    return [np.array(rows) for rows in whole]
 
 
-def _means(units: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """Mean over the units of each name; empty names do not count."""
-    numbers: dict[str, int] = {}
-    places = np.array([numbers.setdefault(name, len(numbers)) for name in names])
-    totals, counts = np.bincount(places, weights=units), np.bincount(places)
-    return {name: float(totals[place] / counts[place]) for name, place in sorted(numbers.items()) if name}
+@dataclass(frozen=True)
+class _Named:
+    """Names in order of appearance, and each unit's place among them."""
+
+    names: Sequence[str]
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, units: Sequence[str]) -> "_Named":
+        numbers: dict[str, int] = {}
+        places = np.array([numbers.setdefault(name, len(numbers)) for name in units])
+        return cls(list(numbers), places)
+
+    def means(self, units: np.ndarray) -> dict[str, float]:
+        """Mean over the units of each name; empty names do not count."""
+        means = np.bincount(self.places, weights=units) / np.bincount(self.places)
+        return {name: mean for name, mean in sorted(zip(self.names, means.tolist(), strict=True)) if name}
