@@ -18,6 +18,9 @@ def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, mo
 
     def noted(entry: str, *arguments: str, refused: bool = False) -> None:
         ran.append((entry, *arguments))
+        if arguments[1:4] == sweeps.FIFTY:
+            (runs,) = [a.removeprefix("paths.runs=") for a in arguments if a.startswith("paths.runs=")]
+            assert not Path(runs, "outcomes").exists()  # it collects everything itself
         if len(ran) <= 2:  # a policy and the evaluation that collects; what follows reads the same store
             run(entry, *arguments, refused=refused)
 

@@ -37,10 +37,7 @@ def load_backbone(
     checkpoint = find_checkpoint(config)
     device = pick_device(config.device)
     model = load_model(config, checkpoint)
-    attend_by_length(model)
-    fuse(model)
-    if config.compile:
-        compile_parts(model)
+    quicken(model, config)
     builder = load_builder(config, budget, checkpoint, pruning)
     end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
     # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
@@ -77,6 +74,14 @@ def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
     if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
         raise VoVNetError(f"the weights in {folder} lack {len(missing)} tensors ({missing[0]}); save the model again.")
     return model if checkpoint.adapter is None else _merged(model, checkpoint.adapter)
+
+
+def quicken(model: Any, config: BackboneConfig) -> None:
+    """Let transformers' model run as this project runs it: in fewer, larger calls, compiled where asked for."""
+    attend_by_length(model)
+    fuse(model)
+    if config.compile:
+        compile_parts(model)
 
 
 def load_builder(

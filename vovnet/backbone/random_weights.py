@@ -13,14 +13,11 @@ from torch import nn
 from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
-from vovnet.backbone.compilation import compile_parts
 from vovnet.backbone.files import PACKAGED, RANDOM
-from vovnet.backbone.fused import fuse
 from vovnet.backbone.inputs import InputBuilder
-from vovnet.backbone.loading import pick_device
+from vovnet.backbone.loading import pick_device, quicken
 from vovnet.backbone.prompt import make_format
 from vovnet.errors import VoVNetError
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
@@ -109,10 +106,7 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
             architecture, dtype=getattr(torch, config.dtype), attn_implementation=config.attn_implementation
         )
     draw_weights(model, torch.Generator(device).manual_seed(seed))
-    attend_by_length(model)
-    fuse(model)
-    if config.compile:
-        compile_parts(model)
+    quicken(model, config)
     vision = sizes.vision
     builder = InputBuilder(
         tokenizer=tokenizer,

@@ -7,7 +7,7 @@ from json.encoder import encode_basestring as quote
 
 import numpy as np
 
-from vovnet.data import Sample, VQADataset
+from vovnet.data import VQADataset
 from vovnet.scoring.official import AnswerSheet
 
 
@@ -16,7 +16,6 @@ class SplitColumns:
     """The first N samples of a split, column by column.
 
     Attributes:
-        samples: themselves, in order.
         heads: the columns of predictions.jsonl that no policy changes, as the beginning of a JSON object, [N].
         answers: the references, as JSON lists, [N].
         groups: a number for each sample's group, [N].
@@ -25,7 +24,6 @@ class SplitColumns:
         categories: rows of each set and category, in order of their names.
     """
 
-    samples: Sequence[Sample]
     heads: Sequence[str]
     answers: Sequence[str]
     groups: np.ndarray
@@ -45,7 +43,6 @@ def split_columns(dataset: VQADataset, count: int) -> SplitColumns:
         members.setdefault(name, []).append(row)
         categories.setdefault((name, sample.category), []).append(row)
     return SplitColumns(
-        samples=samples,
         heads=[
             f'{{"id": {quote(one.id)}, "group": {quote(one.group)}, "category": {quote(one.category)}'
             for one in samples
