@@ -1,5 +1,7 @@
 """Two ranks learn what one process learns from the same steps."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ STAGE1 = (*SMALL, "training.stage1_epochs=1", "training.backbone.lora.dropout=0"
 
 @pytest.fixture(autouse=True)
 def _ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks that start within milliseconds; the guides' command starts them as a user does."""
+    """Ranks that start within milliseconds; the guides' command and spread weights start them as a user does."""
     monkeypatch.setattr(launch, "subprocess", Ranks())
 
 
@@ -65,7 +67,8 @@ def test_ten_steps_of_two_processes_are_ten_of_one_with_twice_the_batch(configur
 
 
 @pytest.mark.slow
-def test_spread_weights_learn_the_same(configure: Configure, tmp_path: Path) -> None:
+def test_spread_weights_learn_the_same(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "subprocess", subprocess)  # not forked: one of dozens of forked ranks crashed
     whole = ("training.stage1_backbone=full", "training.backbone.train_vision=true", "training.stage2_backbone=lora")
     settings = (*STAGE1, *whole, "policy/objective=mixture", "training.gradient_clip=0.1")
     run(configure(*settings, root="train"), tmp_path / "one")
@@ -83,6 +86,14 @@ def test_a_rank_that_fails_is_said(configure: Configure, tmp_path: Path) -> None
     config = configure(*STAGE1, "training.backbone.lora.targets=[nothing]", "trainer=ddp", root="train")
     with pytest.raises(VoVNetError, match=r"lora.targets fit no layer"):
         run(config, tmp_path / "run")
+
+
+def test_a_rank_that_a_signal_ends_is_said(tmp_path: Path) -> None:
+    rank = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"])
+    with pytest.raises(
+        VoVNetError, match=r"rank 0 of 1 was ended by signal 11 \(Segmentation fault\); the same command"
+    ):
+        launch._explain([rank], tmp_path)
 
 
 def test_several_nodes_need_a_launcher(configure: Configure, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Several ranks on this machine: the same training in as many processes, as torchrun would start them."""
 
+import faulthandler
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -96,15 +98,20 @@ def _explain(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None
         if (file := folder / ERROR_FILE.format(number)).is_file():
             raise VoVNetError(file.read_text(encoding="utf-8"))
     for number, process in enumerate(processes):
-        if process.wait():
-            raise VoVNetError(
-                f"rank {number} of {len(processes)} ended with status {process.returncode}; the same command goes on "
-                "from the last checkpoint."
-            )
+        if status := process.wait():
+            which = f"rank {number} of {len(processes)} {_ended(status)}"
+            raise VoVNetError(f"{which}; the same command goes on from the last checkpoint.")
+
+
+def _ended(status: int) -> str:
+    if status < 0:
+        return f"was ended by signal {-status} ({signal.strsignal(-status)})"
+    return f"ended with status {status}"
 
 
 def _rank(folder: Path) -> None:
     """One rank's work."""
+    faulthandler.enable()  # a crash in compiled code leaves the stack of every thread on stderr
     end_with_parent()
     from vovnet.training.report import write_training
     from vovnet.training.stages import train_policy
