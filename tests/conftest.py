@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run on every core already; before torch is imported
 if os.environ.get("VOVNET_GPU") != "1":  # what is held byte for byte, and two ranks side by side, is the CPU's
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job hands that on to what tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from vovnet.compose import conf_dir, register_resolvers, to_typed
 from vovnet.schema import RunConfig, TinyArchitecture

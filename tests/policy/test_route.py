@@ -51,7 +51,7 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("backbone.prompt_order=sandwich",),
         ("policy.action_space=binary",),
         ("policy.feature_mode=hidden",),
-        ("backbone.dtype=bfloat16",),
+        ("backbone.dtype=bfloat16", "eval.batch_size=1"),
         ("policy/baseline=always_full",),
         ("policy/baseline=always_coarse",),
         ("policy/baseline=no_vision",),
@@ -75,6 +75,13 @@ def test_replay_equals_live(configure: Configure, tmp_path: Path, overrides: tup
         assert np.array_equal(getattr(replayed.chosen, column), getattr(live.chosen, column)), column
     tolerance = 0.1 if "bfloat16" in str(overrides) else 1e-3
     assert np.allclose(replayed.chosen.confidence, live.chosen.confidence, rtol=tolerance)
+
+
+def test_half_precision_in_other_batches_differs_in_near_ties_at_most(configure: Configure, tmp_path: Path) -> None:
+    """Processors with products in bfloat16 (AVX-512) round by the shape of a batch; random weights say next to ties."""
+    replayed, live = (e.routed for e in both(configure, tmp_path, "backbone.dtype=bfloat16"))
+    assert np.mean(replayed.actions == live.actions) > 0.9
+    assert np.mean(replayed.chosen.prediction == live.chosen.prediction) > 0.9
 
 
 def test_the_random_head_really_mixes_actions(configure: Configure, tmp_path: Path) -> None:
