@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from vovnet.actions import Action
+from vovnet.backbone.decoder import read
 from vovnet.backbone.decoding import Answer, Decoding, Draft, next_tokens, row_generators
 from vovnet.backbone.forward import Prefill, fork_cache, pad_left, pad_right
 from vovnet.backbone.generate import generate, generate_inputs
@@ -155,16 +156,20 @@ class Backbone(nn.Module):
         mask = torch.cat([prefill.mask, prefill.mask.new_ones(len(batch), decoding.max_new_tokens)], dim=1)
         steps = torch.arange(decoding.max_new_tokens, device=self.device)
         positions = (prefill.next_position[:, None] + steps).expand(3, -1, -1)
+        language = self.model.model.language_model
+        cos, sin = language.rotary_emb(prefill.hidden, positions)
         generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
         draft = Draft(len(batch), decoding.max_new_tokens, self.end_tokens, self.builder.end_token, self.device)
         for step in range(decoding.max_new_tokens):
             draft.write(logits, next_tokens(logits, decoding, generators))
             if step + 1 == decoding.max_new_tokens or self._everywhere(draft.done.all()):
                 break
-            hidden = self._read(
+            now = slice(step, step + 1)
+            hidden = read(
+                language,
                 self._embeddings(draft.token[:, None]),
                 mask[:, : length + step + 1],
-                positions[:, :, step : step + 1],
+                (cos[:, now], sin[:, now]),
                 cache,
             )
             logits = self.model.lm_head(hidden[:, -1]).float()
@@ -249,17 +254,8 @@ class Backbone(nn.Module):
         deepstack: list[Tensor] | None = None,
     ) -> Tensor:
         """Language model over new columns; hidden states [B, new, D]. ``cache`` grows in place."""
-        extra = {} if deepstack is None else {"visual_pos_masks": places, "deepstack_visual_embeds": deepstack}
-        out = self.model.model.language_model(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            **extra,
-        )
-        hidden: Tensor = out.last_hidden_state
-        return hidden
+        language = self.model.model.language_model
+        return read(language, embeds, mask, language.rotary_emb(embeds, positions), cache, places, deepstack)
 
     def _beam_search(self, batch: Batch, action: Action, prefill: Prefill, decoding: Decoding) -> list[Answer]:
         """Beam search by transformers, over the whole prompt in one pass.

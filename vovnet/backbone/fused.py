@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 ONE_KERNEL = ("cuda",)  # devices that have one for a root-mean-square norm
+CHANGING = ("dynamic", "longrope")  # frequencies that depend on the longest prompt so far
 
 
 def fuse(model: Any) -> None:
@@ -30,9 +31,10 @@ def fuse(model: Any) -> None:
     for part in [*model.modules()]:
         if type(part).__name__.endswith("RMSNorm"):
             _let(part, Norm)
+            part.epsilon = torch.tensor(part.variance_epsilon)
     _let(visual.patch_embed, PatchEmbedding)
-    for rotary in (language.rotary_emb, visual.rotary_pos_emb):
-        _let(rotary, SignedRotary)
+    _let(language.rotary_emb, TextRotary)
+    _let(visual.rotary_pos_emb, SignedRotary)
     for layer in language.layers:
         _let(layer.self_attn, TextAttention)
     for block in visual.blocks:
@@ -50,17 +52,25 @@ def _kind(forward: type, kind: type) -> type:
 
 
 class Norm:
-    """A root-mean-square norm in one call."""
+    """A root-mean-square norm, in one call on a GPU and in five on a CPU, where torch's own spells it out in more."""
 
     weight: Tensor
     variance_epsilon: float
+    epsilon: Tensor  # the same
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., D] of [..., D]."""
-        if hidden.device.type not in ONE_KERNEL:  # torch spells it out there too, and takes longer
-            spelled_out: Tensor = super().forward(hidden)  # type: ignore[misc]
-            return spelled_out
-        return nn.functional.rms_norm(hidden, self.weight.shape, self.weight, self.variance_epsilon)
+        if hidden.device.type in ONE_KERNEL:
+            return nn.functional.rms_norm(hidden, self.weight.shape, self.weight, self.variance_epsilon)
+        return self.weight * by_their_size(hidden, self.epsilon)
+
+
+def by_their_size(vectors: Tensor, epsilon: Tensor) -> Tensor:
+    """Vectors [..., D] divided by the root of their mean square and epsilon; worked out in float32."""
+    wide = vectors.float()
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    mean_square = torch.addcmul(epsilon.to(wide.device), length, length, value=1 / wide.shape[-1])
+    return (wide * torch.rsqrt(mean_square)).to(vectors.dtype)
 
 
 class PatchEmbedding:
@@ -82,6 +92,21 @@ class SignedRotary:
         cos, sin = super().forward(x, position_ids)  # type: ignore[misc]
         sin[..., : sin.shape[-1] // 2].neg_()  # it is new, and of no gradient
         return cos, sin
+
+
+class TextRotary(SignedRotary):
+    """Places the angles of the three axes once instead of their cosines and their sines."""
+
+    def forward(self: Any, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Two of [B, tokens, head_dim]; positions [3, B, tokens]."""
+        if self.rope_type in CHANGING:
+            return super().forward(x, position_ids)
+        angles = self.recomposition_frequencies(position_ids[..., None].float() * self.inv_freq.float())
+        cos, sin = angles.cos(), angles.sin()
+        if self.attention_scaling != 1.0:
+            cos, sin = cos * self.attention_scaling, sin * self.attention_scaling
+        sin[..., : sin.shape[-1] // 2].neg_()
+        return cos.to(x.dtype), sin.to(x.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -108,10 +133,10 @@ class TextAttention:
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query, key = self.q_proj(hidden_states).view(shape), self.k_proj(hidden_states).view(shape)
         value = self.v_proj(hidden_states).view(shape).transpose(1, 2)
-        if hasattr(self, "q_norm"):  # Qwen3-VL
-            query, key = self.q_norm(query), self.k_norm(key)
         cos, sin = (part.unsqueeze(2) for part in position_embeddings)
-        query, key = (rotate(part, cos, sin).transpose(1, 2) for part in (query, key))
+        heads = [query.shape[2], key.shape[2]]
+        both = rotate(self._joined(query, key), cos, sin).transpose(1, 2)
+        query, key = torch.split(both, heads, dim=1)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
@@ -127,6 +152,16 @@ class TextAttention:
             **options,
         )
         return self.o_proj(attended.reshape(*hidden_states.shape[:-1], -1)), weights
+
+    def _joined(self: Any, query: Tensor, key: Tensor) -> Tensor:
+        """Queries and keys [B, L, heads, head_dim] as heads of one tensor, each normed by its own weights."""
+        if not hasattr(self, "q_norm"):  # Qwen2.5-VL
+            return torch.cat([query, key], dim=2)
+        if query.device.type in ONE_KERNEL:
+            return torch.cat([self.q_norm(query), self.k_norm(key)], dim=2)
+        both = by_their_size(torch.cat([query, key], dim=2), self.q_norm.epsilon)
+        weights = [norm.weight.expand(part.shape[2], -1) for norm, part in ((self.q_norm, query), (self.k_norm, key))]
+        return torch.cat(weights) * both
 
 
 class ImageAttention:

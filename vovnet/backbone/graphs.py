@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
 
+from vovnet.backbone.decoder import read
 from vovnet.backbone.decoding import Draft
 from vovnet.backbone.forward import Prefill, cache_of
 
@@ -71,13 +72,10 @@ class Step:
     def run(self) -> None:
         """Read the last token and write the next."""
         self.mask.index_fill_(3, self.column, 0)
-        hidden = self.model.model.language_model(
-            inputs_embeds=self.model.get_input_embeddings()(self.draft.token[:, None]),
-            attention_mask=self.mask,
-            position_ids=self.position[None, :, None].expand(3, -1, -1),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
+        language = self.model.model.language_model
+        embeds = language.embed_tokens(self.draft.token[:, None])
+        rotation = language.rotary_emb(embeds, self.position[None, :, None].expand(3, -1, -1))
+        hidden = read(language, embeds, self.mask, rotation, self.cache)
         logits = self.model.lm_head(hidden[:, -1]).float()
         self.draft.write(logits, logits.argmax(dim=-1))
         self.position += 1

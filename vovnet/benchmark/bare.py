@@ -6,6 +6,7 @@ is transformers' own (``embedded``).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,7 +153,7 @@ class Bare:
         mask = torch.cat([prompt.mask, prompt.mask.new_ones(len(answers), len(steps))], dim=1)
         at = (prompt.start[:, None] + steps).expand(3, -1, -1)
         cache = fork_cache(prompt.cache, prompt.mask.shape[1])
-        hidden = self.backbone._read(self._embed(answers[:, :-1]), mask, at, cache)
+        hidden = self._hidden(self._embed(answers[:, :-1]), mask, at, cache)
         logits = torch.cat([prompt.logits, self.backbone.model.lm_head(hidden).float()], dim=1)
         return torch.nn.functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
 
@@ -168,7 +169,7 @@ class Bare:
                 break
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             at = (prompt.start + step)[None, :, None].expand(3, -1, -1)
-            hidden = self.backbone._read(self._embed(tokens[-1][:, None]), mask, at, cache)
+            hidden = self._hidden(self._embed(tokens[-1][:, None]), mask, at, cache)
             logits = self.backbone.model.lm_head(hidden).float()
         return torch.stack(tokens, dim=1)
 
@@ -185,9 +186,17 @@ class Bare:
         places: Tensor | None = None,
         levels: list[Tensor] | None = None,
     ) -> Prompt:
-        hidden = self.backbone._read(embeds, mask, new.positions, cache, places, levels)
+        images = {} if levels is None else {"visual_pos_masks": places, "deepstack_visual_embeds": levels}
+        hidden = self._hidden(embeds, mask, new.positions, cache, **images)
         logits = self.backbone.model.lm_head(hidden[:, -1:]).float()
         return Prompt(logits, cache, mask, new.positions.amax((0, 2)) + 1)
+
+    def _hidden(self, embeds: Tensor, mask: Tensor, at: Tensor, cache: DynamicCache, **images: Any) -> Tensor:
+        out = self.backbone.model.model.language_model(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=at, past_key_values=cache, use_cache=True, **images
+        )
+        hidden: Tensor = out.last_hidden_state
+        return hidden
 
 
 def make_ready(backbone: Backbone, batch: Batch) -> Ready:
