@@ -4,20 +4,18 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from vovnet.actions import Action
 from vovnet.backbone.budget import VisionBudget
+from vovnet.backbone.patches import Cutter, Patches
 from vovnet.backbone.prompt import Grid, PromptFormat, encode_user_texts
 from vovnet.backbone.pruning import Pruning
 from vovnet.data import ImageRef, Sample
 from vovnet.errors import VoVNetError
 
 MAX_SIZES = 100_000  # images whose size is remembered
-Patches = tuple[Tensor, Grid]  # pixel patches [P, patch_dim] of one image, and its grid
 
 
 @dataclass(frozen=True)
@@ -201,14 +199,17 @@ class InputBuilder:
         self._cached = 0
 
     def patches(self, image: Any, actions: Sequence[Action]) -> dict[Action, Patches]:
-        """Resize a PIL image to the budget of each action, then let the model's own processor normalise and cut it."""
+        """Resize a PIL image to the budget of each action and cut it, as the model's own processor would."""
         width, height = image.size
-        sizes = [self.budget.target_size(width, height, action) for action in actions]
-        resized = [
-            image if size == image.size else image.resize(size, resample=self.image_processor.resample)
-            for size in sizes
-        ]
-        out = self.image_processor(images=resized, do_resize=False, return_tensors="pt")
-        grids = [(time, height, width) for time, height, width in out["image_grid_thw"].tolist()]
-        parts = out["pixel_values"].to(torch.float32).split([math.prod(grid) for grid in grids])
-        return {action: (part.clone(), grid) for action, part, grid in zip(actions, parts, grids, strict=True)}
+        sizes = {action: self.budget.target_size(width, height, action) for action in actions}
+        return {
+            action: self.cut(
+                image if size == image.size else image.resize(size, resample=self.image_processor.resample)
+            )
+            for action, size in sizes.items()
+        }
+
+    @cached_property
+    def cut(self) -> Cutter:
+        """What normalises pictures and cuts them into patches."""
+        return Cutter(self.image_processor)
