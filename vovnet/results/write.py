@@ -3,10 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import chain, islice, repeat
 from json.encoder import encode_basestring as quote
 from pathlib import Path
 from typing import Any
@@ -66,29 +66,32 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
     chosen, split = routed.chosen, split_columns(dataset, len(routed.actions))
     # Column by column, and the numbers that come of a branch by their few values: a JSON encoder called for every
     # sample would take most of a sweep's time.
-    marks = ("action", "prediction", "score", "parsed", "vision_tokens", "cost", "answers")
-    columns: list[Sequence[str]] = [
-        split.heads,
-        np.array([f'"{action.label}"' for action in Action], dtype=object)[routed.actions].tolist(),
-        list(map(quote, chosen.prediction)),
-        _by_value(chosen.score, repr),
-        _by_value(chosen.parsed, json.dumps),
-        _by_value(chosen.vision_tokens, repr),
-        _by_value(routed.cost, partial(_rounded, digits=8)),
-        split.answers,
-        _of_text_pass(*_content(routed.entropy), *_content(routed.margin)),
-    ]
-    line = "%s" + "".join(f", {quote(name)}: %s" for name in marks) + "%s"
+    columns: dict[str, Sequence[str]] = {
+        "action": np.array([f'"{action.label}"' for action in Action], dtype=object)[routed.actions].tolist(),
+        "prediction": list(map(quote, chosen.prediction)),
+        "score": _by_value(chosen.score, repr),
+        "parsed": _by_value(chosen.parsed, json.dumps),
+        "vision_tokens": _by_value(chosen.vision_tokens, repr),
+        "cost": _by_value(routed.cost, partial(_rounded, digits=8)),
+        "answers": split.answers,
+        **_of_text_pass(*_content(routed.entropy), *_content(routed.margin)),
+    }
     if routed.fallback is not None:
-        columns.append(_by_value(routed.fallback, json.dumps))
-        line += ', "fallback": %s'
+        columns["fallback"] = _by_value(routed.fallback, json.dumps)
     if routed.values is not None:
-        columns.append(_estimates(routed.values.tobytes(), tuple(action.label for action in actions)))
-        line += ', "values": %s'
-    line += "}"
-    rows = zip(*columns, strict=True)
-    blocks = iter(lambda: list(islice(rows, LINES)), [])
-    write_parts(path, ("".join([f"{line % row}\n" for row in block]) for block in blocks))
+        columns["values"] = _estimates(routed.values.tobytes(), tuple(action.label for action in actions))
+    write_parts(path, _lines(split.heads, columns))
+
+
+def _lines(heads: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """JSON objects from their beginnings and more columns, joined by blocks: a format for each would take thrice as
+    long."""
+    pieces: list[Iterable[str]] = [heads]
+    for name, column in columns.items():
+        pieces += [repeat(f", {quote(name)}: ", len(heads)), column]
+    rows = zip(*pieces, repeat("}\n", len(heads)), strict=True)
+    while block := "".join(chain.from_iterable(islice(rows, LINES))):
+        yield block
 
 
 def _by_value(column: np.ndarray, text: Callable[[Any], str]) -> list[str]:
@@ -103,10 +106,10 @@ def _content(values: np.ndarray) -> tuple[bytes, str]:
 
 
 @lru_cache(maxsize=1)
-def _of_text_pass(entropy: bytes, entropy_type: str, margin: bytes, margin_type: str) -> Sequence[str]:
+def _of_text_pass(entropy: bytes, entropy_type: str, margin: bytes, margin_type: str) -> Mapping[str, Sequence[str]]:
     """Entropy and margin, null where no text pass was read; a sweep writes the same ones in every job."""
-    columns = (np.frombuffer(entropy, entropy_type).tolist(), np.frombuffer(margin, margin_type).tolist())
-    return [f', "entropy": {_rounded(e, 6)}, "margin": {_rounded(m, 6)}' for e, m in zip(*columns, strict=True)]
+    columns = {"entropy": np.frombuffer(entropy, entropy_type), "margin": np.frombuffer(margin, margin_type)}
+    return {name: [_rounded(value, 6) for value in column.tolist()] for name, column in columns.items()}
 
 
 @lru_cache(maxsize=1)
