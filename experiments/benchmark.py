@@ -84,7 +84,7 @@ def _small(config: RunConfig, rounds: int) -> Parts:
         "start_up": lambda: start_up(rounds),
         "growth": lambda: growth(config),
         "opening": lambda: opening(Path(config.paths.runs)),
-        "sweeps": lambda: sweeps(config),
+        "sweeps": lambda: sweeps(config, rounds),
         "store": lambda: large_store(Path(config.paths.runs), samples),
         "ablations": lambda: ablations(config),
         "training_step": lambda: training_step(config, rounds),

@@ -4,6 +4,7 @@
 and the others go on; Hydra itself would show the first exception only and skip the end of the sweep.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -99,6 +100,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
         elif (error := _run_job(composed, run, show)) is not None:
             # Hydra prints a line of its own about an exception, so a job hands its error over instead.
             begun.errors.append(error)
+        if begun.jobs == 1 and swept_folder() is not None:
+            _settle_memory()
 
     code = 0
     try:
@@ -122,6 +125,15 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
         code = code or finished or int(bool(begun.errors))
     if code:
         sys.exit(code)
+
+
+def _settle_memory() -> None:
+    """Let the garbage collector leave alone what imports and the first job have left, a million objects with torch.
+
+    It would go through them dozens of times in a sweep, a tenth of its jobs' time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _refuse_arguments(arguments: Sequence[str]) -> None:

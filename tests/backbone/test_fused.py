@@ -1,5 +1,6 @@
 """Fewer calls yield what transformers' own modules yield, and train as they do."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,31 @@ def test_half_precision_stays_within_its_rounding(pair: Pair, items: list, norms
             distances.append((backbone.look(batch, VISUAL_ACTIONS[-1], None).logits - exact).norm() / exact.norm())
     ours, plain = distances
     assert ours < 1.25 * plain < 0.1
+
+
+ROPES = {
+    "default": {},
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 64},
+    "dynamic": {"factor": 2.0},
+}
+
+
+@pytest.mark.parametrize("family", ["qwen3", "qwen25"])
+@pytest.mark.parametrize("rope", ROPES)
+def test_angles_are_what_transformers_modules_yield(family: str, rope: str, request: pytest.FixtureRequest) -> None:
+    config = compose_config(f"backbone.path={request.getfixturevalue(family)}").backbone
+    plain = load_model(config, find_checkpoint(config)).model.language_model.rotary_emb
+    plain.config.rope_parameters = {**plain.config.rope_parameters, "rope_type": rope, **ROPES[rope]}
+    plain.config.max_position_embeddings = 64
+    plain = type(plain)(plain.config)
+    ours = copy.deepcopy(plain)
+    fused._let(ours, fused.TextRotary)
+    positions = torch.randint(0, 200, (3, 2, 5))  # beyond what frequencies were made for
+    (cos, sin), (own_cos, own_sin) = (rotary(torch.zeros(1), positions) for rotary in (ours, plain))
+    half = sin.shape[-1] // 2
+    assert torch.equal(cos, own_cos)
+    assert torch.equal(torch.cat([-sin[..., :half], sin[..., half:]], dim=-1), own_sin)
+    assert (plain.attention_scaling != 1.0) == (rope == "yarn")
 
 
 def test_parts_keep_parameters_and_kind(pair: Pair) -> None:

@@ -25,7 +25,7 @@ def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, mo
             run(entry, *arguments, refused=refused)
 
     monkeypatch.setattr(sweeps, "command", noted)
-    found = sweeps.sweeps(configure("eval.max_samples=8", root="benchmark"))
+    found = sweeps.sweeps(configure("eval.max_samples=8", root="benchmark"), 2)
     assert [one.unit for one in found] == ["s", "x", "s", "s"]
     assert found[2].passed
     (lambdas,) = [a for command in ran for a in command if a.startswith("policy.lambda_cost=") and a.count(",") > 9]

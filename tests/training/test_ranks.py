@@ -88,12 +88,20 @@ def test_a_rank_that_fails_is_said(configure: Configure, tmp_path: Path) -> None
         run(config, tmp_path / "run")
 
 
-def test_a_rank_that_a_signal_ends_is_said(tmp_path: Path) -> None:
-    rank = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"])
+@pytest.mark.parametrize("other", ["import time; time.sleep(60)", "raise SystemExit(1)"])
+def test_a_rank_that_a_signal_ends_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """And not the one that waited for it or lost its connection."""
+    monkeypatch.setattr(launch, "GRACE", 0.2)
+    programs = [other, "import os; os.kill(os.getpid(), 11)"]
+    ranks = [subprocess.Popen([sys.executable, "-c", program]) for program in programs]
+    launch._wait(ranks)
+    statuses = [rank.poll() for rank in ranks]
+    for rank in ranks:
+        rank.kill()
     with pytest.raises(
-        VoVNetError, match=r"rank 0 of 1 was ended by signal 11 \(Segmentation fault\); the same command"
+        VoVNetError, match=r"rank 1 of 2 was ended by signal 11 \(Segmentation fault\); the same command"
     ):
-        launch._explain([rank], tmp_path)
+        launch._explain(statuses, tmp_path)
 
 
 def test_several_nodes_need_a_launcher(configure: Configure, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from vovnet.actions import Action
-from vovnet.backbone.decoder import read
+from vovnet.backbone.decoder import read, rotations
 from vovnet.backbone.decoding import Answer, Decoding, Draft, next_tokens, row_generators
 from vovnet.backbone.forward import Prefill, fork_cache, pad_left, pad_right
 from vovnet.backbone.generate import generate, generate_inputs
@@ -157,21 +157,15 @@ class Backbone(nn.Module):
         steps = torch.arange(decoding.max_new_tokens, device=self.device)
         positions = (prefill.next_position[:, None] + steps).expand(3, -1, -1)
         language = self.model.model.language_model
-        cos, sin = language.rotary_emb(prefill.hidden, positions)
+        rotation = rotations(language, prefill.hidden, positions)
         generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
         draft = Draft(len(batch), decoding.max_new_tokens, self.end_tokens, self.builder.end_token, self.device)
         for step in range(decoding.max_new_tokens):
             draft.write(logits, next_tokens(logits, decoding, generators))
             if step + 1 == decoding.max_new_tokens or self._everywhere(draft.done.all()):
                 break
-            now = slice(step, step + 1)
-            hidden = read(
-                language,
-                self._embeddings(draft.token[:, None]),
-                mask[:, : length + step + 1],
-                (cos[:, now], sin[:, now]),
-                cache,
-            )
+            embeds = self._embeddings(draft.token[:, None])
+            hidden = read(language, embeds, mask[:, : length + step + 1], next(rotation), cache)
             logits = self.model.lm_head(hidden[:, -1]).float()
         return draft.chosen[:, : step + 1], draft.log_prob
 

@@ -1,14 +1,17 @@
 """One pass of the language model over new tokens, layer by layer.
 
 Transformers' own forward asks in every pass what it may be asked to yield, and works out a mask for any pattern of
-attention. On a small model, or on a GPU that waits for its kernels, that takes as long as a layer or two.
+attention. On a small model that takes as long as a layer or two.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+
+from vovnet.backbone.fused import CHANGING
 
 FULL = "full_attention"
 OTHER_MASKS = {FULL: create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
@@ -50,6 +53,20 @@ def read(
             hidden = flat.view_as(hidden)
     normed: Tensor = language.norm(hidden)
     return normed
+
+
+def rotations(language: Any, like: Tensor, positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of one token after another, each [B, 1, head_dim], at once where frequencies do not depend on how far it goes.
+
+    Args:
+        like: anything of the model's type, on its device.
+        positions: of all of them, [3, B, tokens].
+    """
+    if language.rotary_emb.rope_type in CHANGING:
+        for position in positions.split(1, dim=2):  # type: ignore[no-untyped-call]
+            yield language.rotary_emb(like, position)
+    else:
+        yield from zip(*(part.split(1, dim=1) for part in language.rotary_emb(like, positions)), strict=True)
 
 
 def _mask(config: Any, kind: str, embeds: Tensor, mask: Tensor, cache: Any) -> Tensor | None:

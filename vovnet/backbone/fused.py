@@ -1,12 +1,12 @@
 """Norms, rotary embeddings and patch embedding in fewer calls than transformers makes.
 
 A pass over a few tokens is bound by how many operations it starts, on a GPU as on a CPU. Transformers spells a norm out
-in seven of them, and the rotation of a query or key in five to seven; torch has one for the first, and the second is
-three if the sign of the half that changes places is kept with the sine. The convolution over patches, whose steps are
-as long as its kernel, is a product with a matrix.
+in seven of them, and the rotation of a query or key in five to seven; on a GPU torch has one for the first, and the
+second is three, for both together, if the sign of the half that changes places is kept with the sine. The convolution
+over patches, whose steps are as long as its kernel, is a product with a matrix.
 
 Parts keep parameters, names and kind: only ``forward`` is another. In float32 the last bits of what they yield change,
-as under another kernel; in half precision they round less often.
+as under another kernel; in half precision they round as often or less.
 """
 
 from functools import cache
@@ -154,7 +154,10 @@ class TextAttention:
         return self.o_proj(attended.reshape(*hidden_states.shape[:-1], -1)), weights
 
     def _joined(self: Any, query: Tensor, key: Tensor) -> Tensor:
-        """Queries and keys [B, L, heads, head_dim] as heads of one tensor, each normed by its own weights."""
+        """Queries and keys [B, L, heads, head_dim] as heads of one tensor, each normed by its own weights.
+
+        On a CPU the two norms are one, and their modules are not called.
+        """
         if not hasattr(self, "q_norm"):  # Qwen2.5-VL
             return torch.cat([query, key], dim=2)
         if query.device.type in ONE_KERNEL:

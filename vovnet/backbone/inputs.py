@@ -199,7 +199,7 @@ class InputBuilder:
         self._cached = 0
 
     def patches(self, image: Any, actions: Sequence[Action]) -> dict[Action, Patches]:
-        """Resize a PIL image to the budget of each action and cut it, as the model's own processor would."""
+        """Resize an RGB picture to the budget of each action and cut it, as the model's own processor would."""
         width, height = image.size
         sizes = {action: self.budget.target_size(width, height, action) for action in actions}
         return {

@@ -19,7 +19,7 @@ Patches = tuple[Tensor, Grid]  # pixel patches [P, patch_dim] of one image, and 
 
 
 class Cutter:
-    """Normalises and cuts pictures whose sides are multiples of a token's.
+    """Normalises and cuts RGB pictures whose sides are multiples of a token's.
 
     Args:
         processor: Qwen2-VL's, which both families use.
@@ -32,7 +32,7 @@ class Cutter:
 
     def __call__(self, picture: Image.Image) -> Patches:
         """Patches, float32 [P, channels * frames * side * side] in the order of the tokens that they make up."""
-        pixels, grid = self._cut(np.asarray(picture.convert("RGB")))
+        pixels, grid = self._cut(np.asarray(picture))
         out = np.empty((len(pixels), CHANNELS, self.frames, self.side**2), dtype=np.float32)
         for channel, levels in enumerate(self.levels):
             out[:, channel] = levels[pixels[:, channel]][:, None]

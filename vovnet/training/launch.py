@@ -60,10 +60,11 @@ def launch_ranks(config: RunConfig, folder: Path, module: str = __name__) -> Non
     ]
     try:
         _wait(processes)
+        statuses = [process.poll() for process in processes]  # before those that wait in vain are killed
     finally:
         for process in processes:
             process.kill()
-    _explain(processes, folder)
+    _explain(statuses, folder)
 
 
 def _places(ranks: int) -> list[dict[str, str]]:
@@ -93,14 +94,20 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         time.sleep(0.1)
 
 
-def _explain(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
-    for number in range(len(processes)):
+def _explain(statuses: Sequence[int | None], folder: Path) -> None:
+    """Say which rank failed: with its own sentence, else ended by a signal, which the others' connections fail after.
+
+    Args:
+        statuses: how each rank ended; None where it still waited for another one.
+    """
+    for number in range(len(statuses)):
         if (file := folder / ERROR_FILE.format(number)).is_file():
             raise VoVNetError(file.read_text(encoding="utf-8"))
-    for number, process in enumerate(processes):
-        if status := process.wait():
-            which = f"rank {number} of {len(processes)} {_ended(status)}"
-            raise VoVNetError(f"{which}; the same command goes on from the last checkpoint.")
+    failed = [(status, number) for number, status in enumerate(statuses) if status]
+    if failed:
+        status, number = min(failed)
+        which = f"rank {number} of {len(statuses)} {_ended(status)}"
+        raise VoVNetError(f"{which}; the same command goes on from the last checkpoint.")
 
 
 def _ended(status: int) -> str:
