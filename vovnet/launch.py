@@ -128,9 +128,9 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
 
 
 def _settle_memory() -> None:
-    """Let the garbage collector leave alone what imports and the first job have left, a million objects with torch.
+    """Let the garbage collector leave alone what imports and the first job have left.
 
-    It would go through them dozens of times in a sweep, a tenth of its jobs' time.
+    With torch that is half a million objects. It would go through them again and again, a tenth of a sweep's time.
     """
     gc.collect()
     gc.freeze()

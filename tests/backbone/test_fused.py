@@ -95,8 +95,11 @@ def test_angles_are_what_transformers_modules_yield(family: str, rope: str, requ
     fused._let(ours, fused.TextRotary)
     positions = torch.randint(0, 200, (3, 2, 5))  # beyond what frequencies were made for
     (cos, sin), (own_cos, own_sin) = (rotary(torch.zeros(1), positions) for rotary in (ours, plain))
-    half = sin.shape[-1] // 2
     assert torch.equal(cos, own_cos)
+    assert torch.equal(sin, own_sin)
+    fused._let(ours, fused.SignedRotary)
+    _, sin = ours(torch.zeros(1), positions)
+    half = sin.shape[-1] // 2
     assert torch.equal(torch.cat([-sin[..., :half], sin[..., half:]], dim=-1), own_sin)
     assert (plain.attention_scaling != 1.0) == (rope == "yarn")
 

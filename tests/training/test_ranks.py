@@ -68,7 +68,7 @@ def test_ten_steps_of_two_processes_are_ten_of_one_with_twice_the_batch(configur
 
 @pytest.mark.slow
 def test_spread_weights_learn_the_same(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "subprocess", subprocess)  # not forked: one of dozens of forked ranks crashed
+    monkeypatch.setattr(launch, "subprocess", subprocess)  # not forked: a forked one has crashed once
     whole = ("training.stage1_backbone=full", "training.backbone.train_vision=true", "training.stage2_backbone=lora")
     settings = (*STAGE1, *whole, "policy/objective=mixture", "training.gradient_clip=0.1")
     run(configure(*settings, root="train"), tmp_path / "one")

@@ -34,7 +34,8 @@ def fuse(model: Any) -> None:
             part.epsilon = torch.tensor(part.variance_epsilon)
     _let(visual.patch_embed, PatchEmbedding)
     _let(language.rotary_emb, TextRotary)
-    _let(visual.rotary_pos_emb, SignedRotary)
+    for rotary in (language.rotary_emb, visual.rotary_pos_emb):
+        _let(rotary, SignedRotary)
     for layer in language.layers:
         _let(layer.self_attn, TextAttention)
     for block in visual.blocks:
@@ -56,7 +57,7 @@ class Norm:
 
     weight: Tensor
     variance_epsilon: float
-    epsilon: Tensor  # the same
+    epsilon: Tensor  # the same for addcmul, which adds it without a call of its own
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., D] of [..., D]."""
@@ -94,18 +95,18 @@ class SignedRotary:
         return cos, sin
 
 
-class TextRotary(SignedRotary):
+class TextRotary:
     """Places the angles of the three axes once instead of their cosines and their sines."""
 
     def forward(self: Any, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Two of [B, tokens, head_dim]; positions [3, B, tokens]."""
         if self.rope_type in CHANGING:
-            return super().forward(x, position_ids)
+            changing: tuple[Tensor, Tensor] = super().forward(x, position_ids)  # type: ignore[misc]
+            return changing
         angles = self.recomposition_frequencies(position_ids[..., None].float() * self.inv_freq.float())
         cos, sin = angles.cos(), angles.sin()
         if self.attention_scaling != 1.0:
             cos, sin = cos * self.attention_scaling, sin * self.attention_scaling
-        sin[..., : sin.shape[-1] // 2].neg_()
         return cos.to(x.dtype), sin.to(x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Cutting pictures into patches, as a model's own image processor does and in a fraction of its time.
+"""Cutting pictures into patches, as a model's own image processor does and in half its time.
 
 The processor takes each of 256 levels through float64 arithmetic pixel by pixel. Here it does so once for every level,
 and pixels are looked up.
