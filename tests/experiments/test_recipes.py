@@ -91,6 +91,7 @@ def test_a_profile_measures_each_action_and_its_pieces(base: list[str], tmp_path
     for line in lines.values():
         assert line["num_samples"] == "5"
         assert 0 < float(line["latency_p50_ms"]) <= float(line["latency_p90_ms"])
+        assert float(line["mem_peak_mb"]) > 50  # of the process, where no GPU counts it
     tokens = [float(lines["end_to_end", action]["avg_vision_tokens"]) for action in ("no", "coarse", "routed", "full")]
     assert tokens == [0.0, 4.0, 4.0, 64.0]
     assert json.loads((folder / "summary.json").read_text())["device"] == "cpu"

@@ -56,10 +56,39 @@ def test_calibration_against_plain_loops(seed: int) -> None:
     assert brier_score(estimates, labels) == pytest.approx(brier_score_loss(labels, estimates))
     found = reliability(estimates, labels.astype(float), bins=7)
     assert found.count.sum() == len(labels)
-    assert found.count.max() - found.count.min() <= 1
-    assert (np.diff(found.estimate) >= 0).all()
+    assert len(found.count) <= 7
+    assert (np.diff(found.estimate) > 0).all()
     gaps = [n * abs(s - e) for e, s, n in zip(found.estimate, found.score, found.count, strict=True)]
     assert expected_calibration_error(estimates, labels.astype(float), bins=7) == pytest.approx(sum(gaps) / len(labels))
+
+
+@given(SEEDS, st.integers(1, 60))
+def test_different_estimates_fill_bins_of_equal_mass(seed: int, size: int) -> None:
+    estimates = np.random.default_rng(seed).permutation(size) / size
+    found = reliability(estimates, estimates, bins=7)
+    assert found.count.max() - found.count.min() <= 1
+    assert len(found.count) == min(7, size)
+
+
+@given(SEEDS)
+def test_the_order_of_rows_changes_no_calibration_error(seed: int) -> None:
+    labels, estimates = drawn(seed)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    expected = expected_calibration_error(estimates, labels.astype(float))
+    assert expected_calibration_error(estimates[order], labels[order].astype(float)) == pytest.approx(expected)
+
+
+def test_a_constant_estimate_that_is_right_is_calibrated_however_its_rows_are_sorted() -> None:
+    scores = np.repeat([0.0, 1.0], [300, 700])
+    for rows in (scores, scores[::-1], np.random.default_rng(0).permutation(scores)):
+        assert expected_calibration_error(np.full(1000, 0.7), rows) == pytest.approx(0)
+
+
+def test_equal_estimates_share_a_bin() -> None:
+    estimates = np.array([0.1] * 5 + [0.2] + [0.9] * 4)
+    found = reliability(estimates, np.arange(10) / 10, bins=3)
+    assert found.count.tolist() == [5, 1, 4]
+    assert found.estimate == pytest.approx([0.1, 0.2, 0.9])
 
 
 @given(SEEDS)

@@ -106,29 +106,37 @@ def test_the_hull_lies_on_or_above_every_point(points: list[tuple[float, float]]
             assert np.interp(cost, costs, scores) >= score - 1e-9
 
 
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=40), st.data())
+def test_one_more_right_answer_lowers_no_bound(rows: list[tuple[bool, int]], data: st.DataObject) -> None:
+    scores, groups = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    better = scores.copy()
+    better[data.draw(st.integers(0, len(rows) - 1))] = 1
+    before, after = clustered_interval(scores, groups), clustered_interval(better, groups)
+    assert after[0] >= before[0]
+    assert after[1] >= before[1]
+
+
+def test_all_of_forty_right_bounds_as_much_as_all_but_one() -> None:
+    """Ten questions about each of four images."""
+    groups, scores = np.arange(40) % 4, np.ones(40)
+    perfect = clustered_interval(scores, groups)
+    scores[0] = 0
+    one_wrong = clustered_interval(scores, groups)
+    assert perfect == (pytest.approx(0.5101, abs=1e-4), 1)
+    assert one_wrong == (pytest.approx(0.4852, abs=1e-4), pytest.approx(0.9994, abs=1e-4))
+
+
 @pytest.mark.parametrize(
-    ("scores", "groups"),
-    [
-        ([1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 2, 2]),
-        ([1, 1, 1, 1, 1, 0, 0, 0, 0, 0], [0] * 5 + [1] * 5),  # an effective size between one and two samples
-        ([1, 0.3, 0, 1, 1, 0, 0.6], [0, 0, 0, 1, 1, 2, 3]),
-    ],
+    ("sizes", "effective"), [([1] * 9, 9), ([5] * 9, 9), ([9, 1], 100 / 82), ([2, 2, 1, 1], 36 / 10), ([7], 1)]
 )
-def test_the_interval_by_hand(scores: list[float], groups: list[int]) -> None:
-    """Standard errors by Miller's equations 1 and 4, pair by pair; Wilson's interval at the size they amount to."""
-    n, mean, distinct = len(scores), sum(scores) / len(scores), len(set(groups))
-    errors = [score - mean for score in scores]
-    independent = sum(e * e for e in errors) / (n - 1) / n
-    pairs = sum(
-        a * b for a, g in zip(errors, groups, strict=True) for b, h in zip(errors, groups, strict=True) if g == h
-    )
-    clustered = pairs / n**2 * distinct / (distinct - 1)
-    size = n / max(1.0, clustered / independent)
-    z = 1.959963984540054
-    centre = (mean + z * z / (2 * size)) / (1 + z * z / size)
-    half = z / (1 + z * z / size) * (mean * (1 - mean) / size + z * z / (4 * size * size)) ** 0.5
-    found = clustered_interval(np.array(scores, dtype=float), np.array(groups))
-    assert found == (pytest.approx(max(0.0, centre - half)), pytest.approx(min(1.0, centre + half)))
+def test_the_interval_by_hand(sizes: list[int], effective: float) -> None:
+    """Wilson's interval at Kish's effective number of groups."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    scores = np.linspace(0, 1, len(groups)) ** 2
+    z, mean = 1.959963984540054, float(scores.mean())
+    low, high = clustered_interval(scores, groups)
+    for bound in (low, high):  # where (mean - p)^2 = z^2 p (1 - p) / n
+        assert (mean - bound) ** 2 == pytest.approx(z * z * bound * (1 - bound) / effective)
 
 
 def test_flops_by_hand_with_grouped_queries() -> None:

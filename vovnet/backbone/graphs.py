@@ -98,7 +98,9 @@ class Step:
         self.draft.begin()
         self.column.zero_()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
+        # Only this thread may not allocate. By default no thread may, and a loader's pinning thread, which takes
+        # pinned memory whenever a batch is ready, would invalidate the capture (torch 2.11, H200).
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             self.run()
         self.graph = graph
 

@@ -15,14 +15,18 @@ class Bins:
 
 
 def reliability(estimates: np.ndarray, scores: np.ndarray, bins: int = 15) -> Bins:
-    """Mean estimate against mean score in equal-mass bins (Nguyen and O'Connor 2015)."""
-    order = np.argsort(estimates, kind="stable")
-    parts = [p for p in np.array_split(order, min(bins, len(order))) if len(p)]
-    return Bins(
-        np.array([estimates[p].mean(dtype=np.float64) for p in parts]),
-        np.array([scores[p].mean(dtype=np.float64) for p in parts]),
-        np.array([len(p) for p in parts]),
-    )
+    """Mean estimate against mean score in equal-mass bins (Nguyen and O'Connor 2015).
+
+    Equal estimates share the bin of their middle rank, so the order of rows changes nothing. Where many are equal,
+    bins differ in size, and there are fewer of them.
+    """
+    _, place, count = np.unique(estimates, return_inverse=True, return_counts=True)
+    middle = np.cumsum(count) - (count + 1) / 2  # rank from 0
+    bin_of = (middle * min(bins, len(estimates)) // len(estimates)).astype(np.int64)[place]
+    mass = np.bincount(bin_of)
+    used = mass > 0
+    totals = [np.bincount(bin_of, weights=values.astype(np.float64))[used] for values in (estimates, scores)]
+    return Bins(totals[0] / mass[used], totals[1] / mass[used], mass[used])
 
 
 def expected_calibration_error(estimates: np.ndarray, scores: np.ndarray, bins: int = 15) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 
@@ -30,10 +31,10 @@ class Difference:
 def paired_bootstrap(
     first: np.ndarray, second: np.ndarray, groups: np.ndarray, resamples: int = 10_000, seed: int = 0
 ) -> Difference:
-    """Mean of ``first - second`` with the percentile interval of a bootstrap over groups.
+    """Mean of ``first - second`` with the expanded percentile interval of a bootstrap over groups.
 
     Samples of one group (an image, a circular group) are drawn together (Davison and Hinkley 1997, section 3.8);
-    the p-value is that of a sign-flip test over the groups.
+    the p-value is that of a sign-flip test over the groups. See ``tail`` for the expansion.
 
     Args:
         first, second: scores of the same samples, [N]. ``groups``: what they hang together by, [N].
@@ -56,10 +57,28 @@ def paired_bootstraps(gaps: np.ndarray, groups: np.ndarray, resamples: int = 10_
     rng = np.random.default_rng(seed)
     blocks = _blocks(resamples, len(sums))
     means = np.concatenate([_resampled(sums, sizes, count, rng) for count in blocks])
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    outside = tail(len(sums))
+    low, high = np.quantile(means, [outside, 1 - outside], axis=0)
     p_values = sign_flip_p(sums, resamples, rng)
     found = [Difference(*map(float, one)) for one in zip(gaps.mean(axis=0), low, high, p_values, strict=True)]
     return found if len(sums) >= FEWEST_GROUPS else [replace(one, low=None, high=None) for one in found]
+
+
+def tail(groups: int, level: float = 0.95) -> float:
+    """Share of resampled means on either side of an expanded percentile interval (Hesterberg 2015, section 5.3).
+
+    The plain percentile interval is too narrow by about sqrt(1 - 1/G) and takes the normal distribution for
+    Student's: it covers 0.84 to 0.87 at 6 groups and 0.93 at 30. The expanded one covers 0.93 and 0.94
+    (``tests/metrics/test_paired.py``).
+    """
+    if groups < 2:
+        return (1 - level) / 2
+    normal, free = NormalDist(), groups - 1
+    z = normal.inv_cdf((1 + level) / 2)
+    # Student's quantile by its expansion around the normal one (Abramowitz and Stegun 1964, 26.7.5).
+    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
+    return normal.cdf(-t * math.sqrt(groups / free))
 
 
 def sign_flip_p(sums: np.ndarray, flips: int, rng: np.random.Generator) -> np.ndarray:

@@ -153,24 +153,23 @@ def read_outcomes(config: RunConfig, actions: tuple[Action, ...]) -> tuple[Outco
     return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens
 
 
-def route_live(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, count: int) -> tuple[Routed, float | None]:
-    """Run the routed model end to end; also the peak device memory in MB, where there is a device."""
+def route_live(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, count: int) -> tuple[Routed, float]:
+    """Run the routed model end to end; also the peak memory in MB, see ``vovnet.memory``."""
     import torch
 
+    from vovnet.memory import peak_mb, reset_peak
     from vovnet.policy.route import make_router
     from vovnet.progress import progress
 
     router = make_router(config, dataset, policy)
-    on_gpu = router.backbone.device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(router.backbone.device)
+    reset_peak(router.backbone.device)
     parts = []
     with torch.inference_mode(), progress(f"live routing {dataset.name}/{dataset.split}", count, "samples") as bar:
         for start in range(0, count, config.eval.batch_size):
             rows = range(start, min(start + config.eval.batch_size, count))
             parts.append(router([item(dataset, i) for i in rows]))
             bar.advance(len(rows))
-    return join_routed(parts), torch.cuda.max_memory_allocated(router.backbone.device) / 2**20 if on_gpu else None
+    return join_routed(parts), peak_mb(router.backbone.device)
 
 
 def _summary(

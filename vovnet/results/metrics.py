@@ -10,28 +10,23 @@ Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 def clustered_interval(scores: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean score when samples of one group (image) are not independent.
+    """95 % interval of the mean score, where the samples of one group (image) count as one observation.
 
-    Wilson's interval at the effective sample size n / design effect, the design effect being the
-    ratio of the cluster-robust variance (Liang and Zeger 1986; Miller 2024, "Adding error bars to
-    evals", eq. 4; with the G/(G-1) correction for few groups) to the independent one. Stays within
-    [0, 1] and has width at accuracies 0 and 1. Where the data say nothing of the dependence (one
-    group, or equal scores throughout) each group counts as one sample.
+    Wilson's interval at Kish's effective number of groups n^2 / sum of m_g^2: the size that n samples amount to when
+    those of a group are always right or wrong together. It is conservative where they are not. The size does not
+    depend on the scores: more right answers to the same questions never lower either bound, and the interval has
+    width at accuracies 0 and 1. An estimated design effect has neither property: it knows nothing of the dependence
+    where all scores are equal, and little where few differ.
+
+    Args:
+        scores: in [0, 1], [N]. ``groups``: a label per sample, [N].
     """
     count = len(scores)
     if count == 0:
         return math.nan, math.nan
-    scores = scores.astype(np.float64)
-    mean = float(scores.mean())
-    _, membership = np.unique(groups, return_inverse=True)
-    distinct = int(membership.max()) + 1
-    independent = float(((scores - mean) ** 2).sum())
-    size = float(distinct)
-    if distinct > 1 and independent > 1e-12 * count:
-        sums = np.bincount(membership, weights=scores - mean)
-        clustered = distinct / (distinct - 1) * float((sums**2).sum())
-        effect = clustered / (count / (count - 1) * independent)
-        size = max(1.0, count / max(1.0, effect))
+    mean = float(scores.mean(dtype=np.float64))
+    sizes = np.unique(groups, return_counts=True)[1]
+    size = count**2 / float((sizes.astype(np.float64) ** 2).sum())
     centre = (mean + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
     half = Z95 / (1 + Z95**2 / size) * math.sqrt(mean * (1 - mean) / size + Z95**2 / (4 * size**2))
     return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))

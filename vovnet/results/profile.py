@@ -17,12 +17,11 @@ from vovnet.actions import Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
+from vovnet.memory import peak_mb, reset_peak
 from vovnet.outcomes.routed import Routed, join_routed
 from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import Router
 from vovnet.progress import progress
-
-MEGABYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class ProfileRow:
 
     ``stage`` is ``end_to_end`` (question to answer: the policy itself and each action alone) or a piece of it:
     ``text_pass``, ``prepare`` (open and resize the image), ``prefill``, ``decode``. Latencies in milliseconds a
-    question; tokens a question; ``mem_peak_mb`` is device memory and empty on a CPU.
+    question; tokens a question; ``mem_peak_mb`` as in ``vovnet.memory``.
     """
 
     stage: str
@@ -43,7 +42,7 @@ class ProfileRow:
     avg_vision_tokens: float | None
     avg_text_tokens: float | None  # the text pass included
     avg_generated_tokens: float | None
-    mem_peak_mb: float | None
+    mem_peak_mb: float
 
 
 @dataclass
@@ -60,14 +59,13 @@ class Stopwatch:
         on_gpu = self.device.type == "cuda"
         if on_gpu:
             torch.cuda.synchronize(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
+        reset_peak(self.device)
         begun = time.perf_counter()
         yield
         if on_gpu:
             torch.cuda.synchronize(self.device)
-            peak = torch.cuda.max_memory_allocated(self.device) / MEGABYTE
-            self.memory[stage, action] = max(peak, self.memory.get((stage, action), 0.0))
         self.milliseconds.setdefault((stage, action), []).append(1000 * (time.perf_counter() - begun))
+        self.memory[stage, action] = max(peak_mb(self.device), self.memory.get((stage, action), 0.0))
 
 
 def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[ProfileRow], dict[str, Routed]]:
@@ -138,7 +136,7 @@ def _row(watch: Stopwatch, stage: str, action: str, routed: Routed | None) -> Pr
             lambda r: r.text_tokens + r.paid("prompt_tokens") - r.paid("reused_tokens") - r.paid("vision_tokens")
         ),
         avg_generated_tokens=mean(lambda r: r.paid("generated_tokens")),
-        mem_peak_mb=watch.memory.get((stage, action)),
+        mem_peak_mb=watch.memory[stage, action],
     )
 
 
