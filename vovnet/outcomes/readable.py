@@ -14,7 +14,7 @@ MOST_UNREAD = 0.1  # share that passes without a word
 
 def unread_shares(outcomes: Outcomes, actions: Sequence[Action], rows: np.ndarray) -> dict[str, float]:
     """Share of unreadable answers among some rows, by the action's label."""
-    return {action.label: float((~outcomes.branches[action].parsed[rows]).mean()) for action in actions}
+    return {action.label.upper(): float((~outcomes.branches[action].parsed[rows]).mean()) for action in actions}
 
 
 def warn_of_unread(shares: Mapping[str, float], what: str) -> bool:
@@ -29,5 +29,5 @@ def warn_of_unread(shares: Mapping[str, float], what: str) -> bool:
 
 
 def in_words(shares: Mapping[str, float]) -> str:
-    """Shares by action, for people."""
-    return ", ".join(f"{label.upper()} {share:.1%}" for label, share in shares.items())
+    """Shares by action or data set, for people."""
+    return ", ".join(f"{label} {share:.1%}" for label, share in shares.items())

@@ -28,7 +28,7 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results
-from vovnet.results.readable import warn_of_unreadable
+from vovnet.results.readable import unread_sets, warn_of_unreadable
 from vovnet.results.row import COLUMNS, ResultRow, RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.results.standing import inputs_key, standing_summary
@@ -103,6 +103,7 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     if "expected" in notes:
         cost = policy.matched_cost if isinstance(policy, RandomPolicy) else None
         summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"], cost)]
+    summary["checks"] += [check.as_json() for check in unread_sets(scores)]
     summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
     if config.eval.mode == "live":
         summary["inputs"] = inputs_key(config, dataset, policy_file)

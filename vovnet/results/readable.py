@@ -5,11 +5,12 @@ nothing. Above ``MOST_UNREAD`` that is said wherever the run's accuracy is shown
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from vovnet.outcomes.readable import MOST_UNREAD
+from vovnet.outcomes.readable import MOST_UNREAD, in_words
 from vovnet.results.check import Check
 from vovnet.results.row import ResultRow
+from vovnet.scoring.official import OfficialScores
 
 log = logging.getLogger(__name__)
 SHOWN = 3  # settings that a warning about several names
@@ -30,6 +31,16 @@ def readable_check(row: ResultRow) -> Check:
 def readable_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """The failed ones of several runs; those that passed stand in the runs' own summaries."""
     return list(dict.fromkeys(readable_check(row) for row in rows if is_unreadable(row)))
+
+
+def unread_sets(scores: Mapping[str, OfficialScores]) -> list[Check]:
+    """The failed check points of a mixture's sets: one whose answers are read hides another whose answers are not."""
+    unread = {name: score.unparsed_rate for name, score in scores.items() if score.unparsed_rate > MOST_UNREAD}
+    if len(scores) == 1 or not unread:
+        return []
+    log.warning("of a mixture's sets, answers could not be read and score 0: %s", in_words(unread))
+    return [Check(f"{name}: at most {MOST_UNREAD:.0%} of the answers are unreadable", False, f"{rate:.1%}")
+            for name, rate in unread.items()]  # fmt: skip
 
 
 def warn_of_unreadable(rows: Sequence[ResultRow]) -> None:

@@ -42,7 +42,6 @@ class ResultRow:
     dataset: str
     split: str
     metric: str
-    scoring_rule: str | None
     num_samples: int
     seed: int
     baseline_name: str
@@ -87,6 +86,7 @@ class ResultRow:
     unparsed_rate: float
     unparsed_cut_rate: float
     refusal_rate: float
+    scoring_rule: str | None
     cache_reuse: bool
     prompt_order: str
     mode: str
@@ -160,7 +160,6 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         dataset=facts.dataset,
         split=facts.split,
         metric=facts.metric,
-        scoring_rule=facts.scoring_rule,
         num_samples=size,
         seed=card.seed if card else _seed(config),
         baseline_name=config.policy.baseline.name,
@@ -199,6 +198,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         unparsed_rate=float((~chosen.parsed).mean()),
         unparsed_cut_rate=float((~chosen.parsed & (chosen.generated_tokens >= config.eval.max_new_tokens)).mean()),
         refusal_rate=float(chosen.refused.mean()),
+        scoring_rule=facts.scoring_rule,
         cache_reuse=facts.cache_reuse,
         prompt_order=config.backbone.prompt_order,
         mode=config.eval.mode,

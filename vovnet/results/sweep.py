@@ -24,11 +24,11 @@ Results = Sequence[tuple[ResultRow, Path]]  # rows, and the folders that hold th
 T = TypeVar("T")
 
 MATRIX = (
-    "dataset split scoring_rule baseline_name objective use_straight_through feature_mode action_space training seed "
-    "lambda_cost trained_lambda threshold uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens "
-    "long_side oracle_rule fallback_mode fallback_entropy_threshold fallback_margin_threshold fallback_trigger_rate "
-    "cache_reuse backbone dtype prompt_order mode decoding_seed num_samples accuracy unparsed_rate avg_cost "
-    "action_rate_no action_rate_coarse action_rate_full"
+    "dataset split scoring_rule baseline_name objective use_straight_through feature_mode action_space training "
+    "seed lambda_cost trained_lambda threshold uncertainty_metric vision_mode pruning_ratio pruning_mode "
+    "remaining_vision_tokens long_side oracle_rule fallback_mode fallback_entropy_threshold "
+    "fallback_margin_threshold fallback_trigger_rate cache_reuse backbone dtype prompt_order mode decoding_seed "
+    "num_samples accuracy unparsed_rate avg_cost action_rate_no action_rate_coarse action_rate_full"
 ).split()
 
 

@@ -70,7 +70,7 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
             trainable.save(done)
     wait_for_all()
     if is_main_rank():
-        warn_of_unread({action.label: fitted.metrics["val/unread"]}, "stage 1 is validated by")
+        warn_of_unread({action.label.upper(): fitted.metrics["val/unread"]}, "stage 1 is validated by")
     log.info("stage 1 ended: %s", " ".join(f"{name}={value:.4f}" for name, value in fitted.metrics.items()))
     return adapted
 

@@ -154,7 +154,7 @@ class VoVNetModule(StepModule):
 
     def unread_shares(self) -> dict[str, float]:
         """Share of the live answers so far that could not be read, by action; of this rank."""
-        return {label: unread / max(1, count) for label, (unread, count) in self._judged.items()}
+        return {label.upper(): unread / max(1, count) for label, (unread, count) in self._judged.items()}
 
     def live_features(self, state: TextState) -> Tensor:
         """The features of ``policy.features`` as a tensor through which gradients flow, [B, F]."""

@@ -145,7 +145,7 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> 
     """From stored outcomes: everything the head needs, as tensors in memory."""
     checkpoint, actions = find_checkpoint(config.backbone), ACTION_SPACES[config.policy.action_space]
     loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count)
-    everything = _tensors(config, checkpoint, loaded.outcomes)
+    everything = training_tensors(config, checkpoint, loaded.outcomes)
     unread = unread_shares(loaded.outcomes, actions, np.concatenate([data.train, data.val]))
     warn_of_unread(unread, LEARNED)
     head = _new_head(config, training, everything.features.shape[1])
@@ -226,10 +226,11 @@ class OutcomeBatches:
         return replace(rows_of(self.outcomes, rows[mine]), noise=noise, weight=weight)
 
 
-def _tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
+def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
+    """Stored outcomes as the head learns from them: the score of a refusal is 0, whatever the benchmark gives it."""
     actions = ACTION_SPACES[config.policy.action_space]
     score, refused, nll = (outcomes.stacked(name, actions) for name in ("score", "refused", "nll"))
-    score = np.where(refused > 0, 0.0, score)  # ``Score.target``: a refusal is never right
+    score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     tokens = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
     return OutcomeBatch(
