@@ -25,13 +25,17 @@ TESTS = {
     "vovnet/backbone/budget.py": ["tests/backbone/test_budget.py"],
     "vovnet/results/metrics.py": ["tests/results/test_metrics.py"],
     "vovnet/scoring/easy_vqa.py": ["tests/scoring/test_easy_vqa.py"],
+    "vovnet/scoring/letters.py": ["tests/scoring/test_multiple_choice.py", "tests/scoring/test_evaluators.py"],
+    "vovnet/scoring/lmms_eval.py": ["tests/scoring/test_evaluators.py"],
     "vovnet/scoring/mmbench.py": ["tests/scoring/test_multiple_choice.py"],
     "vovnet/scoring/mmmu.py": ["tests/scoring/test_multiple_choice.py"],
     "vovnet/scoring/official.py": ["tests/scoring/test_official.py"],
     "vovnet/scoring/plain.py": ["tests/scoring"],
+    "vovnet/scoring/reasoning.py": ["tests/scoring/test_reasoning.py"],
     "vovnet/scoring/table.py": ["tests/scoring/test_official.py"],
     "vovnet/scoring/textvqa.py": ["tests/scoring/test_textvqa.py"],
     "vovnet/scoring/token_f1.py": ["tests/scoring"],
+    "vovnet/scoring/vlmevalkit.py": ["tests/scoring/test_evaluators.py"],
 }
 # Mutants that no test can kill, by module and beginning of the source line, and why.
 EXPLAINED = {

@@ -204,6 +204,7 @@ def synthetic(size: int) -> dict[str, Any]:
         "facts": {"runs": 1, "studies": 1, "version": HOSTILE, "commit": HOSTILE},
         "checks": [check],
         "unfinished": [HOSTILE],
+        "warning": HOSTILE,
         "tables": {"main_table": {"columns": ["a"], "rows": [{"a": HOSTILE}]}},
         "studies": [study],
         "images": [],

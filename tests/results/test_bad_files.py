@@ -74,6 +74,7 @@ def cell(column: str, value: str) -> Change:
         cell("threshold", "-1"),
         cell("accuracy_ci_low", "0.99"),
         cell("unparsed_rate", "2"),
+        cell("refusal_rate", "-1"),
         cell("baseline_name", ""),  # VoVNet's own has a lambda
         lambda b: b"a,b\n1,2\n",
         lambda b: b"[" * 1000,

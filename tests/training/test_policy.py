@@ -1,6 +1,7 @@
 """Policy training: from the store, live, and what it leaves behind."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from vovnet.policy.route import make_router
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training.module import VoVNetModule
-from vovnet.training.policy import Trained
+from vovnet.training.policy import Trained, training_tensors
+from vovnet.training.report import training_checks
 from vovnet.training.split import split_groups
 from vovnet.training.stages import train_policy
 
@@ -225,3 +227,25 @@ def test_outcome_batch_moves_as_a_whole() -> None:
     module = VoVNetModule.__new__(VoVNetModule)
     moved = VoVNetModule.transfer_batch_to_device(module, batch, torch.device("cpu"), 0)
     assert isinstance(moved, OutcomeBatch)
+
+
+def test_a_refusal_teaches_nothing_however_it_is_scored(configure: Configure) -> None:
+    config = configure("eval.max_samples=6")
+    checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, "test")
+    outcomes = load_outcomes(config, checkpoint, dataset, tuple(Action), 6).outcomes
+    right = {a: replace(o, score=np.ones(6), refused=np.arange(6) < int(a)) for a, o in outcomes.branches.items()}
+    learned = training_tensors(config, checkpoint, replace(outcomes, branches=right)).score
+    assert learned.tolist() == [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], *[[1.0, 1.0, 1.0]] * 4]
+
+
+@pytest.mark.parametrize("live", [(), (*LIVE, "training.epochs=1")])
+def test_learning_from_answers_that_cannot_be_read_is_said(
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture, live: tuple[str, ...]
+) -> None:
+    config = configure(*SMALL, *live, root="train")
+    trained = train(config, tmp_path)
+    assert set(trained.unread) == {"NO", "COARSE", "FULL"}
+    assert min(trained.unread.values()) > 0.5  # the backbone is untrained
+    assert "of the answers that the policy learns from, many could not be read" in caplog.text
+    checks = {check.name: check.passed for check in training_checks(config, trained, tmp_path)}
+    assert [passed for name, passed in checks.items() if "unreadable" in name] == [False]

@@ -22,6 +22,7 @@ from vovnet.backbone.inputs import Batch, InputBuilder, Pixels
 from vovnet.backbone.prompt import Sequence
 from vovnet.backbone.vision import Encoded, encode
 from vovnet.errors import VoVNetError
+from vovnet.scoring.reasoning import Reasoning
 
 
 class Backbone(nn.Module):
@@ -51,6 +52,7 @@ class Backbone(nn.Module):
         self.end_tokens = end_tokens
         self.fingerprint = fingerprint
         self.cache_reuse = cache_reuse and builder.format.order == "text_first"
+        self.reasoning, self._hidden_tokens = _reasoning(builder)
         self.sharded = False  # layers are spread over ranks: all must make the same calls
         self.graphs = GraphDecoder(model, end_tokens, builder.end_token) if cuda_graphs else None
 
@@ -274,11 +276,23 @@ class Backbone(nn.Module):
 
     def _answers(self, ids: Tensor, confidence: Tensor) -> list[Answer]:
         generated = [self._until_end(row) for row in ids.tolist()]
-        texts = self.builder.tokenizer.batch_decode(generated, skip_special_tokens=True)
-        return [
-            Answer(text.strip(), len(tokens), float(c))
-            for text, tokens, c in zip(texts, generated, confidence.tolist(), strict=True)
+        shown = [[token for token in row if token not in self._hidden_tokens] for row in generated]
+        texts = [text.strip() for text in self.builder.tokenizer.batch_decode(shown, skip_special_tokens=False)]
+        finals = [
+            self.reasoning.answer(text, row[-1] in self.end_tokens) for text, row in zip(texts, generated, strict=True)
         ]
+        parts = zip(texts, finals, map(len, generated), confidence.tolist(), strict=True)
+        return [Answer(text, final, tokens, float(c)) for text, final, tokens, c in parts]
+
+
+def _reasoning(builder: InputBuilder) -> tuple[Reasoning, frozenset[int]]:
+    """How the model marks its reasoning, and the special tokens that no answer shows: all others."""
+    tokenizer = builder.tokenizer
+    added = {token: str(one) for token, one in tokenizer.added_tokens_decoder.items()}
+    prompt_end = tokenizer.decode(list(builder.format.tail), skip_special_tokens=False)
+    reasoning = Reasoning.of(added.values(), str(tokenizer.chat_template or ""), prompt_end)
+    special = (token for token, one in tokenizer.added_tokens_decoder.items() if one.special)
+    return reasoning, frozenset(token for token in special if not reasoning.is_part(added[token]))
 
 
 def _mean_nll(logits: Tensor, answers: Tensor, real: Tensor) -> Tensor:

@@ -28,12 +28,14 @@ class Answer:
     """A decoded answer.
 
     Attributes:
-        text: without special tokens and outer white space.
+        text: without outer white space and special tokens, except those that mark reasoning.
+        final: what follows the reasoning, and is scored; None where the reasoning never ended or nothing follows it.
         tokens: number of generated tokens, the end token included.
         confidence: probability that the model gives to exactly this token sequence, in [0, 1].
     """
 
     text: str
+    final: str | None
     tokens: int
     confidence: float
 

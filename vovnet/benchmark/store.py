@@ -71,8 +71,9 @@ def _branch(right: np.ndarray, tokens: int, rng: np.random.Generator) -> BranchO
 
     return BranchOutcomes(
         prediction=np.where(right, "right", "wrong").astype(object),
-        score=right.astype(np.float32),
+        score=right.astype(np.float64),
         parsed=np.ones(len(right), bool),
+        refused=np.zeros(len(right), bool),
         nll=rng.random(len(right), dtype=np.float32),
         confidence=rng.random(len(right), dtype=np.float32),
         vision_tokens=all_of(tokens),

@@ -29,15 +29,17 @@ class Kind:
     """A benchmark's way of reading and scoring.
 
     Attributes:
-        scorer: name in ``vovnet.scoring``.
+        scorer: name in ``vovnet.scoring``, before the rule where there are several.
         metric: what the score is called.
         advice: what to download where the files are missing.
+        rule: the scorer's rule where ``dataset.rule`` names none; None where it has but one.
     """
 
     scorer: str
     metric: str
     advice: str
     read: Read
+    rule: str | None = None
 
 
 KINDS = {
@@ -46,6 +48,7 @@ KINDS = {
         "accuracy",
         "download MMBench_DEV_EN.tsv from the OpenCompass page of MMBench, or the hub's parquet of `lmms-lab/MMBench`.",
         read_mmbench,
+        rule="lmms_eval",
     ),
     "mmmu": Kind(
         "mmmu",
@@ -75,7 +78,8 @@ class Benchmark(PlainSet):
     """One split of a set, in file order."""
 
     def __init__(self, kind: Kind, config: DatasetConfig, split: str) -> None:
-        self.name, self.metric, self.scorer = config.name, kind.metric, kind.scorer
+        self.name, self.metric, self.rule = config.name, kind.metric, config.rule or kind.rule
+        self.scorer = kind.scorer if self.rule is None else f"{kind.scorer}/{self.rule}"
         self.split, self.config = split, config
         errors = RowErrors(config.on_error)
         tables = _tables(kind, config, split)

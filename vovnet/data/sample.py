@@ -140,6 +140,7 @@ class PlainSet:
 
     Attributes:
         scorer: name in ``vovnet.scoring``.
+        rule: which of the benchmark's rules the scorer follows, where there are several.
         files: the tables that its rows come from.
     """
 
@@ -147,6 +148,7 @@ class PlainSet:
     split: str
     metric: str
     scorer: str
+    rule: str | None = None
     fingerprint: str
     config: DatasetConfig
     skipped: tuple[str, ...] = ()

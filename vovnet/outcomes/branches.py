@@ -20,9 +20,9 @@ from vovnet.backbone.inputs import Batch, join_batches
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
-from vovnet.scoring import SCORERS
+from vovnet.scoring import SCORERS, Score
 
-Judge = Callable[[int, str], tuple[float, bool]]  # (sample index, prediction) -> (score, parsed)
+Judge = Callable[[int, str | None], Score]  # sample index, and ``Answer.final``
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _branch_outcomes(
     # Logits that are NaN or infinite anywhere along an answer leave no probability of it.
     confidence = torch.tensor([answer.confidence for answer in answers])
     check_finite({f"probability of the {action.label.upper()} answer (its logits)": confidence}, batch)
-    judged = [judge(index, answer.text) for index, answer in zip(batch.indices, answers, strict=True)]
+    judged = [judge(index, answer.final) for index, answer in zip(batch.indices, answers, strict=True)]
     patches = tokens = np.zeros(size, dtype=np.int64)
     if action is not Action.NO:
         pixels = batch.pixels[action]
@@ -147,8 +147,9 @@ def _branch_outcomes(
         tokens = np.array([backbone.builder.read_tokens(pixels, row) for row in range(size)])
     return BranchOutcomes(
         prediction=np.array([answer.text for answer in answers], dtype=object),
-        score=np.array([score for score, _ in judged], dtype=np.float32),
-        parsed=np.array([parsed for _, parsed in judged], dtype=bool),
+        score=np.array([score.value for score in judged], dtype=np.float64),
+        parsed=np.array([score.parsed for score in judged], dtype=bool),
+        refused=np.array([score.refused for score in judged], dtype=bool),
         nll=nll.detach().cpu().numpy(),
         confidence=confidence.numpy(),
         vision_tokens=tokens.astype(np.int32),
@@ -194,9 +195,8 @@ def not_finite(name: str, finite: Tensor, batch: Batch) -> VoVNetError:
 def make_judge(dataset: VQADataset) -> Judge:
     """The data set's scoring rule by sample index: the only place where references meet answers."""
 
-    def judge(index: int, prediction: str) -> tuple[float, bool]:
-        score = SCORERS[dataset.member(index).scorer](prediction, dataset[index])
-        return score.value, score.parsed
+    def judge(index: int, answer: str | None) -> Score:
+        return SCORERS[dataset.member(index).scorer](answer, dataset[index])
 
     return judge
 

@@ -100,9 +100,10 @@ class BranchOutcomes:
     """What happens to each sample under one action; all [N].
 
     Attributes:
-        prediction: the decoded answer.
+        prediction: the decoded answer, with any reasoning before it.
         score: correctness in [0, 1].
         parsed: whether an answer could be read from the prediction.
+        refused: whether it declines to answer; its score is what the benchmark's rule gives it.
         nll: mean NLL of the reference answer, nats per token; NaN in live runs, which need none.
         confidence: probability of the predicted token sequence.
         vision_tokens: image tokens that enter the language model.
@@ -117,6 +118,7 @@ class BranchOutcomes:
     prediction: np.ndarray
     score: np.ndarray
     parsed: np.ndarray
+    refused: np.ndarray
     nll: np.ndarray
     confidence: np.ndarray
     vision_tokens: np.ndarray

@@ -16,6 +16,7 @@ from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
 from vovnet.results.provenance import provenance
+from vovnet.results.readable import warn_of_unreadable
 from vovnet.results.write import SUMMARY
 from vovnet.schema import ReportConfig
 
@@ -55,6 +56,7 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
         if not pairs:
             log.warning("nothing to compare: %s and %s have no data set and setting in common", *runs)
         comparison = [compare.compare(first, second) for first, second in pairs]
+    warn_of_unreadable([run.row for run in found.runs])
     grouped = studies(found.runs, store)
     written = _tables(grouped, comparison, found.profiles)
     for name, (columns, lines, view) in written.items():
@@ -88,9 +90,10 @@ def _tables(
     grouped: Sequence[Study], comparison: list[Line], profiles: Sequence[Mapping[str, Any]]
 ) -> dict[str, Written]:
     """Every table by its file name: columns, lines and how people see them."""
+    main, pareto = _each(grouped, tables.main_lines), _each(grouped, tables.pareto_lines)
     made: dict[str, Written] = {
-        "main_table": (tables.MAIN, _each(grouped, tables.main_lines), tables.MAIN_VIEW),
-        "pareto": (tables.PARETO, _each(grouped, tables.pareto_lines), tables.PARETO_VIEW),
+        "main_table": (tables.MAIN, main, tables.with_unreadable(tables.MAIN_VIEW, main)),
+        "pareto": (tables.PARETO, pareto, tables.with_unreadable(tables.PARETO_VIEW, pareto)),
         "action_ratio": (tables.RATIOS, _each(grouped, tables.ratio_lines), tables.RATIO_VIEW),
     }
     for name, (columns, lines) in all_lines(grouped).items():

@@ -62,6 +62,7 @@ class Run:
             "questions and images": self.summary["dataset"]["fingerprint"][:12],
             "eval.max_samples": row.num_samples,
             "metric": row.metric,
+            "dataset.rule": row.scoring_rule,
             "prompt": _prompts(config["dataset"]),
             "backbone": self.summary["backbone"]["fingerprint"][:12],
             "backbone.dtype": config["backbone"]["dtype"],

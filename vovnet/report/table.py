@@ -9,6 +9,7 @@ from rich.table import Table
 
 from vovnet.outcomes.inspect import TableSummary
 from vovnet.results.check import Check
+from vovnet.results.readable import is_unreadable
 from vovnet.results.row import ResultRow
 from vovnet.results.sweep import Job
 
@@ -48,16 +49,20 @@ def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = 
         table.add_column(name, no_wrap=True)
     for name in ("accuracy", "95% interval", "cost", "vision tokens", "NO", "COARSE", "FULL"):
         table.add_column(name, justify="right", no_wrap=True)
-    several = [name for name in ("dtype", "mode") if len({getattr(row, name) for row in rows}) > 1]
+    unread = any(is_unreadable(row) for row in rows)
+    if unread:
+        table.add_column("unreadable", justify="right", no_wrap=True, style="red")
+    several = [name for name in ("scoring_rule", "dtype", "mode") if len({getattr(row, name) for row in rows}) > 1]
     for row in rows:
         table.add_row(
             f"{row.dataset}/{row.split}",
-            " ".join([setting(row), *(getattr(row, name) for name in several)]),
+            " ".join([setting(row), *(str(getattr(row, name) or "") for name in several)]),
             f"{row.accuracy:.4f}",
             f"{row.accuracy_ci_low:.4f}-{row.accuracy_ci_high:.4f}",
             f"{row.avg_cost:.4f}",
             f"{row.avg_vision_tokens:.1f}",
             *(f"{rate:.3f}" for rate in (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)),
+            *([f"{row.unparsed_rate:.1%}"] if unread else []),
         )
     console.print(table)
     _print_end(console, folder, failed)

@@ -9,6 +9,7 @@ from typing import Any
 from vovnet.actions import FIXED_POLICIES
 from vovnet.files import write_text
 from vovnet.metrics.frontier import pareto_front
+from vovnet.outcomes.readable import MOST_UNREAD
 from vovnet.report.analysis import Line, method_lines, point
 from vovnet.report.curves import point_label
 from vovnet.report.study import Study
@@ -18,9 +19,10 @@ from vovnet.results.write import write_rows
 KEEP = 0.01  # accuracy that the main table's rows may lose against always_full
 RATES = ("action_rate_no", "action_rate_coarse", "action_rate_full")
 MAIN = ("dataset", "method", "setting", "accuracy", "accuracy_ci_low", "accuracy_ci_high", "avg_cost", "cost_of_full",
-        "avg_vision_tokens", *RATES, "delta_aiq", "num_samples")  # fmt: skip
+        "avg_vision_tokens", *RATES, "delta_aiq", "num_samples", "unparsed_rate", "refusal_rate")  # fmt: skip
 PARETO = ("dataset", "method", "setting", "lambda_cost", "accuracy", "accuracy_ci_low", "accuracy_ci_high",
-          "avg_cost", "avg_vision_tokens", "avg_text_tokens", "prefill_gflops", "on_front")  # fmt: skip
+          "avg_cost", "avg_vision_tokens", "avg_text_tokens", "prefill_gflops", "on_front",
+          "unparsed_rate")  # fmt: skip
 RATIOS = ("dataset", "baseline_name", "lambda_cost", "setting", *RATES, "avg_cost", "accuracy")
 
 
@@ -40,6 +42,7 @@ MAIN_VIEW = (
     Column("action_rate_no", "NO", 2), Column("action_rate_coarse", "COARSE", 2), Column("action_rate_full", "FULL", 2),
     Column("delta_aiq", "ΔAIQ", 3, "high"),
 )  # fmt: skip
+UNREADABLE = Column("unparsed_rate", "unreadable", 2)  # shown where it matters
 PARETO_VIEW = (
     Column("dataset", "data set"), Column("setting", "policy"), Column("accuracy", "accuracy", 3, "high"),
     Column("interval", "95 % interval"), Column("avg_cost", "cost", 3), Column("avg_vision_tokens", "vision tokens", 1),
@@ -97,7 +100,8 @@ def _every_line(study: Study) -> list[tuple[Line, ResultRow]]:
 
 def _line(study: Study, method: str, name: str, row: ResultRow, full: ResultRow | None) -> Line:
     named = ("accuracy", "accuracy_ci_low", "accuracy_ci_high", "avg_cost", "avg_vision_tokens", "avg_text_tokens",
-             "prefill_gflops", "lambda_cost", "baseline_name", "num_samples", *RATES)  # fmt: skip
+             "prefill_gflops", "lambda_cost", "baseline_name", "num_samples", "unparsed_rate", "refusal_rate",
+             *RATES)  # fmt: skip
     return {
         "dataset": study.name,
         "method": method,
@@ -113,6 +117,12 @@ def write_table(folder: Path, name: str, lines: Sequence[Line], columns: Sequenc
     write_rows(folder / f"{name}.csv", lines, columns)
     write_text(folder / f"{name}.md", markdown(lines, view))
     write_text(folder / f"{name}.tex", latex(lines, view))
+
+
+def with_unreadable(view: Sequence[Column], lines: Sequence[Line]) -> tuple[Column, ...]:
+    """A view with the share of unreadable answers, where some line's says that it measured little."""
+    unread = any(line["unparsed_rate"] > MOST_UNREAD for line in lines)
+    return (*view, UNREADABLE) if unread else tuple(view)
 
 
 def plain_view(columns: Sequence[str]) -> tuple[Column, ...]:

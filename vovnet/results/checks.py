@@ -8,26 +8,28 @@ from vovnet.metrics.frontier import concave_hull
 from vovnet.results.baseline_checks import pruning_checks, threshold_checks
 from vovnet.results.check import Check, grouped
 from vovnet.results.generalization import generalization_checks
+from vovnet.results.readable import readable_check, readable_checks
 from vovnet.results.reuse import reuse_checks
 from vovnet.results.row import CURVE, PROTOCOL, ResultRow
 from vovnet.results.seeds import seed_checks
 
 
 def run_checks(row: ResultRow) -> list[Check]:
-    """Check points of a single run (block B1)."""
+    """Check points of a single run: whether its answers could be read, and block B1."""
+    readable = readable_check(row)
     if row.baseline_name not in FIXED_POLICIES:
-        return []
+        return [readable]
     expected = tuple(float(action is FIXED_POLICIES[row.baseline_name]) for action in Action)
     seen = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
     checks = [Check(f"{row.baseline_name}: action_ratio is {list(expected)}", seen == expected, str(list(seen)))]
     if row.baseline_name == "no_vision":
         checks.append(Check("no_vision: avg_cost is 0", row.avg_cost == 0, f"{row.avg_cost:.4f}"))
-    return checks
+    return [*checks, readable]
 
 
 def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """Check points over a sweep (blocks A1 and B1), per data set and otherwise equal settings."""
-    checks = []
+    checks = readable_checks(rows)
     for group in grouped(rows, CURVE):
         over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
         if len(over_lambda) > 1:

@@ -28,8 +28,9 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results
+from vovnet.results.readable import unread_sets, warn_of_unreadable
 from vovnet.results.row import COLUMNS, ResultRow, RunFacts, make_row
-from vovnet.results.split import split_columns
+from vovnet.results.split import rule_of, split_columns
 from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import (
     CATEGORIES,
@@ -79,6 +80,7 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     facts = RunFacts(
         split=dataset.split,
         metric=dataset.metric,
+        scoring_rule=rule_of(dataset),
         dataset=dataset.name,
         groups=split_columns(dataset, count).groups,
         text_config=checkpoint.text_config,
@@ -101,10 +103,12 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     if "expected" in notes:
         cost = policy.matched_cost if isinstance(policy, RandomPolicy) else None
         summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"], cost)]
+    summary["checks"] += [check.as_json() for check in unread_sets(scores)]
     summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
     if config.eval.mode == "live":
         summary["inputs"] = inputs_key(config, dataset, policy_file)
     write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
+    warn_of_unreadable([row])
     return Evaluation(row, routed, notes["rows_computed"])
 
 
@@ -117,7 +121,9 @@ def standing_row(config: RunConfig, folder: Path) -> ResultRow | None:
     found = standing_summary(folder, inputs_key(config, dataset, policy_file))
     if found is None or found.get("result", {}).keys() != set(COLUMNS):  # an older version's, of other columns
         return None
-    return read_results(folder / RESULTS)[0]
+    row = read_results(folder / RESULTS)[0]
+    warn_of_unreadable([row])
+    return row
 
 
 def _replay(

@@ -12,6 +12,7 @@ from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
+from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.policy.policies import VoVNetPolicy, make_policy
 from vovnet.results.calibrate import HeldOut
 from vovnet.results.leaks import look_for_leaks
@@ -52,6 +53,7 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str
     groups, is_held_out = split_rows(dataset, options["max_samples"], options["val_fraction"], options["seed"])
     rows = np.flatnonzero(is_held_out)
     outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, len(groups)).outcomes
+    warn_of_unread(unread_shares(outcomes, policy.actions, rows), "lambda is calibrated on")
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     costs = outcomes.stacked("vision_tokens", policy.actions) / budget.max_tokens
     part = HeldOut(

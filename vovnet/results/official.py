@@ -11,7 +11,8 @@ from vovnet.results.split import split_columns
 from vovnet.scoring.official import OfficialScores
 
 CATEGORY_COLUMNS = (
-    "dataset category num_samples score unparsed_rate avg_cost action_rate_no action_rate_coarse action_rate_full"
+    "dataset category num_samples score unparsed_rate refusal_rate avg_cost "
+    "action_rate_no action_rate_coarse action_rate_full"
 ).split()
 
 
@@ -37,7 +38,8 @@ def category_rows(dataset: VQADataset, routed: Routed) -> list[dict[str, object]
                 "category": category,
                 "num_samples": len(rows),
                 "score": float(routed.chosen.score[rows].mean(dtype=np.float64)),
-                "unparsed_rate": 1.0 - float(routed.chosen.parsed[rows].mean()),
+                "unparsed_rate": float((~routed.chosen.parsed[rows]).mean()),
+                "refusal_rate": float(routed.chosen.refused[rows].mean()),
                 "avg_cost": float(routed.cost[rows].mean()),
                 **rates,
             }

@@ -17,7 +17,8 @@ AT_LEAST_0 = tuple(
     "lambda_cost trained_lambda threshold remaining_vision_tokens avg_cost avg_vision_tokens avg_text_tokens "
     "avg_patches avg_generated_tokens prefill_gflops latency_p50_ms latency_p90_ms mem_peak_mb seed".split()
 )
-SHARES = ("accuracy", "accuracy_ci_low", "accuracy_ci_high", "unparsed_rate", "ece", *RATES)
+UNREAD = ("unparsed_rate", "unparsed_cut_rate", "refusal_rate")
+SHARES = ("accuracy", "accuracy_ci_low", "accuracy_ci_high", "ece", *UNREAD, *RATES)
 
 
 def read_results(path: Path) -> list[ResultRow]:

@@ -35,6 +35,8 @@ class ResultRow:
     the language model read, the text pass included; latencies stand only in live runs at batch size 1;
     ``seed`` and ``trained_lambda`` are those of the policy's training (of the draw, for a random
     policy), ``training`` names all other options of it, ``decoding_seed`` is that of sampling.
+    ``scoring_rule`` is ``dataset.rule``. Of all answers, ``unparsed_cut_rate`` could not be read and are as long as
+    ``eval.max_new_tokens`` allows, ``refusal_rate`` decline to answer, whatever the benchmark's rule makes of them.
     """
 
     dataset: str
@@ -82,6 +84,9 @@ class ResultRow:
     mem_peak_mb: float | None
     ece: float
     unparsed_rate: float
+    unparsed_cut_rate: float
+    refusal_rate: float
+    scoring_rule: str | None
     cache_reuse: bool
     prompt_order: str
     mode: str
@@ -93,7 +98,10 @@ class ResultRow:
 
 
 # What rows must share to be compared, and what the rows of one lambda curve share besides.
-PROTOCOL = ("dataset", "split", "num_samples", "backbone", "dtype", "prompt_order", "mode", "decoding_seed")
+PROTOCOL = (
+    *("dataset", "split", "scoring_rule", "num_samples"),
+    *("backbone", "dtype", "prompt_order", "mode", "decoding_seed"),
+)
 CURVE = (
     *PROTOCOL,
     *("cache_reuse", "objective", "use_straight_through", "feature_mode", "action_space", "trained_lambda"),
@@ -120,6 +128,7 @@ class RunFacts:
 
     split: str
     metric: str
+    scoring_rule: str | None
     dataset: str
     groups: np.ndarray  # [N]
     text_config: Mapping[str, Any]
@@ -186,7 +195,10 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if alone else None,
         mem_peak_mb=facts.memory_mb,
         ece=expected_calibration_error(chosen.confidence, chosen.score),
-        unparsed_rate=float(1.0 - chosen.parsed.mean()),
+        unparsed_rate=float((~chosen.parsed).mean()),
+        unparsed_cut_rate=float((~chosen.parsed & (chosen.generated_tokens >= config.eval.max_new_tokens)).mean()),
+        refusal_rate=float(chosen.refused.mean()),
+        scoring_rule=facts.scoring_rule,
         cache_reuse=facts.cache_reuse,
         prompt_order=config.backbone.prompt_order,
         mode=config.eval.mode,

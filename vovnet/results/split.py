@@ -11,6 +11,11 @@ from vovnet.data import VQADataset
 from vovnet.scoring.official import AnswerSheet
 
 
+def rule_of(dataset: VQADataset) -> str | None:
+    """The rule by which answers are read, where the set or one of a mixture's sets has several."""
+    return "+".join(sorted({member.rule for member in dataset.members if member.rule is not None})) or None
+
+
 @dataclass(frozen=True)
 class SplitColumns:
     """The first N samples of a split, column by column.

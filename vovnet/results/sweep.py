@@ -13,6 +13,7 @@ from vovnet.results.checks import sweep_checks
 from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results, read_summary
+from vovnet.results.readable import warn_of_unreadable
 from vovnet.results.reuse import answer_checks, reuse_rows
 from vovnet.results.row import ResultRow, evaluated
 from vovnet.results.seeds import seed_rows
@@ -23,11 +24,11 @@ Results = Sequence[tuple[ResultRow, Path]]  # rows, and the folders that hold th
 T = TypeVar("T")
 
 MATRIX = (
-    "dataset split baseline_name objective use_straight_through feature_mode action_space training seed lambda_cost "
-    "trained_lambda threshold uncertainty_metric vision_mode pruning_ratio pruning_mode remaining_vision_tokens "
-    "long_side oracle_rule fallback_mode fallback_entropy_threshold fallback_margin_threshold fallback_trigger_rate "
-    "cache_reuse backbone dtype prompt_order mode decoding_seed num_samples accuracy avg_cost "
-    "action_rate_no action_rate_coarse action_rate_full"
+    "dataset split scoring_rule baseline_name objective use_straight_through feature_mode action_space training "
+    "seed lambda_cost trained_lambda threshold uncertainty_metric vision_mode pruning_ratio pruning_mode "
+    "remaining_vision_tokens long_side oracle_rule fallback_mode fallback_entropy_threshold "
+    "fallback_margin_threshold fallback_trigger_rate cache_reuse backbone dtype prompt_order mode decoding_seed "
+    "num_samples accuracy unparsed_rate avg_cost action_rate_no action_rate_coarse action_rate_full"
 ).split()
 
 
@@ -64,6 +65,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     results = [(row, job.folder) for job in done for row in read_results(job.folder / RESULTS)]
     rows = sorted((row for row, _ in results), key=_order)
     write_tables(folder, rows)
+    warn_of_unreadable(rows)
     precision, alike = _without_failing(precision_lines, results), _without_failing(answer_checks, results)
     write_or_remove(folder / "precision.csv", precision)
     write_jobs(folder, jobs)
@@ -108,6 +110,7 @@ def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
 def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
     """Tables, checks and provenance of results that come from several sweeps."""
     write_tables(folder, rows)
+    warn_of_unreadable(rows)
     checks = [check.as_json() for check in sweep_checks(evaluated(rows))]
     write_json(folder / SUMMARY, {"checks": checks, **provenance()})
 

@@ -13,7 +13,7 @@ from vovnet.outcomes.routed import Routed
 from vovnet.policy.policies import AnyPolicy, head_card
 from vovnet.results.profile import ProfileRow
 from vovnet.results.row import ResultRow, RunFacts, make_row
-from vovnet.results.split import split_columns
+from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import FixedBaseline, RunConfig
 
 
@@ -67,6 +67,7 @@ def _row(
     facts = RunFacts(
         split=dataset.split,
         metric=dataset.metric,
+        scoring_rule=rule_of(dataset),
         dataset=dataset.name,
         groups=split_columns(dataset, skipped + line.num_samples).groups[skipped:],
         text_config=checkpoint.text_config,

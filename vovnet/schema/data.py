@@ -53,6 +53,9 @@ class DatasetConfig:
     prompt_template: str | None  # null in a mixture only
     open_template: str | None  # for questions without options; null takes prompt_template
     on_error: Literal["raise", "skip"]  # of a malformed row
+    rule: Literal["lmms_eval", "vlmevalkit", "strict"] | None = (
+        None  # MMBench: whose reading of letters; null elsewhere
+    )
     hub: HubConfig | None = None
     generate: GenerateConfig | None = None  # the mini sets: written to `path` when it is not there
     parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
@@ -61,6 +64,13 @@ class DatasetConfig:
     def _mixture_has_no_files(self) -> "DatasetConfig":
         if self.parts and self.path is not None:
             raise ValueError("a mixture has no path of its own; give dataset.parts.NAME.path")
+        return self
+
+    @model_validator(mode="after")
+    def _rule_is_of_mmbench(self) -> "DatasetConfig":
+        if self.rule is not None and self.name.removeprefix("mini_") != "mmbench":
+            instead = "give dataset.parts.NAME.rule of an MMBench part" if self.parts else "leave it out"
+            raise ValueError(f"rule says how MMBench's letters are read, which {self.name} has none of; {instead}")
         return self
 
     @model_validator(mode="after")

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from vovnet.data import Sample
 from vovnet.scoring.easy_vqa import score_easy_vqa
-from vovnet.scoring.mmbench import score_mmbench
+from vovnet.scoring.mmbench import RULES, score_mmbench
 from vovnet.scoring.mmmu import score_mmmu
 from vovnet.scoring.plain import score_plain
+from vovnet.scoring.reasoning import final_answer
+from vovnet.scoring.refusal import is_refusal
 from vovnet.scoring.textvqa import score_textvqa
 from vovnet.scoring.token_f1 import score_token_f1
 
@@ -19,10 +22,17 @@ class Score:
     Attributes:
         value: correctness in [0, 1].
         parsed: whether an answer could be read from the prediction at all; an unparsed one scores 0.
+        refused: whether it declines to answer; the benchmark's rule may give it a score all the same.
     """
 
     value: float
     parsed: bool
+    refused: bool = False
+
+    @property
+    def target(self) -> float:
+        """What a policy learns from: a refusal is never right."""
+        return 0.0 if self.refused else self.value
 
 
 @dataclass(frozen=True)
@@ -36,20 +46,29 @@ class Scorer:
     version: int
     rule: Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]]
 
-    def __call__(self, prediction: str, sample: Sample) -> Score:
-        """Judge one prediction."""
-        value, parsed = self.rule(prediction, sample.answers, sample.options)
-        return Score(value, parsed)
+    def __call__(self, prediction: str | None, sample: Sample) -> Score:
+        """Judge one prediction by what follows its reasoning; None, or reasoning without an end, is no answer."""
+        answer = None if prediction is None else final_answer(prediction)
+        if answer is None:
+            return Score(0.0, False)
+        value, parsed = self.rule(answer, sample.answers, sample.options)
+        return Score(value, parsed, is_refusal(answer) and not _is_offered(answer, sample))
+
+
+def _is_offered(answer: str, sample: Sample) -> bool:
+    """Whether an answer is one of the question's own, such as the option "It cannot be determined without an image"."""
+    said = answer.strip().rstrip(".").casefold()
+    return said in {text.strip().rstrip(".").casefold() for text in (*sample.options, *sample.answers)}
 
 
 SCORERS = {
     scorer.name: scorer
     for scorer in (
-        Scorer("easy_vqa", 1, score_easy_vqa),
-        Scorer("mmbench", 1, score_mmbench),
-        Scorer("mmmu", 1, score_mmmu),
-        Scorer("plain", 2, score_plain),
-        Scorer("textvqa", 1, score_textvqa),
-        Scorer("token_f1", 1, score_token_f1),
+        Scorer("easy_vqa", 2, score_easy_vqa),
+        *(Scorer(f"mmbench/{rule}", 2, partial(score_mmbench, rule=rule)) for rule in RULES),
+        Scorer("mmmu", 2, score_mmmu),
+        Scorer("plain", 3, score_plain),
+        Scorer("textvqa", 2, score_textvqa),
+        Scorer("token_f1", 2, score_token_f1),
     )
 }

@@ -1,52 +1,28 @@
-"""MMBench: reading the chosen letter, by offline exact matching.
+"""MMBench: reading the chosen letter, offline, under one of three rules.
 
-Semantics of the part of lmms-eval's ``tasks/mmbench/mmbench_evals.py`` that needs no judge model
-(``can_infer_option``, then ``can_infer_text``). What it cannot resolve is unparsed and wrong, as in
-VLMEvalKit's ``exact_matching``; no letter is ever drawn at random.
+``lmms_eval`` and ``vlmevalkit`` read what the evaluators of these names read without a judge model. ``strict`` is the
+part of lmms-eval that looks for a letter standing alone or an option's text, and reads no ``**B**`` or ``"B."``. What a
+rule cannot resolve is unparsed and wrong, as in VLMEvalKit's ``exact_matching``; no letter is ever drawn at random.
 """
 
-import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-LETTERS = "ABCDE"  # upstream looks for five letters whatever the number of options
-AFFIXES = (
-    ("", "."), ("", ","), ("", ":"), ("", ")"), ("", ")."), ("(", ")"), ("(", ")."),
-    (":", ""), (":", ","), (":", "."), (":", ")"), (":", ")."),
-)  # fmt: skip
+from vovnet.scoring import lmms_eval, vlmevalkit
+from vovnet.scoring.letters import infer_choice, lettered
+from vovnet.scoring.reasoning import after_reasoning
 
-
-def infer_choice(response: str, options: Mapping[str, str], letters: str = LETTERS) -> str | None:
-    """The letter that a response chooses among lettered options, or None."""
-    return infer_letter(response, letters) or infer_text(response, options)
-
-
-def infer_letter(response: str, letters: str = LETTERS) -> str | None:
-    """A single letter standing alone, or alone with an affix such as ``(B)``.
-
-    Where "A" stands in more than three words it may be the article, and bare letters do not count.
-    """
-    words = response.split()
-    for prefix, suffix in (("", ""), *AFFIXES):
-        found = [letter for letter in letters if prefix + letter + suffix in words]
-        article = not prefix and not suffix and "A" in words and len(words) > 3
-        if len(found) == 1 and not article:
-            return found[0]
-    return None
+RULES: dict[str, Callable[[str, Mapping[str, str]], str | None]] = {
+    "lmms_eval": lmms_eval.read_letter,
+    "vlmevalkit": vlmevalkit.read_letter,
+    "strict": infer_choice,
+}
+DEFAULT_RULE = "lmms_eval"
 
 
-def infer_text(response: str, options: Mapping[str, str]) -> str | None:
-    """The one option whose text stands in the response."""
-    lower = response.lower()
-    found = [letter for letter, text in options.items() if text.lower() in lower]
-    return found[0] if len(found) == 1 else None
-
-
-def lettered(options: Sequence[str]) -> dict[str, str]:
-    """Options by letter; an empty text marks a letter that the question does not offer."""
-    return {letter: text for letter, text in zip(string.ascii_uppercase, options, strict=False) if text}
-
-
-def score_mmbench(prediction: str, answers: Sequence[str], options: Sequence[str]) -> tuple[float, bool]:
+@after_reasoning
+def score_mmbench(
+    prediction: str, answers: Sequence[str], options: Sequence[str], rule: str = DEFAULT_RULE
+) -> tuple[float, bool]:
     """(score, parsed) of one row."""
-    letter = infer_choice(prediction, lettered(options))
+    letter = RULES[rule](prediction, lettered(options))
     return float(letter in answers), letter is not None

@@ -67,8 +67,8 @@ class AnswerSheet:
 
     def scores(self, score: np.ndarray, parsed: np.ndarray, metric: str) -> OfficialScores:
         """Aggregate scores in [0, 1] of the samples, [N]; see ``aggregate``."""
-        vanilla = float(score[self.base].mean())
-        units = score[self.base].astype(np.float64)
+        units = score[self.base].astype(np.float64)  # float32 would add digits of its own
+        vanilla = float(units.mean())
         circular = None
         if self.circles:
             units = np.array([float((score[rows] == 1.0).all()) for rows in self.circles])
@@ -79,7 +79,7 @@ class AnswerSheet:
             vanilla=vanilla,
             circular=circular,
             circles=None if circular is None else len(units),
-            unparsed_rate=1.0 - float(parsed.mean()),
+            unparsed_rate=float((np.asarray(parsed) == 0).mean()),
             categories=self.categories.means(units),
             supercategories=self.supercategories.means(units),
             samples=self.rows,

@@ -17,6 +17,7 @@ from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import Judge, make_judge, not_finite
 from vovnet.outcomes.collect import build_batch
+from vovnet.outcomes.readable import warn_of_unread
 from vovnet.ranks import is_main_rank
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
 from vovnet.training.launch import wait_for_all
@@ -68,6 +69,8 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
         else:
             trainable.save(done)
     wait_for_all()
+    if is_main_rank():
+        warn_of_unread({action.label.upper(): fitted.metrics["val/unread"]}, "stage 1 is validated by")
     log.info("stage 1 ended: %s", " ".join(f"{name}={value:.4f}" for name, value in fitted.metrics.items()))
     return adapted
 
@@ -156,15 +159,16 @@ class AdaptationModule(StepModule):
         state = text if self.action is Action.NO else self.backbone.look(batch, self.action, text)
         assert state is not None
         answers = self.backbone.decode(state, self.scoring.decoding, batch, self.action)
-        scores = [self.scoring.judge(i, a.text)[0] for i, a in zip(batch.indices, answers, strict=True)]
+        judged = [self.scoring.judge(i, a.final) for i, a in zip(batch.indices, answers, strict=True)]
         tokens = 0.0
         if self.action is not Action.NO:
             pixels = batch.pixels[self.action]
             tokens = sum(self.backbone.builder.read_tokens(pixels, row) for row in range(len(batch))) / len(batch)
-        accuracy, cost = sum(scores) / len(scores), tokens / self.scoring.max_tokens
+        accuracy, cost = sum(one.value for one in judged) / len(judged), tokens / self.scoring.max_tokens
         metrics: dict[str, Tensor | float] = {
             "val/loss": self.backbone.answer_nll(state, batch.references).mean(),
             "val/acc": accuracy,
+            "val/unread": sum(not one.parsed for one in judged) / len(judged),
             "val/cost": cost,
             "val/utility": accuracy - self.scoring.lambda_cost * cost,
         }

@@ -52,6 +52,7 @@ class VoVNetModule(StepModule):
         learns = training.stage2_backbone != "frozen" and router is not None
         self.backbone = router.backbone if learns and router is not None else None
         self.actions = ACTION_SPACES[policy.action_space]
+        self._judged = {action.label: [0, 0] for action in self.actions}  # answers of live branches: unread, all
 
     def training_step(self, batch: OutcomeBatch | LiveBatch, batch_idx: int) -> Tensor:
         """Loss of the configured objective at the lambda of this step."""
@@ -137,7 +138,10 @@ class VoVNetModule(StepModule):
             judged = [torch.nan] * len(items)
             if scored:
                 answers = backbone.decode(seen, router.decoding, batch, action, router.seed)
-                judged = [router.judge(i, a.text)[0] for i, a in zip(batch.indices, answers, strict=True)]
+                scores = [router.judge(i, a.final) for i, a in zip(batch.indices, answers, strict=True)]
+                judged = [one.target for one in scores]
+                self._judged[action.label][0] += sum(not one.parsed for one in scores)
+                self._judged[action.label][1] += len(scores)
             score.append(torch.tensor(judged, dtype=torch.float32))
         costs = router.costs([sample for _, sample, _ in items])
         return OutcomeBatch(
@@ -147,6 +151,10 @@ class VoVNetModule(StepModule):
             cost=torch.from_numpy(costs).float().to(self.device),
             noise=None if noise is None else noise.to(self.device),
         )
+
+    def unread_shares(self) -> dict[str, float]:
+        """Share of the live answers so far that could not be read, by action; of this rank."""
+        return {label.upper(): unread / max(1, count) for label, (unread, count) in self._judged.items()}
 
     def live_features(self, state: TextState) -> Tensor:
         """The features of ``policy.features`` as a tensor through which gradients flow, [B, F]."""

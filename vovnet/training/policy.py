@@ -17,6 +17,7 @@ from vovnet.backbone.loading import pick_device
 from vovnet.data import item
 from vovnet.outcomes.branches import read_text
 from vovnet.outcomes.load import load_outcomes
+from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.checkpoint import FILE_NAME, make_card, save_policy
 from vovnet.policy.features import feature_width, features
@@ -36,6 +37,7 @@ from vovnet.training.trainer import Place, Plan
 
 log = logging.getLogger(__name__)
 STANDARDISE_STEPS = 8  # whose features set mean and scale in live training
+LEARNED = "the policy learns from"
 LIVE_VALIDATION_SAMPLES = 512  # held-out questions whose branches are run at each validation
 
 
@@ -50,6 +52,7 @@ class Trained:
         data: what it learned from.
         backbone: loads the backbone that the policy belongs to.
         plan: how stage 2 ran.
+        unread: share of the answers it learned from that could not be read, by action.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Trained:
     data: TrainingData
     backbone: BackboneConfig
     plan: Plan
+    unread: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Setup:
     Attributes:
         accumulate: batches an optimiser step; ``epoch``: optimiser steps an epoch.
         trainable: the backbone, where it is trained along.
+        unread: share of unreadable answers by action; None where they are answered in the training itself.
     """
 
     module: VoVNetModule
@@ -76,6 +81,7 @@ class Setup:
     epoch: int
     computed: dict[str, int]
     trainable: Trainable | None = None
+    unread: dict[str, float] | None = None
 
 
 def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path) -> Trained:
@@ -125,7 +131,10 @@ def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, 
         card = make_card(belongs, checkpoint, len(setup.module.head.mean), data.dataset.fingerprint)
         save_policy(path, setup.module.head, card)
     wait_for_all()
-    return Trained(path, fitted.metrics, setup.computed, data, backbone, plan)
+    unread = setup.module.unread_shares() if setup.unread is None else setup.unread
+    if live and is_main_rank():
+        warn_of_unread(unread, LEARNED)
+    return Trained(path, fitted.metrics, setup.computed, data, backbone, plan, unread)
 
 
 def _of_head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -136,7 +145,9 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> 
     """From stored outcomes: everything the head needs, as tensors in memory."""
     checkpoint, actions = find_checkpoint(config.backbone), ACTION_SPACES[config.policy.action_space]
     loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count)
-    everything = _tensors(config, checkpoint, loaded.outcomes)
+    everything = training_tensors(config, checkpoint, loaded.outcomes)
+    unread = unread_shares(loaded.outcomes, actions, np.concatenate([data.train, data.val]))
+    warn_of_unread(unread, LEARNED)
     head = _new_head(config, training, everything.features.shape[1])
     head.standardise(everything.features[torch.from_numpy(data.train)])
     order = StepOrder(data.train, training.batch_size, training.seed, keep_rest=True)
@@ -149,6 +160,7 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> 
         accumulate=1,
         epoch=order.steps_per_epoch,
         computed=dict(loaded.computed),
+        unread=unread,
     )
 
 
@@ -214,15 +226,17 @@ class OutcomeBatches:
         return replace(rows_of(self.outcomes, rows[mine]), noise=noise, weight=weight)
 
 
-def _tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
+def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
+    """Stored outcomes as the head learns from them: the score of a refusal is 0, whatever the benchmark gives it."""
     actions = ACTION_SPACES[config.policy.action_space]
-    score, nll = (torch.from_numpy(outcomes.stacked(name, actions)).float() for name in ("score", "nll"))
+    score, refused, nll = (outcomes.stacked(name, actions) for name in ("score", "refused", "nll"))
+    score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     tokens = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
     return OutcomeBatch(
         features=torch.from_numpy(features(outcomes.text, config.policy.feature_mode)),
-        score=score,
-        nll=nll,
+        score=torch.from_numpy(score).float(),
+        nll=torch.from_numpy(nll).float(),
         cost=torch.from_numpy(tokens).float(),
     )
 

@@ -10,6 +10,7 @@ from vovnet.backbone.files import find_checkpoint
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
+from vovnet.outcomes.readable import MOST_UNREAD, in_words
 from vovnet.policy.checkpoint import FILE_NAME, read_card
 from vovnet.report.training_curves import draw_training
 from vovnet.results.check import Check
@@ -40,6 +41,7 @@ def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: f
         "backbone_overrides": backbone_overrides(config, trained),
         "policy_file": str(trained.path),
         "validation": trained.metrics,
+        "unread": trained.unread,
         "train_samples": len(data.train),
         "val_samples": len(data.val),
         "rows_computed": trained.computed,
@@ -71,8 +73,15 @@ def training_checks(config: RunConfig, trained: Trained, folder: Path) -> list[C
     seen = f"{utility:.4f} against " + " ".join(f"{name}={value:.4f}" for name, value in fixed.items())
     return [
         *saved,
+        _readable_check(trained.unread),
         Check("validation utility is at least that of every fixed action", utility >= max(fixed.values()) - 1e-6, seen),
     ]
+
+
+def _readable_check(unread: Mapping[str, float]) -> Check:
+    passed = all(share <= MOST_UNREAD for share in unread.values())
+    name = f"at most {MOST_UNREAD:.0%} of the answers that the policy learned from are unreadable under any action"
+    return Check(name, passed, in_words(unread))
 
 
 def saved_check(folder: Path, plan: Plan) -> Check:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.files import write_json
+from vovnet.outcomes.readable import MOST_UNREAD
 from vovnet.results.check import Check
 from vovnet.results.provenance import provenance
 from vovnet.results.read import read_summary
@@ -31,7 +32,7 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
         (_line(place, read_summary(place)) for place in done), key=lambda line: tuple(map(str, line.values()))
     )
     write_or_remove(folder / "trainings.csv", lines)
-    checks = collapse_checks(lines)
+    checks = collapse_checks(lines) + unread_checks(lines)
     facts = {"failed": len(failed), "checks": [check.as_json() for check in checks]}
     write_json(folder / SUMMARY, facts | provenance())
     return lines, failed, checks
@@ -52,8 +53,18 @@ def _line(place: Path, summary: Mapping[str, Any]) -> Line:
         "seed": summary["seed"],
         **{name.removeprefix("val/"): value for name, value in metrics.items()},
         "best_fixed_utility": max(fixed),
+        "unread": max(summary["unread"].values()),
         "folder": place.name,
     }
+
+
+def unread_checks(lines: Sequence[Line]) -> list[Check]:
+    """The trainings whose answers, under some action, could not be read."""
+    return [
+        Check(f"{line['folder']}: learned from answers that could be read", False, f"{line['unread']:.1%} could not")
+        for line in lines
+        if line["unread"] > MOST_UNREAD
+    ]
 
 
 def collapse_checks(lines: Sequence[Line]) -> list[Check]:

@@ -76,7 +76,7 @@ class TinyBackboneModule(StepModule):
         for action in Action:
             state = text if action is Action.NO else self.backbone.look(inputs, action, text)
             given = self.backbone.decode(state, DECODING, inputs, action)
-            scores = [self.judge(index, g.text)[0] for index, g in zip(inputs.indices, given, strict=True)]
+            scores = [self.judge(index, g.final).value for index, g in zip(inputs.indices, given, strict=True)]
             self.log(f"val/{name}_{action.label}", sum(scores) / len(scores), batch_size=len(scores))
 
     def configure_optimizers(self) -> Any:

@@ -20,6 +20,7 @@ from vovnet.report.analysis import Line, point, value_runs
 from vovnet.report.curves import point_label
 from vovnet.report.runs import Found, Run
 from vovnet.report.study import Branches, Study
+from vovnet.results.readable import unreadable_sentence
 from vovnet.schema import ReportConfig
 
 HERE = Path(__file__).parent
@@ -70,6 +71,7 @@ def write_page_data(
         "facts": {**facts, "runs": len(found.runs), "studies": len(studies)},
         "checks": [{"folder": f, "name": n, "passed": p, "observed": o} for f, n, p, o in found.checks],
         "unfinished": list(found.unfinished),
+        "warning": unreadable_sentence([run.row for run in found.runs]),
         "tables": {
             name: {"columns": list(columns), "rows": [{c: _plain(line.get(c)) for c in columns} for line in lines]}
             for name, (columns, lines) in tables.items()

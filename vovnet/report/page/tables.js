@@ -58,6 +58,8 @@ function showTables() {
   const counted = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
   const counts = `${counted(facts.runs, "run")} of ${counted(facts.studies, "protocol")}`;
   byId("facts").textContent = `${counts}, VoVNet ${facts.version}, commit ${facts.commit}`;
+  byId("warning").textContent = DATA.warning;
+  byId("warning").hidden = !DATA.warning;
   const table = (name) => sortableTable(DATA.tables[name].columns, DATA.tables[name].rows);
   byId("main-table").replaceChildren(table("main_table"));
   const others = Object.keys(DATA.tables).filter((name) => name !== "main_table" && DATA.tables[name].rows.length);
