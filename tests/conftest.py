@@ -85,7 +85,7 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def qwen25(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Qwen2.5-VL: window attention in the vision tower, no DeepStack, chat template removed."""
+    """A random Qwen2.5-VL: window attention in the vision tower, no DeepStack, chat template in the older file."""
     import torch
     from transformers import AutoTokenizer, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -130,8 +130,10 @@ def qwen25(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     initialise(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
+    template = tokenizer.chat_template
     tokenizer.chat_template = None
     tokenizer.save_pretrained(folder)
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
     # The layout of a whole saved processor: the image processor nested in processor_config.json.
     settings = json.loads((qwen3 / "preprocessor_config.json").read_text())
     nested = {"image_processor": settings, "processor_class": "Qwen2_5_VLProcessor"}

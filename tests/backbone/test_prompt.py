@@ -13,6 +13,7 @@ from vovnet.backbone.prompt import PromptFormat, encode_user_texts, make_format
 
 ORDERS = ("text_first", "image_first", "sandwich")
 PAD = 7
+AROUND = ("<|im_start|>", "<|im_end|><|im_start|>")
 
 
 def simple(order: str) -> PromptFormat:
@@ -70,7 +71,7 @@ def models(qwen3: Path, qwen25: Path) -> dict:
         config = AutoConfig.from_pretrained(folder).to_dict()
         return (
             AutoModelForImageTextToText.from_pretrained(folder),
-            lambda order: make_format(tokenizer, config, 2, order),
+            lambda order: make_format(tokenizer, AROUND, config, 2, order),
         )
 
     return {"qwen3": load(qwen3), "qwen25": load(qwen25)}
@@ -85,7 +86,7 @@ def models(qwen3: Path, qwen25: Path) -> dict:
 )
 def test_a_prompt_equals_the_rendered_chat_template(qwen3: Path, order: str, content: list[dict]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(qwen3)
-    prompt = make_format(tokenizer, AutoConfig.from_pretrained(qwen3).to_dict(), 2, order)  # type: ignore[arg-type]
+    prompt = make_format(tokenizer, AROUND, AutoConfig.from_pretrained(qwen3).to_dict(), 2, order)  # type: ignore[arg-type]
     rendered = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )

@@ -73,6 +73,20 @@ def test_clean_sets_pass(pair) -> None:
     assert pair([])[2].findings == ()
 
 
+def test_what_is_kept_of_images_is_kept_by_what_pillow_makes_of_them(
+    pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept() -> set[str]:
+        return {path.name for path in (tmp_path / "signatures").iterdir()}
+
+    train, test, _ = pair([])
+    before = kept()
+    assert len(before) == 2
+    monkeypatch.setattr("vovnet.data.signatures.decoding_digest", lambda resample: "another version")
+    compare(train, test, tmp_path / "signatures")
+    assert len(kept() - before) == 2
+
+
 def test_five_slipped_samples_are_found_and_nothing_else(pair) -> None:
     shuffled = question(3) | {"options": ["three", "one", "two"], "answer": "C"}
     slipped = [

@@ -126,6 +126,7 @@ def test_how_it_is_run_changes_no_outcome(configure: Configure, override: str) -
 
 
 CHANGES = {
+    "backbone.chat_template=none": {"text", "no", "coarse", "full"},
     "backbone.prompt_order=sandwich": {"coarse", "full"},
     "eval.cache_reuse=false": {"coarse", "full"},
     "vision_budget.full.long_side=56": {"coarse", "full"},  # COARSE is fitted inside FULL's rounded size

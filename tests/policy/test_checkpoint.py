@@ -171,6 +171,28 @@ def test_a_policy_file_names_its_training_whatever_the_seed(configure: Configure
     assert dataclasses.replace(card(), training_config="").training is None
 
 
+def test_a_policy_that_read_otherwise_is_used_with_a_warning(
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = find_checkpoint(configure().backbone)
+    trained, path = configure("backbone.chat_template=none"), tmp_path / "policy.safetensors"
+    width = feature_width(trained.policy.feature_mode, int(checkpoint.text_config["hidden_size"]))
+    card = make_card(trained, checkpoint, width)
+
+    def warnings(card: PolicyCard, *overrides: str) -> list[str]:
+        save_policy(path, PolicyHead(width, trained.policy.hidden_size, 3, bounded=True), card)
+        caplog.clear()
+        find_policy(configure(f"eval.checkpoint={path}", *overrides), checkpoint)
+        return [record.getMessage() for record in caplog.records if "was trained with" in record.getMessage()]
+
+    assert warnings(card, "backbone.chat_template=none") == []
+    (said,) = warnings(card)
+    assert "another text around the question (backbone.chat_template" in said
+    (said,) = warnings(dataclasses.replace(make_card(configure(), checkpoint, width), pictures="0" * 16))
+    assert "versions of Pillow" in said
+    assert warnings(dataclasses.replace(card, chat_template="", tokenizer="", pictures="")) == []  # of an older version
+
+
 def test_the_soft_mixtures_policy_is_not_taken_for_the_straight_through_ones(
     configure: Configure, tmp_path: Path
 ) -> None:

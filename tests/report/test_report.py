@@ -141,6 +141,7 @@ def test_runs_of_different_protocols_are_not_compared(
         ("vision_budget", "vision_budget.full.long_side=48"),
         ("prompt", "dataset.prompt_template='Q: {question} A:'"),
         ("eval.max_new_tokens", "eval.max_new_tokens=2"),
+        ("chat_template", "backbone.chat_template=none"),
     ):
         given = ["eval.max_samples=72", "policy/baseline=no_vision", override]
         evaluate(packaged(f"paths.runs={tmp_path}", *given), tmp_path / name)

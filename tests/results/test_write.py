@@ -69,6 +69,8 @@ def test_summary_says_where_the_result_comes_from(folder: Path) -> None:
     assert len(summary["dataset"]["fingerprint"]) == len(summary["backbone"]["fingerprint"]) == 64
     assert summary["config_hash"] == summary["result"]["config_hash"]
     assert {"torch", "transformers", "lightning"} <= set(summary["versions"])
+    assert all(summary["versions"][name] for name in ("pillow", "libjpeg", "tokenizers", "numpy", "jinja2"))
+    assert {len(digest) for digest in summary["reading"].values()} == {16}
     assert summary["wall_seconds"] > 0
     assert summary["checks"][0] == {
         "name": "always_coarse: action_ratio is [0.0, 1.0, 0.0]",

@@ -15,7 +15,7 @@ from vovnet.schema import BackboneConfig
 ORIGIN_FILE = "trained_on.json"  # beside trained weights: the backbone that they belong to, and their training data
 PACKAGED = Path(__file__).parent / "checkpoints"
 # Everything that can change an answer: weights, tokeniser, template, image processor.
-PATTERNS = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt")
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "merges.txt", "vocab.txt")
 IMAGE_TOKENS = ("image_token_id", "vision_start_token_id", "vision_end_token_id")
 REQUIRED = ("vision_config", *IMAGE_TOKENS)
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")

@@ -13,6 +13,7 @@ from vovnet.backbone.patches import Cutter, Patches
 from vovnet.backbone.prompt import Grid, PromptFormat, encode_user_texts
 from vovnet.backbone.pruning import Pruning
 from vovnet.data import ImageRef, Sample
+from vovnet.data.decoding import resized
 from vovnet.errors import VoVNetError
 
 MAX_SIZES = 100_000  # images whose size is remembered
@@ -202,12 +203,7 @@ class InputBuilder:
         """Resize an RGB picture to the budget of each action and cut it, as the model's own processor would."""
         width, height = image.size
         sizes = {action: self.budget.target_size(width, height, action) for action in actions}
-        return {
-            action: self.cut(
-                image if size == image.size else image.resize(size, resample=self.image_processor.resample)
-            )
-            for action, size in sizes.items()
-        }
+        return {action: self.cut(resized(image, size, self.image_processor.resample)) for action, size in sizes.items()}
 
     @cached_property
     def cut(self) -> Cutter:

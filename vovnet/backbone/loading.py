@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers import AutoModelForImageTextToText, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from vovnet.backbone.attention import attend_by_length
@@ -16,8 +15,10 @@ from vovnet.backbone.compilation import compile_parts
 from vovnet.backbone.files import IMAGE_TOKENS, Checkpoint, find_checkpoint
 from vovnet.backbone.fused import fuse
 from vovnet.backbone.inputs import InputBuilder
+from vovnet.backbone.processors import load_processors
 from vovnet.backbone.prompt import make_format
 from vovnet.backbone.pruning import Pruning
+from vovnet.backbone.reading import reading_of
 from vovnet.errors import VoVNetError, first_line, out_of_memory
 from vovnet.ranks import local_rank
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
@@ -90,23 +91,16 @@ def load_builder(
     """The part that makes batches; needs no weights.
 
     Raises:
-        VoVNetError: tokeniser or image processor are missing.
+        VoVNetError: tokeniser, image processor or chat template are missing or cannot be used.
     """
-    folder = str(checkpoint.folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        # Both families use this processor. Its PIL backend by name: torchvision's differs in the last
-        # bits, and transformers' automatic choice refuses to work without torchvision in some versions.
-        image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, ImportError, LookupError, TypeError) as error:
-        raise VoVNetError(
-            f"{folder} lacks a tokenizer or an image processor ({first_line(error)}); save both beside the model."
-        ) from error
-    _check_vocabulary(folder, tokenizer, checkpoint)
+    tokenizer, image_processor = load_processors(checkpoint.folder)
+    _check_vocabulary(str(checkpoint.folder), tokenizer, checkpoint)
+    found = reading_of(config, checkpoint)
+    around = found.head, found.tail
     return InputBuilder(
         tokenizer=tokenizer,
         image_processor=image_processor,
-        format=make_format(tokenizer, checkpoint.config, checkpoint.merge_size, config.prompt_order),
+        format=make_format(tokenizer, around, checkpoint.config, checkpoint.merge_size, config.prompt_order),
         budget=make_budget(budget, checkpoint.patch_size, checkpoint.merge_size, pruning),
         end_token=tokenizer.eos_token_id,
         context=checkpoint.text_config.get("max_position_embeddings"),

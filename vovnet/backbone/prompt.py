@@ -1,6 +1,6 @@
 """From a question to token ids and rotary positions, in any prompt order.
 
-The chat template is rendered once around a stand-in text and cut there; a sample's own text is
+The chat template is rendered once (``chat_template``); a sample's own text is
 tokenised by itself with special tokens disabled, so no question can forge ``<|image_pad|>`` or
 close its own turn.
 """
@@ -12,13 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jinja2 import TemplateError
 
-from vovnet.errors import VoVNetError, first_line
 from vovnet.schema import PromptOrder
-
-STAND_IN = "\ue000"  # a private-use character: no template contains it
-PLAIN_TAIL = "\nAnswer:"  # answer cue of tokenizers without a chat template
 
 Grid = tuple[int, int, int]
 Kept = Seq[np.ndarray]  # per image, indices of its tokens in row-major order
@@ -106,29 +101,11 @@ class PromptFormat:
         return Sequence(np.asarray(ids, dtype=np.int64), positions, shared)
 
 
-def make_format(tokenizer: Any, model_config: dict[str, Any], merge_size: int, order: PromptOrder) -> PromptFormat:
-    """Read the template's frame and the image tokens off a tokenizer and a parsed ``config.json``.
-
-    Raises:
-        VoVNetError: the chat template cannot be rendered, leaves the user's text out or repeats it.
-    """
-    if tokenizer.chat_template:
-        message = [{"role": "user", "content": [{"type": "text", "text": STAND_IN}]}]
-        try:
-            rendered = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise VoVNetError(
-                f"the chat template of {tokenizer.name_or_path} cannot be rendered ({first_line(error)}); save the "
-                "tokenizer with the model's own."
-            ) from error
-    else:
-        rendered = STAND_IN + PLAIN_TAIL
-    if rendered.count(STAND_IN) != 1:
-        raise VoVNetError(
-            f"the chat template of {tokenizer.name_or_path} shows the user's text "
-            f"{rendered.count(STAND_IN)} times instead of once; use a template that shows it once."
-        )
-    head, tail = rendered.split(STAND_IN)
+def make_format(
+    tokenizer: Any, around: tuple[str, str], model_config: dict[str, Any], merge_size: int, order: PromptOrder
+) -> PromptFormat:
+    """The frame of a question, ``around`` it as text, and the image tokens of a parsed ``config.json``, as ids."""
+    head, tail = around
     return PromptFormat(
         head=tuple(tokenizer.encode(head, add_special_tokens=False)),
         tail=tuple(tokenizer.encode(tail, add_special_tokens=False)),

@@ -10,18 +10,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
-from vovnet.backbone.files import PACKAGED, RANDOM
+from vovnet.backbone.files import PACKAGED, RANDOM, Checkpoint
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.loading import pick_device, quicken
+from vovnet.backbone.processors import load_processors
 from vovnet.backbone.prompt import make_format
+from vovnet.backbone.reading import reading_of
 from vovnet.errors import VoVNetError
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 
+TOKENIZER = Checkpoint(PACKAGED / "tiny", "random weights", {})  # whose texts are read as the tiny backbone's
 NO_END = -1  # an end token that is never drawn: every answer has all its tokens
 SPECIAL = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
@@ -99,7 +102,8 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
     Tokeniser: the packaged tiny backbone's, whose ids are valid in the larger vocabulary.
     """
     device = pick_device(config.device)
-    tokenizer = AutoTokenizer.from_pretrained(str(PACKAGED / "tiny"), local_files_only=True)
+    tokenizer, _ = load_processors(TOKENIZER.folder)
+    found = reading_of(config, TOKENIZER)
     architecture = _architecture(sizes, tokenizer)
     with device:  # parameters are made where they stay: no copy of 16 GB in the host's memory
         model = Qwen3VLForConditionalGeneration._from_config(
@@ -117,7 +121,9 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
             image_mean=[0.5, 0.5, 0.5],
             image_std=[0.5, 0.5, 0.5],
         ),
-        format=make_format(tokenizer, architecture.to_dict(), vision.merge, config.prompt_order),
+        format=make_format(
+            tokenizer, (found.head, found.tail), architecture.to_dict(), vision.merge, config.prompt_order
+        ),
         budget=make_budget(budget, vision.patch, vision.merge),
         end_token=tokenizer.eos_token_id,
     )

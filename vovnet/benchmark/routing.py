@@ -4,7 +4,6 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ import torch
 from vovnet.actions import ACTION_SPACES, VISUAL_ACTIONS, Action
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Decoding
-from vovnet.backbone.files import Checkpoint
+from vovnet.backbone.random_weights import TOKENIZER
 from vovnet.benchmark.bare import BareLoop
 from vovnet.benchmark.clock import once, timed
 from vovnet.benchmark.measure import Measurement, ratio
@@ -33,7 +32,6 @@ from vovnet.schema import RunConfig
 
 MIXES = ((0.0, 0.0, 1.0), (0.3, 0.4, 0.3), (0.7, 0.2, 0.1))  # shares of NO, COARSE and FULL
 TARGET_MIX = MIXES[1]
-NOWHERE = Checkpoint(Path(), "random weights", {})
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def _collection(bench: Bench, size: int, image: Side) -> Measurement:
     items, builder = data.items(), bench.backbone.builder
     batches = [builder.build(items[start : start + size], VISUAL_ACTIONS) for start in range(0, len(items), size)]
     bare = BareLoop.of(bench.backbone, batches, options.max_new_tokens)
-    keys = table_keys(config, NOWHERE, data, tuple(Action))
+    keys = table_keys(config, TOKENIZER, data, tuple(Action))
 
     def collect() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +179,7 @@ def dealt_router(
     space = ACTION_SPACES[config.policy.action_space]
     torch.manual_seed(0)
     head = PolicyHead(width, config.policy.hidden_size, len(space), bounded=True)
-    policy = VoVNetPolicy(head.eval(), make_card(config, NOWHERE, width), config.policy.lambda_cost)
+    policy = VoVNetPolicy(head.eval(), make_card(config, TOKENIZER, width), config.policy.lambda_cost)
     most = backbone.builder.budget.max_tokens
     return Router(backbone, Dealt(policy, actions), decoding, make_judge(data), 0, most)
 

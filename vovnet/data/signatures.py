@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vovnet.data.decoding import decoding_digest
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.files import write_bytes
 from vovnet.progress import progress
@@ -46,14 +47,15 @@ class Signatures:
 
 
 def signatures(dataset: VQADataset, cache: Path) -> Signatures:
-    """Compute a split's signatures; its thumbnails are kept under ``cache`` by the split's fingerprint."""
+    """Compute a split's signatures; its thumbnails are kept under ``cache`` by the split's fingerprint and
+    by what Pillow makes of files."""
     first: dict[ImageRef, int] = {}
     samples = [dataset[i] for i in range(len(dataset))]
     for index, sample in enumerate(samples):
         for image in sample.images:
             first.setdefault(image, index)
     images = list(first)
-    file = cache / f"{dataset.fingerprint[:24]}-{FORMAT}.npz"
+    file = cache / f"{dataset.fingerprint[:24]}-{FORMAT}-{decoding_digest(Image.Resampling.BOX)}.npz"
     found = _load(file, len(images)) or _compute(images, file, f"{dataset.name}/{dataset.split}")
     return Signatures(
         images=images,

@@ -6,6 +6,7 @@ from typing import Any
 
 from vovnet.actions import Action
 from vovnet.backbone.files import Checkpoint
+from vovnet.backbone.reading import reading_facts
 from vovnet.data import VQADataset
 from vovnet.outcomes.store import TableKey
 from vovnet.outcomes.variants import branch_budget, full_pruning
@@ -40,7 +41,9 @@ def table_keys(
     The text pass and NO depend on neither budget nor order. COARSE depends on FULL's bounds as well: it is fitted
     inside FULL's size, whose sides are rounded.
     """
+    reading = reading_facts(config.backbone, checkpoint)
     common = {
+        "reading": {name: reading[name] for name in ("chat_template", "tokenizer")},
         "backbone": {
             "fingerprint": checkpoint.fingerprint,
             "dtype": config.backbone.dtype,
@@ -61,6 +64,7 @@ def table_keys(
         if action is not Action.NO:
             budget, pruning = branch_budget(config), full_pruning(config)
             facts |= {
+                "pictures": reading["pictures"],
                 "order": config.backbone.prompt_order,
                 "resolution": asdict(budget.coarse if action is Action.COARSE else budget.full),
                 "cache_reuse": reuses_cache(config),

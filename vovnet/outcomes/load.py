@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.actions import Action
 from vovnet.backbone.files import Checkpoint
+from vovnet.backbone.reading import reading_of
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.convert import branch_from_table, text_from_table
@@ -85,7 +86,7 @@ def collect_outcomes(
         dataset=dataset,
         options=config.eval,
         backbone=lambda: branch_backbone(config),
-        note=_note(config.backbone.device),
+        note=_note(config.backbone, checkpoint),
         subject=table_keys(config, checkpoint, dataset, ())["text"].id.removeprefix("text-"),
     )
     return collector.fill(count).computed
@@ -157,16 +158,22 @@ def shared_backbone(
     return _LOADED[key]
 
 
-def _note(device: str) -> dict[str, Any]:
+def _note(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    import PIL
+    import tokenizers
     import torch
     import transformers
 
     from vovnet.backbone.loading import pick_device
 
-    used = pick_device(device)  # a CPU's collection leaves CUDA alone
+    reading = reading_of(config, checkpoint)
+    used = pick_device(config.device)  # a CPU's collection leaves CUDA alone
     return {
         "torch": torch.__version__,
         "transformers": transformers.__version__,
+        "tokenizers": tokenizers.__version__,
+        "pillow": PIL.__version__,
+        "around the question": [reading.head, reading.tail],
         "cuda": torch.cuda.get_device_name(used) if used.type == "cuda" else None,
         "machine": platform.machine(),
     }

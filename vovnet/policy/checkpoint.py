@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import TypeAdapter
 
 from vovnet.backbone.files import Checkpoint, backbone_label
+from vovnet.backbone.reading import READING, reading_facts
 from vovnet.errors import VoVNetError
 from vovnet.files import write_bytes
 from vovnet.schema import (
@@ -54,6 +55,8 @@ class PolicyCard:
         data_fingerprint, data_config: of the training split; the configuration as JSON, so that an evaluation
             can look for its own samples there.
         dtype, prompts: under which the text pass was read.
+        chat_template, tokenizer, pictures: digests of how questions and images were read (``backbone.reading``); empty
+            in files that do not say.
         full_pruning_ratio, full_pruning_mode: what FULL meant; no mode where all tokens were kept.
         training_config: the training's options as JSON, and the objective's; empty where nobody knows them.
     """
@@ -79,6 +82,9 @@ class PolicyCard:
     full_pruning_ratio: Kept = 1.0
     full_pruning_mode: PruningMode | None = None
     training_config: str = ""
+    chat_template: str = ""
+    tokenizer: str = ""
+    pictures: str = ""
     format: int = FORMAT
 
     @property
@@ -91,13 +97,17 @@ class PolicyCard:
             return None
         options = {name: value for name, value in json.loads(self.training_config).items() if name not in PER_RUN}
         others = self.data_fingerprint, self.hidden_size, self.coarse, self.full, self.prompts
-        return hashlib.sha256(json.dumps([options, *others], sort_keys=True).encode()).hexdigest()[:8]
+        reading = [getattr(self, name) for name in READING]
+        return hashlib.sha256(
+            json.dumps([options, *others, *filter(None, reading)], sort_keys=True).encode()
+        ).hexdigest()[:8]
 
 
 def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_fingerprint: str = "") -> PolicyCard:
     """Describe a head that is trained under a configuration."""
     mixture = config.policy.objective.name == "mixture"
     coarse, full = config.vision_budget.coarse, config.vision_budget.full
+    reading = reading_facts(config.backbone, checkpoint)
     return PolicyCard(
         backbone=backbone_label(config.backbone),
         fingerprint=checkpoint.fingerprint,
@@ -123,6 +133,9 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
             asdict(config.training) | ({"objective": asdict(config.policy.objective)} if mixture else {}),
             sort_keys=True,
         ),
+        chat_template=reading["chat_template"],
+        tokenizer=reading["tokenizer"],
+        pictures=reading["pictures"],
     )
 
 

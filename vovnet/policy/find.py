@@ -27,6 +27,14 @@ MUST_EQUAL = {
 }
 
 
+# Digests of a card, and what another one means.
+READ_OTHERWISE = {
+    "chat_template": "another text around the question (backbone.chat_template, or a date that the template prints)",
+    "tokenizer": "versions of transformers and tokenizers that give other token ids",
+    "pictures": "versions of Pillow and transformers that give other pixels",
+}
+
+
 def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
     """The policy file to use: the one given by ``eval.checkpoint``, or the newest fitting one.
 
@@ -63,13 +71,16 @@ def check_configuration(path: Path, card: PolicyCard, wanted: PolicyCard) -> Non
 
 
 def warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> None:
-    """A policy may be carried over to another template (another data set's) or precision, but not unnoticed."""
+    """A policy may be used with another prompt (another data set's), precision or reading, with a warning."""
     if card.dtype != wanted.dtype:
         log.warning(
             "policy file %s was trained with backbone.dtype=%s, this run has %s", path, card.dtype, wanted.dtype
         )
     for prompt in set(wanted.prompts) - set(card.prompts):
         log.warning("policy file %s was not trained with dataset.prompt_template=%r", path, prompt)
+    for name, what in READ_OTHERWISE.items():
+        if getattr(card, name) not in ("", getattr(wanted, name)):  # older files do not say
+            log.warning("policy file %s was trained with %s", path, what)
 
 
 def _newest(runs: Path, wanted: PolicyCard) -> Path:

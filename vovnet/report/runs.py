@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from vovnet.backbone.reading import READING
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
@@ -65,6 +66,7 @@ class Run:
             "dataset.rule": row.scoring_rule,
             "prompt": _prompts(config["dataset"]),
             "backbone": self.summary["backbone"]["fingerprint"][:12],
+            **{name: self.summary.get("reading", {}).get(name) for name in READING},  # older runs do not say
             "backbone.dtype": config["backbone"]["dtype"],
             "backbone.prompt_order": row.prompt_order,
             "vision_budget": config["vision_budget"],

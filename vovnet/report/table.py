@@ -212,7 +212,7 @@ def _of_table(item: TableSummary) -> tuple[str, ...] | None:
     facts = item.facts
     try:
         dataset, backbone = facts["dataset"], facts["backbone"]
-        detail = {key: facts[key] for key in ("order", "resolution", "cache_reuse") if key in facts}
+        detail = {key: facts[key] for key in ("order", "resolution", "cache_reuse", "pictures") if key in facts}
         return (
             f"{dataset['name']}/{dataset['split']}",
             backbone["fingerprint"][:12],

@@ -11,6 +11,7 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
+from vovnet.backbone.reading import reading_facts
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.decision import Decision
@@ -190,6 +191,7 @@ def _summary(
         "seed": row.seed,
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
         "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
+        "reading": reading_facts(config.backbone, checkpoint),
         "policy_file": row.checkpoint,
         "result": asdict(row),
         "rows_skipped": list(dataset.skipped),

@@ -8,7 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("vovnet", "torch", "transformers", "lightning", "hydra-core", "pyarrow", "numpy")
+from PIL import features
+
+PACKAGES = (
+    "vovnet", "torch", "transformers", "tokenizers", "jinja2", "pillow", "torchvision", "numpy", "safetensors", "peft",
+    "huggingface-hub", "lightning", "hydra-core", "pyarrow", "datasets",
+)  # fmt: skip
 WHY_NOT = (
     "CUDA kernels add in no fixed order: with the same seed, weights and estimates differ in their last bits, and "
     "decisions where two actions are as good"
@@ -20,7 +25,7 @@ def provenance() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {**{name: _version(name) for name in PACKAGES}, "libjpeg": _libjpeg()},
         "determinism": determinism(),
         **git_state(),
     }
@@ -48,8 +53,14 @@ def determinism() -> dict[str, Any]:
 def _version(name: str) -> str | None:
     try:
         return version(name)
-    except PackageNotFoundError:  # a checkout that was never installed
+    except PackageNotFoundError:  # not installed, or a checkout that never was
         return None
+
+
+def _libjpeg() -> str | None:
+    """The library that Pillow decodes JPEG files with; builds of one version of Pillow have several."""
+    turbo = features.version_feature("libjpeg_turbo")
+    return f"turbo {turbo}" if turbo else features.version_codec("jpg")
 
 
 @cache

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.backbone.files import find_checkpoint
+from vovnet.backbone.reading import reading_facts
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.files import read_object
@@ -24,14 +25,16 @@ log = logging.getLogger(__name__)
 
 
 def inputs_key(config: RunConfig, dataset: VQADataset, policy_file: Path | None = None) -> str:
-    """SHA-256 of what a run's files depend on: configuration, weights, questions, policy and code versions.
+    """SHA-256 of what a run's files depend on: configuration, weights, questions, policy, code and library versions.
 
     The batch size counts: it changes no answer, but live latencies.
     """
+    checkpoint = find_checkpoint(config.backbone)
     facts = {
         "config": config_identity(config),
         "eval": asdict(config.eval),
-        "backbone": find_checkpoint(config.backbone).fingerprint,
+        "backbone": checkpoint.fingerprint,
+        "reading": reading_facts(config.backbone, checkpoint),
         "dataset": dataset.fingerprint,
         "scorers": [[m.scorer, SCORERS[m.scorer].version] for m in dataset.members],
         "policy": None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest(),

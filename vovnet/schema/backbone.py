@@ -18,6 +18,7 @@ class BackboneConfig:
     adapter: Place | None  # a LoRA folder of stage 1 or 2 (peft's format), merged into the weights when loaded
     revision: str | None  # hub revision
     prompt_order: PromptOrder
+    chat_template: Literal["auto", "none"]  # auto: the checkpoint's own; none: bare text
     dtype: Dtype
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]  # auto takes CUDA where there is some
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.backbone.files import find_checkpoint
+from vovnet.backbone.reading import reading_facts
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
@@ -38,6 +39,7 @@ def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: f
         "seed": config.training.seed,
         "dataset": {"name": config.dataset.name, "split": "train", "fingerprint": data.dataset.fingerprint},
         "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
+        "reading": reading_facts(trained.backbone, checkpoint),
         "backbone_overrides": backbone_overrides(config, trained),
         "policy_file": str(trained.path),
         "validation": trained.metrics,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vovnet.backbone.files import find_checkpoint
+from vovnet.backbone.reading import reading_facts
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
@@ -107,9 +108,10 @@ def wait_for_claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None
 
 def _belonging(config: RunConfig, dataset: VQADataset) -> Any:
     """What checkpoints in a folder belong to, as it is written there."""
-    identity = config_identity(config)
+    identity, checkpoint = config_identity(config), find_checkpoint(config.backbone)
     wanted = {key: identity[key] for key in ("policy", "training", "dataset", "vision_budget")} | {
-        "backbone": asdict(config.backbone) | {"fingerprint": find_checkpoint(config.backbone).fingerprint},
+        "backbone": asdict(config.backbone) | {"fingerprint": checkpoint.fingerprint},
+        "reading": reading_facts(config.backbone, checkpoint),
         "data": dataset.fingerprint,
     }
     return json.loads(json.dumps(wanted))
