@@ -76,6 +76,8 @@ def explain_hydra(error: BaseException) -> str:
         return unknown_key(match[1], given[1] if given else VALUE)
     if match := re.search(r"Multiple values for ([\w/]+)\..*'override \S+: (.*)'", text):
         return f"{match[1]} has an option already; write {match[1]}={match[2]}, without a plus"
+    if match := re.match(r"(\S+) appears more than once in the final defaults list", text):
+        return f"{match[1]} has that option already; leave the plus out, or write {match[1]}=OPTION once"
     if match := re.search(r"force-add of config groups is not supported: '\++([^']+)'", text):
         return f"the option of a config group is never added by ++; write {match[1]}"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
@@ -139,7 +141,7 @@ def unknown_key(key: str, value: str = VALUE) -> str:
         return f"{lacking}; write +experiment={value}, with a plus"
     if "@" in key:
         return f"{lacking}; an option for another place is added with a plus, +{key}={value}"
-    if dotted in groups() or (dotted != key and dotted in known_keys()):
+    if dotted != key and (dotted in groups() or dotted in known_keys()):
         return f"{lacking}; write {dotted}={value}, since a slash chooses an option of a config group"
     if brought := owners().get(key):
         return f"{lacking} here, it belongs to {_either(brought)}; choose {'that' if len(brought) == 1 else 'one'}"

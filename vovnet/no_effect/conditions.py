@@ -43,7 +43,7 @@ def has_file(config: RunConfig) -> bool:
     if config.eval.checkpoint is None:
         return config.eval.ddp_checkpoint_path is not None
     place = Path(config.eval.checkpoint).expanduser()
-    return not place.is_dir() or (place / FILE_NAME).exists()
+    return place.is_file() or (place / FILE_NAME).exists()
 
 
 def answers(config: RunConfig) -> set[str]:
