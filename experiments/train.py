@@ -5,11 +5,12 @@ python -m experiments.train -m training.seed=0,1,2
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vovnet.launch import launch
-from vovnet.schema import RunConfig, TinyBackboneTraining
+from vovnet.schema import NoBaseline, RunConfig, TinyBackboneTraining
 
 
 def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
@@ -17,6 +18,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
 
     A policy training that stands there with the same inputs is kept.
     """
+    config = replace(config, policy=replace(config.policy, baseline=NoBaseline("")))  # VoVNet itself is trained
     if isinstance(config.training, TinyBackboneTraining):
         from vovnet.training.tiny_backbone import train_tiny_backbone
 

@@ -78,6 +78,25 @@ def test_minus_zero_is_zero() -> None:
     assert config_hash(compose_config("policy.lambda_cost=-0.0")) == config_hash(compose_config("policy.lambda_cost=0"))
 
 
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_a_sum_of_tenths_is_the_number_that_is_meant(tenths: int) -> None:
+    """``range(0.1,1,0.1)`` sweeps over 0.30000000000000004: the same value, hash and folder as 0.3."""
+    summed = sum([0.1] * tenths)
+    pruned, keys = (
+        "policy/baseline=vision_token_pruning_proxy",
+        ("policy.baseline.pruning_ratio", "training.learning_rate"),
+    )
+    one, other = (compose_config(pruned, *(f"{key}={value!r}" for key in keys)) for value in (summed, tenths / 10))
+    assert one == other
+    assert one.training.learning_rate == tenths / 10  # type: ignore[union-attr]
+    assert config_hash(one) == config_hash(other)
+
+
+def test_numbers_that_are_meant_stay_as_they_are() -> None:
+    for value in ("0.123456789012", "1e-12", "123456.789", "0.05"):
+        assert compose_config(f"policy.lambda_cost={value}").policy.lambda_cost == float(value)
+
+
 def test_sampling_and_beams_exclude_each_other() -> None:
     with pytest.raises(VoVNetError, match="exclude each other"):
         compose_config("eval.do_sample=true", "eval.num_beams=2")

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_validation
+from vovnet.options import conf_dir as conf_dir
 from vovnet.schema import Launched, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
@@ -23,12 +24,6 @@ Kind = TypeVar("Kind")  # of configuration
 # Keys that say how a run is done, not what it computes.
 NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
 NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
-
-
-def conf_dir() -> Path:
-    """The configuration folder: beside the package in a checkout, inside it when installed."""
-    inside = Path(__file__).resolve().parent / "conf"
-    return inside if inside.is_dir() else inside.parent.parent / "conf"
 
 
 def to_typed(config: DictConfig) -> RunConfig:

@@ -27,14 +27,15 @@ _compose, _list_group, _check_all, _run_job = (
 )
 
 HYDRAS_OWN = re.compile(r"[+~]*hydra[./]")  # overrides of its own keys
+Plan = Callable[[list[list[str]], Callable[[Sequence[str]], DictConfig]], object]
 
 
 @contextmanager
-def shared_compositions(plan: Callable[[list[list[str]]], object] = lambda _: None) -> Iterator[None]:
+def shared_compositions(plan: Plan = lambda *_: None) -> Iterator[None]:
     """Within it, Hydra's sweeps share compositions. Plugins, the documented way, must lie in a package of Hydra's.
 
     Args:
-        plan: is told the overrides of every job of a batch before the first one begins.
+        plan: is given the overrides of every job of a batch, and what composes one, before the first one begins.
     """
     composed: dict[tuple[str, ...], DictConfig] = {}  # by the groups that were chosen
     drafts: dict[tuple[str, ...], DictConfig] = {}
@@ -45,11 +46,11 @@ def shared_compositions(plan: Callable[[list[list[str]]], object] = lambda _: No
     def check(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
         assert sweeper.hydra_context is not None
         assert sweeper.config is not None
-        loader = sweeper.hydra_context.config_loader
+        loader, master = sweeper.hydra_context.config_loader, sweeper.config
         assert isinstance(loader, ConfigLoaderImpl)
         for job in batch:
-            _check(drafts, composed, loader, sweeper.config, list(job))
-        plan([[line for line in job if not HYDRAS_OWN.match(line)] for job in batch])
+            _check(drafts, composed, loader, master, list(job))
+        plan([list(job) for job in batch], lambda job: _job(composed, loader, master, list(job)))
 
     ConfigLoaderImpl.load_sweep_config = load  # type: ignore[method-assign, assignment]
     ConfigLoaderImpl.get_group_options = _options  # type: ignore[method-assign, assignment]

@@ -8,14 +8,34 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from vovnet.errors import VoVNetError
+from vovnet.options import groups, owners
+from vovnet.renamed import RENAMED
 from vovnet.schema import RunConfig
 
 UNIONS = (("training",), ("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
+FREE = ("launcher.additional_parameters", "prepare.evaluation")  # whose names are the user's
+VALUE = "VALUE"  # where it is not known
+MISSING = ("missing", "missing_argument")
 
 
 def explain_validation(error: ValidationError) -> str:
     """Name each offending key, what is wrong with it and what was given."""
-    return "; ".join(_explain_one(detail) for detail in error.errors())
+    details: list[Any] = list(error.errors())
+    said = []
+    for union in UNIONS:  # a name alone chooses no option: all that follows from it is said at once
+        inside = [d for d in details if d["loc"][: len(union)] == union and len(d["loc"]) > len(union) + 1]
+        if any(detail["type"] in MISSING for detail in inside):
+            details = [detail for detail in details if detail not in inside]
+            said.append(_incomplete(union, inside))
+    return "; ".join([*said, *(_explain_one(detail) for detail in details)])
+
+
+def _incomplete(union: tuple[str, ...], details: list[Any]) -> str:
+    """A member of a union without some of its keys."""
+    lacking = [".".join((*union, *map(str, d["loc"][len(union) + 1 :]))) for d in details if d["type"] in MISSING]
+    others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    option = f"{'/'.join(union)}={details[0]['loc'][len(union)] or 'none'}"
+    return f"the configuration key {lacking[0]} is missing{others}; choose {option}, which brings all its keys"
 
 
 def _explain_one(detail: Any) -> str:
@@ -27,9 +47,13 @@ def _explain_one(detail: Any) -> str:
         del place[-1]
     key = ".".join(place)
     if detail["type"] == "unexpected_keyword_argument":
-        return f"there is no configuration key {key}{_suggest(key)}"
-    if detail["type"] in ("missing", "missing_argument"):
+        return unknown_key(key)
+    if detail["type"] in MISSING:
         return f"the configuration key {key} is missing"
+    if (group := key.replace(".", "/")) in groups() and isinstance(detail["input"], str):
+        options = groups()[group]
+        chosen = detail["input"] if detail["input"] in options else f"OPTION, one of {', '.join(options)}"
+        return f"{key}={detail['input']} sets no option, which a slash does; write {group}={chosen}"
     message = detail["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [A,B]")
     if detail["type"] == "value_error":
         return f"{key}: {message}"
@@ -48,7 +72,16 @@ def explain_hydra(error: BaseException) -> str:
     if "Config group override must be a string or a list. Got NoneType" in text:
         return "an override sets a config group to null; choose one of its options, or leave it out"
     if match := re.search(r"Could not override '([^']+)'", text):
-        return f"there is no configuration key {match[1]}{_suggest(match[1])}; `--cfg job` lists all keys"
+        given = re.search(r"append to your (?:config|default list) use \+[^=\s]+=(.+)", text)
+        return unknown_key(match[1], given[1] if given else VALUE)
+    if match := re.search(r"Multiple values for ([\w/]+)\..*'override \S+: (.*)'", text):
+        return f"{match[1]} has an option already; write {match[1]}={match[2]}, without a plus"
+    if match := re.match(r"(\S+) appears more than once in the final defaults list", text):
+        return f"{match[1]} has that option already; leave the plus out, or write {match[1]}=OPTION once"
+    if match := re.search(r"force-add of config groups is not supported: '\++([^']+)'", text):
+        return f"the option of a config group is never added by ++; write {match[1]}"
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{match[1]} holds several values; add -m to sweep over them, or write [A,B] for a list"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
         known = ", ".join(options[1].split()) if options else "see the conf folder"
@@ -95,6 +128,32 @@ def _dataclasses_in(kind: Any) -> list[type]:
     return [cls for inner in get_args(kind) for cls in _dataclasses_in(inner)]
 
 
-def _suggest(key: str) -> str:
-    close = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.75)
-    return f", did you mean {close[0]}?" if close else ""
+def unknown_key(key: str, value: str = VALUE) -> str:
+    """What to say about a key that a composition does not have. It never suggests that very key alone.
+
+    Args:
+        value: what was given for it.
+    """
+    if (row := RENAMED.get(key.replace("/", ".").removesuffix(".py"))) is not None:
+        return row.sentence(value)
+    lacking, dotted = f"there is no configuration key {key}", key.replace("/", ".")
+    if key == "experiment":
+        return f"{lacking}; write +experiment={value}, with a plus"
+    if "@" in key:
+        return f"{lacking}; an option for another place is added with a plus, +{key}={value}"
+    if dotted != key and (dotted in groups() or dotted in known_keys()):
+        return f"{lacking}; write {dotted}={value}, since a slash chooses an option of a config group"
+    if brought := owners().get(key):
+        return f"{lacking} here, it belongs to {_either(brought)}; choose {'that' if len(brought) == 1 else 'one'}"
+    if (parent := key.rpartition(".")[0]) in FREE:
+        return f"{lacking} yet; {parent} takes names of your own with a plus, +{key}={value}"
+    last = key.replace("/", ".").rpartition(".")[-1]
+    if named := [group for group in groups() if group.rpartition("/")[-1] == last and group != key]:
+        return f"{lacking}, did you mean {named[0]}={value}?"
+    others = [other for other in known_keys() if other != key]
+    close = difflib.get_close_matches(key, others, n=1, cutoff=0.75)
+    return f"{lacking}, did you mean {close[0]}?" if close else f"{lacking}; `--cfg job` lists all keys"
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -23,10 +23,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vovnet.arguments import refuse_arguments
 from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared, write_config
 from vovnet.compose import conf_dir, register_resolvers, to_typed
-from vovnet.compositions import shared_compositions
+from vovnet.compositions import HYDRAS_OWN, shared_compositions
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_hydra
 from vovnet.jobs import (
@@ -38,13 +39,14 @@ from vovnet.jobs import (
     sweep_token,
     write_record,
 )
+from vovnet.no_effect import no_effect_lines
 from vovnet.ranks import PARENT, end_with_parent
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
-from vovnet.secrets import refuse_secrets
+from vovnet.sweep_check import check_sweep
 from vovnet.sweep_folder import SweepCallback, pin_sweep_folder, swept_folder
 
-RERUN = "--experimental-rerun"  # Hydra's, which takes it by any beginning as well
+log = logging.getLogger(__name__)
 
 Run = Callable[[RunConfig, Path], Any]  # does one job in a folder
 Show = Callable[[Any, Path], None]  # shows what a single job returned
@@ -56,16 +58,34 @@ class _Begun:
     """What this process has begun.
 
     Attributes:
+        command: the entry point.
+        is_stage: a pipeline has started it.
         planned: the overrides of a sweep's jobs, in order; empty for a single job.
         jobs: how many of them have begun.
         errors: of the jobs that ran here.
         prepared: jobs that run elsewhere.
+        told: what has been said of keys without effect.
     """
 
+    command: str
+    is_stage: bool
     planned: list[list[str]] = field(default_factory=list)
     jobs: int = 0
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+
+    def plan(self, jobs: list[list[str]], compose: Callable[[Sequence[str]], DictConfig]) -> None:
+        """Check a sweep and note its jobs before the first one begins."""
+        check_sweep(self.command, jobs, compose)
+        self.planned += [[override for override in job if not HYDRAS_OWN.match(override)] for job in jobs]
+
+    def tell(self, config: RunConfig, overrides: Sequence[str]) -> None:
+        """Say once which of the given keys have no effect."""
+        for line in no_effect_lines(self.command, config, overrides, self.is_stage):
+            if line not in self.told:
+                self.told.add(line)
+                log.warning("%s", line)
 
 
 def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> None:
@@ -76,11 +96,11 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by experiments/__init__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if parent := os.environ.pop(PARENT, None):
+    if (parent := os.environ.pop(PARENT, None)) is not None:
         end_with_parent(int(parent))
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        _refuse_arguments(sys.argv[1:])
+        refuse_arguments(sys.argv[1:])
     except VoVNetError as error:
         sys.exit(_fail(str(error), asked_for_traceback))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
@@ -91,13 +111,13 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     warnings.filterwarnings("ignore", module="hydra._internal.callbacks")
     logging.raiseExceptions = False  # a log file on a full disk is no second problem, and prints no traceback
 
-    begun = _Begun()
+    begun = _Begun(config_name, parent is not None)
 
     def task(composed: DictConfig) -> None:
         begun.jobs += 1
         if _has_launcher(composed):
-            begun.prepared.extend(_prepare_job(composed))
-        elif (error := _run_job(composed, run, show)) is not None:
+            begun.prepared.extend(_prepare_job(composed, begun))
+        elif (error := _run_job(composed, begun, run, show)) is not None:
             # Hydra prints a line of its own about an exception, so a job hands its error over instead.
             begun.errors.append(error)
         if begun.jobs == 1 and swept_folder() is not None:
@@ -110,7 +130,7 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
                 f"experiments.{config_name} is not swept; leave out -m, and give an experiment that is a sweep to the "
                 "command that its file names."
             )
-        with shared_compositions(begun.planned.extend):
+        with shared_compositions(begun.plan):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
         if swept_folder() is not None and not begun.jobs:
             raise VoVNetError("the sweep has no job; give each key that is swept a value at least.")
@@ -134,24 +154,6 @@ def _settle_memory() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def _refuse_arguments(arguments: Sequence[str]) -> None:
-    """Refuse what must not reach Hydra.
-
-    Raises:
-        VoVNetError: names the argument.
-    """
-    refuse_secrets(arguments)  # before Hydra writes them down
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key.startswith("--e") and RERUN.startswith(key):
-            raise VoVNetError(f"{RERUN} would load a pickle, which can run code; give the overrides again.")
-        name = value.strip("'\"")
-        if key.lstrip("+") == "hydra.sweep.subdir" and ("/" in name or name in ("", ".", "..")):
-            raise VoVNetError(
-                f"{argument} is no folder in the sweep's own; leave it out, or give the name of one without a slash."
-            )
 
 
 def _told(error: BaseException, by_job: bool, with_traceback: bool) -> int:
@@ -192,12 +194,14 @@ def _finish(finish: Finish, folder: Path, begun: _Begun, with_traceback: bool) -
         return _fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))
 
 
-def _run_job(composed: DictConfig, run: Run, show: Show) -> Exception | None:
+def _run_job(composed: DictConfig, begun: _Begun, run: Run, show: Show) -> Exception | None:
     """Run a job in this process; returns the error that it ended with."""
     folder, record = _new_record()
 
     def work() -> None:
-        result = run(to_typed(composed), folder)
+        config = to_typed(composed)
+        begun.tell(config, record["overrides"])
+        result = run(config, folder)
         if record["sweep"] is None:
             show(result, folder)
 
@@ -210,7 +214,7 @@ def _has_launcher(composed: DictConfig) -> bool:
     return sweeping and OmegaConf.select(composed, "launcher.kind") in ("local", "slurm")
 
 
-def _prepare_job(composed: DictConfig) -> list[Prepared]:
+def _prepare_job(composed: DictConfig, begun: _Begun) -> list[Prepared]:
     """Leave a job's configuration in its folder for a process that knows no Hydra; none if it is refused."""
     folder, record = _new_record()
     try:
@@ -219,6 +223,7 @@ def _prepare_job(composed: DictConfig) -> list[Prepared]:
         write_record(folder, record | failure(error))
         report_failure(record, failure(error))
         return []
+    begun.tell(config, record["overrides"])
     write_config(config, folder)
     write_record(folder, record | {"status": "pending", **git_state()})
     return [Prepared(folder, config)]

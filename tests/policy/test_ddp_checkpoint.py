@@ -194,3 +194,27 @@ def test_weights_that_do_not_fit_are_told(
 def test_two_policies_at_once_are_refused() -> None:
     with pytest.raises(VoVNetError, match="checkpoint and ddp_checkpoint_path exclude each other"):
         compose_config("eval.checkpoint=a", "eval.ddp_checkpoint_path=b")
+
+
+@pytest.mark.parametrize("name", ["checkpoint-100.pt", "last.ckpt", "policy.safetensors"])
+def test_a_file_of_torch_save_in_the_other_key_names_its_own(configure: Configure, tmp_path: Path, name: str) -> None:
+    """Told by its name where it is not there, and by its beginning whatever it is called."""
+    path = tmp_path / name
+    for _ in range(2):
+        if path.exists() or path.suffix != ".safetensors":
+            with pytest.raises(VoVNetError) as caught:
+                evaluate(configure(f"eval.checkpoint={path}"), tmp_path / "run")
+            assert f"eval.ddp_checkpoint_path={path}" in str(caught.value)
+        torch.save({"policy": {}}, path)
+
+
+def test_a_folder_of_them_names_one(configure: Configure, tmp_path: Path) -> None:
+    torch.save({"policy": {}}, tmp_path / "checkpoint-100.pt")
+    with pytest.raises(VoVNetError, match=r"give one by eval\.ddp_checkpoint_path=.*/checkpoint-100\.pt"):
+        evaluate(configure(f"eval.checkpoint={tmp_path}"), tmp_path / "run")
+
+
+def test_a_policy_file_in_the_other_key_names_its_own(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    with pytest.raises(VoVNetError, match=r"give a policy file by eval\.checkpoint="):
+        evaluate(configure(f"eval.ddp_checkpoint_path={path}"), tmp_path / "run")

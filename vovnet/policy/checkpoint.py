@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 FILE_NAME = "policy.safetensors"
+TORCH = (".pt", ".pth", ".ckpt")  # endings of files of torch.save
 CARD, CHECKSUM = "vovnet", "sha256"  # entry of the file's metadata, and in it
 PER_RUN = ("seed", "save_every")  # options of a training that its repetitions may differ in
 UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was trained on
@@ -170,13 +171,29 @@ def read_card(path: Path) -> PolicyCard:
     try:
         return as_card(path, _described(path))
     except FileNotFoundError as error:
-        raise VoVNetError(
-            f"policy file {path} does not exist; give eval.checkpoint=FILE or run `python -m experiments.train`."
-        ) from error
+        advice = "give eval.checkpoint=FILE or run `python -m experiments.train`"
+        if is_of_torch_save(path):
+            advice = f"a file of torch.save is given by eval.ddp_checkpoint_path={path}"
+        raise VoVNetError(f"policy file {path} does not exist; {advice}.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if is_of_torch_save(path):
+            raise VoVNetError(
+                f"{path} is a file of torch.save, and eval.checkpoint wants a {FILE_NAME}; give it by "
+                f"eval.ddp_checkpoint_path={path} instead."
+            ) from error
         raise VoVNetError(
             f"{path} is not a policy file ({_one_line(error)}); eval.checkpoint wants a {FILE_NAME}."
         ) from error
+
+
+def is_of_torch_save(path: Path) -> bool:
+    """Whether a file is called, or begins, as those of ``torch.save``; it is not loaded."""
+    if path.suffix in TORCH:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -83,6 +83,8 @@ def _read(path: Path) -> dict[str, Any]:
             pass
     except OSError as error:
         raise VoVNetError(f"eval.ddp_checkpoint_path={path} cannot be read ({error.strerror}).") from error
+    if path.suffix == ".safetensors":
+        raise VoVNetError(f"{path} is no file of torch.save; give a policy file by eval.checkpoint={path} instead.")
     if not _is_archive(path):  # what torch.save writes; a bare pickle is not even opened
         raise VoVNetError(f"{path} is damaged or no file of torch.save; write it with {CONTENT}.")
     try:

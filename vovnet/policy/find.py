@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import FILE_NAME, PolicyCard, check_backbone, make_card, read_card
+from vovnet.policy.checkpoint import FILE_NAME, TORCH, PolicyCard, check_backbone, make_card, read_card
 from vovnet.schema import RunConfig
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,12 @@ def _newest(runs: Path, wanted: PolicyCard) -> Path:
         else:
             found.append(path)
     if not found:
+        torch_files = sorted(file for ending in TORCH for file in runs.glob(f"*{ending}"))
+        if torch_files and not others:
+            raise VoVNetError(
+                f"{runs} holds files of torch.save and no {FILE_NAME}; give one by "
+                f"eval.ddp_checkpoint_path={torch_files[-1]}."
+            )
         raise VoVNetError(
             f"no trained policy under {runs} fits this configuration; {_nearest(others, wanted)}run "
             "`python -m experiments.train` with the same overrides, or give eval.checkpoint=FILE."

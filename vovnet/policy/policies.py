@@ -224,6 +224,11 @@ def _make_baseline(config: RunConfig) -> AnyPolicy:
             raise TypeError(f"no policy for {baseline}")
 
 
+def valued_actions(policy: AnyPolicy) -> tuple[Action, ...]:
+    """The actions that a policy's values are of; a fallback may raise NO to another one."""
+    return policy.inner.actions if isinstance(policy, FallbackPolicy) else policy.actions
+
+
 def head_card(policy: AnyPolicy) -> PolicyCard | None:
     """The card of the trained head that decides, if one does."""
     inner = policy.inner if isinstance(policy, FallbackPolicy) else policy

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from vovnet.errors import VoVNetError
 from vovnet.metrics.paired import paired_bootstrap
 from vovnet.policy.decide import Choices
 from vovnet.results.metrics import clustered_interval
+from vovnet.schema.ranges import DIGITS
 
 CANDIDATES = 2_000  # lambdas that are tried at most
 
@@ -63,10 +65,16 @@ def candidates(values: np.ndarray, costs: np.ndarray) -> np.ndarray:
     distinct = np.unique(np.concatenate(found))
     # A decision falls to the cheaper action at its breakpoint, rounding or not: step just past it.
     distinct[1:] = np.nextafter(distinct[1:], np.inf)
-    if len(distinct) <= CANDIDATES:
-        return distinct
-    thinned: np.ndarray = distinct[np.linspace(0, len(distinct) - 1, CANDIDATES).astype(int)]
-    return thinned
+    if len(distinct) > CANDIDATES:
+        distinct = distinct[np.linspace(0, len(distinct) - 1, CANDIDATES).astype(int)]
+    return np.unique([_configurable(price) for price in distinct.tolist()])
+
+
+def _configurable(price: float) -> float:
+    """The smallest number from ``price`` on that a configuration holds as it is."""
+    exact = Decimal(price)
+    digits = Context(prec=DIGITS, rounding=ROUND_CEILING)
+    return float(digits.plus(exact))
 
 
 def calibrate(held_out: HeldOut, cost: float | None, accuracy_kept: float | None) -> Calibrated:

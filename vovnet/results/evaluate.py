@@ -22,7 +22,7 @@ from vovnet.outcomes.routed import Routed, join_routed, look_twice, replay
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy
 from vovnet.policy.matching import expectation
-from vovnet.policy.policies import AnyPolicy, head_card, make_policy
+from vovnet.policy.policies import AnyPolicy, head_card, make_policy, valued_actions
 from vovnet.results.baseline_checks import draw_checks
 from vovnet.results.checks import run_checks
 from vovnet.results.leaks import look_for_leaks
@@ -97,7 +97,7 @@ def evaluate(config: RunConfig, folder: Path) -> Evaluation:
     scores = official_scores(dataset, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
     retract(folder, row)
-    write_predictions(folder / PREDICTIONS, dataset, routed, policy.actions)
+    write_predictions(folder / PREDICTIONS, dataset, routed, valued_actions(policy))
     write_results(folder / RESULTS, [row])
     write_rows(folder / CATEGORIES, category_rows(dataset, routed), CATEGORY_COLUMNS)
     summary = _summary(config, checkpoint, dataset, row) | notes

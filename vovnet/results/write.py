@@ -62,7 +62,11 @@ def retract(folder: Path, row: ResultRow) -> None:
 
 
 def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: Sequence[Action]) -> None:
-    """One line per sample: what was chosen, what came of it, and the estimates behind the choice."""
+    """One line per sample: what was chosen, what came of it, and the estimates behind the choice.
+
+    Args:
+        actions: whose estimates they are, column by column.
+    """
     chosen, split = routed.chosen, split_columns(dataset, len(routed.actions))
     # Column by column, and the numbers that come of a branch by their few values: a JSON encoder called for every
     # sample would take most of a sweep's time.

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
+DIGITS = 12  # of a configured number
 STRICT = ConfigDict(extra="forbid")
 
 PromptOrder = Literal["text_first", "image_first", "sandwich"]
@@ -21,14 +22,17 @@ PruningMode = Literal["stride", "topk_norm", "random", "pool", "merge"]
 
 
 def _number(value: Any) -> Any:
-    """A number as it is; true is none, although Python counts with it, and -0.0 is 0.0, which hashes alike."""
+    """A number as people write it; true is none, although Python counts with it, and -0.0 is 0.0, which hashes alike.
+
+    Twelve digits tell all numbers apart that anybody means: 0.30000000000000004, which adding up 0.1 gives, is 0.3.
+    """
     if isinstance(value, bool):
         raise PydanticCustomError("no_number", "Input should be a number, not a truth value")
     if not isinstance(value, float):
         return value
     if not math.isfinite(value):
         raise PydanticKnownError("finite_number")
-    return value + 0.0
+    return float(f"{value:.{DIGITS}g}") + 0.0
 
 
 def _name(value: str) -> str:

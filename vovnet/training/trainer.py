@@ -73,7 +73,8 @@ def make_trainer(
     """A trainer that runs a plan in a place.
 
     Raises:
-        VoVNetError: the devices or the strategy are not there, or other ranks run than are asked for.
+        VoVNetError: the devices or the strategy are not there, other ranks run than are asked for, or the device does
+            not train in this precision.
     """
     where = place.trainer
     if where.devices * where.num_nodes != world_size():
@@ -83,6 +84,11 @@ def make_trainer(
             "(launcher.tasks_per_node, torchrun --nproc-per-node) or set trainer.devices."
         )
     cuda = place.device.type == "cuda"
+    if plan.precision == "16-mixed" and not cuda:  # Lightning would take bfloat16, and say so in a warning at most
+        raise VoVNetError(
+            "training.backbone.precision=16-mixed scales losses as only a CUDA device can, and this training runs on a "
+            "CPU; set it to bf16-mixed or 32-true."
+        )
     single = [place.device.index or 0] if cuda else 1
     try:
         return L.Trainer(

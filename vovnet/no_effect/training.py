@@ -1,0 +1,98 @@
+"""Keys of a training that may have no effect."""
+
+from vovnet.no_effect.conditions import (
+    has_baseline,
+    is_live,
+    learns_value,
+    off_slurm,
+    stages,
+    trains_backbone,
+    trains_lora,
+)
+from vovnet.no_effect.rule import DECIDE, TRAIN, Rule, others
+from vovnet.schema import TinyBackboneTraining
+
+SOFT = "policy.objective.temperature policy.objective.entropy_weight policy.objective.loss"
+FALLBACK = "policy.fallback_mode policy.fallback_entropy_threshold policy.fallback_margin_threshold"
+MICRO = "training.backbone.batch_size training.backbone.micro_batch_size training.backbone.precision"
+FILES = "eval.checkpoint eval.ddp_checkpoint_path"
+
+TRAINING = (
+    # What the objective reads.
+    Rule("policy.use_straight_through", (*TRAIN, *DECIDE), "policy/objective=value draws no samples", learns_value),
+    Rule(SOFT, TRAIN, "policy/objective=value has no soft weights", learns_value),
+    Rule(SOFT, DECIDE, "only experiments.train reads it"),
+    Rule(
+        "policy.lambda_cost training.lambda_warmup_fraction",
+        TRAIN,
+        "policy/objective=value trains one policy for every lambda",
+        learns_value,
+    ),
+    # Both stages of a training.
+    Rule(
+        "training.stage1_baseline_name training.stage1_backbone",
+        TRAIN,
+        "training.stage1_epochs=0 leaves stage 1 out",
+        stages(lambda training: training.stage1_epochs == 0),
+    ),
+    Rule(
+        "training.backbone.gradient_checkpointing",
+        TRAIN,
+        "training.stage1_epochs=0 leaves stage 1 out",
+        stages(lambda training: training.stage1_epochs == 0),
+    ),
+    Rule(
+        "training.backbone",
+        TRAIN,
+        "the backbone is not trained (training.stage1_epochs=0, stage2_backbone=frozen)",
+        stages(lambda training: not trains_backbone(training)),
+        but=MICRO,
+    ),
+    Rule(
+        MICRO,
+        TRAIN,
+        "the policy is trained from stored outcomes (training.stage1_epochs=0, stage2_backbone=frozen, live=false)",
+        stages(lambda training: not trains_backbone(training) and not training.live),
+    ),
+    Rule(
+        "training.backbone.lora",
+        TRAIN,
+        "all weights are trained, not LoRA's",
+        stages(lambda training: not trains_lora(training)),
+    ),
+    Rule(
+        "training.batch_size",
+        TRAIN,
+        "a live stage 2 reads training.backbone.batch_size",
+        stages(is_live),
+    ),
+    Rule(
+        "training.live",
+        TRAIN,
+        "a backbone that is trained along is always live",
+        stages(lambda training: training.stage2_backbone != "frozen"),
+    ),
+    Rule(
+        "policy eval trainer logger leaks",
+        TRAIN,
+        "the tiny backbone's recipe reads none of it",
+        lambda c: isinstance(c.training, TinyBackboneTraining),
+    ),
+    Rule(
+        "logger.project logger.entity logger.offline",
+        TRAIN,
+        "only logger=wandb reads it",
+        lambda c: c.logger.name != "wandb",
+    ),
+    Rule("logger", others("train"), "only experiments.train has metrics to log"),
+    Rule(
+        "trainer",
+        others("train"),
+        "only experiments.train runs on several devices",
+        off_slurm,
+    ),
+    # What else a training does without.
+    Rule("policy.baseline", TRAIN, "experiments.train trains VoVNet itself", has_baseline),
+    Rule(FALLBACK, TRAIN, "a fallback is applied when a policy is evaluated"),
+    Rule(f"eval.mode eval.split eval.max_samples {FILES}", TRAIN, "only evaluations read it"),
+)
