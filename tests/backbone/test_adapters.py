@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,12 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return Path(request.getfixturevalue(request.param))
 
 
-def load(folder: Path, adapter: Path | None = None) -> Any:
-    keys = [] if adapter is None else [f"backbone.adapter={adapter}"]
-    config = compose_config(f"backbone.path={folder}", *keys).backbone
+backbone_config = cache(lambda: compose_config().backbone)
+
+
+def load(folder: Path, adapter: Path | None = None, dtype: str = "float32") -> Any:
+    above = None if adapter is None else str(adapter)
+    config = replace(backbone_config(), path=str(folder), adapter=above, dtype=dtype)
     return load_model(config, find_checkpoint(config)).eval()
 
 
@@ -99,9 +104,9 @@ def test_what_peft_trained_is_merged(folder: Path, tmp_path: Path, settings: dic
     torch.testing.assert_close(logits(load(folder, tmp_path)), beside, rtol=1e-4, atol=1e-4)
 
 
-def names(replace: str, by: str) -> Callable[[Tensors], Tensors]:
+def names(pattern: str, by: str) -> Callable[[Tensors], Tensors]:
     """Bring every name from one form to another."""
-    return lambda tensors: {re.sub(replace, by, name): tensor for name, tensor in tensors.items()}
+    return lambda tensors: {re.sub(pattern, by, name): tensor for name, tensor in tensors.items()}
 
 
 LANGUAGE = r"^base_model\.model\.model\.language_model\."
@@ -122,8 +127,7 @@ SPELLINGS: dict[str, Callable[[Tensors], Tensors]] = {
 def test_names_of_other_tools_mean_the_same(
     folder: Path, tmp_path: Path, spelled: Callable[[Tensors], Tensors]
 ) -> None:
-    pattern = {"rank_pattern": {"v_proj": 2}}
-    beside = train(load(folder), tmp_path, target_modules=["q_proj", "v_proj"], **pattern)
+    beside = train(load(folder), tmp_path, target_modules=["q_proj", "v_proj"], rank_pattern={"v_proj": 2})
     rewrite(tmp_path, spelled)
     torch.testing.assert_close(logits(load(folder, tmp_path)), beside, rtol=1e-4, atol=1e-4)
 
@@ -228,6 +232,7 @@ REFUSED: dict[str, tuple[Callable[[Tensors], Tensors], dict[str, Any], str]] = {
     "another size": (lambda t: {k: v[:, :-1].contiguous() for k, v in t.items()}, {}, r"hold .* as \[.*need \["),
     "DoRA without magnitudes": (dict, {"use_dora": True}, "lack .*lora_magnitude_vector"),
     "a whole module that is not there": (dict, {"modules_to_save": ["lm_head"]}, "lack lm_head.weight"),
+    "settings that exclude each other": (dict, {"use_dora": True, "lora_bias": True}, "contradicts itself"),
     "a broken pattern": (dict, {"target_modules": "(q_proj"}, "has a pattern that is none"),
 }
 
@@ -283,7 +288,7 @@ def test_adapters_of_other_kinds_are_refused(tmp_path: Path, settings: dict[str,
 def test_old_vision_names_are_no_adapter_of_a_newer_family(qwen3: Path, tmp_path: Path) -> None:
     train(load(qwen3), tmp_path, target_modules=["qkv"])
     rewrite(tmp_path, names(r"model\.visual", "visual"))
-    with pytest.raises(VoVNetError, match="adapt visual.blocks.0.attn.qkv, a name of transformers before 4.52"):
+    with pytest.raises(VoVNetError, match=r"adapt visual.blocks.0.attn.qkv, a name of transformers before 4.52"):
         load(qwen3, tmp_path)
 
 

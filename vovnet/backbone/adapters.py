@@ -43,8 +43,15 @@ def attach(model: Any, folder: Path, trainable: bool = False) -> Any:
             f"the LoRA weights in {folder} cannot be merged into quantised weights, which would round them; choose a "
             "form of this backbone that is not quantised."
         )
-    settings, (tensors, spelling) = lora_settings(folder), _named(folder)
-    config = LoraConfig(**settings.model_dump(), inference_mode=not trainable)
+    settings, (keys, spelling) = lora_settings(folder), _keys(folder)
+    with opened(folder / ADAPTER_WEIGHTS) as weights:
+        tensors = {key: weights.get_tensor(name) for key, name in keys.items()}
+    try:
+        config = LoraConfig(**settings.model_dump(), inference_mode=not trainable)
+    except (ValueError, TypeError) as error:
+        raise VoVNetError(
+            f"{folder / ADAPTER_CONFIG} contradicts itself ({first_line(error)}); train the adapter again."
+        ) from error
     if config.init_lora_weights not in ("olora", "pissa"):
         config.init_lora_weights = True  # to be overwritten
     _aim(config, model, spelling, folder)
@@ -68,16 +75,26 @@ def attach(model: Any, folder: Path, trainable: bool = False) -> Any:
     return wrapped.train(trainable)
 
 
-def _named(folder: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+def means_more_than_peft_reads(folder: Path) -> bool:
+    """Whether peft by itself would leave some tensors of an adapter out, or merge them into two matrices at once.
+
+    Outcomes of such an adapter differ from those of versions of this project that left it to peft.
+    """
+    keys, _ = _keys(folder)
+    shared = ("lm_head.", "model.language_model.embed_tokens.")  # one matrix in some models
+    return any(name != key or key.removeprefix(PREFIX).startswith(shared) for key, name in keys.items())
+
+
+def _keys(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """A folder's tensors by the names that peft expects, and how the file spells the name of each adapted module.
 
     Raises:
-        VoVNetError: two tensors mean the same.
+        VoVNetError: two tensors mean the same, or none is of LoRA.
     """
-    tensors: dict[str, Tensor] = {}
+    keys: dict[str, str] = {}
     spelling: dict[str, str] = {}
     file = folder / ADAPTER_WEIGHTS
-    with opened(file) as weights:
+    with opened(file, "np") as weights:
         for name in weights.keys():  # noqa: SIM118  # it is no mapping
             plain = re.sub(rf"^(?:{re.escape(PREFIX)})+", "", name)
             if found := LORA.match(plain):
@@ -89,12 +106,11 @@ def _named(folder: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
                 spelling[canonical(f"{module}.")[:-1]] = module
             else:
                 key = canonical(SAVED.sub("", plain))
-            if PREFIX + key in tensors:
+            if keys.setdefault(PREFIX + key, name) != name:
                 raise VoVNetError(f"{file} holds {name} twice under two names; keep one adapter in a file.")
-            tensors[PREFIX + key] = weights.get_tensor(name)
     if not spelling:
         raise VoVNetError(f"{file} holds no LoRA matrices; copy the adapter again.")
-    return tensors, spelling
+    return keys, spelling
 
 
 def _aim(config: Any, model: Any, spelling: Mapping[str, str], folder: Path) -> None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vovnet.backbone.adapters import means_more_than_peft_reads
 from vovnet.backbone.lora_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_settings
 from vovnet.backbone.quantised import quantisation
 from vovnet.backbone.weights import check_depth, stored_tensors
@@ -125,6 +126,8 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
             f"use has {base.fingerprint[:12]}; choose that backbone."
         )
     both = [base.fingerprint, fingerprint_files(list(folder.glob("adapter_*")))]
+    if means_more_than_peft_reads(folder):
+        both.append("as read since every tensor is used")  # no outcome of an earlier version is served for it
     return replace(
         base,
         fingerprint=hashlib.sha256("+".join(both).encode()).hexdigest(),

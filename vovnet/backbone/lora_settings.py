@@ -12,7 +12,7 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 # What peft or ms-swift writes about the training; it changes nothing once weights are there.
 OF_TRAINING = {
     *("task_type", "auto_mapping", "base_model_name_or_path", "revision", "peft_version", "inference_mode"),
-    *("lora_dropout", "eva_config", "megatron_core", "qalora_group_size", "lora_dtype", "lorap_lr_ratio"),
+    *("eva_config", "megatron_core", "qalora_group_size", "lora_dtype", "lorap_lr_ratio"),
 }
 Count = Annotated[int, Field(gt=0)]
 
@@ -24,6 +24,7 @@ class LoraSettings(BaseModel):
 
     r: Count = 8
     lora_alpha: float = 8
+    lora_dropout: float = 0  # of a training that goes on
     target_modules: str | list[str]
     exclude_modules: str | list[str] | None = None
     rank_pattern: dict[str, Count] = {}
@@ -66,6 +67,6 @@ def lora_settings(folder: Path) -> LoraSettings:
         key, extra = str(first["loc"][0]), first["type"] == "extra_forbidden"
         why = "which cannot be merged into the weights here" if extra else first["msg"]
         raise VoVNetError(
-            f"{file} has {key}={said.get(key)!r} ({why}); train the adapter again without it, or merge it by the "
+            f"{file} has {key}={said.get(key)!r:.80} ({why}); train the adapter again without it, or merge it by the "
             "program that wrote it and name the merged model by backbone.path."
         ) from error
