@@ -7,6 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vovnet.backbone.adapters import means_more_than_peft_reads
+from vovnet.backbone.lora_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_settings
+from vovnet.backbone.quantised import quantisation
+from vovnet.backbone.weights import check_depth, stored_tensors
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.files import read_object, write_json
 from vovnet.fingerprint import fingerprint_files
@@ -107,13 +111,14 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
     """A checkpoint with the LoRA weights of a folder on top.
 
     Raises:
-        VoVNetError: no adapter lies there, or it was trained on another backbone.
+        VoVNetError: no adapter lies there, it is no LoRA, or it was trained on another backbone.
     """
-    if not all((folder / name).is_file() for name in ("adapter_config.json", "adapter_model.safetensors")):
+    if not all((folder / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)):
         raise VoVNetError(  # without the second, peft would look for a pickle
             f"backbone.adapter={folder} holds no LoRA weights (adapter_config.json, adapter_model.safetensors); "
             "name the `backbone` folder that a training with stage1_backbone=lora or stage2_backbone=lora left."
         )
+    lora_settings(folder)
     below, trained_on = _origin(folder)
     if (below or base.fingerprint) != base.fingerprint:
         raise VoVNetError(
@@ -121,6 +126,8 @@ def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
             f"use has {base.fingerprint[:12]}; choose that backbone."
         )
     both = [base.fingerprint, fingerprint_files(list(folder.glob("adapter_*")))]
+    if means_more_than_peft_reads(folder):
+        both.append("as read since every tensor is used")  # no outcome of an earlier version is served for it
     return replace(
         base,
         fingerprint=hashlib.sha256("+".join(both).encode()).hexdigest(),
@@ -154,7 +161,11 @@ def _origin(folder: Path) -> tuple[str, tuple[TrainedOn, ...]]:
 
 @lru_cache(maxsize=8)
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Read a folder's configuration and fingerprint its files; remembered for this process."""
+    """Read a folder's configuration and fingerprint its files; remembered for this process.
+
+    Raises:
+        VoVNetError: something is missing, damaged or not supported, or the files contradict each other.
+    """
     try:
         config = read_object(folder / "config.json")
     except FileNotFoundError as error:
@@ -173,6 +184,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     files = [path for pattern in PATTERNS for path in folder.glob(pattern) if path.name != ORIGIN_FILE]
     if not any(path.suffix == ".safetensors" for path in files):
         raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise VoVNetError(
+            f"{folder} holds an adapter ({ADAPTER_CONFIG}) beside a whole model; keep it in a folder of its own, and "
+            "name that by backbone.adapter."
+        )
+    quantisation(folder, config)
+    check_depth(folder, config, stored_tensors(folder))
     return Checkpoint(folder, fingerprint_files(files), config, trained_on=_origin(folder)[1])
 
 

@@ -4,24 +4,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from vovnet.backbone.adapters import attach
 from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.compilation import compile_parts
+from vovnet.backbone.configuration import model_config
 from vovnet.backbone.files import IMAGE_TOKENS, Checkpoint, find_checkpoint
 from vovnet.backbone.fused import fuse
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.processors import load_processors
 from vovnet.backbone.prompt import make_format
 from vovnet.backbone.pruning import Pruning
+from vovnet.backbone.quantised import INSTALL, check_quantised, quantisation
 from vovnet.backbone.reading import reading_of
+from vovnet.backbone.weights import check_loaded, check_shapes, read_tensors, stored_tensors
 from vovnet.errors import VoVNetError, first_line, out_of_memory
 from vovnet.ranks import local_rank
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
+
+GENERATION_CONFIG = "generation_config.json"
+# What transformers and safetensors raise for files that they cannot use.
+UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError, StrictDataclassError)
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -49,32 +58,57 @@ def load_backbone(
 
 
 def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
-    """Transformers' model as it comes, with LoRA weights of the checkpoint merged into its own; on the CPU.
+    """Transformers' model with every weight of the folder, and LoRA weights of the checkpoint merged into its own.
+
+    It is on the CPU, and on the configured device where its weights are quantised, since they are arranged for it.
 
     Raises:
-        VoVNetError: missing or unreadable files.
+        VoVNetError: missing or unreadable files, a tensor that has no place, or a package that is not installed.
     """
-    folder = str(checkpoint.folder)
+    folder, stored = checkpoint.folder, stored_tensors(checkpoint.folder)
+    method = quantisation(folder, checkpoint.config)
+    skeleton = _skeleton(checkpoint, config.attn_implementation)
+    check_shapes(folder, skeleton, stored, method)
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            folder,
+        model, info = type(skeleton).from_pretrained(
+            None,  # no file is read but those that were looked at
+            config=skeleton.config,
+            state_dict=read_tensors(stored),
             output_loading_info=True,
-            trust_remote_code=False,
             dtype=getattr(torch, config.dtype),
             attn_implementation=config.attn_implementation,
-            local_files_only=True,
-            use_safetensors=True,
+            device_map=None if method is None else {"": pick_device(config.device)},
         )
-    except (OSError, ValueError, ImportError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
+        model.name_or_path = model.config.name_or_path = str(folder)  # peft writes it beside what it trains
+        if (folder / GENERATION_CONFIG).is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except (*UNREADABLE, ImportError) as error:
         if out_of_memory(error):
             raise
         mend = "download or save it again"
+        if method is not None:
+            mend = f"install what {method} weights need (pip install {INSTALL[method]}), or choose another form of it"
         if "FlashAttention" in str(error):
             mend = "install flash-attn, or set backbone.attn_implementation=sdpa"
         raise VoVNetError(f"the model in {folder} cannot be loaded ({first_line(error)}); {mend}.") from error
-    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
-        raise VoVNetError(f"the weights in {folder} lack {len(missing)} tensors ({missing[0]}); save the model again.")
+    check_loaded(folder, info, model, stored, method)
+    if method is not None:
+        check_quantised(folder, model, method, getattr(torch, config.dtype))
     return model if checkpoint.adapter is None else _merged(model, checkpoint.adapter)
+
+
+def _skeleton(checkpoint: Checkpoint, attention: str) -> Any:
+    """The model that a folder's config.json describes, without storage."""
+    try:
+        settings = model_config(checkpoint.folder, checkpoint.config, attention)
+        with torch.device("meta"):
+            return AutoModelForImageTextToText.from_config(
+                settings, attn_implementation="eager", trust_remote_code=False
+            )
+    except UNREADABLE as error:
+        raise VoVNetError(
+            f"the model in {checkpoint.folder} cannot be loaded (config.json: {first_line(error)}); download it again."
+        ) from error
 
 
 def quicken(model: Any, config: BackboneConfig) -> None:
@@ -150,15 +184,7 @@ def pick_device(name: str) -> torch.device:
 
 def _merged(model: Any, adapter: Path) -> Any:
     """The model with LoRA weights added into its own: no layer more, no time more."""
-    from peft import PeftModel
-
-    try:
-        wrapped = PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise VoVNetError(
-            f"the LoRA weights in {adapter} do not fit this backbone ({first_line(error)}); train them again."
-        ) from error
-    return wrapped.merge_and_unload()
+    return attach(model, adapter).merge_and_unload()
 
 
 def _end_tokens(declared: int | list[int] | None, builder: InputBuilder) -> tuple[int, ...]:

@@ -12,12 +12,14 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from peft import LoraConfig as PeftLora
-from peft import PeftModel, get_peft_model
+from peft import get_peft_model
 from safetensors import SafetensorError
 
+from vovnet.backbone.adapters import attach
 from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.files import Checkpoint, TrainedOn, find_checkpoint, write_origin
+from vovnet.backbone.files import Checkpoint, TrainedOn, backbone_label, find_checkpoint, write_origin
 from vovnet.backbone.loading import load_backbone
+from vovnet.backbone.quantised import is_quantised
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.files import whole_folder
@@ -56,7 +58,7 @@ def trainable_backbone(config: RunConfig, method: Method) -> Trainable:
     precision is pure bfloat16: AdamW's small updates are lost in half precision.
 
     Raises:
-        VoVNetError: the LoRA targets name no layer, or the adapter has another rank.
+        VoVNetError: the LoRA targets name no layer, the adapter has another rank, or the weights are quantised.
     """
     settings = config.training.backbone  # type: ignore[union-attr]
     L.seed_everything(config.training.seed, verbose=False)  # LoRA's first matrices are drawn
@@ -135,7 +137,7 @@ def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None)
             raise VoVNetError(
                 f"training.backbone.lora.targets fit no layer of this backbone ({str(error).splitlines()[0]})."
             ) from error
-    wrapped = PeftModel.from_pretrained(model, str(Path(adapter).expanduser()), is_trainable=True)
+    wrapped = attach(model, Path(adapter).expanduser(), trainable=True)
     found: Any = wrapped.peft_config["default"]
     if (found.r, found.lora_alpha) != (wanted.r, wanted.lora_alpha):
         raise VoVNetError(
@@ -176,4 +178,10 @@ def training_split(config: RunConfig) -> TrainedOn:
 
 
 def _load(config: RunConfig, backbone: BackboneConfig) -> Backbone:
-    return load_backbone(backbone, config.vision_budget, config.eval.cache_reuse, pruning_of(config))
+    loaded = load_backbone(backbone, config.vision_budget, config.eval.cache_reuse, pruning_of(config))
+    if is_quantised(loaded.model):
+        raise VoVNetError(
+            f"{backbone_label(backbone)} has quantised weights, into which nothing that is trained can be merged; "
+            "train a form of it that is not quantised."
+        )
+    return loaded
