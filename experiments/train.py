@@ -10,6 +10,7 @@ from typing import Any
 
 from vovnet.launch import launch
 from vovnet.schema import RunConfig, TinyBackboneTraining
+from vovnet.terminal import say
 
 
 def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
@@ -42,7 +43,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
 def show(trained: dict[str, Any] | Path, folder: Path) -> None:
     """Print what came of a single training."""
     if isinstance(trained, Path):
-        print(f"outputs: {trained}")
+        say(f"outputs: {trained}")
         return
     from vovnet.training.report import print_training
 

@@ -30,6 +30,13 @@ SPECIAL = {
 TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$")
 
 
+class SpecialFileError(VoVNetError, OSError):
+    """A named pipe, a socket or a device in a file's place."""
+
+    def __str__(self) -> str:
+        return f"{self.filename} cannot be read ({self.strerror}); put a file in its place."
+
+
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it.
 
@@ -155,7 +162,7 @@ def open_file(path: Path) -> IO[bytes]:
     """Open for reading what a person or another file has named.
 
     Raises:
-        OSError: missing, a folder, or no file but a named pipe, a socket or a device.
+        OSError: missing, or a folder. SpecialFileError: a named pipe, a socket or a device.
     """
     refuse_special(path, path.stat())
     return path.open("rb")
@@ -168,10 +175,10 @@ def refuse_special(path: Path, found: os.stat_result) -> None:
         found: what ``stat`` says of ``path``.
 
     Raises:
-        OSError: it is a named pipe, a socket or a device.
+        SpecialFileError: it is a named pipe, a socket or a device.
     """
     if (kind := SPECIAL.get(stat.S_IFMT(found.st_mode))) is not None:
-        raise OSError(errno.EINVAL, f"it is {kind} and no file", str(path))
+        raise SpecialFileError(errno.EINVAL, f"it is {kind} and no file", str(path))
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def standing_summary(folder: Path, key: str) -> dict[str, Any] | None:
         summary = read_object(folder / SUMMARY)
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         log.warning("%s is damaged (%s); the run is done again", folder / SUMMARY, error)
         return None
     if summary.get("inputs") != key:
