@@ -255,11 +255,11 @@ def test_a_report_that_is_a_stage_does_not_call_its_pipelines_half_written(runs:
     for place in (outer, inner, outer / "broken"):
         place.mkdir(exist_ok=True)
         (place / "job.json").write_text(json.dumps({"status": "running"}))
-    report = write_report([outer], str(runs / "outcomes"), LIMITS, inner / "report")
-    assert len(report.main) == 2
-    assert report.found.unfinished == ("paper/broken: half-written, the job was running",)
+    found = find_runs([outer], besides=inner / "report")
+    assert len(found.runs) == 2
+    assert found.unfinished == ("paper/broken: half-written, the job was running",)
     (outer / "job.json").write_text(json.dumps({"status": "failed", "error": "no disk"}))
-    assert "paper: no disk" in write_report([outer], str(runs / "outcomes"), LIMITS, inner / "report").found.unfinished
+    assert "paper: no disk" in find_runs([outer], besides=inner / "report").unfinished
 
 
 def of_a_colleague(runs: Path, place: Path, **parts: dict[str, object]) -> Path:
@@ -275,10 +275,12 @@ def of_a_colleague(runs: Path, place: Path, **parts: dict[str, object]) -> Path:
 HUB_BACKBONE = {"name": "Qwen/Qwen3-VL-8B-Instruct", "path": None, "packaged": False}
 
 
-def without(folder: Path) -> str:
-    (study,) = json.loads((folder / "summary.json").read_text())["studies"].values()
-    assert study["branches"] is False
-    return str(study["without_branches"])
+def without(folder: Path, store: Path) -> str:
+    """Why a study of a folder's runs has no branches."""
+    (study,) = studies(find_runs([folder]).runs, str(store))
+    assert study.branches is None
+    assert study.rows
+    return study.without
 
 
 def test_a_summary_whose_rows_the_store_lacks_opens_nothing(
@@ -290,9 +292,12 @@ def test_a_summary_whose_rows_the_store_lacks_opens_nothing(
     (tmp_path / "store/full-0123456789abcdef").mkdir(parents=True)
     facts = {"backbone": {"fingerprint": "other"}, "dataset": {"fingerprint": "other"}}
     (tmp_path / "store/full-0123456789abcdef/table.json").write_text(json.dumps({"branch": "full", "facts": facts}))
-    for number, store in enumerate((tmp_path / "store", tmp_path / "nowhere")):
-        assert write_report([tmp_path / "runs"], str(store), LIMITS, tmp_path / f"out{number}").main
-        assert "lacks some branches; run `python -m experiments.eval" in without(tmp_path / f"out{number}")
+    for store in (tmp_path / "store", tmp_path / "nowhere"):
+        assert "lacks some branches; run `python -m experiments.eval" in without(tmp_path / "runs", store)
+    write_report([tmp_path / "runs"], str(tmp_path / "store"), LIMITS, tmp_path / "out")
+    (facts,) = json.loads((tmp_path / "out/summary.json").read_text())["studies"].values()
+    assert facts["branches"] is False
+    assert "lacks some branches" in facts["without_branches"]
 
 
 def test_what_a_summary_names_is_neither_downloaded_nor_drawn(
@@ -314,9 +319,7 @@ def test_what_a_summary_names_is_neither_downloaded_nor_drawn(
     }
     os.mkfifo(tmp_path / "pipe")
     for name, (parts, why) in cases.items():
-        of_a_colleague(runs, tmp_path / f"{name}/runs", **parts)
-        assert write_report([tmp_path / f"{name}/runs"], str(runs / "outcomes"), LIMITS, tmp_path / f"{name}/out").main
-        assert why in without(tmp_path / f"{name}/out")
+        assert why in without(of_a_colleague(runs, tmp_path / "theirs" / name, **parts), runs / "outcomes")
     assert caplog.text.count("no oracle and no sample browser") == len(cases)
     assert not (tmp_path / "new").exists()
 

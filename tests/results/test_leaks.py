@@ -135,6 +135,11 @@ def foreign(folder: Path) -> dict[str, tuple[str, str]]:
         ),
         "a pipe": (other | {"path": str(folder / "pipe")}, "neither a file nor a folder"),
         "a device": (other | {"path": "/dev/zero"}, "neither a file nor a folder"),
+        "the system's files": (
+            asdict(configured("easy_vqa")) | {"path": "/proc/", "files": {"train": ["kmsg"], "test": []}},
+            "is no place for a data set",
+        ),
+        "the whole machine": (other | {"path": "/"}, "is no place for a data set"),
         "nobody's home": (other | {"path": "~nobody-at-all/x"}, "nobody's home folder"),
         "no configuration": ({"name": "jsonl"}, "its account of them is damaged: path: Field required"),
         "another kind": ([1], "its account of them is damaged"),

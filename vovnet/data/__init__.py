@@ -1,5 +1,6 @@
 """Data sets: files in, samples out."""
 
+import os
 import re
 import string
 from dataclasses import replace
@@ -35,6 +36,8 @@ def load_dataset(config: DatasetConfig, split: str, only_local: bool = False) ->
         skip = config.on_error == "skip"  # said of the mixture, it holds for every part
         parts = {n: replace(part, on_error="skip") if skip else part for n, part in config.parts.items()}
         return Mixture(config, split, {name: load_dataset(part, split, only_local) for name, part in parts.items()})
+    if only_local and config.path is not None:
+        _refuse_system(config.path)
     if config.name == "easy_vqa":
         return opened(config, split, lambda: EasyVQA(config, split))
     if config.generate is not None and config.path is not None:
@@ -45,6 +48,17 @@ def load_dataset(config: DatasetConfig, split: str, only_local: bool = False) ->
         return opened(config, split, lambda: Benchmark(KINDS[config.name], config, split, only_local))
     known = ", ".join(("easy_vqa", *KINDS))
     raise VoVNetError(f"dataset.name={config.name} is unknown; choose one of {known}.")
+
+
+def _refuse_system(path: str) -> None:
+    """Refuse to search the whole machine for files, or the system's own, some of which are waited for like a pipe.
+
+    Raises:
+        VoVNetError: names the path.
+    """
+    parts = Path(os.path.realpath(Path(path).expanduser())).parts  # Path.resolve raises where links go in circles
+    if len(parts) < 2 or parts[1] in ("proc", "sys"):
+        raise VoVNetError(f"dataset.path={path} is no place for a data set; name the folder that holds it.")
 
 
 def item(dataset: VQADataset, index: int) -> Item:
