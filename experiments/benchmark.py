@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vovnet.jobs import all_done
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.terminal import say
 
 if TYPE_CHECKING:
     from vovnet.benchmark.report import Found
@@ -128,8 +129,8 @@ def show(found: "list[Found]", folder: Path) -> None:
     targets = [one for one in found if isinstance(one, Measurement)]
     for one in targets:
         verdict = "pass" if one.passed else "MISS"
-        print(f"{verdict}  {one.name}: {one.value:.4g} {one.unit} (at most {one.target:.4g}; {one.detail})")
-    print(f"outputs: {folder}")
+        say(f"{verdict}  {one.name}: {one.value:.4g} {one.unit} (at most {one.target:.4g}; {one.detail})")
+    say(f"outputs: {folder}")
     broken = [one.name for one in targets if one.name.startswith(CHECK) and not one.passed]
     if broken:
         raise VoVNetError(f"{broken[0]} failed; the times in {folder} count for nothing until it is mended.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from vovnet.launch import launch
 from vovnet.schema import NoBaseline, RunConfig
+from vovnet.terminal import say
 
 
 def run(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -55,8 +56,8 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
 def show(summary: dict[str, Any], folder: Path) -> None:
     """Print what was computed."""
     computed = ", ".join(f"{rows} {branch}" for branch, rows in summary["rows_computed"].items())
-    print(f"{summary['dataset']['name']}/{summary['dataset']['split']}, {summary['num_samples']} samples: {computed}")
-    print(f"outputs: {folder}")
+    say(f"{summary['dataset']['name']}/{summary['dataset']['split']}, {summary['num_samples']} samples: {computed}")
+    say(f"outputs: {folder}")
 
 
 def finish(folder: Path) -> bool:
@@ -66,8 +67,8 @@ def finish(folder: Path) -> bool:
     jobs = sweep_jobs(folder)
     write_jobs(folder, jobs)
     for job in jobs:
-        print(f"{job.folder}: {' '.join(job.overrides)}: {job.error or 'done'}")
-    print(f"outputs: {folder}")
+        say(f"{job.folder}: {' '.join(job.overrides)}: {job.error or 'done'}")
+    say(f"outputs: {folder}")
     return all(job.error is None for job in jobs)
 
 

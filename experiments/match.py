@@ -10,6 +10,7 @@ from vovnet.launch import launch
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.baselines import RandomPolicy
 from vovnet.schema import RandomBaseline, RunConfig
+from vovnet.terminal import say
 
 
 def run(config: RunConfig, folder: Path) -> RandomPolicy:
@@ -24,13 +25,13 @@ def run(config: RunConfig, folder: Path) -> RandomPolicy:
 def show(policy: RandomPolicy, folder: Path) -> None:
     """Print the overrides that evaluate the same policy without the run."""
     triples = ["[" + ",".join(f"{share:.6f}" for share in ratios) + "]" for ratios in policy.ratios]
-    print("policy/baseline=random_policy_matched")
+    say("policy/baseline=random_policy_matched")
     if len(triples) == 1:
-        print(f"policy.baseline.target_ratios={triples[0]}")
+        say(f"policy.baseline.target_ratios={triples[0]}")
         return
-    print(f"policy.baseline.bucket_ratios=[{','.join(triples)}]")
+    say(f"policy.baseline.bucket_ratios=[{','.join(triples)}]")
     if policy.thresholds is not None:
-        print(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in policy.thresholds)}]")
+        say(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in policy.thresholds)}]")
 
 
 def finish(folder: Path) -> bool:

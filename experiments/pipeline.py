@@ -16,6 +16,7 @@ from vovnet.jobs import JOB_FILE
 from vovnet.launch import launch
 from vovnet.ranks import PARENT
 from vovnet.schema import RunConfig, Stage
+from vovnet.terminal import say
 
 if TYPE_CHECKING:
     from vovnet.results.row import ResultRow
@@ -56,7 +57,7 @@ def _run_stage(stage: Stage, folder: Path, launched: bool, passed_on: list[str])
     else:
         where = [f"hydra.run.dir={place}"]
     arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, *where]
-    print(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}", flush=True)
+    say(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}")
     # Set by this process's own launcher; a stage explains its errors itself.
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     environment[PARENT] = str(os.getpid())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.terminal import say
 
 if TYPE_CHECKING:
     from vovnet.data.prepare import Prepared
@@ -27,8 +28,8 @@ def run(config: RunConfig, folder: Path) -> "Prepared":
 def show(prepared: "Prepared", folder: Path) -> None:
     """Print what was found."""
     for line in prepared.lines():
-        print(line)
-    print(f"outputs: {folder}")
+        say(line)
+    say(f"outputs: {folder}")
 
 
 def main() -> None:

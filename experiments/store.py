@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.terminal import say
 
 if TYPE_CHECKING:
     from vovnet.outcomes.inspect import TableSummary
@@ -26,14 +27,14 @@ def run(config: RunConfig, folder: Path) -> "list[TableSummary]":
         removed = prune(root, config.store.prune, config.store.confirm)
         verb = "deleted" if config.store.confirm else "would delete (store.confirm=true does it)"
         for table in removed:
-            print(f"{verb}: {table.id}, {table.rows} rows, {table.bytes / 2**20:.1f} MB")
+            say(f"{verb}: {table.id}, {table.rows} rows, {table.bytes / 2**20:.1f} MB")
     return summarise(root)
 
 
 def show(tables: "list[TableSummary]", folder: Path) -> None:
     """Print one line per table."""
     if not tables:
-        print("this store holds no outcomes yet; python -m experiments.eval collects some")
+        say("this store holds no outcomes yet; python -m experiments.eval collects some")
         return
     from vovnet.report.table import print_store
 

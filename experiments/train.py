@@ -11,6 +11,7 @@ from typing import Any
 
 from vovnet.launch import launch
 from vovnet.schema import NoBaseline, RunConfig, TinyBackboneTraining
+from vovnet.terminal import say
 
 
 def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
@@ -44,7 +45,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
 def show(trained: dict[str, Any] | Path, folder: Path) -> None:
     """Print what came of a single training."""
     if isinstance(trained, Path):
-        print(f"outputs: {trained}")
+        say(f"outputs: {trained}")
         return
     from vovnet.training.report import print_training
 

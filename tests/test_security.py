@@ -1,6 +1,7 @@
 """What the package never does: unpickle, run what it was given, or write a secret down."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def test_nothing_that_could_run_code_is_called(path: Path) -> None:
         if last == "from_pretrained" and "AutoModel" in name:
             assert given(node, "use_safetensors") == "True"
             assert given(node, "trust_remote_code") == "False"
+
+
+# Where files are opened by themselves, and why that is safe.
+OPENED = {
+    "results/standing.py": "a policy file, whose card was read",
+    "report/page/build.py": "files of the package",
+    "report/training_curves.py": "logs beside the training that draws them",
+    "data/prepare.py": "writes",
+    "outcomes/store.py": "parts, which are listed where they are files",
+}
+
+
+@pytest.mark.parametrize("folder", ["data", "backbone", "outcomes", "policy", "results", "report"])
+def test_files_are_opened_by_what_refuses_pipes(folder: str) -> None:
+    for path in (ROOT / "vovnet" / folder).rglob("*.py"):
+        opening = [name for name, _ in calls(path) if re.search(r"^open$|\.(open|read_text|read_bytes)$", name)]
+        place = str(path.relative_to(ROOT / "vovnet"))
+        assert set(opening) <= {"Image.open"} or place in OPENED, (place, opening)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ Results are written by ``write_text`` and what builds on it, and so by the main 
 comes to the same. What ranks share the work of, like the outcome store, is written by ``atomic_write``.
 """
 
+import errno
 import json
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,7 +19,22 @@ from vovnet.errors import VoVNetError
 from vovnet.locks import Claim, lock
 from vovnet.ranks import is_main_rank
 
+MAX_JSON = 2**28  # bytes of a JSON object; those of this project have a few megabytes
+MAX_DEPTH = 64  # of its nesting
+SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp$")
+
+
+class SpecialFileError(VoVNetError, OSError):
+    """A named pipe, a socket or a device in a file's place."""
+
+    def __str__(self) -> str:
+        return f"{self.filename} cannot be read ({self.strerror}); put a file in its place."
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
@@ -141,20 +158,62 @@ def write_parts(path: Path, parts: Iterable[str]) -> None:
         atomic_write(path, fill)
 
 
+def open_file(path: Path) -> IO[bytes]:
+    """Open for reading what a person or another file has named.
+
+    Raises:
+        OSError: missing, or a folder. SpecialFileError: a named pipe, a socket or a device.
+    """
+    refuse_special(path, path.stat())
+    return path.open("rb")
+
+
+def refuse_special(path: Path, found: os.stat_result) -> None:
+    """Refuse what reads like a file and is none: to open a named pipe waits for its writer, and a device may never end.
+
+    Args:
+        found: what ``stat`` says of ``path``.
+
+    Raises:
+        SpecialFileError: it is a named pipe, a socket or a device.
+    """
+    if (kind := SPECIAL.get(stat.S_IFMT(found.st_mode))) is not None:
+        raise SpecialFileError(errno.EINVAL, f"it is {kind} and no file", str(path))
+
+
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """A JSON object in a file.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it holds none.
     """
+    with open_file(path) as file:
+        content = file.read(MAX_JSON + 1)
+    if len(content) > MAX_JSON:
+        raise ValueError(f"it is larger than {MAX_JSON >> 20} MB")
+    return parse_object(content.decode("utf-8"))
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """A JSON object that comes from a file; nested no deeper than what walks through it can go.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
-    return content
+    level: list[Any] = [content]
+    for _ in range(MAX_DEPTH):
+        inner = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not level:
+            return content
+    raise ValueError("it is nested too deeply")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from vovnet.files import refuse_special
+
 log = logging.getLogger(__name__)
 State = tuple[int, int, int]  # size, and times of content and status, nanoseconds
 SETTLED = 3.0  # seconds after which an unchanged time stamp means unchanged content
@@ -32,8 +34,14 @@ def fingerprint_files(paths: Iterable[Path]) -> str:
 
 
 def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
-    """SHA-256 of each file's content."""
+    """SHA-256 of each file's content.
+
+    Raises:
+        OSError: one is missing, cannot be read or is no file.
+    """
     stats = {path: path.stat() for path in paths}
+    for path, stat in stats.items():
+        refuse_special(path, stat)
     large = {str(path.resolve()): path for path, stat in stats.items() if stat.st_size > SMALL}
     known = _recall({place: file_state(stats[path]) for place, path in large.items()}) if large else {}
     fresh: dict[str, tuple[int, int, int, str]] = {}

@@ -5,6 +5,7 @@ Status: pending (submitted), running, done, failed, interrupted, killed (written
 
 import logging
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from vovnet.errors import VoVNetError, explained
 from vovnet.files import read_object, write_json
+from vovnet.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ def run_recorded(work: Callable[[], object], folder: Path, record: Record) -> Ex
         end = failure(problem)
         if record["sweep"] is not None:
             if not isinstance(problem, VoVNetError):
-                traceback.print_exc()
+                say(traceback.format_exc(), file=sys.stderr)
             report_failure(record, end)
     finally:
         try:

@@ -45,6 +45,7 @@ from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.sweep_check import check_sweep
 from vovnet.sweep_folder import SweepCallback, pin_sweep_folder, swept_folder
+from vovnet.terminal import indented, say
 
 log = logging.getLogger(__name__)
 
@@ -239,6 +240,6 @@ def _new_record() -> tuple[Path, dict[str, Any]]:
 
 def _fail(sentence: str, with_traceback: bool) -> int:
     if with_traceback:
-        traceback.print_exc()
-    print(f"error: {sentence}", file=sys.stderr)
+        say(traceback.format_exc(), file=sys.stderr)
+    say(f"error: {indented(sentence)}", file=sys.stderr)
     return 1

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vovnet.terminal import shown
+
 log = logging.getLogger(__name__)
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
@@ -37,9 +39,13 @@ class _Bar(Progress):
 
         super().__init__(label, total, unit)
         self.bar = RichProgress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn()
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit),
+            TimeRemainingColumn(),
         )
-        self.task = self.bar.add_task(label, total=total)
+        self.task = self.bar.add_task(shown(label), total=total)
 
     def advance(self, count: int) -> None:
         """Add finished units."""

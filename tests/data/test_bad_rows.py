@@ -89,6 +89,8 @@ BAD = [
     ("mmbench", ["9", "cut"], "it has 2 fields, the header has 12"),
     ("mmmu", {"options": "['a'"}, "are no list of texts"),
     ("mmmu", {"options": "5"}, "are no list of texts"),
+    ("mmmu", {"options": "['a' 'b' 'c']"}, "are no list of texts"),
+    ("mmmu", {"options": "['a', 'b'\n 'c']", "answer": "A"}, "are no list of texts"),
     ("mmmu", {"options": "[['a'], 'b']"}, "are no list of texts"),
     ("mmmu", {"options": "[" * 5000}, "are no list of texts"),
     ("mmmu", {"options": "__import__('os').system('true')"}, "are no list of texts"),
@@ -117,6 +119,7 @@ BAD = [
     ("llava", {"image": "/etc/hostname"}, "image /etc/hostname is in no image folder"),
     ("llava", {"conversations": [1, None]}, "it has no human turn"),
     ("llava", {"conversations": LLAVA_ROW["conversations"][::-1]}, "it has no human turn"),
+    ("llava", {"conversations": [LLAVA_ROW["conversations"][0], "cut", *LLAVA_ROW["conversations"]]}, "turn 1 of its"),
     ("jsonl", '{"image": "a.jpg", "question": "cut', "the line is no JSON"),
     ("jsonl", "[" * 100_000, "the line is no JSON"),
     ("jsonl", "5", "'5' is no record"),
@@ -280,8 +283,13 @@ def test_a_quote_that_is_never_closed_swallows_nothing(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     lines[2] = lines[2].rpartition("\t")[0] + '\t"l2'
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(VoVNetError, match=r"the quote that opens at byte .* is never closed"):
+    with pytest.raises(VoVNetError, match=r"row 1: its l2-category begins with a quote that would take whole rows"):
         opened("mmbench", path)
+
+
+def test_quotes_inside_options_are_read(tmp_path: Path) -> None:
+    row = MMMU_ROW | {"options": """["", "it's", 'b', '"c" "d"']""", "question_type": "open"}
+    assert len(opened("mmmu", write(tmp_path, "mmmu", [row]))) == 1
 
 
 def test_nan_is_a_word_where_no_pandas_wrote_it(tmp_path: Path) -> None:

@@ -114,6 +114,20 @@ def test_the_cascade_pays_for_both_passes(configure: Configure, tmp_path: Path) 
     assert nobody.accuracy == coarse.accuracy
 
 
+@pytest.mark.parametrize("mode", ["replay", "live"])
+def test_a_cascades_predictions_add_up_to_its_row(configure: Configure, tmp_path: Path, mode: str) -> None:
+    config = configure("policy/baseline=cascade", "policy.baseline.threshold=3e-5", f"eval.mode={mode}", COUNT)
+    evaluation = evaluate(config, tmp_path / mode)
+    again = evaluation.routed.repeated
+    assert again is not None
+    assert 0 < again.mean() < 1
+    lines = [json.loads(line) for line in (tmp_path / mode / "predictions.jsonl").read_text().splitlines()]
+    for name, column in (("vision_tokens", "avg_vision_tokens"), ("cost", "avg_cost")):
+        assert np.mean([line[name] for line in lines]) == pytest.approx(getattr(evaluation.row, column))
+    tokens = {line["vision_tokens"] for line, looked_again in zip(lines, again, strict=True) if looked_again}
+    assert min(tokens) > max(line["vision_tokens"] for line, twice in zip(lines, again, strict=True) if not twice)
+
+
 def test_a_fallback_raises_uncertain_nos_only(configure: Configure, tmp_path: Path) -> None:
     path = policy_file(configure(), tmp_path / "policy.safetensors")
     given = (f"eval.checkpoint={path}", "policy.lambda_cost=0.3")

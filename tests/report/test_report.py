@@ -3,21 +3,25 @@
 import csv
 import itertools
 import json
+import os
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
-from tests.conftest import Configure
+from tests.conftest import Configure, compose_config
 from vovnet.backbone.budget import VisionBudget
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.metrics.frontier import concave_hull
 from vovnet.metrics.oracle_gap import random_score
+from vovnet.report import study as study_module
 from vovnet.report.analysis import point
 from vovnet.report.compare import compare, pair_runs
 from vovnet.report.curves import curves, prominent
@@ -243,6 +247,82 @@ def test_a_report_among_its_runs_is_not_called_half_written(runs: Path, tmp_path
     place.mkdir()
     (place / "job.json").write_text(json.dumps({"status": "running"}))
     assert write_report([tmp_path / "runs"], str(runs / "outcomes"), LIMITS, place).found.unfinished == ()
+
+
+def test_a_report_that_is_a_stage_does_not_call_its_pipelines_half_written(runs: Path, tmp_path: Path) -> None:
+    outer, inner = tmp_path / "paper", tmp_path / "paper/tables"
+    shutil.copytree(runs / "full", outer / "b1")
+    shutil.copytree(runs / "none", inner / "b2")
+    for place in (outer, inner, outer / "broken"):
+        place.mkdir(exist_ok=True)
+        (place / "job.json").write_text(json.dumps({"status": "running"}))
+    found = find_runs([outer], besides=inner / "report")
+    assert len(found.runs) == 2
+    assert found.unfinished == ("paper/broken: half-written, the job was running",)
+    (outer / "job.json").write_text(json.dumps({"status": "failed", "error": "no disk"}))
+    assert "paper: no disk" in find_runs([outer], besides=inner / "report").unfinished
+
+
+def of_a_colleague(runs: Path, place: Path, **parts: dict[str, object]) -> Path:
+    """A run with other entries in its summary's configuration, as it was made on another machine."""
+    shutil.copytree(runs / "full", place)
+    summary = json.loads((place / "summary.json").read_text())
+    for name, changes in parts.items():
+        summary["config"][name] |= changes
+    (place / "summary.json").write_text(json.dumps(summary))
+    return place
+
+
+HUB_BACKBONE = {"name": "Qwen/Qwen3-VL-8B-Instruct", "path": None, "packaged": False}
+
+
+def without(folder: Path, store: Path) -> str:
+    """Why a study of a folder's runs has no branches."""
+    (study,) = studies(find_runs([folder]).runs, str(store))
+    assert study.branches is None
+    assert study.rows
+    return study.without
+
+
+def test_a_summary_whose_rows_the_store_lacks_opens_nothing(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("find_checkpoint", "load_dataset"):
+        monkeypatch.setattr(study_module, name, lambda *_, **__: pytest.fail("it is opened"))
+    of_a_colleague(runs, tmp_path / "runs/a", backbone=HUB_BACKBONE)
+    (tmp_path / "store/full-0123456789abcdef").mkdir(parents=True)
+    facts = {"backbone": {"fingerprint": "other"}, "dataset": {"fingerprint": "other"}}
+    (tmp_path / "store/full-0123456789abcdef/table.json").write_text(json.dumps({"branch": "full", "facts": facts}))
+    for store in (tmp_path / "store", tmp_path / "nowhere"):
+        assert "lacks some branches; run `python -m experiments.eval" in without(tmp_path / "runs", store)
+    write_report([tmp_path / "runs"], str(tmp_path / "store"), LIMITS, tmp_path / "out")
+    (facts,) = json.loads((tmp_path / "out/summary.json").read_text())["studies"].values()
+    assert facts["branches"] is False
+    assert "lacks some branches" in facts["without_branches"]
+
+
+def test_what_a_summary_names_is_neither_downloaded_nor_drawn(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def only_looks(*_: object, local_files_only: bool = False, **__: object) -> str:
+        assert local_files_only
+        raise LocalEntryNotFoundError("nothing is cached")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", only_looks)
+    mini = asdict(compose_config("dataset=mini_mmmu").dataset) | {"path": str(tmp_path / "new/set")}
+    mini["generate"] |= {"train_images": 10**12, "test_images": 10**12}
+    cases: dict[str, tuple[dict[str, dict[str, object]], str]] = {
+        "hub": ({"backbone": HUB_BACKBONE}, "is neither in the local hub cache nor to be downloaded"),
+        "no hub": ({"backbone": HUB_BACKBONE | {"name": "../../x"}}, "is neither in the local hub cache"),
+        "draw": ({"dataset": mini}, "holds no mini_mmmu; draw it by a command of your own"),
+        "pipe": ({"dataset": {"path": str(tmp_path / "pipe")}}, "is not a folder"),
+        "older": ({"eval": {"unknown": 1}}, "another version"),
+    }
+    os.mkfifo(tmp_path / "pipe")
+    for name, (parts, why) in cases.items():
+        assert why in without(of_a_colleague(runs, tmp_path / "theirs" / name, **parts), runs / "outcomes")
+    assert caplog.text.count("no oracle and no sample browser") == len(cases)
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_cannot_be_reported_is_said_in_a_sentence(runs: Path, tmp_path: Path) -> None:

@@ -78,6 +78,9 @@ def cell(column: str, value: str) -> Change:
         cell("baseline_name", ""),  # VoVNet's own has a lambda
         lambda b: b"a,b\n1,2\n",
         lambda b: b"[" * 1000,
+        lambda b: b.replace(b"\neasy_vqa,", b'\n"easy_vqa,') + b.splitlines()[1].replace(b"easy_vqa", b'vqa"', 1),
+        lambda b: b.replace(b"\neasy_vqa,", b'\n"easy" vqa,'),
+        lambda b: b.replace(b"\n", b",more\n").replace(b",more\n", b"\n", 1),
     ],
 )
 def test_a_damaged_table_is_named(run: Path, change: Change) -> None:

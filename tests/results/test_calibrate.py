@@ -114,6 +114,26 @@ def test_a_policy_without_an_account_of_its_training_is_not_calibrated(configure
         held_out(configure(f"eval.checkpoint={path}"))
 
 
+@pytest.mark.parametrize("damage", ['{"seed": 0}', '{"max_samples": 0, "val_fraction": 0.5, "seed": 0}',
+                                    '{"max_samples": null, "val_fraction": 1e9, "seed": 0}'])  # fmt: skip
+def test_damaged_training_options_are_one_sentence(configure: Configure, tmp_path: Path, damage: str) -> None:
+    fingerprint = load_dataset(configure().dataset, "train").fingerprint
+    path = policy_file(configure(), tmp_path / "policy.safetensors", data_fingerprint=fingerprint)
+    head, card = load_policy(path, find_checkpoint(configure().backbone))
+    save_policy(path, head, replace(card, training_config=damage))
+    with pytest.raises(VoVNetError, match=r"the training options in policy file .* are damaged"):
+        held_out(configure(f"eval.checkpoint={path}"))
+
+
+@pytest.mark.parametrize("damage", ["{", "[1]", "null", '{"a": ' * 900 + "1" + "}" * 900])
+def test_training_options_that_are_none_make_no_policy(configure: Configure, tmp_path: Path, damage: str) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    head, card = load_policy(path, find_checkpoint(configure().backbone))
+    save_policy(path, head, replace(card, training_config=damage))
+    with pytest.raises(VoVNetError, match=r"policy.safetensors is not a policy file \(.*\)"):
+        load_policy(path, find_checkpoint(configure().backbone))
+
+
 def test_a_policy_of_unknown_data_is_not_calibrated(configure: Configure, tmp_path: Path) -> None:
     path = policy_file(configure(), tmp_path / "policy.safetensors", data_fingerprint="gone")
     with pytest.raises(VoVNetError, match="was trained on these questions is not known"):

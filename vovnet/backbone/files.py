@@ -78,8 +78,11 @@ class Checkpoint:
         return dict(self.config.get("text_config") or self.config)
 
 
-def find_checkpoint(config: BackboneConfig) -> Checkpoint:
+def find_checkpoint(config: BackboneConfig, only_local: bool = False) -> Checkpoint:
     """Locate a checkpoint in a local folder, in the package or on the hub.
+
+    Args:
+        only_local: download nothing. For a configuration that came with a file.
 
     Raises:
         VoVNetError: nothing there, files missing, another architecture, or random weights.
@@ -97,7 +100,7 @@ def find_checkpoint(config: BackboneConfig) -> Checkpoint:
                 f"no checkpoint named {config.name} travels in this package; set backbone.path or another backbone."
             )
     else:
-        folder = _download(config.name, config.revision)
+        folder = _download(config.name, config.revision, only_local)
     base = open_checkpoint(folder.resolve())
     return base if config.adapter is None else with_adapter(base, Path(config.adapter).expanduser())
 
@@ -154,7 +157,10 @@ def _origin(folder: Path) -> tuple[str, tuple[TrainedOn, ...]]:
         return "", ()
     try:
         content = read_object(origin)
-        return str(content["backbone"]), tuple(TrainedOn(**one) for one in content.get("data", ()))
+        data = tuple(TrainedOn(**one) for one in content.get("data", ()))
+        if not all(isinstance(text, str) for one in data for text in asdict(one).values()):
+            raise TypeError("a name, fingerprint or configuration is no text")
+        return str(content["backbone"]), data
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise VoVNetError(f"{origin} does not say which backbone it is of; copy these weights again.") from error
 
@@ -194,13 +200,14 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, fingerprint_files(files), config, trained_on=_origin(folder)[1])
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, only_local: bool) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(PATTERNS)))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        files = list(PATTERNS)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files, local_files_only=only_local))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         if keeps_from_writing(error):
             raise
         raise VoVNetError(

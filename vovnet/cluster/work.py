@@ -23,6 +23,7 @@ from vovnet.jobs import Record, failure, read_record, run_recorded
 from vovnet.ranks import end_with_parent, is_main_rank, rank, world_size
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
+from vovnet.terminal import log_handler
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
@@ -116,12 +117,9 @@ class Job:
 def log_lines(file: Path | None = None) -> None:
     """Log to standard error and to a file, one dated line for each message."""
     logging.raiseExceptions = False  # as in vovnet.launch
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if file is not None:
-        handlers.append(logging.FileHandler(file))
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%m-%d %H:%M:%S", handlers=handlers, force=True
-    )
+    places = [None] if file is None else [None, str(file)]
+    handlers = [log_handler("%(asctime)s %(message)s", "%m-%d %H:%M:%S", place) for place in places]
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logging.getLogger("submitit").propagate = False  # it has handlers of its own
 
 

@@ -1,5 +1,6 @@
 """Data sets: files in, samples out."""
 
+import os
 import re
 import string
 from dataclasses import replace
@@ -19,28 +20,45 @@ Item = tuple[int, Sample, str]  # index in the data set, sample, prompt text
 FIELD = re.compile(r"\{(question|Question|options|hint)\}")
 
 
-def load_dataset(config: DatasetConfig, split: str) -> VQADataset:
+def load_dataset(config: DatasetConfig, split: str, only_local: bool = False) -> VQADataset:
     """Open one split, once per process while its files stay as they are; images stay on disk.
 
-    A mini set that is not there yet is drawn first.
+    A mini set that is not there yet is drawn first, and a set of the hub is downloaded.
+
+    Args:
+        only_local: draw, download and write nothing. For a configuration that came with a file: whoever wrote the
+            file chose its paths, sizes and repositories.
 
     Raises:
-        VoVNetError: unknown name, missing file or malformed row.
+        VoVNetError: unknown name, missing file or malformed row; with ``only_local`` what is not on this machine.
     """
     if config.parts:
         skip = config.on_error == "skip"  # said of the mixture, it holds for every part
         parts = {n: replace(part, on_error="skip") if skip else part for n, part in config.parts.items()}
-        return Mixture(config, split, {name: load_dataset(part, split) for name, part in parts.items()})
+        return Mixture(config, split, {name: load_dataset(part, split, only_local) for name, part in parts.items()})
+    if only_local and config.path is not None:
+        _refuse_system(config.path)
     if config.name == "easy_vqa":
         return opened(config, split, lambda: EasyVQA(config, split))
     if config.generate is not None and config.path is not None:
         from vovnet.data.mini.generate import ensure_mini  # draws; needs matplotlib's typefaces
 
-        ensure_mini(config.name, Path(config.path).expanduser(), config.generate)
+        ensure_mini(config.name, Path(config.path).expanduser(), config.generate, only_local)
     if config.name in KINDS:
-        return opened(config, split, lambda: Benchmark(KINDS[config.name], config, split))
+        return opened(config, split, lambda: Benchmark(KINDS[config.name], config, split, only_local))
     known = ", ".join(("easy_vqa", *KINDS))
     raise VoVNetError(f"dataset.name={config.name} is unknown; choose one of {known}.")
+
+
+def _refuse_system(path: str) -> None:
+    """Refuse to search the whole machine for files, or the system's own, some of which are waited for like a pipe.
+
+    Raises:
+        VoVNetError: names the path.
+    """
+    parts = Path(os.path.realpath(Path(path).expanduser())).parts  # Path.resolve raises where links go in circles
+    if len(parts) < 2 or parts[1] in ("proc", "sys"):
+        raise VoVNetError(f"dataset.path={path} is no place for a data set; name the folder that holds it.")
 
 
 def item(dataset: VQADataset, index: int) -> Item:

@@ -77,12 +77,12 @@ KINDS |= {f"mini_{name}": KINDS[name] for name in ("mmbench", "mmmu", "textvqa")
 class Benchmark(PlainSet):
     """One split of a set, in file order."""
 
-    def __init__(self, kind: Kind, config: DatasetConfig, split: str) -> None:
+    def __init__(self, kind: Kind, config: DatasetConfig, split: str, only_local: bool = False) -> None:
         self.name, self.metric, self.rule = config.name, kind.metric, config.rule or kind.rule
         self.scorer = kind.scorer if self.rule is None else f"{kind.scorer}/{self.rule}"
         self.split, self.config = split, config
         errors = RowErrors(config.on_error)
-        tables = _tables(kind, config, split)
+        tables = _tables(kind, config, split, only_local)
         samples = [sample for path, rows in tables for sample in kind.read(path, rows, errors)]
         if config.on_error == "skip":
             samples = without_broken_images(samples, errors)
@@ -97,7 +97,7 @@ class Benchmark(PlainSet):
         self.fingerprint = errors.kept(content, samples)
 
 
-def _tables(kind: Kind, config: DatasetConfig, split: str) -> list[tuple[Path, Iterator[Row]]]:
+def _tables(kind: Kind, config: DatasetConfig, split: str, only_local: bool) -> list[tuple[Path, Iterator[Row]]]:
     """The split's files with their rows: under ``dataset.path``, else from the hub."""
     patterns = config.files.train if split == "train" else config.files.test
     if not patterns:
@@ -107,4 +107,4 @@ def _tables(kind: Kind, config: DatasetConfig, split: str) -> list[tuple[Path, I
         return [(path, table_rows(path)) for path in found]
     if config.hub is None:
         raise VoVNetError(f"dataset={config.name} needs dataset.path=FILE or FOLDER; {kind.advice}")
-    return hub_table(config.name, config.hub, split, kind.advice)
+    return hub_table(config.name, config.hub, split, kind.advice, only_local)

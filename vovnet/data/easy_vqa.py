@@ -16,6 +16,7 @@ from vovnet.data.broken import without_broken_images
 from vovnet.data.rows import RowErrors
 from vovnet.data.sample import ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
+from vovnet.files import open_file
 from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import DatasetConfig
 
@@ -35,9 +36,8 @@ class EasyVQA(PlainSet):
         questions_file = _questions_file(config, split)
         folder = questions_file.parent
         try:
-            if questions_file.is_fifo():  # it would be waited for
-                raise ValueError("it is a pipe")
-            rows = json.loads(questions_file.read_bytes())
+            with open_file(questions_file) as file:
+                rows = json.loads(file.read())
             if not isinstance(rows, list):
                 raise ValueError("no list of rows")
         except FileNotFoundError as error:

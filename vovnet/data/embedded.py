@@ -1,10 +1,6 @@
 """Images that lie inside table files: opened when they are looked at, and only then."""
 
 import base64
-import csv
-import io
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vovnet.data.sample import ImageRef
-
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a base64 image is one field
+from vovnet.data.tsv import cells_of
+from vovnet.files import open_file
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,11 @@ class TsvImage(ImageRef):
     def content(self) -> bytes:
         """The decoded field."""
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 file.seek(self.start)
-                record = file.read(self.length).decode("utf-8")
-            (fields,) = csv.reader(io.StringIO(record, newline=""), delimiter="\t")
-            return base64.b64decode(fields[self.column], validate=True)
-        except (OSError, ValueError, IndexError, csv.Error) as error:
+                record = file.read(self.length)
+            return base64.b64decode(cells_of(record)[self.column], validate=True)
+        except (OSError, ValueError, IndexError) as error:
             raise self.refused(f"cannot be read as base64 ({error})") from error
 
     def where(self) -> str:
@@ -94,33 +89,3 @@ def _parquet(path: Path) -> pq.ParquetFile:
 @lru_cache(maxsize=4)
 def _group_column(path: Path, group: int, column: str) -> Any:
     return _parquet(path).read_row_group(group, columns=[column]).column(0)
-
-
-def tsv_records(path: Path) -> Iterator[tuple[int, int, list[str]]]:
-    """Records of a tab-separated file with their byte offsets: (start, length, fields).
-
-    Quoted fields may hold tabs and line breaks. One record is in memory at a time.
-
-    Raises:
-        csv.Error: a quote is never closed; the reader would take the rest of the file for one field.
-    """
-    with path.open("rb") as file:
-        end = quotes = rows = 0
-
-        def lines() -> Iterator[str]:
-            nonlocal end, quotes, rows
-            for line in file:
-                end += len(line)
-                quotes += line.count(b'"')
-                rows += 1
-                text = line.decode("utf-8-sig" if end == len(line) else "utf-8")
-                yield f"{text[:-2]}\n" if text.endswith("\r\n") else text
-
-        start = 0
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        for fields in csv.reader(lines(), delimiter="\t"):
-            if end == size and rows > 1 and quotes % 2:  # several lines up to the end, and a quote without its pair
-                raise csv.Error(f"the quote that opens at byte {start} is never closed")
-            yield start, end - start, fields
-            start, quotes, rows = end, 0, 0

@@ -1,5 +1,6 @@
 """Published sets from the hub, by the `datasets` library: downloaded once, then read from its local cache."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,10 @@ from typing import Any
 from vovnet.data.sample import ImageRef
 from vovnet.data.tables import Row, lower_names, or_nothing
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
+from vovnet.fingerprint import recall_text, remember_text
 from vovnet.schema import HubConfig
+
+Key = tuple[str, str | None, str, bool]  # repository, configuration, upstream's split, only what is cached
 
 
 @dataclass(frozen=True)
@@ -17,11 +21,11 @@ class HubImage(ImageRef):
     """An image in the library's Arrow cache.
 
     Attributes:
-        table: what the cache was opened as.
+        table: what the cache was opened as, and whether it had to be there.
         row, column: its cell.
     """
 
-    table: tuple[str, str | None, str] = ("", None, "")
+    table: Key = ("", None, "", True)
     row: int = 0
     column: str = "image"
 
@@ -38,23 +42,30 @@ class HubImage(ImageRef):
         return f"of {self.table[0]} ({self.table[2]}), row {self.row}, {self.column},"
 
 
-def hub_table(name: str, hub: HubConfig, split: str, advice: str) -> list[tuple[Path, Iterator[Row]]]:
+def hub_table(
+    name: str, hub: HubConfig, split: str, advice: str, only_local: bool = False
+) -> list[tuple[Path, Iterator[Row]]]:
     """Each configuration's cache file with its rows.
 
     Raises:
-        VoVNetError: neither in the cache nor to be downloaded.
+        VoVNetError: neither in the cache nor to be downloaded; with ``only_local`` not opened here before.
     """
     upstream = hub.train if split == "train" else hub.test
     if upstream is None:
         raise VoVNetError(f"dataset={name} has no {split} split on the hub ({hub.id}).")
     tables = []
     for config in hub.configs or (None,):
-        key = (hub.id, config, upstream)
+        key = (hub.id, config, upstream, only_local)
         try:
             table = _open_table(*key)
         except Exception as error:  # the library raises whatever its back ends raise; all of it means: not there
             if keeps_from_writing(error):
                 raise
+            if only_local:
+                raise VoVNetError(
+                    f"{hub.id} ({config or 'default'}, {upstream}) is not in this machine's cache "
+                    f"({first_line(error)}); open it by a command of your own with dataset={name}."
+                ) from error
             raise VoVNetError(
                 f"{hub.id} ({config or 'default'}, {upstream}) is neither in the local cache nor to be downloaded "
                 f"({type(error).__name__}: {first_line(error)}); {advice} Then set dataset.path to where it lies."
@@ -65,19 +76,31 @@ def hub_table(name: str, hub: HubConfig, split: str, advice: str) -> list[tuple[
 
 
 @lru_cache(maxsize=64)
-def _open_table(name: str, config: str | None, split: str) -> Any:
-    """A split with its images as stored bytes."""
-    from datasets import Image as ImageFeature
-    from datasets import load_dataset
+def _open_table(name: str, config: str | None, split: str, only_local: bool) -> Any:
+    """A split with its images as stored bytes.
 
-    table = load_dataset(name, config, split=split)
+    The library asks the hub even about a set that it has cached. So it is remembered where each cache lies, and with
+    ``only_local`` those files are opened.
+    """
+    from datasets import Dataset, concatenate_datasets, load_dataset
+    from datasets import Image as ImageFeature
+
+    place = f"hub {json.dumps([name, config, split])}"
+    if only_local:
+        if (known := recall_text(place)) is None:
+            raise FileNotFoundError("it was never opened here")
+        table = concatenate_datasets([Dataset.from_file(file) for file in json.loads(known)])
+    else:
+        table = load_dataset(name, config, split=split)
+        if (files := json.dumps([file["filename"] for file in table.cache_files])) != recall_text(place):
+            remember_text(place, files)
     for column, feature in table.features.items():
         if isinstance(feature, ImageFeature):
             table = table.cast_column(column, ImageFeature(decode=False))
     return table
 
 
-def _rows(key: tuple[str, str | None, str], path: Path) -> Iterator[Row]:
+def _rows(key: Key, path: Path) -> Iterator[Row]:
     """Rows without images' bytes."""
     from datasets import Image as ImageFeature
 

@@ -63,6 +63,6 @@ def _read(file: Path) -> LeakReport | None:
         return LeakReport(content["training"], content["evaluation"], findings, content["templates"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s is damaged (%s); it is made anew", file, error)
         return None

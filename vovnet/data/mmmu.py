@@ -5,7 +5,10 @@ the question and in the options.
 """
 
 import ast
+import io
+import itertools
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ DOMAINS = {
     "Tech and Engineering": "Agriculture Architecture_and_Engineering Computer_Science Electronics Energy_and_Power "
     "Materials Mechanical_Engineering",
 }
+NO_COMMA = re.compile(r"""['"]\s*['"]""")  # or an empty text
 DOMAIN_OF = {subject: domain for domain, subjects in DOMAINS.items() for subject in subjects.split()}
 
 
@@ -77,6 +81,8 @@ def _problem(row: Row, choice: bool, options: tuple[str, ...], answers: tuple[st
 def _listed(value: Any) -> list[str] | None:
     """A list of texts, also one that is written as Python would print it; None where it is something else."""
     if isinstance(value, str):
+        if _lacks_comma(value):
+            return None
         try:
             value = ast.literal_eval(value.strip() or "[]")  # constants only: it runs nothing
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
@@ -86,6 +92,18 @@ def _listed(value: Any) -> list[str] | None:
     if not isinstance(value, list | tuple) or any(isinstance(item, list | tuple | dict | set) for item in value):
         return None
     return [cell_text(item) for item in value]
+
+
+def _lacks_comma(text: str) -> bool:
+    """Whether two texts stand side by side, as NumPy prints them; Python would make one text of them."""
+    if not NO_COMMA.search(text):
+        return False
+    try:
+        kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline)]
+    except (tokenize.TokenError, SyntaxError):
+        return False  # no list at all
+    kinds = [kind for kind in kinds if kind not in (tokenize.NL, tokenize.COMMENT)]
+    return (tokenize.STRING, tokenize.STRING) in itertools.pairwise(kinds)
 
 
 def _references(answer: Any) -> tuple[str, ...]:

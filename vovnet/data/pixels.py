@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 
+from vovnet.files import open_file
+
 # Each of these is decoded by Pillow itself; what would start another program (EPS) or fetch a file is not among them.
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 MAX_BYTES = 2**28  # of an encoded image
@@ -67,7 +69,7 @@ def read_image_file(path: Path) -> bytes:
         NoImageError: missing, unreadable or too large.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: no path at all, such as one with a NUL
         raise NoImageError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error

@@ -67,6 +67,8 @@ def files_under(path: Path, patterns: tuple[str, ...], split: str, advice: str) 
     Raises:
         VoVNetError: nothing there; says what to download and where to put it.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise VoVNetError(f"dataset.path={path} is neither a file nor a folder; {advice}")
     if path.is_file():
         found = [path] if any(fnmatch(path.name, pattern) for pattern in patterns) else []
     else:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vovnet.data.decoding import decoding_digest
 from vovnet.data.sample import ImageRef, Sample, VQADataset
-from vovnet.files import write_bytes
+from vovnet.files import open_file, write_bytes
 from vovnet.progress import progress
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def signatures(dataset: VQADataset, cache: Path) -> Signatures:
 def _load(file: Path, count: int) -> dict[str, np.ndarray] | None:
     """What was kept; None where there is nothing, or something damaged (an archive verifies its checksums)."""
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with open_file(file) as opened, np.load(opened, allow_pickle=False) as content:
             found = {name: content[name] for name in ("thumbs", "sizes", "exact")}
     except FileNotFoundError:
         return None

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import csv
 import json
 import re
 import string
@@ -14,9 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vovnet.data.embedded import ParquetImage, TsvImage, tsv_records
+from vovnet.data.embedded import ParquetImage, TsvImage
 from vovnet.data.sample import ImageRef
+from vovnet.data.tsv import Record, tsv_records
 from vovnet.errors import VoVNetError
+from vovnet.files import open_file
 
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON may spell characters that no text can hold
 NO_TEXT = (list, dict, bytes)
@@ -60,7 +61,7 @@ def _whole(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
         raise VoVNetError(f"{path} is not in UTF-8 ({error}); save it in UTF-8.") from error
     except RecursionError as error:
         raise VoVNetError(f"{path} is nested too deeply to be a table; replace the file.") from error
-    except (OSError, pa.ArrowException, csv.Error, OverflowError, ValueError) as error:  # a date before the year 1
+    except (OSError, pa.ArrowException, OverflowError, ValueError) as error:  # a date before the year 1
         said = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise VoVNetError(f"{path} cannot be read ({said}); restore or download the file again.") from error
 
@@ -80,10 +81,13 @@ def lower_names(path: Path, names: Iterable[str]) -> list[str]:
 def tsv_rows(path: Path) -> Iterator[Row]:
     """Records of a TSV; an `image` longer than a pointer is base64 and stays in the file."""
     records = tsv_records(path)
-    _, _, header = next(records, (0, 0, []))
-    names = lower_names(path, header)
+    names = lower_names(path, next(records, Record(0, 0, [])).cells)
     column = names.index("image") if "image" in names else -1
-    for number, (start, length, cells) in enumerate(records):
+    for number, record in enumerate(records):
+        cells = record.cells
+        if record.problem:
+            yield Row(number, {}, problem=record.problem)
+            continue
         if not cells:  # a blank line
             continue
         fields: dict[str, Any] = dict(zip(names, map(or_nothing, cells), strict=False))
@@ -95,7 +99,7 @@ def tsv_rows(path: Path) -> Iterator[Row]:
             yield Row(number, fields)
             continue
         del fields["image"]
-        image = TsvImage(str(fields.get("index", number)), path, start, length, column)
+        image = TsvImage(str(fields.get("index", number)), path, record.start, record.length, column)
         yield Row(number, fields, {"image": image}, _base64_problem(content))
 
 
@@ -147,7 +151,8 @@ def _filled(file: pq.ParquetFile, columns: list[str]) -> dict[str, list[bool]]:
 
 def json_rows(path: Path) -> Iterator[Row]:
     """Records of a JSON list, or of the list under ``data``."""
-    text = path.read_bytes()
+    with open_file(path) as file:
+        text = file.read()
     try:
         content = json.loads(text, object_pairs_hook=_distinct)
         rows = content["data"] if isinstance(content, dict) else content
@@ -163,7 +168,7 @@ def json_rows(path: Path) -> Iterator[Row]:
 def jsonl_rows(path: Path) -> Iterator[Row]:
     """Records of a file with one JSON object a line; a line that is none is a malformed row."""
     decode = json.JSONDecoder(object_pairs_hook=_distinct).decode  # json.loads looks at its arguments each time
-    with path.open("rb") as file:
+    with open_file(path) as file:
         for number, line in enumerate(file):
             if not line.strip():
                 continue

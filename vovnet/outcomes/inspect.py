@@ -45,6 +45,25 @@ def summarise(root: Path) -> list[TableSummary]:
     return sorted(tables, key=lambda t: (json.dumps(t.facts.get("dataset"), sort_keys=True), t.branch, t.id))
 
 
+def may_hold(root: Path, backbone: str, dataset: str) -> bool:
+    """Whether a store may hold rows of a backbone and a data set, by their fingerprints; opens neither of them.
+
+    A table that does not say what it is of may be of anything.
+    """
+    for path in root.glob("*-*/"):
+        if TABLE.match(path.name):
+            facts = (read_description(path) or {}).get("facts")
+            try:
+                if facts is None or (facts["backbone"]["fingerprint"], facts["dataset"]["fingerprint"]) == (
+                    backbone,
+                    dataset,
+                ):
+                    return True
+            except (LookupError, TypeError):
+                return True
+    return False
+
+
 def prune(root: Path, prefix: str, confirm: bool) -> list[TableSummary]:
     """Tables whose id starts with ``prefix``; deleted when confirmed.
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from vovnet.backbone.files import Checkpoint, backbone_label
 from vovnet.backbone.reading import READING, reading_facts
 from vovnet.errors import VoVNetError
-from vovnet.files import write_bytes
+from vovnet.files import open_file, parse_object, write_bytes
 from vovnet.schema import (
     ActionSpace,
     DatasetConfig,
@@ -96,7 +96,7 @@ class PolicyCard:
         """
         if not self.training_config:
             return None
-        options = {name: value for name, value in json.loads(self.training_config).items() if name not in PER_RUN}
+        options = {k: value for k, value in parse_object(self.training_config).items() if k not in PER_RUN}
         others = self.data_fingerprint, self.hidden_size, self.coarse, self.full, self.prompts
         reading = [getattr(self, name) for name in READING]
         return hashlib.sha256(
@@ -198,14 +198,12 @@ def is_of_torch_save(path: Path) -> bool:
 
 def _described(path: Path) -> dict[str, Any]:
     """What a policy file says of itself."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError("it is no file")
-    with path.open("rb") as file:
+    with open_file(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if not 0 < size < 10**6:
             raise ValueError("no safetensors header")
-        described: dict[str, Any] = json.loads(json.loads(file.read(size))["__metadata__"][CARD])
-        return described
+        header = parse_object(file.read(size).decode("utf-8"))
+        return parse_object(header["__metadata__"][CARD])
 
 
 def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
@@ -220,6 +218,8 @@ def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
         )
     facts = {name: value for name, value in described.items() if name != CHECKSUM}
     card = PolicyCard(**facts | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
+    if card.training_config:
+        parse_object(card.training_config)
     return _adapter().validate_python(asdict(card))
 
 
@@ -277,7 +277,7 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
 
 
 def _unfit(path: Path, error: Exception) -> VoVNetError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError, first_line
-from vovnet.files import write_bytes
+from vovnet.files import open_file, write_bytes
 from vovnet.policy.checkpoint import UNKNOWN, PolicyCard, as_card, check_backbone, make_card, make_head
 from vovnet.policy.features import feature_width
 from vovnet.policy.find import check_configuration, warn_of_differences
@@ -61,7 +61,7 @@ def load_ddp_policy(path: Path, config: RunConfig, checkpoint: Checkpoint) -> tu
     else:
         try:
             card = as_card(path, described)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             said = " ".join(str(error).split())[:200]
             raise VoVNetError(f"the card in {path} is no policy's ({said}); write it with {CONTENT}.") from error
         check_backbone(path, card, checkpoint)
@@ -79,8 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise VoVNetError(f"eval.ddp_checkpoint_path={path} does not exist; give a checkpoint-*.pt file.")
     try:
-        with path.open("rb"):
-            pass
+        open_file(path).close()
     except OSError as error:
         raise VoVNetError(f"eval.ddp_checkpoint_path={path} cannot be read ({error.strerror}).") from error
     if path.suffix == ".safetensors":

@@ -112,6 +112,7 @@ def _each(grouped: Sequence[Study], make: Any) -> list[Line]:
 
 
 def _study_facts(study: Study) -> Mapping[str, Any]:
-    """What the runs of a study share, and whether its branches were at hand."""
+    """What the runs of a study share, and whether its branches were at hand, or why they were not."""
     protocol = {key: json.loads(value) for key, value in study.runs[0].protocol.items()}
-    return {"runs": len(study.runs), "branches": study.branches is not None, "protocol": protocol}
+    at_hand = {"branches": study.branches is not None, "without_branches": study.without or None}
+    return {"runs": len(study.runs), **at_hand, "protocol": protocol}

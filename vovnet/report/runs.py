@@ -135,6 +135,8 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
                 continue
             name = os.path.relpath(place, folder.parent)
             summary = _summary(place)
+            if summary is None and _is_running(place, besides):
+                continue
             if summary is None:
                 unfinished.append(f"{name}: {_why_unfinished(place)}")
                 continue
@@ -185,6 +187,16 @@ def _summary(place: Path) -> Mapping[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise VoVNetError(f"{place / SUMMARY} cannot be read ({error}); run that evaluation again.") from error
+
+
+def _is_running(place: Path, report: Path | None) -> bool:
+    """Whether a folder is that of the pipeline of which this report is a stage."""
+    if report is None or place.resolve() not in report.resolve().parents:
+        return False
+    try:
+        return read_object(place / JOB_FILE).get("status") == "running"
+    except (OSError, ValueError):
+        return False
 
 
 def _why_unfinished(place: Path) -> str:

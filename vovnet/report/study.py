@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.backbone.budget import make_budget
+from vovnet.backbone.budget import VisionBudget, make_budget
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import VQADataset, load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.inspect import may_hold
 from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.report.curves import Curve, curves, fixed_rows
@@ -29,9 +30,10 @@ class Branches:
     """What every branch yields on the samples of a study.
 
     Attributes:
-        dataset, config: where the samples and their budget come from.
+        dataset, config: where the samples come from.
         outcomes: of all three branches, from the store.
         scores, costs: [N, 3], NO, COARSE and FULL; costs normalised.
+        budget: what an image may cost.
     """
 
     dataset: VQADataset
@@ -39,6 +41,7 @@ class Branches:
     outcomes: Outcomes
     scores: np.ndarray
     costs: np.ndarray
+    budget: VisionBudget
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ class Study:
         name: data set and split, with a number where several protocols share them.
         runs: in no order that matters.
         branches: None where the outcome store does not hold all of them.
+        without: why there are none.
     """
 
     name: str
     runs: tuple[Run, ...]
     branches: Branches | None
+    without: str = ""
 
     @property
     def rows(self) -> list[ResultRow]:
@@ -86,7 +91,16 @@ def studies(runs: Sequence[Run], store: str) -> list[Study]:
         groups.setdefault(json.dumps([run.protocol, run.row.mode], sort_keys=True), []).append(run)
     ordered = sorted(groups.values(), key=lambda g: (g[0].row.dataset, g[0].row.split, -len(g)))
     names = [_name(group, ordered) for group in ordered]
-    return [Study(name, tuple(group), _branches(group, store)) for name, group in zip(names, ordered, strict=True)]
+    return [_study(name, group, store) for name, group in zip(names, ordered, strict=True)]
+
+
+def _study(name: str, group: Sequence[Run], store: str) -> Study:
+    """A group with its branches, or with the reason why there are none, which is logged too."""
+    found = _branches(group, store)
+    if isinstance(found, Branches):
+        return Study(name, tuple(group), found)
+    log.warning("%s: no oracle and no sample browser: %s", group[0].folder, found)
+    return Study(name, tuple(group), None, found)
 
 
 def _name(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
@@ -103,33 +117,38 @@ def _name(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     return f"{name}, {', '.join(facts)}"
 
 
-def _branches(group: Sequence[Run], store: str) -> Branches | None:
-    """All branches' outcomes of the group's samples, without computing any."""
+def _branches(group: Sequence[Run], store: str) -> Branches | str:
+    """All branches' outcomes of the group's samples, or why there are none.
+
+    A run may come from elsewhere: nothing that its summary names is computed, drawn or downloaded, and nothing is
+    opened unless the store has rows of it.
+    """
     run = next((r for r in group if r.row.mode == "replay"), None)
     if run is None:
-        return None
+        return "none of these runs was made with eval.mode=replay"
+    lacks = (
+        f"the outcome store {store} lacks some branches; run `python -m experiments.eval -m "
+        "policy/baseline=always_full,always_coarse,no_vision` with this data set"
+    )
+    prints = [str(run.summary[name]["fingerprint"]) for name in ("backbone", "dataset")]
+    if not may_hold(Path(store).expanduser(), *prints):
+        return lacks
     try:
         config = _everything(run.config, store)
-        checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
-    except VoVNetError as error:
-        log.warning("%s: no sample browser and no oracle: %s", run.folder, error)
-        return None
-    if dataset.fingerprint != run.summary["dataset"]["fingerprint"]:
-        log.warning("%s: the data set has changed since; no sample browser and no oracle", run.folder)
-        return None
+        checkpoint = find_checkpoint(config.backbone, only_local=True)
+        dataset = load_dataset(config.dataset, config.eval.split, only_local=True)
+    except (VoVNetError, OSError) as error:
+        return str(error)
+    if dataset.fingerprint != prints[1]:
+        return "the data set has changed since"
     _check_order(group, dataset)
     outcomes = stored_outcomes(config, checkpoint, dataset, tuple(Action), run.row.num_samples)
     if outcomes is None:
-        log.warning(
-            "%s: the outcome store %s lacks some branches, so there is no oracle and no sample browser; run "
-            "`python -m experiments.eval -m policy/baseline=always_full,always_coarse,no_vision` with this data set.",
-            run.folder, store,
-        )  # fmt: skip
-        return None
+        return lacks
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     actions = tuple(Action)
     costs = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
-    return Branches(dataset, config, outcomes, outcomes.stacked("score", actions), costs)
+    return Branches(dataset, config, outcomes, outcomes.stacked("score", actions), costs, budget)
 
 
 def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
@@ -138,7 +157,8 @@ def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
     Raises:
         VoVNetError: names the file.
     """
-    ids = [dataset[index].id for index in range(group[0].row.num_samples)]  # as many in each: one protocol
+    count = min(group[0].row.num_samples, len(dataset))
+    ids = [dataset[index].id for index in range(count)]  # as many in each: one protocol
     for run in group:
         if run.predictions.id != ids:
             raise VoVNetError(

@@ -6,17 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vovnet.outcomes.inspect import TableSummary
 from vovnet.results.check import Check
 from vovnet.results.readable import is_unreadable
 from vovnet.results.row import ResultRow
 from vovnet.results.sweep import Job
+from vovnet.terminal import say, shown
 
 if TYPE_CHECKING:
     from vovnet.report.report import Report  # imports this module
     from vovnet.results.calibrate import Calibrated
     from vovnet.results.profile import ProfileRow  # imports the models
+
+
+class PlainConsole(Console):
+    """A console that reads neither markup nor emoji names in the texts and cells that it prints."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every text and cell on its way to the terminal."""
+        return super().render_str(shown(text), **options)
 
 
 def setting(row: ResultRow) -> str:
@@ -120,7 +133,7 @@ def print_profile(rows: "Sequence[ProfileRow]", folder: Path) -> None:
         table.add_row(row.stage, row.action, *times, *("" if c is None else f"{c:.1f}" for c in counts))
     console = _console()
     console.print(table)
-    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"outputs: {folder}", soft_wrap=True)
 
 
 def print_calibrated(found: "Sequence[Calibrated]", folder: Path) -> None:
@@ -141,8 +154,8 @@ def print_calibrated(found: "Sequence[Calibrated]", folder: Path) -> None:
         )
     console = _console()
     console.print(table)
-    console.print(f"use it: python -m experiments.eval policy.lambda_cost={found[0].lambda_cost:.6g}", highlight=False)
-    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"use it: python -m experiments.eval policy.lambda_cost={found[0].lambda_cost:.6g}")
+    console.print(f"outputs: {folder}", soft_wrap=True)
 
 
 def print_report(report: "Report", folder: Path) -> None:
@@ -171,25 +184,23 @@ def print_report(report: "Report", folder: Path) -> None:
             f"({_between(line['ci_low'], line['ci_high'])}, p = {line['p_value']:.2g}, {line['test']}), "
             f"cost {line['cost_difference']:+.4f} ({_between(line['cost_ci_low'], line['cost_ci_high'])}); "
             f"differs in {line['differs'] or 'nothing'}",
-            highlight=False,
-            markup=False,
             soft_wrap=True,
         )
     for folder_name, check, passed, observed in report.found.checks:
         if not passed:
-            console.print(f"FAIL  {folder_name}: {check}: {observed}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"FAIL  {folder_name}: {check}: {observed}", soft_wrap=True)
     for sentence in report.found.unfinished:
-        console.print(f"left out: {sentence}", style="red", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"left out: {sentence}", style="red", soft_wrap=True)
     count = len(report.found.runs)
     console.print(f"{count} run{'s' * (count > 1)}, {len(report.figures)} figures; page: {folder / 'report.html'}",
-                  highlight=False, markup=False, soft_wrap=True)  # fmt: skip
-    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
+                  soft_wrap=True)  # fmt: skip
+    console.print(f"outputs: {folder}", soft_wrap=True)
 
 
 def print_checks(checks: Sequence[Check]) -> None:
     """Print check points with what was seen."""
     for check in checks:
-        print(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.observed}")
+        say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.observed}")
 
 
 def print_store(tables: Sequence[TableSummary]) -> None:
@@ -229,13 +240,13 @@ def _between(low: float | None, high: float | None, shape: str = "{:+.4f} to {:+
     return "too few images" if low is None or high is None else shape.format(low, high)
 
 
-def _print_end(console: Console, folder: Path, failed: Sequence[Job]) -> None:
+def _print_end(console: PlainConsole, folder: Path, failed: Sequence[Job]) -> None:
     for job in failed:
-        console.print(f"failed: {' '.join(job.overrides)}: {job.error}", style="red", highlight=False, markup=False)
-    console.print(f"outputs: {folder}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"failed: {' '.join(job.overrides)}: {job.error}", style="red")
+    console.print(f"outputs: {folder}", soft_wrap=True)
 
 
-def _console() -> Console:
+def _console() -> PlainConsole:
     """As wide as the terminal; wide enough for a table in a log file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
+    console = PlainConsole()
+    return console if console.is_terminal else PlainConsole(width=200)

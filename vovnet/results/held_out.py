@@ -1,11 +1,11 @@
 """Questions of a training split that a policy was not trained on, with its value estimates."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import find_checkpoint
@@ -16,8 +16,17 @@ from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.policy.policies import VoVNetPolicy, make_policy
 from vovnet.results.calibrate import HeldOut
 from vovnet.results.leaks import look_for_leaks
-from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
 from vovnet.training.split import split_rows
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class SplitOptions:
+    """The options of a training that say which questions it held out."""
+
+    max_samples: Positive | None
+    val_fraction: Fraction
+    seed: Seed
 
 
 def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str, Any]]]:
@@ -36,7 +45,8 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str
     if not isinstance(policy, VoVNetPolicy) or policy_file is None or not isinstance(config.training, PolicyTraining):
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
     dataset = load_dataset(config.dataset, "train")
-    options, leaks = asdict(config.training), list[dict[str, Any]]()
+    own = config.training
+    options, leaks = SplitOptions(own.max_samples, own.val_fraction, own.seed), list[dict[str, Any]]()
     if policy.card.data_fingerprint != dataset.fingerprint:
         leaks = look_for_leaks(config, checkpoint, policy.card, dataset)
         if unknown := [verdict["why"] for verdict in leaks if verdict["passed"] is None]:
@@ -45,12 +55,18 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str
                 "calibrate on the data set that it was trained on."
             )
     elif policy.card.training_config:
-        options = json.loads(policy.card.training_config)
+        try:
+            options = TypeAdapter(SplitOptions).validate_json(policy.card.training_config)
+        except ValidationError as error:
+            raise VoVNetError(
+                f"the training options in policy file {policy_file} are damaged ({error.errors()[0]['msg']}); train it "
+                "again."
+            ) from error
     else:
         raise VoVNetError(
             f"policy file {policy_file} does not say which questions it was not trained on; train it again."
         )
-    groups, is_held_out = split_rows(dataset, options["max_samples"], options["val_fraction"], options["seed"])
+    groups, is_held_out = split_rows(dataset, options.max_samples, options.val_fraction, options.seed)
     rows = np.flatnonzero(is_held_out)
     outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, len(groups)).outcomes
     warn_of_unread(unread_shares(outcomes, policy.actions, rows), "lambda is calibrated on")

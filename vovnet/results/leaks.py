@@ -1,11 +1,11 @@
 """Was this evaluation split in the training data of the policy or of its backbone? Looked up, or looked for."""
 
-import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from vovnet.backbone.files import UNSAID, Checkpoint, TrainedOn
 from vovnet.data import VQADataset, load_dataset
@@ -23,8 +23,8 @@ def look_for_leaks(
 ) -> list[dict[str, Any]]:
     """The guard's verdicts on a policy, its backbone and the split they are evaluated on, for summary.json.
 
-    A baseline was trained on nothing, and of a published backbone nobody knows. Where training data are no longer
-    there, that is said and recorded.
+    A baseline was trained on nothing, and of a published backbone nobody knows. Where training data are not on this
+    machine, that is said and recorded: what a file names is neither drawn nor downloaded.
 
     Raises:
         VoVNetError: an evaluation sample is in the training data.
@@ -51,13 +51,18 @@ def _compared(config: RunConfig, trained_on: TrainedOn, dataset: VQADataset) -> 
     folder = Path(config.paths.data)
     if trained_on == UNSAID:
         return "its file does not say what it was trained on"
+    if not re.fullmatch("[0-9a-f]{64}", trained_on.fingerprint):  # it becomes a part of a file's name
+        return "its account of them is damaged: their fingerprint is no SHA-256"
     if (known := recalled(trained_on.fingerprint, dataset.fingerprint, folder)) is not None:
         return known
     try:
-        training = load_dataset(TypeAdapter(DatasetConfig).validate_python(json.loads(trained_on.config)), "train")
-    except ValueError as error:  # of JSON or of the schema
-        return f"its account of them is damaged: {' '.join(str(error).split())}"
-    except VoVNetError as error:
+        named = TypeAdapter(DatasetConfig).validate_json(trained_on.config)
+        training = load_dataset(named, "train", only_local=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{key}: " for key in first["loc"])
+        return f"its account of them is damaged: {where}{first['msg']}"
+    except (VoVNetError, OSError) as error:
         return f"the training data cannot be opened: {error}"
     if training.fingerprint != trained_on.fingerprint:
         return "the training data are not what they were"

@@ -1,6 +1,7 @@
 """A run's files, read back: what cannot have been written by ``vovnet.results.write`` is refused."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vovnet.errors import VoVNetError
-from vovnet.files import read_object
+from vovnet.files import open_file, read_object
 from vovnet.results.row import COLUMNS, ResultRow
 from vovnet.results.write import PREDICTIONS, RATES, SUMMARY
 
@@ -27,13 +28,17 @@ def read_results(path: Path) -> list[ResultRow]:
     Raises:
         VoVNetError: the file is missing, a column is missing or a cell has the wrong type.
     """
+    rows = list[ResultRow]()
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
+        with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)  # or a stray quote takes the rows below it
             missing = set(COLUMNS) - set(reader.fieldnames or ())
             if missing:
                 raise VoVNetError(f"{path} lacks the column {sorted(missing)[0]}; run the evaluation again.")
-            rows = [_typed(path, number, row) for number, row in enumerate(reader, start=2)]
+            for number, row in enumerate(reader, start=2):
+                if reader.line_num != number or None in row:
+                    raise VoVNetError(f"{path}, line {number}: it is no row of its own; run the evaluation again.")
+                rows.append(_typed(path, number, row))
     except (UnicodeDecodeError, csv.Error) as error:
         raise VoVNetError(f"{path} is no table ({error}); run the evaluation again.") from error
     except OSError as error:
@@ -63,7 +68,7 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
     """
     lines: list[dict[str, Any]] = []
     try:
-        with path.open("rb") as file:  # as bytes: texts may hold other ends of lines, such as U+2028
+        with open_file(path) as file:  # as bytes: texts may hold other ends of lines, such as U+2028
             for text in file:
                 line = json.loads(text)
                 if not isinstance(line, dict):

@@ -76,7 +76,7 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
         "score": _by_value(chosen.score, repr),
         "parsed": _by_value(chosen.parsed, json.dumps),
         "refused": _by_value(chosen.refused, json.dumps),
-        "vision_tokens": _by_value(chosen.vision_tokens, repr),
+        "vision_tokens": _by_value(routed.paid("vision_tokens"), repr),
         "cost": _by_value(routed.cost, partial(_rounded, digits=8)),
         "answers": split.answers,
         **_of_text_pass(*_content(routed.entropy), *_content(routed.margin)),

@@ -5,6 +5,7 @@ from becoming an overflow or an allocator's error much later.
 """
 
 import math
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -44,6 +45,10 @@ def _name(value: str) -> str:
 def _place(value: str) -> str:
     if "\0" in value or len(value.encode()) > 4095 or any(len(part.encode()) > 255 for part in value.split("/")):
         raise ValueError(f"no file system takes a path such as {value[:40]!r}…; give another one")
+    try:
+        Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{value.partition('/')[0]} is nobody's home folder here; give another path") from error
     return value
 
 

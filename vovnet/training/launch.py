@@ -18,6 +18,7 @@ from vovnet.errors import VoVNetError, explained
 from vovnet.files import write_bytes
 from vovnet.ranks import end_with_parent, rank, world_size
 from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.terminal import log_handler
 
 log = logging.getLogger(__name__)
 ERROR_FILE = "rank-{}.error"
@@ -123,9 +124,8 @@ def _rank(folder: Path) -> None:
     from vovnet.training.report import write_training
     from vovnet.training.stages import train_policy
 
-    logging.basicConfig(
-        level=logging.INFO if rank() == 0 else logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
+    level = logging.INFO if rank() == 0 else logging.WARNING
+    logging.basicConfig(level=level, handlers=[log_handler("%(asctime)s %(message)s", "%H:%M:%S")])
     config = read_config(folder)
     assert isinstance(config.training, PolicyTraining)
     begun = time.monotonic()

@@ -19,6 +19,7 @@ from vovnet.results.provenance import provenance
 from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import SUMMARY
 from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.terminal import say
 from vovnet.training.adapt import adaptation_plan
 from vovnet.training.policy import Trained
 from vovnet.training.steps import newest_checkpoint, saved_steps
@@ -122,11 +123,11 @@ def standing_training(config: RunConfig, folder: Path) -> dict[str, Any] | None:
 def print_training(summary: Mapping[str, Any], folder: Path) -> None:
     """Print the kept epoch's metrics and where the files are."""
     sizes = summary["train_samples"], summary["val_samples"]
-    print(f"trained on {sizes[0]} questions, validated on {sizes[1]} about other images")
+    say(f"trained on {sizes[0]} questions, validated on {sizes[1]} about other images")
     for name, value in summary["validation"].items():
-        print(f"  {name:16s} {value:.4f}")
+        say(f"  {name:16s} {value:.4f}")
     for check in summary["checks"]:
-        print(f"{'pass' if check['passed'] else 'FAIL'}  {check['name']}: {check['observed']}")
+        say(f"{'pass' if check['passed'] else 'FAIL'}  {check['name']}: {check['observed']}")
     if summary["backbone_overrides"]:
-        print("the backbone was trained too; evaluate with " + " ".join(summary["backbone_overrides"]))
-    print(f"outputs: {folder}")
+        say("the backbone was trained too; evaluate with " + " ".join(summary["backbone_overrides"]))
+    say(f"outputs: {folder}")

@@ -107,7 +107,7 @@ def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
     seen = training_split(config)
 
     def fill(folder: Path) -> None:
-        wrapped.save_pretrained(str(folder))
+        wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # or peft asks the hub
         write_origin(folder, below, [*before, seen])
 
     return Trainable(backbone, lambda folder: save_folder(folder, fill))

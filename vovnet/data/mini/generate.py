@@ -55,15 +55,18 @@ class Drawn:
     subject: str
 
 
-def ensure_mini(name: str, folder: Path, config: GenerateConfig) -> None:
+def ensure_mini(name: str, folder: Path, config: GenerateConfig, only_local: bool = False) -> None:
     """Write a set into ``folder`` unless it is there; of several processes one writes and the others wait.
 
     Raises:
-        VoVNetError: the folder cannot be written, or holds a set of another seed or size, or something else.
+        VoVNetError: the folder cannot be written, or holds a set of another seed or size, or something else; with
+            ``only_local`` also where it holds nothing yet.
     """
     stamp = folder / "generated.json"
     wanted = {"set": name, "seed": config.seed, "train": config.train_images, "test": config.test_images}
     if not stamp.exists():
+        if only_local:
+            raise VoVNetError(f"{folder} holds no {name}; draw it by a command of your own with dataset={name}.")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with Claim(folder.with_name(f".{folder.name}.lock")):

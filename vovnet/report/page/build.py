@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import ACTION_SPACES, Action
-from vovnet.backbone.budget import VisionBudget, make_budget
-from vovnet.backbone.files import find_checkpoint
+from vovnet.backbone.budget import VisionBudget
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.metrics.frontier import concave_hull
@@ -164,8 +163,6 @@ def _samples(branches: Branches | None, count: int, images: Images) -> dict[str,
         names = ("id", "category", "question", "options", "answers", "images", "entropy", "margin")
         return {name: [] for name in names} | {name: [[], [], []] for name in ("prediction", "score", "cost")}
     samples = [branches.dataset[i] for i in range(count)]
-    checkpoint = find_checkpoint(branches.config.backbone)
-    budget = make_budget(branches.config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     by_action = branches.outcomes.branches
     return {
         "id": [s.id for s in samples],
@@ -173,7 +170,7 @@ def _samples(branches: Branches | None, count: int, images: Images) -> dict[str,
         "question": [s.question for s in samples],
         "options": [list(s.options) for s in samples],
         "answers": [list(dict.fromkeys(s.answers)) for s in samples],
-        "images": [[images.place(image, budget) for image in s.images] for s in samples],
+        "images": [[images.place(image, branches.budget) for image in s.images] for s in samples],
         "entropy": np.round(branches.outcomes.text.entropy[:count].astype(float), 4).tolist(),
         "margin": np.round(branches.outcomes.text.margin[:count].astype(float), 4).tolist(),
         "prediction": [[str(p) for p in by_action[a].prediction[:count]] for a in Action],
