@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,25 +25,32 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vovnet.cluster.run import NotSubmittedError, run_jobs
-from vovnet.cluster.work import Prepared, write_config
+from vovnet.cluster.work import Prepared
 from vovnet.compose import conf_dir, register_resolvers, to_typed
 from vovnet.compositions import shared_compositions
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_hydra
 from vovnet.jobs import (
     failure,
-    note_unbegun,
+    note_folders,
     report_failure,
     run_recorded,
-    sweep_records,
     sweep_token,
     write_record,
 )
-from vovnet.ranks import PARENT, end_with_parent
+from vovnet.ranks import PARENT, end_with_parent, is_main_rank, world_size
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.secrets import refuse_secrets
-from vovnet.sweep_folder import SweepCallback, pin_sweep_folder, swept_folder
+from vovnet.sweep_folder import (
+    SweepCallback,
+    enter_folder,
+    forget_sweep,
+    leave_folder,
+    pin_sweep_folder,
+    swept_folder,
+)
+from vovnet.torchrun import PATIENCE, join_ranks, refuse_sweep, run_as_rank
 
 RERUN = "--experimental-rerun"  # Hydra's, which takes it by any beginning as well
 
@@ -57,13 +65,13 @@ class _Begun:
 
     Attributes:
         planned: the overrides of a sweep's jobs, in order; empty for a single job.
-        jobs: how many of them have begun.
+        folders: of those that have begun, in the same order.
         errors: of the jobs that ran here.
         prepared: jobs that run elsewhere.
     """
 
     planned: list[list[str]] = field(default_factory=list)
-    jobs: int = 0
+    folders: list[Path] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
 
@@ -79,13 +87,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     if parent := os.environ.pop(PARENT, None):
         end_with_parent(int(parent))
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    try:
-        _refuse_arguments(sys.argv[1:])
-    except VoVNetError as error:
-        sys.exit(_fail(str(error), asked_for_traceback))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
     register_resolvers()
-    SweepCallback.folder = None
+    forget_sweep()
 
     # Hydra would say of our callback what it then fails with itself.
     warnings.filterwarnings("ignore", module="hydra._internal.callbacks")
@@ -93,34 +96,46 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
 
     begun = _Begun()
 
+    def plan(jobs: list[list[str]]) -> None:
+        if world_size() > 1:
+            refuse_sweep()
+        begun.planned += jobs
+        enter_folder(begun.planned)
+
     def task(composed: DictConfig) -> None:
-        begun.jobs += 1
+        begun.folders.append(Path(HydraConfig.get().runtime.output_dir))
         if _has_launcher(composed):
             begun.prepared.extend(_prepare_job(composed))
         elif (error := _run_job(composed, run, show)) is not None:
             # Hydra prints a line of its own about an exception, so a job hands its error over instead.
             begun.errors.append(error)
-        if begun.jobs == 1 and swept_folder() is not None:
+        if len(begun.folders) == 1 and swept_folder() is not None:
             _settle_memory()
 
     code = 0
     try:
+        _refuse_arguments(sys.argv[1:])
+        if world_size() > 1:
+            join_ranks(config_name)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         if pin_sweep_folder(config_name) and finish is None:
             raise VoVNetError(
                 f"experiments.{config_name} is not swept; leave out -m, and give an experiment that is a sweep to the "
                 "command that its file names."
             )
-        with shared_compositions(begun.planned.extend):
+        with shared_compositions(plan):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
-        if swept_folder() is not None and not begun.jobs:
+        if swept_folder() is not None and not begun.folders:
             raise VoVNetError("the sweep has no job; give each key that is swept a value at least.")
         if begun.errors and swept_folder() is None:
             raise begun.errors[0]
         if begun.prepared:
-            run_jobs(config_name, begun.prepared, begun.prepared[0].folder.parent)
+            run_jobs(config_name, begun.prepared, begun.prepared[0].folder.parent, leave_folder)
     except (Exception, KeyboardInterrupt) as error:
+        if not is_main_rank() and isinstance(error, Exception):
+            time.sleep(PATIENCE)
         code = _told(error, error in begun.errors, asked_for_traceback)
-    if (folder := swept_folder()) is not None and begun.jobs and finish is not None:
+    if (folder := swept_folder()) is not None and begun.folders and finish is not None:
         finished = _finish(finish, folder, begun, asked_for_traceback)
         code = code or finished or int(bool(begun.errors))
     if code:
@@ -164,7 +179,7 @@ def _told(error: BaseException, by_job: bool, with_traceback: bool) -> int:
         case KeyboardInterrupt():
             return 130
         case NotSubmittedError():
-            SweepCallback.folder = None  # leaves the results of earlier jobs alone
+            forget_sweep()  # leaves the results of earlier jobs alone
             return _fail(str(error), with_traceback)
         case VoVNetError():
             return _fail(str(error), with_traceback)
@@ -182,26 +197,28 @@ def _told(error: BaseException, by_job: bool, with_traceback: bool) -> int:
 def _finish(finish: Finish, folder: Path, begun: _Begun, with_traceback: bool) -> int:
     """Merge a sweep that has begun any job; a disk that is full is said in one sentence."""
     try:
-        if missing := begun.planned[begun.jobs :]:  # interrupted
-            note_unbegun(folder, missing)
         if sweep_token(folder) != SweepCallback.token:
-            raise VoVNetError(f"the same sweep was begun again meanwhile; that one writes the tables in {folder}.")
-        return int(bool(sweep_records(folder)) and not finish(folder))
+            raise VoVNetError(
+                f"another command has begun a sweep in {folder} meanwhile, and writes the tables; if it has ended "
+                "without them, run this one again."
+            )
+        note_folders(folder, begun.folders, launched=bool(begun.prepared))
+        return int(not finish(folder))
     except (VoVNetError, OSError) as error:
         problem = explained(error)
         return _fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))
 
 
 def _run_job(composed: DictConfig, run: Run, show: Show) -> Exception | None:
-    """Run a job in this process; returns the error that it ended with."""
+    """Run a job in this process; returns the error that it ended with. Only the main rank shows and records."""
     folder, record = _new_record()
 
     def work() -> None:
         result = run(to_typed(composed), folder)
-        if record["sweep"] is None:
+        if record["sweep"] is None and is_main_rank():
             show(result, folder)
 
-    return run_recorded(work, folder, record)
+    return (run_recorded if world_size() == 1 else run_as_rank)(work, folder, record)
 
 
 def _has_launcher(composed: DictConfig) -> bool:
@@ -211,7 +228,7 @@ def _has_launcher(composed: DictConfig) -> bool:
 
 
 def _prepare_job(composed: DictConfig) -> list[Prepared]:
-    """Leave a job's configuration in its folder for a process that knows no Hydra; none if it is refused."""
+    """A job for a process that knows no Hydra; none if its configuration is refused."""
     folder, record = _new_record()
     try:
         config = to_typed(composed)
@@ -219,16 +236,14 @@ def _prepare_job(composed: DictConfig) -> list[Prepared]:
         write_record(folder, record | failure(error))
         report_failure(record, failure(error))
         return []
-    write_config(config, folder)
-    write_record(folder, record | {"status": "pending", **git_state()})
-    return [Prepared(folder, config)]
+    return [Prepared(folder, config, record | {"status": "pending", **git_state()})]
 
 
 def _new_record() -> tuple[Path, dict[str, Any]]:
     """Folder of the job that Hydra begins, and what is known of it."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    sweep = sweep_token(folder.parent) if hydra_config.mode == RunMode.MULTIRUN else None
+    sweep = SweepCallback.token if hydra_config.mode == RunMode.MULTIRUN else None
     return folder, {"overrides": list(hydra_config.overrides.task), "sweep": sweep}
 
 

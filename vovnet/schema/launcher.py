@@ -42,7 +42,8 @@ class SlurmLauncher:
     array_parallelism: Positive  # jobs of a sweep that may run at once
     max_num_timeout: Count  # how often a job that reached its time limit goes on
     setup: tuple[str, ...]  # shell lines before the job: module load cuda
-    additional_parameters: dict[str, bool | int | float | str]  # further options of sbatch, without their dashes
+    # Further options of sbatch, without their dashes; false leaves one out, a list is joined by commas.
+    additional_parameters: dict[str, bool | int | float | str | tuple[int | str, ...]]
 
 
 LauncherConfig = Annotated[BasicLauncher | LocalLauncher | SlurmLauncher, Field(discriminator="kind")]
