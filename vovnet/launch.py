@@ -132,7 +132,7 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
         if begun.prepared:
             run_jobs(config_name, begun.prepared, begun.prepared[0].folder.parent, leave_folder)
     except (Exception, KeyboardInterrupt) as error:
-        if not is_main_rank() and isinstance(error, Exception):
+        if not is_main_rank() and isinstance(error, Exception) and error not in begun.errors:
             time.sleep(PATIENCE)
         code = _told(error, error in begun.errors, asked_for_traceback)
     if (folder := swept_folder()) is not None and begun.folders and finish is not None:

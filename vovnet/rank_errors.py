@@ -17,7 +17,7 @@ from vovnet.files import read_object, write_bytes
 from vovnet.ranks import rank
 
 RANK_FILE = "rank-{}.json"  # left by a rank other than the main one, and only if it fails
-LOOK_EVERY = 0.2  # seconds
+LOOK_EVERY = 0.5  # seconds
 ALIKE = 2.0  # seconds that the main rank gets to fail alike, as ranks do that are given the same wrong key
 
 

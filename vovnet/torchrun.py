@@ -3,13 +3,14 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError, explained
 from vovnet.jobs import Record, run_recorded, write_record
-from vovnet.rank_errors import RankWatch, leave_error
+from vovnet.rank_errors import LOOK_EVERY, RankWatch, leave_error
 from vovnet.ranks import is_main_rank
 from vovnet.sweep_folder import add_override
 
@@ -55,7 +56,10 @@ def run_as_rank(work: Callable[[], object], folder: Path, record: Record) -> Exc
         work()
     except Exception as error:
         problem = explained(error)
-        leave_error(folder, problem)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            leave_error(folder, problem)  # again: the main rank, which begins later, clears away what it finds
+            time.sleep(LOOK_EVERY)
         return problem
     return None
 
