@@ -81,11 +81,6 @@ def test_a_training_ends_well_on_both_ranks_and_is_not_done_again(
         ("train", ["training.sead=1"], "there is no configuration key training.sead, did you mean training.seed?"),
         ("train", ["training.seed=x"], "training.seed='x' is refused"),
         ("train", ["trainer.devices=3"], "trainer.devices=3 on trainer.num_nodes=1 needs 3 processes, but 2 run"),
-        (
-            "train",
-            ["trainer=single", "trainer.devices=1"],
-            "trainer.devices=1 on trainer.num_nodes=1 needs 1 processes",
-        ),
         ("train", ["dataset.path=nowhere"], "dataset.path=nowhere is not a folder"),
         ("train", ["training.seed=1,2", "hydra.mode=MULTIRUN"], "a sweep is not run by several ranks"),
         ("train", ["+experiment=tiny_backbone"], "the packaged backbone is trained by one process"),

@@ -57,7 +57,7 @@ def _extra(given: Mapping[str, Any]) -> dict[str, Any]:
         key = written.strip("-").replace("-", "_")
         if key in OWN:
             raise VoVNetError(f"launcher.additional_parameters.{written} cannot be set: {OWN[key]}; leave it out.")
-        extra[key] = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+        extra[key] = ",".join(value) if isinstance(value, tuple) else value
     if extra["requeue"] is False or extra.get("no_requeue"):
         extra |= {"requeue": False, "no_requeue": True}
     return {key: value for key, value in extra.items() if value is not False}
