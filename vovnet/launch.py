@@ -199,8 +199,8 @@ def _finish(finish: Finish, folder: Path, begun: _Begun, with_traceback: bool) -
     try:
         if sweep_token(folder) != SweepCallback.token:
             raise VoVNetError(
-                f"another command has begun a sweep in {folder} meanwhile, and writes the tables; if it has ended "
-                "without them, run this one again."
+                f"the same sweep was begun again meanwhile; that one writes the tables in {folder}, and where it has "
+                "ended without them, run this command again."
             )
         note_folders(folder, begun.folders, launched=bool(begun.prepared))
         return int(not finish(folder))

@@ -1,6 +1,5 @@
 """The folder of a sweep: named before Hydra composes any job, and marked when the sweep begins."""
 
-import logging
 import sys
 import uuid
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from vovnet.explain import own_sentence
 from vovnet.jobs import begin_sweep
 from vovnet.locks import Claim
 
-log = logging.getLogger(__name__)
 LOCK_FILE = "sweep.lock"
 
 
@@ -60,7 +58,7 @@ def enter_folder(planned: Sequence[Sequence[str]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         SweepCallback.place, SweepCallback.token = Claim(folder / LOCK_FILE), uuid.uuid4().hex
         if not SweepCallback.place.take(wait=False):
-            log.warning("another command runs a sweep in %s; waiting for its end", folder)
+            print(f"another command runs a sweep in {folder}; waiting for its end", file=sys.stderr, flush=True)
             SweepCallback.place.take()
     begin_sweep(folder, SweepCallback.token, planned)
 

@@ -156,7 +156,7 @@ def test_a_sweep_of_other_values_takes_over_the_jobs_that_it_shares(sweep: Sweep
     assert done.returncode == 0, done.stderr
     assert sweep.samples() == {"8", "12"}
     assert first.done(LIMIT).returncode == 1
-    assert "another command has begun a sweep in" in last_line(first.done())
+    assert "the same sweep was begun again meanwhile" in last_line(first.done())
     assert sweep.samples() == {"8", "12"}
 
 
