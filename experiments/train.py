@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vovnet.errors import VoVNetError
 from vovnet.launch import launch
 from vovnet.schema import NoBaseline, RunConfig, TinyBackboneTraining
 from vovnet.terminal import say
@@ -19,12 +20,15 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
 
     A policy training that stands there with the same inputs is kept.
     """
+    from vovnet.ranks import check_ranks, is_main_rank, world_size
+
     config = replace(config, policy=replace(config.policy, baseline=NoBaseline("")))  # VoVNet itself is trained
     if isinstance(config.training, TinyBackboneTraining):
+        if world_size() > 1:
+            raise VoVNetError("the packaged backbone is trained by one process; run this without torchrun.")
         from vovnet.training.tiny_backbone import train_tiny_backbone
 
         return train_tiny_backbone(config, config.training, folder)
-    from vovnet.ranks import is_main_rank
     from vovnet.results.read import read_summary
     from vovnet.training.launch import launch_ranks, needs_launch
     from vovnet.training.questions import training_data
@@ -32,6 +36,8 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
     from vovnet.training.stages import train_policy
 
     begun = time.monotonic()
+    if world_size() > 1:
+        check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work
     if (standing := standing_training(config, folder)) is not None:
         return standing
     if needs_launch(config):

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,11 +31,40 @@ WARM.set_forkserver_preload(["tests.warm"])
 def command(entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> Done:
     """Run ``python -m experiments.ENTRY`` from a warm process."""
     with tempfile.TemporaryDirectory() as folder:
-        output, errors = Path(folder) / "stdout", Path(folder) / "stderr"
-        process = WARM.Process(target=_work, args=(entry, arguments, cwd, variables(environment), output, errors))
-        process.start()
-        process.join()
-        return Done([entry, *arguments], process.exitcode or 0, output.read_text(), errors.read_text())
+        started = start(entry, *arguments, logs=Path(folder), cwd=cwd, environment=environment)
+        return started.done()
+
+
+@dataclass
+class Started:
+    """A command that runs."""
+
+    call: list[str]
+    process: BaseProcess
+    output: Path
+    errors: Path
+
+    def done(self, limit: float | None = None) -> Done:
+        """Wait for its end, for so many seconds."""
+        self.process.join(limit)
+        status = self.process.exitcode
+        assert status is not None, f"it goes on: {self.errors.read_text()}"
+        return Done(self.call, status, self.output.read_text(), self.errors.read_text())
+
+    def said(self) -> str:
+        """What it has said so far."""
+        return self.errors.read_text() if self.errors.exists() else ""
+
+
+def start(
+    entry: str, *arguments: str, logs: Path, cwd: Path = ROOT, environment: dict[str, str] | None = None
+) -> Started:
+    """Start ``python -m experiments.ENTRY`` from a warm process; it prints into a folder."""
+    logs.mkdir(parents=True, exist_ok=True)
+    output, errors = logs / "stdout", logs / "stderr"
+    process = WARM.Process(target=_work, args=(entry, arguments, cwd, variables(environment), output, errors))
+    process.start()
+    return Started([entry, *arguments], process, output, errors)
 
 
 def typed(entry: str, *arguments: str, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> Done:

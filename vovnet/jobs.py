@@ -19,6 +19,7 @@ from vovnet.terminal import say
 log = logging.getLogger(__name__)
 
 JOB_FILE, SWEEP_FILE = "job.json", "sweep.json"
+ARRAY_TASK = "array_task"  # in a record: the job's number among those submitted together
 ENDED = ("done", "failed", "killed")
 
 Record = Mapping[str, Any]
@@ -100,8 +101,30 @@ def report_failure(record: Record, end: Record) -> None:
 
 
 def all_done(sweep: Path) -> bool:
-    """Whether every job of the newest sweep in a folder ended well: all that there is to finish without tables."""
-    return not unbegun(sweep) and all(record["status"] == "done" for _, record in sweep_records(sweep))
+    """Whether every job of a sweep ended well: all that there is to finish without tables."""
+    return all(record.get("status") == "done" for _, record in sweep_records(sweep))
+
+
+def begin_sweep(sweep: Path, token: str, jobs: Sequence[Sequence[str]]) -> None:
+    """Write down which jobs, by their overrides, a command is about to begin in a folder.
+
+    Args:
+        token: tells the commands that have begun a sweep there apart.
+    """
+    planned = [{"overrides": list(overrides), "folder": None} for overrides in jobs]
+    write_json(sweep / SWEEP_FILE, {"token": token, "launched": False, "jobs": planned})
+
+
+def note_folders(sweep: Path, folders: Sequence[Path], launched: bool) -> None:
+    """Write down the folders of the jobs that have begun, in the order of the plan.
+
+    Args:
+        launched: they run in processes of their own, which may be those of an earlier command.
+    """
+    plan = _read(sweep / SWEEP_FILE)
+    for job, folder in zip(plan["jobs"], folders, strict=False):
+        job["folder"] = folder.name
+    write_json(sweep / SWEEP_FILE, plan | {"launched": launched})
 
 
 def sweep_token(sweep: Path) -> str:
@@ -109,19 +132,20 @@ def sweep_token(sweep: Path) -> str:
     return str(_read(sweep / SWEEP_FILE)["token"])
 
 
-def note_unbegun(sweep: Path, jobs: Sequence[Sequence[str]]) -> None:
-    """Record the jobs, by their overrides, that an interrupted sweep has not come to."""
-    write_json(sweep / SWEEP_FILE, {**_read(sweep / SWEEP_FILE), "unbegun": jobs})
-
-
-def unbegun(sweep: Path) -> list[list[str]]:
-    """The jobs, by their overrides, that the newest sweep in a folder was interrupted before."""
-    jobs: list[list[str]] = _read(sweep / SWEEP_FILE).get("unbegun", [])
-    return jobs
-
-
 def sweep_records(sweep: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Folder and record of each job of the newest sweep in a folder."""
-    token = sweep_token(sweep)
-    found = ((path.parent, read_record(path.parent)) for path in sorted(sweep.glob(f"*/{JOB_FILE}")))
-    return [(folder, record) for folder, record in found if record.get("sweep") == token]
+    """Folder and record of each job of the newest sweep in a folder, by the name of its folder.
+
+    A job that has not begun has an empty path, and a record of its overrides only, as one that could write none.
+    A launched job's record counts whichever command has submitted it.
+    """
+    plan = _read(sweep / SWEEP_FILE)
+    unbegun: list[tuple[Path, dict[str, Any]]] = []
+    begun: dict[str, dict[str, Any]] = {}  # jobs of one configuration share a folder
+    for job in plan["jobs"]:
+        if (name := job["folder"]) is None:
+            unbegun.append((Path(), {"overrides": job["overrides"]}))
+            continue
+        record = read_record(sweep / name) if (sweep / name / JOB_FILE).is_file() else {}
+        counts = plan["launched"] or record.get("sweep") == plan["token"]
+        begun[name] = record if record and counts else {"overrides": job["overrides"]}
+    return [(sweep / name, begun[name]) for name in sorted(begun)] + unbegun

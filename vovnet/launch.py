@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,27 +26,34 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vovnet.arguments import refuse_arguments
 from vovnet.cluster.run import NotSubmittedError, run_jobs
-from vovnet.cluster.work import Prepared, write_config
+from vovnet.cluster.work import Prepared
 from vovnet.compose import conf_dir, register_resolvers, to_typed
 from vovnet.compositions import HYDRAS_OWN, shared_compositions
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_hydra
 from vovnet.jobs import (
     failure,
-    note_unbegun,
+    note_folders,
     report_failure,
     run_recorded,
-    sweep_records,
     sweep_token,
     write_record,
 )
 from vovnet.no_effect import no_effect_lines
-from vovnet.ranks import PARENT, end_with_parent
+from vovnet.ranks import PARENT, end_with_parent, is_main_rank, world_size
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.sweep_check import check_sweep
-from vovnet.sweep_folder import SweepCallback, pin_sweep_folder, swept_folder
+from vovnet.sweep_folder import (
+    SweepCallback,
+    enter_folder,
+    forget_sweep,
+    leave_folder,
+    pin_sweep_folder,
+    swept_folder,
+)
 from vovnet.terminal import indented, say
+from vovnet.torchrun import PATIENCE, join_ranks, refuse_sweep, run_as_rank
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +70,7 @@ class _Begun:
         command: the entry point.
         is_stage: a pipeline has started it.
         planned: the overrides of a sweep's jobs, in order; empty for a single job.
-        jobs: how many of them have begun.
+        folders: of those that have begun, in the same order.
         errors: of the jobs that ran here.
         prepared: jobs that run elsewhere.
         told: what has been said of keys without effect.
@@ -71,15 +79,18 @@ class _Begun:
     command: str
     is_stage: bool
     planned: list[list[str]] = field(default_factory=list)
-    jobs: int = 0
+    folders: list[Path] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
     def plan(self, jobs: list[list[str]], compose: Callable[[Sequence[str]], DictConfig]) -> None:
-        """Check a sweep and note its jobs before the first one begins."""
+        """Check a sweep and write down its jobs before the first one begins."""
+        if world_size() > 1:
+            refuse_sweep()
         check_sweep(self.command, jobs, compose)
         self.planned += [[override for override in job if not HYDRAS_OWN.match(override)] for job in jobs]
+        enter_folder(self.planned)
 
     def tell(self, config: RunConfig, overrides: Sequence[str]) -> None:
         """Say once which of the given keys have no effect."""
@@ -100,13 +111,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     if (parent := os.environ.pop(PARENT, None)) is not None:
         end_with_parent(int(parent))
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    try:
-        refuse_arguments(sys.argv[1:])
-    except VoVNetError as error:
-        sys.exit(_fail(str(error), asked_for_traceback))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
     register_resolvers()
-    SweepCallback.folder = None
+    forget_sweep()
 
     # Hydra would say of our callback what it then fails with itself.
     warnings.filterwarnings("ignore", module="hydra._internal.callbacks")
@@ -115,17 +121,21 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     begun = _Begun(config_name, parent is not None)
 
     def task(composed: DictConfig) -> None:
-        begun.jobs += 1
+        begun.folders.append(Path(HydraConfig.get().runtime.output_dir))
         if _has_launcher(composed):
             begun.prepared.extend(_prepare_job(composed, begun))
         elif (error := _run_job(composed, begun, run, show)) is not None:
             # Hydra prints a line of its own about an exception, so a job hands its error over instead.
             begun.errors.append(error)
-        if begun.jobs == 1 and swept_folder() is not None:
+        if len(begun.folders) == 1 and swept_folder() is not None:
             _settle_memory()
 
     code = 0
     try:
+        refuse_arguments(sys.argv[1:])
+        if world_size() > 1:
+            join_ranks(config_name)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         if pin_sweep_folder(config_name) and finish is None:
             raise VoVNetError(
                 f"experiments.{config_name} is not swept; leave out -m, and give an experiment that is a sweep to the "
@@ -133,15 +143,17 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
             )
         with shared_compositions(begun.plan):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
-        if swept_folder() is not None and not begun.jobs:
+        if swept_folder() is not None and not begun.folders:
             raise VoVNetError("the sweep has no job; give each key that is swept a value at least.")
         if begun.errors and swept_folder() is None:
             raise begun.errors[0]
         if begun.prepared:
-            run_jobs(config_name, begun.prepared, begun.prepared[0].folder.parent)
+            run_jobs(config_name, begun.prepared, begun.prepared[0].folder.parent, leave_folder)
     except (Exception, KeyboardInterrupt) as error:
+        if not is_main_rank() and isinstance(error, Exception) and error not in begun.errors:
+            time.sleep(PATIENCE)
         code = _told(error, error in begun.errors, asked_for_traceback)
-    if (folder := swept_folder()) is not None and begun.jobs and finish is not None:
+    if (folder := swept_folder()) is not None and begun.folders and finish is not None:
         finished = _finish(finish, folder, begun, asked_for_traceback)
         code = code or finished or int(bool(begun.errors))
     if code:
@@ -167,7 +179,7 @@ def _told(error: BaseException, by_job: bool, with_traceback: bool) -> int:
         case KeyboardInterrupt():
             return 130
         case NotSubmittedError():
-            SweepCallback.folder = None  # leaves the results of earlier jobs alone
+            forget_sweep()  # leaves the results of earlier jobs alone
             return _fail(str(error), with_traceback)
         case VoVNetError():
             return _fail(str(error), with_traceback)
@@ -185,28 +197,31 @@ def _told(error: BaseException, by_job: bool, with_traceback: bool) -> int:
 def _finish(finish: Finish, folder: Path, begun: _Begun, with_traceback: bool) -> int:
     """Merge a sweep that has begun any job; a disk that is full is said in one sentence."""
     try:
-        if missing := begun.planned[begun.jobs :]:  # interrupted
-            note_unbegun(folder, missing)
         if sweep_token(folder) != SweepCallback.token:
-            raise VoVNetError(f"the same sweep was begun again meanwhile; that one writes the tables in {folder}.")
-        return int(bool(sweep_records(folder)) and not finish(folder))
+            raise VoVNetError(
+                f"the same sweep was begun again meanwhile; that one writes the tables in {folder}, and where it has "
+                "ended without them, run this command again."
+            )
+        note_folders(folder, begun.folders, launched=bool(begun.prepared))
+        return int(not finish(folder))
     except (VoVNetError, OSError) as error:
         problem = explained(error)
         return _fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))
 
 
 def _run_job(composed: DictConfig, begun: _Begun, run: Run, show: Show) -> Exception | None:
-    """Run a job in this process; returns the error that it ended with."""
+    """Run a job in this process; returns the error that it ended with. Only the main rank shows and records."""
     folder, record = _new_record()
 
     def work() -> None:
         config = to_typed(composed)
-        begun.tell(config, record["overrides"])
+        if is_main_rank():
+            begun.tell(config, record["overrides"])
         result = run(config, folder)
-        if record["sweep"] is None:
+        if record["sweep"] is None and is_main_rank():
             show(result, folder)
 
-    return run_recorded(work, folder, record)
+    return (run_recorded if world_size() == 1 else run_as_rank)(work, folder, record)
 
 
 def _has_launcher(composed: DictConfig) -> bool:
@@ -216,7 +231,7 @@ def _has_launcher(composed: DictConfig) -> bool:
 
 
 def _prepare_job(composed: DictConfig, begun: _Begun) -> list[Prepared]:
-    """Leave a job's configuration in its folder for a process that knows no Hydra; none if it is refused."""
+    """A job for a process that knows no Hydra; none if its configuration is refused."""
     folder, record = _new_record()
     try:
         config = to_typed(composed)
@@ -225,16 +240,14 @@ def _prepare_job(composed: DictConfig, begun: _Begun) -> list[Prepared]:
         report_failure(record, failure(error))
         return []
     begun.tell(config, record["overrides"])
-    write_config(config, folder)
-    write_record(folder, record | {"status": "pending", **git_state()})
-    return [Prepared(folder, config)]
+    return [Prepared(folder, config, record | {"status": "pending", **git_state()})]
 
 
 def _new_record() -> tuple[Path, dict[str, Any]]:
     """Folder of the job that Hydra begins, and what is known of it."""
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    sweep = sweep_token(folder.parent) if hydra_config.mode == RunMode.MULTIRUN else None
+    sweep = SweepCallback.token if hydra_config.mode == RunMode.MULTIRUN else None
     return folder, {"overrides": list(hydra_config.overrides.task), "sweep": sweep}
 
 

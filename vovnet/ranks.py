@@ -8,6 +8,8 @@ import os
 import threading
 import time
 
+from vovnet.errors import VoVNetError
+
 PARENT_EVERY = 0.2  # seconds
 PARENT = "VOVNET_PARENT"  # names the process without which a stage of a pipeline is to end
 
@@ -30,6 +32,19 @@ def world_size() -> int:
 def is_main_rank() -> bool:
     """Whether this process writes what all have computed."""
     return rank() == 0
+
+
+def check_ranks(devices: int, nodes: int) -> None:
+    """Compare the ranks that run with those that the trainer's keys ask for.
+
+    Raises:
+        VoVNetError: they differ.
+    """
+    if (wanted := devices * nodes) != world_size():
+        raise VoVNetError(
+            f"trainer.devices={devices} on trainer.num_nodes={nodes} needs {wanted} processes, but {world_size()} run; "
+            "start as many (launcher.tasks_per_node, torchrun --nproc-per-node) or set trainer.devices."
+        )
 
 
 def end_with_parent(parent: int | None = None) -> None:

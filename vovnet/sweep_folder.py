@@ -2,6 +2,7 @@
 
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,56 @@ from omegaconf.errors import OmegaConfBaseException
 from vovnet.compose import check_launcher, conf_dir, digest, quoted
 from vovnet.errors import VoVNetError
 from vovnet.explain import own_sentence
-from vovnet.files import write_json
-from vovnet.jobs import SWEEP_FILE
+from vovnet.jobs import begin_sweep
+from vovnet.locks import Claim
+
+LOCK_FILE = "sweep.lock"
 
 
 class SweepCallback(Callback):
-    """Marks the start of a sweep, so that its own jobs are told from older ones in the same folder."""
+    """Learns the folder of a sweep before any job, and holds what there is once for a sweep.
+
+    Attributes:
+        token: tells this command's sweep from others in the same folder.
+        place: keeps other commands out of the folder; None until the first job is planned.
+    """
 
     folder: Path | None = None
     token: str = ""
+    place: Claim | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Note the sweep's folder and give this sweep a token."""
-        folder = Path(config.hydra.sweep.dir).absolute()
-        overrides = list(config.hydra.overrides.task)
-        SweepCallback.token = uuid.uuid4().hex
-        write_json(folder / SWEEP_FILE, {"token": SweepCallback.token, "overrides": overrides})
-        SweepCallback.folder = folder
+        """Note the sweep's folder."""
+        SweepCallback.folder = Path(config.hydra.sweep.dir).absolute()
+
+
+def forget_sweep() -> None:
+    """Leave the sweep of this process, if there is one, to others."""
+    leave_folder()
+    SweepCallback.folder, SweepCallback.token, SweepCallback.place = None, "", None
+
+
+def enter_folder(planned: Sequence[Sequence[str]]) -> None:
+    """Wait until no other command works in the folder of this sweep, then write down its jobs there.
+
+    Args:
+        planned: the overrides of every job.
+    """
+    folder = SweepCallback.folder
+    assert folder is not None
+    if SweepCallback.place is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        SweepCallback.place, SweepCallback.token = Claim(folder / LOCK_FILE), uuid.uuid4().hex
+        if not SweepCallback.place.take(wait=False):
+            print(f"another command runs a sweep in {folder}; waiting for its end", file=sys.stderr, flush=True)
+            SweepCallback.place.take()
+    begin_sweep(folder, SweepCallback.token, planned)
+
+
+def leave_folder() -> None:
+    """Let other commands begin a sweep in the same folder, now that its jobs go on without this one."""
+    if SweepCallback.place is not None:
+        SweepCallback.place.release()
 
 
 def swept_folder() -> Path | None:
@@ -71,7 +105,11 @@ def pin_sweep_folder(config_name: str) -> bool:
         if ours := own_sentence(error):
             raise VoVNetError(ours) from error
         return False  # the composition that follows fails alike, and explains itself
-    # Beside the other overrides: the argument parser takes them in one run only.
-    place = sys.argv.index(overrides[0]) if overrides else len(sys.argv)
-    sys.argv.insert(place, f"hydra.sweep.dir={quoted(str(path))}")
+    add_override(f"hydra.sweep.dir={quoted(str(path))}")
     return True
+
+
+def add_override(override: str) -> None:
+    """Add an override to the command line, beside the others: the argument parser takes them in one run only."""
+    others = [number for number, argument in enumerate(sys.argv[1:], 1) if "=" in argument and argument[0] != "-"]
+    sys.argv.insert(others[0] if others else len(sys.argv), override)

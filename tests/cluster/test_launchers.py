@@ -131,7 +131,7 @@ def test_how_squeue_tells_the_end_of_a_job(tmp_path: Path, monkeypatch: pytest.M
     program(tmp_path, "srun", "exit 1")
     answer = tmp_path / "answer"
     program(tmp_path, "squeue", f"cat {answer}")
-    queue = SlurmQueue(launcher(), "eval", tmp_path)
+    queue = SlurmQueue(launcher(), "eval", tmp_path, "token")
     folders = [tmp_path / name for name in "abcd"]
     assert queue.submit(folders) == "4 jobs, Slurm job 7"
 

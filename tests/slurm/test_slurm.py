@@ -251,3 +251,49 @@ def test_a_partition_that_does_not_exist(base: list[str], tmp_path: Path) -> Non
     assert last_line(process).startswith("error: sbatch refused the jobs (invalid partition specified: nope")
     assert len(process.stderr.strip().splitlines()) == 1
     assert {record["status"] for record in jobs(tmp_path / "runs/sweep")} == {"failed"}
+
+
+TWO = ("policy/baseline=no_vision,always_full", "name=sweep", "launcher.array_parallelism=1")
+
+
+def arrays(folder: Path) -> set[str]:
+    """Slurm's ids of the arrays that a sweep has submitted."""
+    return {path.name.partition("_")[0] for path in folder.glob("slurm/*_*/")}
+
+
+def test_a_command_that_is_killed_waits_for_its_jobs_when_it_is_started_again(
+    base: list[str],
+    tmp_path: Path,
+    cluster: Cluster,
+) -> None:
+    folder = tmp_path / "runs/sweep"
+    with started("eval", *base, *TWO, *SLURM) as first:
+        until(lambda: job(folder, "policy/baseline=no_vision").get("status") in ("running", "done"))
+        (array,) = arrays(folder)
+        cluster.command("scontrol", "hold", f"{array}_1")
+        first.kill()
+    with started("eval", *base, *TWO, *SLURM) as again:
+        assert again.stderr is not None
+        said = iter(again.stderr.readline, "")
+        assert any(f"Slurm job {array} of an earlier start goes on and is waited for" in line for line in said)
+        cluster.command("scontrol", "release", f"{array}_1")
+        _, log = again.communicate(timeout=LIMIT)
+    assert again.returncode == 0, log
+    assert {row["baseline_name"] for row in rows(folder / "results.csv")} == {"no_vision", "always_full"}
+    assert arrays(folder) == {array}
+    tokens = {record["sweep"] for record in jobs(folder)}
+    assert json.loads((folder / "sweep.json").read_text())["token"] not in tokens
+
+
+def test_jobs_that_were_cancelled_are_submitted_again(base: list[str], tmp_path: Path, cluster: Cluster) -> None:
+    folder = tmp_path / "runs/sweep"
+    with started("eval", *base, *TWO, "eval.mode=live", "eval.batch_size=1", *SLURM) as first:
+        until(lambda: job(folder, "policy/baseline=no_vision").get("status") == "running")
+        first.kill()
+    (array,) = arrays(folder)
+    cluster.command("scancel", array)
+    again = command("eval", *base, *TWO, "eval.mode=live", "eval.batch_size=1", *SLURM)
+    assert again.returncode == 0, again.stderr
+    assert {row["baseline_name"] for row in rows(folder / "results.csv")} == {"no_vision", "always_full"}
+    assert len(arrays(folder)) == 2
+    assert {record["slurm_job"].partition("_")[0] for record in jobs(folder)} == arrays(folder) - {array}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from vovnet.jobs import Record
 from vovnet.schema import LocalLauncher
 
 LOG_FILE = "output.log"  # in a job's folder: what it printed
@@ -23,6 +24,10 @@ class LocalPool:
     running: dict[Path, subprocess.Popen[bytes]] = field(default_factory=dict)
     slots: dict[Path, int] = field(default_factory=dict)  # which of the jobs that run at once a job is
     ended: dict[Path, str] = field(default_factory=dict)
+
+    def find(self, folders: Sequence[Path]) -> Mapping[Path, Record]:
+        """None: the processes of an earlier command have ended with it."""
+        return {}
 
     def submit(self, folders: Sequence[Path]) -> str:
         """Start the first jobs; returns what to call them all."""

@@ -1,17 +1,17 @@
 """Submitting the prepared jobs of a sweep and waiting until every one has ended, however it ended."""
 
-import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from vovnet.cluster.local import LocalPool
-from vovnet.cluster.work import RANK_FILE, Prepared, log_lines
+from vovnet.cluster.work import Prepared, log_lines, write_config
 from vovnet.errors import VoVNetError
-from vovnet.jobs import ENDED, failure, read_record, report_failure, write_record
+from vovnet.jobs import ARRAY_TASK, ENDED, Record, failure, read_record, report_failure, write_record
 from vovnet.progress import progress
+from vovnet.rank_errors import left_error
 from vovnet.schema import LauncherConfig, LocalLauncher, SlurmLauncher
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,10 @@ class NotSubmittedError(VoVNetError):
 
 class Backend(Protocol):
     """Where jobs run."""
+
+    def find(self, folders: Sequence[Path]) -> Mapping[Path, Record]:
+        """Jobs that an earlier command has submitted and that go on, which are not submitted again; their records."""
+        ...
 
     def submit(self, folders: Sequence[Path]) -> str:
         """Submit all jobs; returns what to call them all."""
@@ -43,43 +47,69 @@ class Backend(Protocol):
         ...
 
 
-def run_jobs(entry: str, jobs: Sequence[Prepared], sweep: Path) -> None:
+def run_jobs(entry: str, jobs: Sequence[Prepared], sweep: Path, submitted: Callable[[], object]) -> None:
     """Run the jobs of a sweep; when it returns each has a record that says how it ended.
+
+    Args:
+        submitted: is called when the jobs go on without this command, if they do.
 
     Raises:
         NotSubmittedError: there is no such place to run them, or it refuses them.
     """
     log_lines()
-    backend = _backend(jobs[0].config.launcher, entry, sweep)
-    folders = [job.folder for job in jobs]
+    launcher, token = jobs[0].config.launcher, str(jobs[0].record["sweep"])
+    backend = _backend(launcher, entry, sweep, token)
+    unlike = {job.folder: job for job in jobs}  # jobs of one configuration share a folder
+    new: list[Prepared] = []
     try:
-        if any(job.config.launcher != jobs[0].config.launcher for job in jobs):
+        if any(job.config.launcher != launcher for job in jobs):
             raise VoVNetError("the launcher and its keys hold for a whole sweep; give each one value.")
-        log.info("submitted %s", backend.submit(folders))
+        found = backend.find(list(unlike))
+        new = [job for folder, job in unlike.items() if folder not in found]
+        for number, job in enumerate(new):
+            write_config(job.config, job.folder)
+            write_record(job.folder, {**job.record, ARRAY_TASK: number})
+        if new:
+            log.info("submitted %s", backend.submit([job.folder for job in new]))
     except VoVNetError as error:
-        for folder in folders:
-            write_record(folder, read_record(folder) | failure(error))
+        for job in new:
+            write_record(job.folder, {**job.record, **failure(error)})
         raise NotSubmittedError(str(error)) from error
+    if isinstance(launcher, SlurmLauncher):
+        submitted()
     try:
-        _wait(backend, folders)
+        _wait(backend, list(unlike), found, token)
     except KeyboardInterrupt:
         log.warning("stopped waiting; %s", backend.leave())
         raise
 
 
-def _backend(launcher: LauncherConfig, entry: str, sweep: Path) -> Backend:
+def _backend(launcher: LauncherConfig, entry: str, sweep: Path, token: str) -> Backend:
     match launcher:
         case LocalLauncher():
             return LocalPool(launcher, entry)
         case SlurmLauncher():
             from vovnet.cluster.slurm import SlurmQueue  # imports submitit
 
-            return SlurmQueue(launcher, entry, sweep)
+            return SlurmQueue(launcher, entry, sweep, token)
         case _:
             raise TypeError(f"{launcher} runs its jobs itself")
 
 
-def _wait(backend: Backend, folders: Sequence[Path]) -> None:
+def _wait(backend: Backend, folders: Sequence[Path], found: Mapping[Path, Record], token: str) -> None:
+    """Until every job has ended.
+
+    Args:
+        found: the records of jobs that an earlier command has submitted.
+        token: of the sweep whose command has submitted the others.
+    """
+
+    def is_of_now(folder: Path, record: Record) -> bool:
+        """Whether it is not what was written of an earlier try."""
+        if folder in found:
+            return record["status"] == "done" or record != found[folder]
+        return bool(record["sweep"] == token)
+
     waiting, state = list(folders), ""
     with progress("sweep", len(folders), "jobs") as bar:
         while waiting:
@@ -88,7 +118,7 @@ def _wait(backend: Backend, folders: Sequence[Path]) -> None:
                 record = read_record(folder)
                 if record["status"] not in ENDED and folder in over:
                     record = _lost(folder, record, over[folder])
-                if record["status"] in ENDED:
+                if record["status"] in ENDED and (folder in over or is_of_now(folder, record)):
                     waiting.remove(folder)
                     bar.advance(1)
                     _report(record)
@@ -100,8 +130,8 @@ def _wait(backend: Backend, folders: Sequence[Path]) -> None:
 
 def _lost(folder: Path, record: dict[str, Any], how: str) -> dict[str, Any]:
     """Record the end of a job that could not do so itself; another of its tasks may know why."""
-    ranks = sorted(folder.glob(RANK_FILE.format("*")))
-    why = f"{json.loads(ranks[0].read_text(encoding='utf-8'))['error']} ({ranks[0].stem}) " if ranks else ""
+    left = left_error(folder)
+    why = f"{left['error']} " if left is not None else ""
     record = record | {"status": "killed", "error": f"{why}the job {how}"}
     write_record(folder, record)
     return record

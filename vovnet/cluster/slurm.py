@@ -9,18 +9,19 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from submitit import SlurmExecutor
-from submitit.core.utils import FailedSubmissionError, UncompletedJobError
+from submitit.core.utils import FailedSubmissionError, JobPaths, UncompletedJobError
 
+from vovnet.cluster.sbatch import sbatch_parameters
 from vovnet.cluster.work import Job
 from vovnet.errors import VoVNetError
+from vovnet.jobs import ARRAY_TASK, JOB_FILE, Record, read_record
 from vovnet.schema import SlurmLauncher
 
 log = logging.getLogger(__name__)
@@ -45,11 +46,16 @@ GONE = "is no longer known to Slurm"
 
 @dataclass
 class SlurmQueue:
-    """One array of jobs."""
+    """The jobs of a sweep: the array that this command submits, and what is left of those of earlier commands.
+
+    An array is named after the folder and the token of its sweep, and a job's record holds the token and the job's
+    number in the array before it is submitted. So an array is found again whenever its command was killed.
+    """
 
     launcher: SlurmLauncher
     entry: str
     sweep: Path
+    token: str
     jobs: dict[str, Path] = field(default_factory=dict)  # Slurm's id of a job: its folder
     logs: dict[Path, Path] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
@@ -57,21 +63,50 @@ class SlurmQueue:
     states: dict[str, tuple[str, str]] = field(default_factory=dict)  # state and reason
     out: dict[str, float] = field(default_factory=dict)  # since when a job is out of the queue
 
-    def submit(self, folders: Sequence[Path]) -> str:
-        """Submit all jobs at once; returns what to call them all.
+    def find(self, folders: Sequence[Path]) -> dict[Path, Record]:
+        """Jobs of earlier commands that wait or run, and those already done in an array that does, by their records.
 
         Raises:
-            VoVNetError: there is no Slurm, or it refuses.
+            VoVNetError: there is no Slurm, or squeue does not answer.
         """
         if shutil.which("sbatch") is None:
             raise VoVNetError(
                 "launcher=slurm needs sbatch, which is not on PATH; run this where jobs are submitted, "
                 "or with launcher=local."
             )
+        records = {folder: read_record(folder) for folder in folders if (folder / JOB_FILE).is_file()}
+        places = {
+            folder: (self._name(str(record.get("sweep"))), str(record[ARRAY_TASK]))
+            for folder, record in records.items()
+            if ARRAY_TASK in record
+        }
+        alive = self._alive({name for name, _ in places.values()}) if places else {}
+        done: dict[Path, Record] = {}
+        for folder, place in places.items():
+            job = alive.get(place)
+            # A command that was killed right after sbatch has left its jobs nothing to run.
+            if job is not None and (paths := JobPaths(self.sweep / LOGS / "%j", job)).submitted_pickle.exists():
+                self.jobs[job], self.logs[folder] = folder, paths.stderr
+            elif records[folder]["status"] == "done" and place[0] in {name for name, _ in alive}:
+                done[folder] = records[folder]
+        if self.jobs:
+            log.info(
+                "Slurm job %s of an earlier start goes on and is waited for (%d jobs waiting or running, %d done); to "
+                "submit these jobs anew, end it by `scancel %s` first",
+                self._ids(" and "), len(self.jobs), len(done), self._ids(" "),
+            )  # fmt: skip
+        return {**done, **{folder: records[folder] for folder in self.logs}}
+
+    def submit(self, folders: Sequence[Path]) -> str:
+        """Submit jobs as one array; returns what to call them all.
+
+        Raises:
+            VoVNetError: Slurm refuses.
+        """
         executor = SlurmExecutor(self.sweep / LOGS / "%j", max_num_timeout=self.launcher.max_num_timeout)
         with _outside_allocation(), redirect_stderr(StringIO()):  # submitit prints what it raises
             try:
-                executor.update_parameters(**sbatch_parameters(self.launcher, self.sweep.name))
+                executor.update_parameters(**sbatch_parameters(self.launcher, self._name(self.token)))
                 with executor.batch():
                     jobs = [executor.submit(Job(self.entry, str(folder))) for folder in folders]
             except (FailedSubmissionError, UncompletedJobError, ValueError) as error:
@@ -81,7 +116,7 @@ class SlurmQueue:
         for job, folder in zip(jobs, folders, strict=True):
             self.jobs[job.job_id] = folder
             self.logs[folder] = job.paths.stderr
-        return f"{len(folders)} jobs, Slurm job {self._id}"
+        return f"{len(folders)} jobs, Slurm job {jobs[0].job_id.partition('_')[0]}"
 
     def over(self) -> Mapping[Path, str]:
         """Jobs that have been out of the queue for a while, each with how and where its log is."""
@@ -105,54 +140,63 @@ class SlurmQueue:
 
     def leave(self) -> str:
         """Leave the jobs alone, since nobody waits for them any more."""
-        return f"Slurm job {self._id} goes on (`scancel {self._id}` ends it); once it is over, the same command merges"
+        return (
+            f"Slurm job {self._ids(' and ')} goes on (`scancel {self._ids(' ')}` ends it); the same command waits for "
+            "it again, then merges"
+        )
 
-    @property
-    def _id(self) -> str:
-        return next(iter(self.jobs)).partition("_")[0]
+    def _name(self, token: str) -> str:
+        return f"{self.sweep.name.replace(',', '_')}-{token[:8]}"  # squeue takes a list of names
+
+    def _ids(self, between: str) -> str:
+        return between.join(sorted({job.partition("_")[0] for job in self.jobs}))
 
     def _how(self, job: str) -> str:
         state, _ = self.states.get(job, (GONE, ""))
         return f"{OVER.get(state, GONE)} (Slurm job {job}); see {self.logs[self.jobs[job]]}"
 
+    def _alive(self, names: Collection[str]) -> dict[tuple[str, str], str]:
+        """Slurm's id of each job in arrays of these names that waits or runs, by name and number.
+
+        Waits for jobs that are ending, such as cancelled ones: they may still write their record.
+
+        Raises:
+            VoVNetError: squeue does not answer.
+        """
+        while True:
+            answer, problem = _squeue(f"--name={','.join(names)}", "--format=%i|%T|%j")
+            if problem:
+                raise VoVNetError(
+                    f"squeue does not answer ({problem}), so it is not known whether jobs of this sweep still run; run "
+                    "the same command again when it does."
+                )
+            found = {job: (state, name) for job, state, name in (line.split("|", 2) for line in answer)}
+            if not any(state == "COMPLETING" for state, _ in found.values()):
+                break
+            log.info("waiting for jobs of an earlier start that are ending")
+            time.sleep(ASK_FIRST)
+        return {(name, job.partition("_")[2] or "0"): job for job, (state, name) in found.items() if state not in OVER}
+
     def _ask(self) -> None:
         """Ask squeue, if it was not asked just now; what cannot be learned leaves everything as it was."""
         now = time.monotonic()
-        if now - self.asked < min(ASK_LAST, max(ASK_FIRST, 0.1 * (now - self.begun))):
+        if not self.jobs or now - self.asked < min(ASK_LAST, max(ASK_FIRST, 0.1 * (now - self.begun))):
             return
         self.asked = now
-        command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r", f"--jobs={self._id}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode == 0:
-            lines = [line.split("|") for line in done.stdout.splitlines()]
-            self.states = {job: (state, reason) for job, state, reason in lines}
-        elif "Invalid job id" in done.stderr:  # all are over, and forgotten
+        answer, problem = _squeue(f"--jobs={self._ids(',')}", "--format=%i|%T|%r")
+        if not problem:
+            self.states = {job: (state, reason) for job, state, reason in (line.split("|", 2) for line in answer)}
+        elif "Invalid job id" in problem:  # all are over, and forgotten
             self.states = {}
         else:
-            log.warning("squeue does not answer (%s); still waiting", _on_one_line(done.stderr))
+            log.warning("squeue does not answer (%s); still waiting", problem)
 
 
-def sbatch_parameters(launcher: SlurmLauncher, name: str) -> dict[str, Any]:
-    """The launcher's keys as submitit names them."""
-    parameters = {
-        "job_name": name,
-        "partition": launcher.partition,
-        "account": launcher.account,
-        "qos": launcher.qos,
-        "constraint": launcher.constraint,
-        "nodes": launcher.nodes,
-        "ntasks_per_node": launcher.tasks_per_node,
-        "gpus_per_node": launcher.gpus_per_node,
-        "cpus_per_task": launcher.cpus_per_task,
-        "mem": None if launcher.mem_gb is None else f"{round(launcher.mem_gb * 1024)}M",
-        "time": launcher.timeout_min,
-        "array_parallelism": launcher.array_parallelism,
-        "setup": list(launcher.setup) or None,
-        "srun_args": ["--kill-on-bad-exit=1"],  # a task that failed would leave the others waiting for it
-        # Without the first, clusters may refuse the requeue that preempted jobs depend on.
-        "additional_parameters": {"requeue": True, **launcher.additional_parameters},
-    }
-    return {key: value for key, value in parameters.items() if value is not None}
+def _squeue(which: str, columns: str) -> tuple[list[str], str]:
+    """Ask squeue for jobs one by one, ended ones too; returns its lines, and why there are none if it fails."""
+    command = ["squeue", "--noheader", "--array", "--states=all", which, columns]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.splitlines(), _on_one_line(done.stderr) if done.returncode else ""
 
 
 @contextmanager

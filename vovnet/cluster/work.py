@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 import traceback
 from dataclasses import asdict, dataclass
@@ -18,9 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_validation
-from vovnet.files import write_bytes, write_json
-from vovnet.jobs import Record, failure, read_record, run_recorded
-from vovnet.ranks import end_with_parent, is_main_rank, rank, world_size
+from vovnet.files import write_json
+from vovnet.jobs import Record, read_record, run_recorded
+from vovnet.rank_errors import clear_errors, leave_error
+from vovnet.ranks import end_with_parent, is_main_rank, world_size
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.terminal import log_handler
@@ -31,21 +33,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
-RANK_FILE = "rank-{}.json"  # left by a task other than the main one, and only if it fails
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job whose configuration lies in its folder."""
+    """A job that is to run in a process of its own.
+
+    Attributes:
+        record: what ``job.json`` is to say of it until it begins.
+    """
 
     folder: Path
     config: RunConfig
+    record: Record
 
 
 def write_config(config: RunConfig, folder: Path) -> None:
     """Leave a job's configuration in its folder, and nothing that tasks of an earlier run left there."""
-    for path in folder.glob(RANK_FILE.format("*")):
-        path.unlink()
+    clear_errors(folder)
     write_json(folder / CONFIG_FILE, asdict(config))
 
 
@@ -96,10 +101,18 @@ class Job:
         config = read_config(folder)
         try:
             run(config, folder)
-        except UncompletedJobError as error:  # raised by submitit's signal handler
+        # Both are raised by submitit's signal handler.
+        except UncompletedJobError as error:
             raise VoVNetError(
                 "stopped at its time limit, which it has reached too often; raise launcher.timeout_min or "
                 "launcher.max_num_timeout and run the same command again: what it finished is kept."
+            ) from error
+        except subprocess.CalledProcessError as error:
+            if "requeue" not in error.cmd:
+                raise
+            raise VoVNetError(
+                "stopped by its time limit or preempted, and Slurm does not requeue it (scontrol requeue failed); run "
+                "the same command again: what it finished is kept."
             ) from error
 
     def _follow(self, folder: Path) -> Exception | None:
@@ -109,8 +122,7 @@ class Job:
             return None
         except Exception as error:
             traceback.print_exc()
-            content = json.dumps(failure(explained(error))).encode()
-            write_bytes(folder / RANK_FILE.format(rank()), content)
+            leave_error(folder, explained(error))
             return error
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
-from vovnet.jobs import Record, sweep_records, unbegun
+from vovnet.jobs import Record, sweep_records
 from vovnet.results.checks import sweep_checks
 from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.provenance import provenance
@@ -93,10 +93,7 @@ def _without_failing(compare: Callable[[Results], list[T]], results: Results) ->
 
 def sweep_jobs(folder: Path) -> list[Job]:
     """The jobs of the newest sweep in a folder; a job that never reported an end, or never began, counts as failed."""
-    begun = [_job(place, record) for place, record in sweep_records(folder)]
-    return begun + [
-        Job(Path(), tuple(overrides), "the sweep was interrupted before it") for overrides in unbegun(folder)
-    ]
+    return [_job(place, record) for place, record in sweep_records(folder)]
 
 
 def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
@@ -137,10 +134,14 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
 
 
 def _job(folder: Path, record: Record) -> Job:
-    error = None
-    if record["status"] != "done":
-        error = record.get("error") or f"the job was {record['status']} when it ended; see its log"
-    return Job(folder, tuple(record["overrides"]), error)
+    status = record.get("status")
+    if folder == Path():
+        error = "the sweep was interrupted before it"
+    elif status is None:
+        error = "the job left no record of how it ended; run the same command again"
+    else:
+        error = record.get("error") or f"the job was {status} when it ended; see its log"
+    return Job(folder, tuple(record["overrides"]), None if status == "done" else error)
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

@@ -1,11 +1,22 @@
 """Keys of launchers: where the jobs of a sweep run. None of them changes a result."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.ranges import STRICT, Count, Positive, Rate
+
+
+def _one_or_several(value: Any) -> Any:
+    """A value of an option; a union of types would object once for each of them."""
+    several = value if isinstance(value, list | tuple) else [value]
+    if not several or not all(isinstance(one, int | float | str) for one in several):
+        raise ValueError("give one value, or a list of them such as [n1,n2]")
+    return tuple(map(str, several)) if several is value else value
+
+
+Option = Annotated[bool | int | float | str | tuple[str, ...], BeforeValidator(_one_or_several)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -42,7 +53,8 @@ class SlurmLauncher:
     array_parallelism: Positive  # jobs of a sweep that may run at once
     max_num_timeout: Count  # how often a job that reached its time limit goes on
     setup: tuple[str, ...]  # shell lines before the job: module load cuda
-    additional_parameters: dict[str, bool | int | float | str]  # further options of sbatch, without their dashes
+    # Further options of sbatch, without their dashes; false leaves one out, a list is joined by commas.
+    additional_parameters: dict[str, Option]
 
 
 LauncherConfig = Annotated[BasicLauncher | LocalLauncher | SlurmLauncher, Field(discriminator="kind")]

@@ -1,6 +1,7 @@
 """A sweep of trainings as one table, with what its seeds have in common."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vovnet.results.sweep import Job, sweep_jobs, write_jobs
 from vovnet.results.write import SUMMARY, write_or_remove
 
 Line = Mapping[str, Any]
+BACKBONE = "checkpoint"  # the folder that the training of a backbone leaves, and no summary
 # What a training is, whatever its seed.
 METHOD = ("dataset", "objective", "use_straight_through", "feature_mode", "action_space", "lambda_cost")
 
@@ -23,10 +25,9 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
     Returns:
         One line per finished policy training, the jobs that failed, and the check points over seeds.
     """
-    jobs = sweep_jobs(folder)
+    jobs = [_with_result(job) for job in sweep_jobs(folder)]
     write_jobs(folder, jobs)
     failed = [job for job in jobs if job.error is not None]
-    # The training of a backbone leaves no summary.
     done = [job.folder for job in jobs if job.error is None and (job.folder / SUMMARY).is_file()]
     lines = sorted(
         (_line(place, read_summary(place)) for place in done), key=lambda line: tuple(map(str, line.values()))
@@ -36,6 +37,13 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
     facts = {"failed": len(failed), "checks": [check.as_json() for check in checks]}
     write_json(folder / SUMMARY, facts | provenance())
     return lines, failed, checks
+
+
+def _with_result(job: Job) -> Job:
+    """The job, failed where it left neither a policy training's summary nor a backbone."""
+    if job.error is None and not (job.folder / SUMMARY).is_file() and not (job.folder / BACKBONE).is_dir():
+        return replace(job, error=f"{job.folder / SUMMARY} is missing; run the same command again")
+    return job
 
 
 def _line(place: Path, summary: Mapping[str, Any]) -> Line:

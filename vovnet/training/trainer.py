@@ -17,7 +17,7 @@ from lightning.pytorch.strategies.model_parallel import ModelParallelStrategy
 from lightning.pytorch.strategies.strategy import Strategy
 
 from vovnet.errors import VoVNetError, first_line
-from vovnet.ranks import world_size
+from vovnet.ranks import check_ranks, world_size
 from vovnet.schema import LoggerConfig, Precision, TrainerConfig
 from vovnet.training.checkpoint_io import AtomicCheckpointIO
 
@@ -77,12 +77,7 @@ def make_trainer(
             not train in this precision.
     """
     where = place.trainer
-    if where.devices * where.num_nodes != world_size():
-        raise VoVNetError(
-            f"trainer.devices={where.devices} on trainer.num_nodes={where.num_nodes} needs "
-            f"{where.devices * where.num_nodes} processes, but {world_size()} run; start as many "
-            "(launcher.tasks_per_node, torchrun --nproc-per-node) or set trainer.devices."
-        )
+    check_ranks(where.devices, where.num_nodes)
     cuda = place.device.type == "cuda"
     if plan.precision == "16-mixed" and not cuda:  # Lightning would take bfloat16, and say so in a warning at most
         raise VoVNetError(
