@@ -310,7 +310,7 @@ def test_an_adapter_of_another_backbone_is_refused(configure: Configure, tmp_pat
     (adapter / "trained_on.json").unlink()
     (adapter / "adapter_model.safetensors").write_bytes(b"nothing")
     config = configure(f"backbone.adapter={adapter}")
-    with pytest.raises(VoVNetError, match="do not fit this backbone"):
+    with pytest.raises(VoVNetError, match="cannot be loaded"):
         load_backbone(config.backbone, config.vision_budget)
 
 
