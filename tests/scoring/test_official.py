@@ -137,3 +137,9 @@ def test_word_overlap() -> None:
     assert token_f1("", "") == 1.0
     assert score_token_f1("", ("red",)) == (0.0, False)
     assert score_token_f1("red", ("blue", "red bus"))[0] == pytest.approx(2 / 3)
+
+
+def test_a_headline_has_no_digits_of_float32() -> None:
+    right = np.array([1.0] * 67 + [0.0] * 33, dtype=np.float32)
+    scores = aggregate([sample(i, "") for i in range(100)], right, right, "accuracy")
+    assert (scores.value, scores.vanilla, scores.unparsed_rate) == (0.67, 0.67, 0.33)

@@ -52,3 +52,8 @@ def test_the_contraction_table_has_upstreams_rows() -> None:
 
 def test_without_annotators_nothing_is_right() -> None:
     assert vqa_accuracy("red", ()) == 0
+
+
+@pytest.mark.parametrize(("matches", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
+def test_scores_have_no_digits_of_their_own(matches: int, score: float) -> None:
+    assert vqa_accuracy("stop", ["stop"] * matches + ["go"] * (10 - matches)) == score
