@@ -15,11 +15,11 @@ from vovnet.data.tsv import Record, cells_of, tsv_records
 from vovnet.errors import VoVNetError
 
 NAMES = ["index", "question", "answer"]
-PIECES = ['"', '""', "\t", "\n", "\r\n", " ", "a", "7", "é", "\u2028"]
+PIECES = ['"', '""', "\t", "\n", "\r\n", " ", "a", "7", "é", "\u2028", "\x00"]
 QUOTING = [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
-any_text = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.text(st.characters(codec="utf-8"))
+any_text = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
 one_line = any_text.map(lambda text: "".join(text.split("\t")).replace("\n", "").replace("\r", ""))
-reusing_a_folder = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+reusing_a_folder = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def rows_of(cells: st.SearchStrategy[str]) -> st.SearchStrategy[list[list[str]]]:
@@ -58,6 +58,7 @@ def test_what_a_csv_writer_wrote_comes_back(tmp_path: Path, rows: list[list[str]
 @example([["5", '"5 apples', "A"], ["6", "next", "B"], ["7", 'the last"', "A"]], "\n")
 @example([["5", "apples", '"A'], ["6", "next", '"'], ["7", "last", 'A"']], "\r\n")
 @example([['"5', "apples", "A"], ['6"', "next", "B"]], "\n")
+@example([["5", "apples", '"A'], ['6"', "next", "B"]], "\n")
 @given(rows_of(one_line), st.sampled_from(["\n", "\r\n"]))
 def test_a_quote_that_no_writer_wrote_takes_no_other_row(tmp_path: Path, rows: list[list[str]], end: str) -> None:
     records = read(tmp_path / "x.tsv", end.join("\t".join(row) for row in [NAMES, *rows]))
@@ -83,6 +84,7 @@ STRAY = [
     {1: {"hint": '"'}, 2: {"hint": '"'}, 3: {"hint": '"'}},
     {0: {"l2-category": '"l2'}, 3: {"l2-category": 'l2"'}},
     {3: {"l2-category": '"l2'}},
+    {1: {"l2-category": '"l2'}, 2: {"question": 'a 3"'}},
     {2: {"a": '"x'}, 3: {"b": 'y"'}},
 ]
 

@@ -54,7 +54,7 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "policy.safetensors")
-    with pytest.raises(VoVNetError, match=r"is not a policy file \(it is no file\)"):
+    with pytest.raises(VoVNetError, match=r"is not a policy file \(it is a named pipe and no file\)"):
         read_card(tmp_path / "policy.safetensors")
 
 

@@ -135,6 +135,9 @@ class _Quoted:
             self.at += 1  # the tab
         if (suspect and not all(map(NUMBER.fullmatch, self.bare))) or (spans and any('"' in c for c in self.bare)):
             raise MalformedError("it holds a quote that would take whole rows below it for a part of a cell")
+        width = len(self.header.names) if self.header is not None else 0
+        if spans and width and len(self.cells) != width:
+            raise MalformedError(f"over several lines, as its quotes say, it has {len(self.cells)} fields of {width}")
         return self.cells
 
     def _quoted_cell(self) -> tuple[list[str], bool]:
