@@ -103,6 +103,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
         refuse_arguments(sys.argv[1:])
     except VoVNetError as error:
         sys.exit(_fail(str(error), asked_for_traceback))
+    # Hydra's parser takes overrides in one run only; -m among them would end it.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
     register_resolvers()
     SweepCallback.folder = None
