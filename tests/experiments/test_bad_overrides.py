@@ -104,6 +104,7 @@ def test_keys_without_effect_are_told_in_a_line_and_the_run_goes_on(
 ) -> None:
     given = [f"paths.runs={tmp_path}/runs", "policy/baseline=no_vision", "policy.lambda_cost=0.1"]
     monkeypatch.setattr(sys, "argv", ["eval", *given])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which ``launch`` sets
     monkeypatch.setattr(SweepCallback, "folder", None)
     seen: list[float] = []
     launch("eval", lambda config, _: seen.append(config.policy.lambda_cost), lambda *_: None, finish)
