@@ -133,6 +133,8 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     code = 0
     try:
         refuse_arguments(sys.argv[1:])
+        # Hydra's parser takes overrides in one run only; -m among them would end it.
+        sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
         if world_size() > 1:
             join_ranks(config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them

@@ -65,6 +65,10 @@ THROUGH_LAUNCH = [
     "dataset=imagenet",
     "eval.checkpoint=/nowhere",
     "=1",
+    "policy.baseline.threshold=0.5",
+    "--config a.yaml --pareto 0 0.1",
+    "-m policy/baseline=no_vision policy.lambda_cost=0,1",
+    "-m policy.lambda_cost=0,1 hydra.sweep.dir=x/${policy.lambda_cost}",
 ]
 REFUSALS = (VoVNetError, HydraException, OmegaConfBaseException, ValueError)  # what ``launch`` turns into a sentence
 
@@ -93,6 +97,23 @@ def test_the_entry_point_ends_with_it_and_status_1(
     said = capfd.readouterr().err
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if line.startswith("error: ")]) == 1
+
+
+def test_keys_without_effect_are_told_in_a_line_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"paths.runs={tmp_path}/runs", "policy/baseline=no_vision", "policy.lambda_cost=0.1"]
+    monkeypatch.setattr(sys, "argv", ["eval", *given])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which ``launch`` sets
+    monkeypatch.setattr(SweepCallback, "folder", None)
+    seen: list[float] = []
+    launch("eval", lambda config, _: seen.append(config.policy.lambda_cost), lambda *_: None, finish)
+    assert seen == [0.1]
+    said = [line for line in capfd.readouterr().err.splitlines() if "no effect" in line]
+    assert len(said) == 1
+    assert said[0].endswith(
+        "policy.lambda_cost: no effect here, of all baselines only oracle with rule=utility reads lambda"
+    )
 
 
 @pytest.mark.parametrize(
