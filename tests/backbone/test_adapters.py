@@ -209,6 +209,11 @@ REFUSED: dict[str, tuple[Callable[[Tensors], Tensors], dict[str, Any], str]] = {
     "a kind of layer left out": (without("v_proj"), {}, r"leave out 2 layers .*v_proj\)"),
     "no B": (without("layers.0.self_attn.q_proj.lora_B"), {}, "lack .*q_proj.lora_B.weight"),
     "no A": (without("lora_A"), {}, "lack .*lora_A.weight"),
+    "a value that is none": (
+        lambda found: found | {name: t * torch.nan for name, t in found.items() if "layers.1.self_attn.q_proj" in name},
+        {},
+        "hold NaN or infinity in .*layers.1.self_attn.q_proj",
+    ),
     "no matrices": (without("lora_"), {}, "holds no LoRA matrices"),
     "a layer that is nowhere": (
         also("base_model.model.model.text_model.layers.0.q_proj.lora_A.weight"),
@@ -255,6 +260,7 @@ OTHER_KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "no kind": ({"peft_type": None}, "peft_type=None; only LoRA"),
     "a rank in words": ({"r": "four"}, "r='four'"),
     "no rank": ({"r": 0}, "r=0"),
+    "an alpha of nothing": ({"lora_alpha": 0}, "lora_alpha=0"),
     "an alpha in words": ({"lora_alpha": "8"}, "lora_alpha='8'"),
     "no targets": ({"target_modules": None}, r"target_modules=None \(Field required"),
     "activated LoRA": ({"alora_invocation_tokens": [1]}, r"alora_invocation_tokens=\[1\] \(which cannot be merged"),
@@ -292,9 +298,11 @@ def test_old_vision_names_are_no_adapter_of_a_newer_family(qwen3: Path, tmp_path
         load(qwen3, tmp_path)
 
 
+@pytest.mark.parametrize("zero", ["lora_A", "lora_B"])
 def test_an_adapter_that_changes_nothing_is_reported(
-    qwen3: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    qwen3: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, zero: str
 ) -> None:
-    get_peft_model(load(qwen3), LoraConfig(target_modules=["q_proj"])).save_pretrained(str(tmp_path))
+    train(load(qwen3), tmp_path, target_modules=["q_proj"])
+    rewrite(tmp_path, lambda found: {n: t * (zero not in n) for n, t in found.items()})
     torch.testing.assert_close(logits(load(qwen3, tmp_path)), logits(load(qwen3)), rtol=0, atol=0)
     assert "are zero and change nothing" in caplog.text

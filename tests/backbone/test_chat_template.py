@@ -132,7 +132,10 @@ FAILURES = {
     "a long template": ("x" * 10**6, "has 1,000,000 characters; at most 200,000 are read"),
     "nested too deeply": ("{{ " + "(" * 20_000 + ")" * 20_000 + " }}", "cannot be rendered"),
     "the text twice": (PARTS + PARTS, "shows the user's text 2 times"),
-    "JSON": ("{{ messages | tojson }}", "shows the message as JSON"),
+    "JSON": ("{{ messages | tojson }}", "leaves out or changes the user's text"),
+    "text in capitals": (PARTS.replace(".text", ".text | upper"), "leaves out or changes the user's text"),
+    "text that is escaped": (PARTS.replace(".text", ".text | e"), "leaves out or changes the user's text"),
+    "text that is cut": (PARTS.replace(".text", ".text[:3]"), "leaves out or changes the user's text"),
     "a text that is none": ("{{ '\\ud800' }}" + PARTS, "cannot be rendered"),
 }
 

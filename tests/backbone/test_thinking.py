@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ Thinks = Callable[..., Backbone]
 def thinking(qwen3: Path, tmp_path: Path) -> Thinks:
     """The small Qwen3-VL whose tokenizer has markers, in the places of two words that it does not need."""
 
-    def make(markers: tuple[str, str], special: bool, prompt_end: str = "") -> Backbone:
+    def make(markers: tuple[str, str], special: bool, prompt_end: str = "", legacy: bool = False) -> Backbone:
         folder = tmp_path / "thinking"
         shutil.copytree(qwen3, folder)
         path = folder / "tokenizer.json"
@@ -41,7 +42,11 @@ def thinking(qwen3: Path, tmp_path: Path) -> Thinks:
         path.write_text(json.dumps(content))
         if prompt_end:
             template = folder / "chat_template.jinja"
-            template.write_text(template.read_text() + prompt_end)
+            opening = template.read_text() + prompt_end
+            if legacy:  # which the processor reads first
+                (folder / "chat_template.json").write_text(json.dumps({"chat_template": opening}))
+            else:
+                template.write_text(opening)
         config = compose_config(f"backbone.path={folder}")
         return load_backbone(config.backbone, config.vision_budget, True)
 
@@ -77,7 +82,22 @@ def test_a_prompt_that_opens_the_reasoning_is_known(thinking: Thinks, monkeypatc
     assert backbone.reasoning.opened
     assert say(backbone, monkeypatch, "red", ended=False).final is None
     assert say(backbone, monkeypatch, "blue</think>red").final == "red"
+    assert say(backbone, monkeypatch, "red").final is None
+    backbone.reasoning = replace(backbone.reasoning, direct=True)  # as weights that were trained here answer
     assert say(backbone, monkeypatch, "red").final == "red"
+    assert say(backbone, monkeypatch, "red", ended=False).final is None
+
+
+@pytest.mark.parametrize("by", ["the processor's template", "the prompt alone"])
+def test_reasoning_that_another_template_opens_is_known(
+    thinking: Thinks, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    opens = "{%- if add_generation_prompt -%}<thinking>\n{%- endif -%}"
+    note = "{#- </thinking> -#}" if by.endswith("template") else ""
+    backbone = thinking(COMMON, False, prompt_end=opens + note, legacy=by.endswith("template"))
+    assert backbone.reasoning.opened
+    assert say(backbone, monkeypatch, "blue</thinking>red").final == "red"
+    assert say(backbone, monkeypatch, "blue").final is None
 
 
 def test_other_special_tokens_are_never_shown(thinking: Thinks, monkeypatch: pytest.MonkeyPatch) -> None:

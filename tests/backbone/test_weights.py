@@ -158,6 +158,10 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         text(quantization_config={"quant_method": "modelopt"}),
         "quant_method=modelopt",
     ),
+    "a DeepStack level that is not there": (
+        vision(deepstack_visual_indexes=[7]),
+        r"describes deepstack_visual_indexes=\[7\], the vision tower has 2 layers",
+    ),
     "a form that is no object": (settings(quantization_config="fp8"), "quantization_config that is no object"),
     "an adapter in the same folder": (
         beside("adapter_config.json", {"base_model_name_or_path": "other/model"}),

@@ -93,11 +93,11 @@ def test_a_prompt_may_end_inside_the_reasoning(prompt_end: str, opened: bool) ->
     assert Reasoning.of((), "", prompt_end).opened is opened
 
 
-def test_a_model_that_ends_its_answer_without_a_marker_has_answered() -> None:
-    """One adapted to answer directly after a prompt that opens the reasoning; a text that was cut is all reasoning."""
-    reasoning = Reasoning(opened=True)
-    assert reasoning.answer("red", ended=True) == "red"
-    assert reasoning.answer("red", ended=False) is None
+def test_reasoning_that_the_prompt_opens_must_be_closed_except_by_a_model_adapted_to_answer_directly() -> None:
+    assert Reasoning(opened=True).answer("red", ended=True) is None
+    adapted = Reasoning(opened=True, direct=True)
+    assert adapted.answer("red", ended=True) == "red"
+    assert adapted.answer("red", ended=False) is None
     assert Reasoning().answer("red", ended=False) == "red"
 
 

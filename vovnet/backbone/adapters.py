@@ -70,9 +70,18 @@ def attach(model: Any, folder: Path, trainable: bool = False) -> Any:
             f"this backbone has no place for {left[0].removeprefix(PREFIX)}, one of {len(left)} tensors in {folder} "
             "that are left over; choose the backbone that the adapter was trained on."
         )
-    if not any(bool(tensor.any()) for name, tensor in tensors.items() if not name.endswith(("_A", "_A.weight"))):
+    if _is_idle(tensors):
         log.warning("the LoRA weights in %s are zero and change nothing", folder)
     return wrapped.train(trainable)
+
+
+def _is_idle(tensors: Mapping[str, "Tensor"]) -> bool:
+    """Whether every pair of matrices has a product of zero, and nothing else is there."""
+    pairs: dict[str, bool] = {}
+    for name, tensor in tensors.items():
+        pair = re.sub(r"\.lora_(?:embedding_)?[AB]\b", ".lora", name)
+        pairs[pair] = pairs.get(pair, True) and bool(tensor.any())
+    return not any(pairs.values())
 
 
 def means_more_than_peft_reads(folder: Path) -> bool:
@@ -213,13 +222,15 @@ def _untie(model: Any, adapted: set[str]) -> None:
 
 
 def _compare(wanted: Mapping[str, "Tensor"], tensors: Mapping[str, "Tensor"], folder: Path) -> None:
-    """Refuse an adapter without a tensor that its layers need, or with one of another shape.
+    """Refuse an adapter without a tensor that its layers need, or with one of another shape or not finite.
 
     Raises:
         VoVNetError: so.
     """
     for name in sorted(wanted):
         shown = name.removeprefix(PREFIX)
+        if name in tensors and not bool(tensors[name].isfinite().all()):
+            raise VoVNetError(f"the LoRA weights in {folder} hold NaN or infinity in {shown}; train them again.")
         if name not in tensors:
             raise VoVNetError(f"the LoRA weights in {folder} lack {shown}; copy the adapter again.")
         if wanted[name].shape != tensors[name].shape:

@@ -17,7 +17,8 @@ from typing import Any
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 
-STAND_IN = "\ue000"  # a private-use character: no template contains it
+# Between private-use characters, which no template contains; a filter that escapes, cuts or changes text changes it.
+STAND_IN = "\ue000 \"a'B\\\n\ue000"
 PLAIN_TAIL = "\nAnswer:"  # answer cue of bare text
 PROCESSOR_FILES = ("processor_config.json", "chat_template.json")  # in the order in which AutoProcessor takes them
 SCRIPT = Path(__file__).with_name("render.py")
@@ -25,7 +26,6 @@ SECONDS, MEMORY, SIZE = 2, 2**32, 200_000  # of a processor; bytes; bytes of a t
 START = 300  # seconds until the process must have ended, most of them for the import of transformers
 # What gives another text another time: the date, and jinja's filter and function of chance.
 CHANGING = re.compile(r"strftime_now|\|\s*random\b|\blipsum\b")
-AS_JSON = re.compile(r"""["'](text|content)\\?["']\s*:\s*\\?["']$""")  # a message or its parts are printed as JSON
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,8 @@ def _render(folder: Path, template: str, special_tokens: Mapping[str, Any]) -> F
             problems.append(f"cannot be rendered ({result['error']}); save the tokenizer with the model's own")
         elif len(pieces) != 2:
             times = len(pieces) - 1
-            problems.append(f"shows the user's text {times} times instead of once; use a template that shows it once")
-        elif AS_JSON.search(pieces[0]):
-            problems.append("shows the message as JSON; use a template that shows its text")
+            how = f"shows the user's text {times} times" if times else "leaves out or changes the user's text"
+            problems.append(f"{how}; use a template that shows it once as it is")
         else:
             head, tail = pieces
             return Frame(head, tail, changing=CHANGING.search(template) is not None)

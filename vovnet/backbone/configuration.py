@@ -32,7 +32,13 @@ def model_config(folder: Path, content: Mapping[str, Any], attention: str) -> An
             )
     from transformers import CONFIG_MAPPING
 
-    return CONFIG_MAPPING[content["model_type"]].from_dict(_passive(content))
+    settings = CONFIG_MAPPING[content["model_type"]].from_dict(_passive(content))
+    quantised = getattr(settings, "quantization_config", None)
+    if isinstance(quantised, dict) and quantised.get("quant_method") == "fp8":
+        # By default the device decides: kernels that round activations on new GPUs, plain numbers elsewhere. Outcomes
+        # of both would share one key in the store.
+        quantised["dequantize"] = True
+    return settings
 
 
 def _passive(content: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from vovnet.backbone.adapters import means_more_than_peft_reads
 from vovnet.backbone.lora_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_settings
 from vovnet.backbone.quantised import quantisation
-from vovnet.backbone.weights import check_depth, stored_tensors
+from vovnet.backbone.weights import check_deepstack, check_depth, stored_tensors
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.files import read_object, write_json
 from vovnet.fingerprint import fingerprint_files
@@ -197,6 +197,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         )
     quantisation(folder, config)
     check_depth(folder, config, stored_tensors(folder))
+    check_deepstack(folder, config["vision_config"])
     return Checkpoint(folder, fingerprint_files(files), config, trained_on=_origin(folder)[1])
 
 

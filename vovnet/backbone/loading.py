@@ -1,5 +1,6 @@
 """From a checkpoint folder to a ``Backbone`` with weights in memory."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from vovnet.backbone.adapters import attach
 from vovnet.backbone.attention import attend_by_length
 from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.budget import make_budget
+from vovnet.backbone.chat_template import find_template
 from vovnet.backbone.compilation import compile_parts
 from vovnet.backbone.configuration import model_config
-from vovnet.backbone.files import IMAGE_TOKENS, Checkpoint, find_checkpoint
+from vovnet.backbone.files import IMAGE_TOKENS, UNSAID, Checkpoint, find_checkpoint
 from vovnet.backbone.fused import fuse
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.processors import load_processors
@@ -54,6 +56,8 @@ def load_backbone(
     # for greedy decoding; this project's decoding keys are all that counts.
     model.generation_config = GenerationConfig(eos_token_id=list(end_tokens), pad_token_id=builder.end_token)
     backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse, config.graphs)
+    trained_here = any(seen != UNSAID for seen in checkpoint.trained_on)
+    backbone.reasoning = replace(backbone.reasoning, direct=trained_here)
     return backbone.eval().requires_grad_(False)
 
 
@@ -107,7 +111,8 @@ def _skeleton(checkpoint: Checkpoint, attention: str) -> Any:
             )
     except UNREADABLE as error:
         raise VoVNetError(
-            f"the model in {checkpoint.folder} cannot be loaded (config.json: {first_line(error)}); download it again."
+            f"the model in {checkpoint.folder} cannot be loaded (config.json: {' '.join(str(error).split())}); "
+            "download it again."
         ) from error
 
 
@@ -129,6 +134,8 @@ def load_builder(
     """
     tokenizer, image_processor = load_processors(checkpoint.folder)
     _check_vocabulary(str(checkpoint.folder), tokenizer, checkpoint)
+    if config.chat_template != "none":  # a processor's may differ from the tokenizer's own
+        tokenizer.chat_template = find_template(checkpoint.folder, tokenizer)[1]
     found = reading_of(config, checkpoint)
     around = found.head, found.tail
     return InputBuilder(

@@ -12,9 +12,10 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 # What peft or ms-swift writes about the training; it changes nothing once weights are there.
 OF_TRAINING = {
     *("task_type", "auto_mapping", "base_model_name_or_path", "revision", "peft_version", "inference_mode"),
-    *("eva_config", "megatron_core", "qalora_group_size", "lora_dtype", "lorap_lr_ratio"),
+    *("eva_config", "megatron_core", "qalora_group_size", "lora_dtype", "lorap_lr_ratio", "lorap_emb_lr"),
 }
 Count = Annotated[int, Field(gt=0)]
+Scale = Annotated[float, Field(gt=0)]  # at 0 an adapter would change nothing
 
 
 class LoraSettings(BaseModel):
@@ -23,12 +24,12 @@ class LoraSettings(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     r: Count = 8
-    lora_alpha: float = 8
+    lora_alpha: Scale = 8
     lora_dropout: float = 0  # of a training that goes on
     target_modules: str | list[str]
     exclude_modules: str | list[str] | None = None
     rank_pattern: dict[str, Count] = {}
-    alpha_pattern: dict[str, float] = {}
+    alpha_pattern: dict[str, Scale] = {}
     layers_to_transform: int | list[int] | None = None
     layers_pattern: str | list[str] | None = None
     modules_to_save: list[str] | None = None

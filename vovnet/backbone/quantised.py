@@ -1,6 +1,5 @@
 """Quantised weights: which forms are loaded, what they need, and what cannot be done with them."""
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ INSTALL = {
     "awq": "gptqmodel",
     "bitsandbytes": "'vovnet[bitsandbytes]'",
     "compressed-tensors": "'vovnet[compressed-tensors]'",
-    "fp8": "kernels",
+    "fp8": "accelerate",
     "gptq": "gptqmodel optimum",
 }
 
@@ -61,17 +60,14 @@ def _modelopt(file: Path) -> object:
 def check_quantised(folder: Path, model: Any, method: str, dtype: "torch.dtype") -> None:
     """Make sure that a quantised model, just loaded, runs as this project runs it.
 
-    Where transformers has brought all weights back to numbers, as without a GPU that has the form, they are brought to
-    one type: it leaves FP8 weights in that of their scales.
+    Weights that transformers has dequantised are brought to one type: it leaves FP8 weights in that of their scales.
 
     Raises:
-        VoVNetError: a package lacks, or a matrix that is read directly is quantised.
+        VoVNetError: a matrix that is read directly is quantised.
     """
     if not is_quantised(model):
         model.to(dtype)
         return
-    if method == "fp8" and importlib.util.find_spec("kernels") is None:
-        raise VoVNetError(f"{folder} holds fp8 weights, which need a package; pip install {INSTALL[method]}.")
     for name in ("lm_head", "model.language_model.embed_tokens", "model.visual.patch_embed.proj"):
         weight = getattr(model.get_submodule(name), "weight", None)
         if weight is None or weight.dtype not in _floats():

@@ -143,6 +143,20 @@ def check_depth(folder: Path, config: Mapping[str, Any], stored: Mapping[str, St
                 )
 
 
+def check_deepstack(folder: Path, vision: Mapping[str, Any]) -> None:
+    """Refuse DeepStack levels that the vision tower does not have: their mergers would load and never be used.
+
+    Raises:
+        VoVNetError: there is one.
+    """
+    levels, depth = vision.get("deepstack_visual_indexes") or [], vision.get("depth")
+    if isinstance(depth, int) and (far := [level for level in levels if level not in range(depth)]):
+        raise VoVNetError(
+            f"{folder}/config.json describes deepstack_visual_indexes={far}, the vision tower has {depth} layers; "
+            "save the model again."
+        )
+
+
 def check_shapes(folder: Path, skeleton: Any, stored: Mapping[str, Stored], method: str | None) -> None:
     """Refuse weights that are not those of the model that the configuration describes.
 

@@ -58,19 +58,26 @@ class Reasoning:
     Attributes:
         markers: the pairs that it may write.
         opened: the prompt ends inside the reasoning.
+        direct: the model was adapted to answer at once, even where the prompt has opened the reasoning.
     """
 
     markers: tuple[Markers, ...] = (COMMON,)
     opened: bool = False
+    direct: bool = False
 
     @classmethod
     def of(cls, added_tokens: Collection[str], template: str, prompt_end: str) -> "Reasoning":
         """Read it off a tokenizer's added tokens, a chat template and what the template renders after a question.
 
-        ``<think>`` always counts: many models write it without a token or a template of its own.
+        ``<think>`` always counts: many models write it without a token or a template of its own. So does a pair whose
+        first mark ends the prompt.
         """
         markers = tuple(
-            pair for pair in KNOWN if pair == COMMON or all(mark in added_tokens or mark in template for mark in pair)
+            pair
+            for pair in KNOWN
+            if pair == COMMON
+            or prompt_end.rstrip().endswith(pair[0])
+            or all(mark in added_tokens or mark in template for mark in pair)
         )
         return cls(markers, any(prompt_end.rfind(opening) > prompt_end.rfind(closing) for opening, closing in markers))
 
@@ -78,11 +85,11 @@ class Reasoning:
         """The answer in a decoded text; None where there is none.
 
         Args:
-            ended: the model ended the text itself. Where the prompt has opened the reasoning, a text that was cut
-                before the closing marker is all reasoning; one that ends without it is taken as the answer, as a
-                model answers that was adapted to answer directly.
+            ended: the model ended the text itself. Where the prompt has opened the reasoning, a text without the
+                closing marker is all reasoning, unless an adapted model (``direct``) ended it.
         """
-        if self.opened and not ended and not any(closing in text for _, closing in self.markers):
+        closed = any(closing in text for _, closing in self.markers)
+        if self.opened and not closed and not (self.direct and ended):
             return None
         return final_answer(text, self.markers)
 

@@ -66,6 +66,7 @@ def trainable_backbone(config: RunConfig, method: Method) -> Trainable:
     if settings.gradient_checkpointing:
         trainable.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
     trainable.backbone.train()
+    trainable.backbone.reasoning = replace(trainable.backbone.reasoning, direct=True)  # it learns the answers alone
     trainable.backbone.graphs = None  # a graph would decode with what it has once recorded
     count = sum(p.numel() for p in trainable.backbone.parameters() if p.requires_grad)
     log.info("training %s weights of the backbone (%s)", f"{count:,}", method)
