@@ -126,15 +126,16 @@ def test_a_pickle_of_hydras_is_not_loaded(base: list[str], tmp_path: Path, optio
 
 
 def test_a_sweep_that_was_begun_again_meanwhile_says_so(base: list[str], tmp_path: Path) -> None:
-    waits = tmp_path / "results.csv"
-    os.mkfifo(waits)
-    given = ["policy/baseline=random_policy_matched", f"policy.baseline.match={waits}", "eval.max_samples=4"]
-    call = [sys.executable, "-m", "experiments.eval", "-m", *base, *given, "name=sweep"]
+    given = ["policy/baseline=always_full,no_vision", "eval.max_samples=4", "name=sweep"]
+    call = [sys.executable, "-m", "experiments.eval", "-m", *base, *given]
     process = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    opened = waits.open("w")  # returns once the job has opened it
     record = tmp_path / "runs/sweep/sweep.json"
-    record.write_text(json.dumps({"token": "another's", "overrides": []}))
-    opened.close()
+    while not record.exists():  # its jobs have yet to import torch
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
+    record.write_text(json.dumps({"token": "another's", "launched": False, "jobs": []}))
+    process.send_signal(signal.SIGCONT)
     _, errors = process.communicate()
     assert process.returncode == 1
     assert "error: the same sweep was begun again meanwhile; that one writes the tables" in errors

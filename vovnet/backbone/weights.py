@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from vovnet.errors import VoVNetError, first_line
-from vovnet.files import read_object
+from vovnet.files import read_object, refuse_special
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,8 +84,9 @@ def opened(file: Path, framework: str = "pt") -> Iterator[Any]:
     """A weight file, read tensor by tensor.
 
     Raises:
-        VoVNetError: it is damaged.
+        VoVNetError: it is damaged, or no file.
     """
+    refuse_special(file, file.stat())  # safetensors would wait for a named pipe
     try:
         with safe_open(file, framework) as weights:
             yield weights
