@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from vovnet.errors import VoVNetError
 from vovnet.explain import known_keys, unknown_key
+from vovnet.options import groups
 from vovnet.renamed import RENAMED
 from vovnet.secrets import refuse_secrets
 
+OURS = "--experiment"  # a flag to argparse, which would take it for the next
 RERUN = "--experimental-rerun"  # Hydra's, which takes it by any beginning as well
 
 # Hydra's own.
@@ -39,20 +41,27 @@ def refuse_arguments(arguments: Sequence[str]) -> None:
 
 def refused_flags(arguments: Sequence[str]) -> str:
     """What to say about arguments with dashes that are neither Hydra's nor overrides; empty where there are none."""
-    said, other = [], ""
+    said, other = [], ("", "")
     for flag, value in _flags(arguments):
         name = flag if flag in RENAMED else flag.replace("-", "_").replace("__", "--", 1)
-        if name in RENAMED:
-            said.append(f"for {flag}{' ' * bool(value)}{value} write {RENAMED[name].typed(_joined(value))}")
-        else:
-            other = other or flag
+        if (row := RENAMED.get(name)) is not None:
+            said.append(f"for {flag}{' ' * bool(value)}{value} write {row.typed(_joined(value))}{row.remark}")
+        elif not other[0]:
+            other = flag, _joined(value)
     if said:
-        return f"settings are overrides, KEY=VALUE, and the specification's flags are others here: {'; '.join(said)}"
-    if other:
-        key = other.lstrip("-")
-        advice = f"write {key}=VALUE" if key in known_keys() else unknown_key(key)
-        return f"there is no flag {other}, settings are overrides without dashes; {advice}"
-    return ""
+        return f"settings are overrides, KEY=VALUE; flags of the specification have other names here: {'; '.join(said)}"
+    flag, value = other
+    return f"there is no flag {flag}, settings are overrides without dashes; {_advice(flag, value)}" if flag else ""
+
+
+def _advice(flag: str, value: str) -> str:
+    """What to write instead of a flag that is nobody's."""
+    key = flag.lstrip("-")
+    if flag == OURS:
+        return f"write +{key}={value}, without dashes"
+    if (group := key.replace(".", "/")) in groups():
+        return f"write {group}={value}"
+    return f"write {key}={value}" if key in known_keys() else unknown_key(key, value)
 
 
 def _joined(value: str) -> str:
@@ -77,4 +86,4 @@ def _is_hydras(flag: str) -> bool:
     """Whether Hydra's argument parser takes a flag, which it does by any beginning that names one flag only."""
     if not flag.startswith("--"):
         return flag.startswith(SHORT)
-    return flag in LONG or (flag != "--" and sum(name.startswith(flag) for name in LONG) == 1)
+    return flag != OURS and (flag in LONG or (flag != "--" and sum(name.startswith(flag) for name in LONG) == 1))

@@ -2,18 +2,23 @@
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from functools import cache
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
 from vovnet.errors import VoVNetError
-from vovnet.options import groups, owners
-from vovnet.renamed import RENAMED
+from vovnet.options import defaults, groups, owners
+from vovnet.renamed import NOTHING, RENAMED
 from vovnet.schema import RunConfig
 
 UNIONS = (("training",), ("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
-FREE = ("launcher.additional_parameters", "prepare.evaluation")  # whose names are the user's
+FREE = {  # keys whose names are the user's, and how one is added
+    "launcher.additional_parameters": "+launcher.additional_parameters.{name}={value}",
+    "prepare.evaluation": "+dataset@prepare.evaluation.{name}={value}",
+}
 VALUE = "VALUE"  # where it is not known
 MISSING = ("missing", "missing_argument")
 
@@ -50,10 +55,17 @@ def _explain_one(detail: Any) -> str:
         return unknown_key(key)
     if detail["type"] in MISSING:
         return f"the configuration key {key} is missing"
-    if (group := key.replace(".", "/")) in groups() and isinstance(detail["input"], str):
-        options = groups()[group]
-        chosen = detail["input"] if detail["input"] in options else f"OPTION, one of {', '.join(options)}"
-        return f"{key}={detail['input']} sets no option, which a slash does; write {group}={chosen}"
+    options = groups().get(group := key.replace(".", "/"), ())
+    choice = f"{group}=OPTION, one of {', '.join(options)}"
+    if detail["type"] == "union_tag_invalid":
+        tag = detail["ctx"]
+        advice = f"choose {choice}" if options else f"choose one of {tag['expected_tags']}"
+        return f"{key}.{tag['discriminator'].strip(chr(39))}={tag['tag']} is refused; {advice}"
+    if options and isinstance(detail["input"], str | None):
+        given = "null" if detail["input"] is None else detail["input"]
+        option = "none" if given in NOTHING else given  # as null is called there
+        fix = f"{group}={option}" if option in options else choice
+        return f"{key}={given} does not choose an option; options take a slash, write {fix}"
     message = detail["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [A,B]")
     if detail["type"] == "value_error":
         return f"{key}: {message}"
@@ -82,7 +94,7 @@ def explain_hydra(error: BaseException) -> str:
         return f"the option of a config group is never added by ++; write {match[1]}"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{match[1]} holds several values; add -m to sweep over them, or write [A,B] for a list"
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+    if match := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
         known = ", ".join(options[1].split()) if options else "see the conf folder"
         return f"{match[1]}={match[2]} does not exist; choose one of: {known}"
@@ -90,16 +102,16 @@ def explain_hydra(error: BaseException) -> str:
 
 
 def _explain_override(override: str) -> str:
-    """Which override Hydra's grammar does not take, and what most often mends one."""
+    """Which override Hydra's grammar does not take, and what most often repairs one."""
     if "=" not in override:
-        mend = "give it a value, KEY=VALUE"
+        fix = "give it a value, KEY=VALUE"
     elif any(override.count(opened) != override.count(closed) for opened, closed in ("[]", "{}", "()")):
-        mend = "close every bracket and brace, as in ${KEY} and [A,B]"
+        fix = "close every bracket and brace, as in ${KEY} and [A,B]"
     elif any(override.count(quote) % 2 for quote in "'\""):
-        mend = "close its quote"
+        fix = "close its quote"
     else:
-        mend = "quote its value, also from the shell: \"KEY='VALUE'\""
-    return f"the override {override} cannot be read; {mend}"
+        fix = "quote its value, also from the shell: \"KEY='VALUE'\""
+    return f"the override {override} cannot be read; {fix}"
 
 
 def own_sentence(error: BaseException) -> str:
@@ -110,21 +122,24 @@ def own_sentence(error: BaseException) -> str:
     return "" if inner is None else str(inner)
 
 
-def known_keys(cls: type = RunConfig, prefix: str = "") -> list[str]:
+@cache
+def known_keys(cls: type = RunConfig, prefix: str = "") -> tuple[str, ...]:
     """All dotted keys of the schema."""
-    keys = []
+    keys: list[str] = []
     for field in fields(cls):
         name = prefix + field.name
         keys.append(name)
         for inner in _dataclasses_in(field.type):
             keys += known_keys(inner, f"{name}.")
-    return keys
+    return tuple(dict.fromkeys(keys))
 
 
 def _dataclasses_in(kind: Any) -> list[type]:
-    """The configuration classes that a type names, inside unions and annotations too."""
+    """The configuration classes that a type names, inside unions and annotations; members of lists have no keys."""
     if isinstance(kind, type) and is_dataclass(kind):
         return [kind]
+    if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Mapping | Sequence):
+        return []
     return [cls for inner in get_args(kind) for cls in _dataclasses_in(inner)]
 
 
@@ -140,19 +155,49 @@ def unknown_key(key: str, value: str = VALUE) -> str:
     if key == "experiment":
         return f"{lacking}; write +experiment={value}, with a plus"
     if "@" in key:
-        return f"{lacking}; an option for another place is added with a plus, +{key}={value}"
+        place = key.rpartition("@")[2].rpartition(".")[0]
+        return f"{lacking}; an option for another place is added with a plus, +{key}={value}{_brought(place)}"
     if dotted != key and (dotted in groups() or dotted in known_keys()):
         return f"{lacking}; write {dotted}={value}, since a slash chooses an option of a config group"
     if brought := owners().get(key):
+        if all(name.startswith("experiments.") for name in brought):
+            which = "that command" if len(brought) == 1 else "one of them"
+            return f"{lacking} here, it is a key of {_either(brought)}; run {which}"
         return f"{lacking} here, it belongs to {_either(brought)}; choose {'that' if len(brought) == 1 else 'one'}"
-    if (parent := key.rpartition(".")[0]) in FREE:
-        return f"{lacking} yet; {parent} takes names of your own with a plus, +{key}={value}"
-    last = key.replace("/", ".").rpartition(".")[-1]
+    for free, added in FREE.items():
+        if key.startswith(f"{free}."):
+            name, _, inner = key.removeprefix(f"{free}.").partition(".")
+            typed = added.format(name=name, value="OPTION" if inner else value)
+            return f"{lacking} yet; {free} takes names of your own with a plus, {typed}{_brought(free)}"
+    last = dotted.rpartition(".")[-1]
     if named := [group for group in groups() if group.rpartition("/")[-1] == last and group != key]:
         return f"{lacking}, did you mean {named[0]}={value}?"
-    others = [other for other in known_keys() if other != key]
-    close = difflib.get_close_matches(key, others, n=1, cutoff=0.75)
-    return f"{lacking}, did you mean {close[0]}?" if close else f"{lacking}; `--cfg job` lists all keys"
+    if similar := _similar(key):
+        return f"{lacking}, did you mean {similar}{_brought(similar)}?"
+    return f"{lacking}; `--cfg job` lists all keys"
+
+
+def _similar(key: str) -> str:
+    """The key that was most likely meant: the only one that ends in what is given, or one that begins or reads alike.
+
+    Sections are none: no value can be set for them.
+    """
+    sections = {name.rpartition(".")[0] for name in known_keys()}
+    leaves = [name for name in known_keys() if name not in sections and name != key]
+    ending = [name for name in leaves if name.endswith(f".{key}")]
+    if len(ending) == 1:
+        return ending[0]
+    begun = [name for name in leaves if "." in key and name.startswith(key)]
+    close = difflib.get_close_matches(key, begun or leaves, n=1, cutoff=0 if begun else 0.75)
+    return close[0] if close else ""
+
+
+def _brought(key: str) -> str:
+    """With what else a key composes that not every composition has, as the end of a sentence."""
+    brought = owners().get(key, ())
+    if not brought or set(brought) & set(defaults()):
+        return ""
+    return f", {'in' if brought[0].startswith('experiments.') else 'with'} {_either(brought)}"
 
 
 def _either(names: tuple[str, ...]) -> str:

@@ -73,7 +73,7 @@ class _Begun:
         folders: of those that have begun, in the same order.
         errors: of the jobs that ran here.
         prepared: jobs that run elsewhere.
-        told: what has been said of keys without effect.
+        reported: lines already logged.
     """
 
     command: str
@@ -82,7 +82,7 @@ class _Begun:
     folders: list[Path] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
     def plan(self, jobs: list[list[str]], compose: Callable[[Sequence[str]], DictConfig]) -> None:
         """Check a sweep and write down its jobs before the first one begins."""
@@ -92,11 +92,11 @@ class _Begun:
         self.planned += [[override for override in job if not HYDRAS_OWN.match(override)] for job in jobs]
         enter_folder(self.planned)
 
-    def tell(self, config: RunConfig, overrides: Sequence[str]) -> None:
+    def report_idle_keys(self, config: RunConfig, overrides: Sequence[str]) -> None:
         """Say once which of the given keys have no effect."""
         for line in no_effect_lines(self.command, config, overrides, self.is_stage):
-            if line not in self.told:
-                self.told.add(line)
+            if line not in self.reported:
+                self.reported.add(line)
                 log.warning("%s", line)
 
 
@@ -218,7 +218,7 @@ def _run_job(composed: DictConfig, begun: _Begun, run: Run, show: Show) -> Excep
     def work() -> None:
         config = to_typed(composed)
         if is_main_rank():
-            begun.tell(config, record["overrides"])
+            begun.report_idle_keys(config, record["overrides"])
         result = run(config, folder)
         if record["sweep"] is None and is_main_rank():
             show(result, folder)
@@ -241,7 +241,7 @@ def _prepare_job(composed: DictConfig, begun: _Begun) -> list[Prepared]:
         write_record(folder, record | failure(error))
         report_failure(record, failure(error))
         return []
-    begun.tell(config, record["overrides"])
+    begun.report_idle_keys(config, record["overrides"])
     return [Prepared(folder, config, record | {"status": "pending", **git_state()})]
 
 

@@ -34,6 +34,16 @@ def commands() -> tuple[str, ...]:
 
 
 @cache
+def defaults() -> tuple[str, ...]:
+    """The options that are chosen where none is given, as ``policy/baseline=none``."""
+    chosen = []
+    for path, prefix in ((conf_dir() / "base.yaml", ""), (conf_dir() / "policy/vovnet.yaml", "policy/")):
+        entries = (entry for entry in _load(path)["defaults"] if isinstance(entry, dict))
+        chosen += [f"{prefix}{group}={option}" for entry in entries for group, option in entry.items()]
+    return tuple(chosen)
+
+
+@cache
 def owners() -> Mapping[str, tuple[str, ...]]:
     """What brings each key: options, as ``policy/baseline=cascade``, or a command, as ``experiments.report``."""
     found: dict[str, list[str]] = {}

@@ -34,10 +34,14 @@ class Renamed:
             value = "none"
         return " ".join(filter(None, (self.command and f"experiments.{self.command}", self.ours.format(value))))
 
+    @property
+    def remark(self) -> str:
+        """The note, as it follows what is typed."""
+        return f" ({self.note})" if self.note else ""
+
     def sentence(self, value: str) -> str:
         """What to say where the name is given."""
-        note = f" ({self.note})" if self.note else ""
-        return f"{self.name} is a name of the specification; write {self.typed(value)} instead{note}"
+        return f"{self.name} is a name of the specification; write {self.typed(value)} instead{self.remark}"
 
 
 UNCERTAINTY, PRUNING, RANDOM = (

@@ -1,6 +1,6 @@
-"""What must hold of a sweep as a whole, before its first job: every key that is swept tells its jobs apart."""
+"""What must hold of a sweep as a whole, before its first job: each swept key must change results and job folders."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vovnet.compose import to_typed
 from vovnet.errors import VoVNetError
 from vovnet.no_effect import RULES, key_of, shown, without_effect
+from vovnet.no_effect.rule import Rule
 from vovnet.schema import RunConfig
 
 Job = Sequence[str]  # its overrides
@@ -19,18 +20,30 @@ LIKELY = ("hydra.sweep.dir", "hydra.sweep.subdir")  # keys that name a job's fol
 def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
     """Refuse a sweep whose jobs would do the same, or would leave their results in each other's place.
 
-    Of jobs that differ in one key only, one tells whether the key has an effect: conditions speak of other keys.
+    A sweep that an experiment's file holds is run although one of its keys has no effect under what else is given: its
+    jobs report that.
 
     Raises:
         VoVNetError: one sentence naming the key.
     """
     settings = [{key_of(override): override.partition("=")[2] for override in job} for job in jobs]
     swept = [key for key in settings[0] if len({one.get(key) for one in settings}) > 1] if settings else []
+    if not swept:
+        return
+    by_file = {key_of(name) for name in compose(jobs[0]).hydra.sweeper.params or ()}
+    configs: dict[int, RunConfig | None] = {}
+
+    def idle(key: str, place: int) -> Rule | None:
+        if place not in configs:
+            configs[place] = _typed(compose(jobs[place]))
+        return _idle(command, key, configs[place], swept)
+
     for key in swept:
         pairs = list(_pairs(key, settings))
-        if any(rule.covers(command, key) for rule in RULES):
-            for place, _ in pairs:
-                _refuse_idle(command, key, _typed(compose(jobs[place])), swept)
+        if key not in by_file and any(rule.covers(command, key) for rule in RULES):
+            # One of two jobs that differ in the key only, since most conditions speak of other keys.
+            rules = [idle(key, place) or idle(key, other) for place, other in pairs]
+            _refuse_idle(key, rules, [{k: settings[place][k] for k in swept if k != key} for place, _ in pairs])
         for place, other in pairs[:1]:
             _refuse_shared(key, compose(jobs[place]), compose(jobs[other]))
 
@@ -55,14 +68,28 @@ def _typed(composed: DictConfig) -> RunConfig | None:
         return None
 
 
-def _refuse_idle(command: str, key: str, config: RunConfig | None, swept: Sequence[str]) -> None:
-    if config is None:
-        return
-    for _, rule in without_effect(command, config, [key]):
-        if rule.end_of not in swept:
-            raise VoVNetError(
-                f"{shown(key)} is swept but has no effect here: {rule.why}; give it no more than one value."
-            )
+def _idle(command: str, key: str, config: RunConfig | None, swept: Sequence[str]) -> Rule | None:
+    """The rule by which a key has no effect in a job; the ends of curves that are swept together are none."""
+    rules = () if config is None else (rule for _, rule in without_effect(command, config, [key]))
+    return next((rule for rule in rules if rule.end_of not in swept), None)
+
+
+def _refuse_idle(key: str, rules: Sequence[Rule | None], others: Sequence[Mapping[str, str]]) -> None:
+    """Refuse a key that has no effect in some jobs.
+
+    Args:
+        rules: for each choice of the other swept keys, the reason why the key has no effect there.
+        others: those choices.
+    """
+    for rule, choice in zip(rules, others, strict=True):
+        if rule is None:
+            continue
+        if all(rules):
+            where, fix = "here", "give it no more than one value"
+        else:
+            where = "where " + " ".join(f"{shown(name)}={value}" for name, value in choice.items())
+            fix = f"sweep those jobs by themselves, with one value of {shown(key)}"
+        raise VoVNetError(f"{shown(key)} is swept but has no effect {where}: {rule.why}; {fix}.")
 
 
 def _refuse_shared(key: str, composed: DictConfig, other: DictConfig) -> None:

@@ -88,6 +88,7 @@ def test_every_wrong_override_is_one_sentence(overrides: str, tmp_path: Path) ->
 def test_the_entry_point_ends_with_it_and_status_1(
     overrides: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where a sweep's folder is made
     monkeypatch.setattr(sys, "argv", ["eval", f"paths.runs={tmp_path}/runs", *overrides.split(" ")])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.setattr(SweepCallback, "folder", None)
@@ -99,7 +100,7 @@ def test_the_entry_point_ends_with_it_and_status_1(
     assert len([line for line in said.splitlines() if line.startswith("error: ")]) == 1
 
 
-def test_keys_without_effect_are_told_in_a_line_and_the_run_goes_on(
+def test_idle_keys_are_reported_in_a_line_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     given = [f"paths.runs={tmp_path}/runs", "policy/baseline=no_vision", "policy.lambda_cost=0.1"]
@@ -117,7 +118,7 @@ def test_keys_without_effect_are_told_in_a_line_and_the_run_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("override", "mend"),
+    ("override", "fix"),
     [
         ("paths.runs=${a", "close every bracket and brace, as in ${KEY} and [A,B]"),
         ("policy.lambda_cost=[0", "close every bracket and brace"),
@@ -126,12 +127,12 @@ def test_keys_without_effect_are_told_in_a_line_and_the_run_goes_on(
         ("name=a=b", "quote its value"),
     ],
 )
-def test_an_override_that_cannot_be_read_is_named_with_its_mend(override: str, mend: str) -> None:
+def test_an_override_that_cannot_be_read_is_named_with_its_fix(override: str, fix: str) -> None:
     with pytest.raises(HydraException) as caught:
         compose_config(override)
     sentence = explain_hydra(caught.value)
     assert sentence.startswith(f"the override {override} cannot be read; ")
-    assert mend in sentence
+    assert fix in sentence
 
 
 @pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/b", "..", "''"])

@@ -1,7 +1,7 @@
-"""Keys that have no effect in a composition: told when they are given, refused when they are swept.
+"""Keys that have no effect in a composition: reported when given, refused when they are swept.
 
-``RULES`` is the whole list. A rule speaks of results: a key that changes only how fast they come is in none, and a key
-that was not given is nobody's mistake.
+``RULES`` is the whole list. A rule speaks of results, so a key that always has an effect on speed only is in none.
+Keys that were not given are not reported.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,6 +44,6 @@ def no_effect_lines(command: str, config: RunConfig, overrides: Sequence[str], i
     """
     reasons: dict[str, list[str]] = {}
     for key, rule in without_effect(command, config, [key_of(override) for override in overrides]):
-        if not (is_stage and rule.when in (always, off_slurm)):
+        if not (rule.sweeps_only or (is_stage and rule.when in (always, off_slurm))):
             reasons.setdefault(rule.why, []).append(shown(key))
     return [f"{', '.join(keys)}: no effect here, {why}" for why, keys in reasons.items()]

@@ -6,7 +6,7 @@ from typing import Any
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.no_effect.rule import When
-from vovnet.policy.checkpoint import FILE_NAME
+from vovnet.policy.names import FILE_NAME
 from vovnet.schema import (
     CascadeBaseline,
     DatasetConfig,
@@ -24,7 +24,12 @@ from vovnet.schema import (
 
 def has_baseline(config: RunConfig) -> bool:
     """A rule decides in VoVNet's place."""
-    return not isinstance(config.policy.baseline, NoBaseline)
+    return not is_vovnet(config)
+
+
+def is_vovnet(config: RunConfig) -> bool:
+    """VoVNet itself decides."""
+    return isinstance(config.policy.baseline, NoBaseline)
 
 
 def learns_value(config: RunConfig) -> bool:
@@ -63,11 +68,6 @@ def answers(config: RunConfig) -> set[str]:
         case _:
             pass
     return chosen | ({policy.fallback_mode} if policy.fallback_mode else set())
-
-
-def never_no(config: RunConfig) -> bool:
-    """A baseline without a NO that could be raised."""
-    return "no" not in answers(config)
 
 
 def scores_mmmu(dataset: DatasetConfig) -> bool:

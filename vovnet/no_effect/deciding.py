@@ -1,13 +1,11 @@
 """Keys that may have no effect where a policy or baseline decides, and in commands that do something else."""
 
-from vovnet.no_effect.conditions import answers, draws, has_baseline, has_file, ignores_lambda, never_no, scores_mmmu
-from vovnet.no_effect.rule import ANY, COLLECT, DECIDE, EVALUATE, READ, TRAIN, Rule, others
+from vovnet.no_effect.conditions import answers, draws, has_baseline, has_file, ignores_lambda, is_vovnet, scores_mmmu
+from vovnet.no_effect.rule import ANY, COLLECT, DECIDE, EVALUATE, FALLBACK, FILES, READ, TRAIN, Rule, others
 from vovnet.schema import FixedBaseline, OracleBaseline, PruningBaseline, ResolutionBaseline
 
 HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective"
-FALLBACK = "policy.fallback_mode policy.fallback_entropy_threshold policy.fallback_margin_threshold"
 PRUNED = "policy.full_pruning_ratio policy.full_pruning_mode"
-FILES = "eval.checkpoint eval.ddp_checkpoint_path"
 
 DECIDING = (
     # What a baseline reads in VoVNet's place.
@@ -21,11 +19,10 @@ DECIDING = (
         lambda c: has_baseline(c) and not isinstance(c.policy.baseline, OracleBaseline),
     ),
     Rule(FILES, DECIDE, "policy/baseline decides and reads no policy file", has_baseline),
-    Rule(FALLBACK, ("eval", "error_slices", "profile"), "policy/baseline has no NO to raise", never_no),
     Rule(
         "policy.baseline.match_lambda policy.baseline.buckets",
         (*DECIDE, *COLLECT, "match"),
-        "it says how to read policy.baseline.match, which is null",
+        "it is read only with policy.baseline.match",
         draws(lambda random: random.match is None),
     ),
     Rule(
@@ -52,7 +49,7 @@ DECIDING = (
     Rule(
         PRUNED,
         (*DECIDE, *COLLECT),
-        "this policy/baseline says itself what FULL is",
+        "this baseline defines FULL itself",
         lambda c: isinstance(c.policy.baseline, FixedBaseline | ResolutionBaseline | PruningBaseline),
     ),
     Rule(PRUNED, ("eval", *COLLECT), "FULL is never chosen", lambda c: "full" not in answers(c)),
@@ -66,7 +63,8 @@ DECIDING = (
     Rule(
         "eval.cache_reuse",
         ANY,
-        "only backbone.prompt_order=text_first can continue the text pass",
+        "only backbone.prompt_order=text_first can continue the text pass; set backbone.prompt_order=text_first and "
+        "train the policy with it",
         lambda c: c.backbone.prompt_order != "text_first",
     ),
     # How answers are made and counted.
@@ -86,9 +84,9 @@ DECIDING = (
     Rule("eval.random_fallback", EVALUATE, "only MMMU's evaluator draws", lambda c: not scores_mmmu(c.dataset)),
     Rule("eval.random_fallback", (*TRAIN, *COLLECT, "profile", "calibrate"), "only an evaluation draws"),
     # Which questions.
-    Rule("eval.mode", ("profile", *COLLECT), "it says how experiments.eval works"),
+    Rule("eval.mode", ("profile", *COLLECT), "only experiments.eval reads it"),
     Rule("eval.mode eval.split eval.max_samples", ("calibrate",), "held-out questions of the train split are taken"),
-    Rule("leaks", ("profile",), "a profile is no result"),
+    Rule("leaks", ("profile",), "experiments.profile does not run the leak guard"),
     Rule("eval.batch_size", ("profile",), "questions are timed one by one"),
     Rule("eval.num_workers eval.chunk_rows", ("eval",), "live runs collect nothing", lambda c: c.eval.mode == "live"),
     Rule("eval.num_workers eval.chunk_rows", ("profile",), "a profile collects nothing"),
@@ -99,7 +97,7 @@ DECIDING = (
     Rule(
         "eval.num_shards",
         COLLECT,
-        "without a launcher, -m or eval.shard one job collects all",
+        "one job collects all chunks unless eval.shard, -m or a launcher is given",
         lambda c: c.eval.shard is None,
     ),
     Rule("dataset.hub", (*ANY, "prepare"), "dataset.path names the files", lambda c: c.dataset.path is not None),
@@ -120,15 +118,11 @@ DECIDING = (
     Rule("training.seed", DECIDE, "policy/baseline decides and was not trained", has_baseline),
     Rule("training.seed", ("eval", "error_slices", "profile"), "the policy is named and not searched for", has_file),
     Rule(f"{HEAD} policy.lambda_cost {FILES} leaks", COLLECT, "a collection decides nothing"),
-    Rule("policy.fallback_entropy_threshold policy.fallback_margin_threshold", COLLECT, "a collection decides nothing"),
-    Rule("policy.fallback_mode", COLLECT, "VoVNet's branches are its action space's", lambda c: not has_baseline(c)),
-    Rule(
-        "policy.baseline",
+    Rule(FALLBACK, COLLECT, "VoVNet's branches are its action space's", is_vovnet),
+    Rule(  # not what a baseline's branches follow from, nor the target without which the random one is refused
+        "policy.baseline.seed policy.baseline.threshold policy.baseline.uncertainty policy.baseline.rule",
         COLLECT,
         "a collection decides nothing",
-        has_baseline,
-        but="policy.baseline.name policy.baseline.vision policy.baseline.pruning_ratio policy.baseline.pruning_mode "
-        "policy.baseline.long_side",
     ),
     # Which backbone.
     Rule(
@@ -137,7 +131,7 @@ DECIDING = (
         "backbone.path names the files",
         lambda c: c.backbone.path is not None,
     ),
-    Rule("backbone.revision", ANY, "this backbone is not the hub's", lambda c: c.backbone.packaged),
+    Rule("backbone.revision", ANY, "this backbone is not from the hub", lambda c: c.backbone.packaged),
     Rule(
         "backbone.cuda_graphs",
         ANY,

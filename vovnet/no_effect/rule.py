@@ -11,6 +11,9 @@ DECIDE = (*EVALUATE, "profile", "calibrate")  # commands that make a policy
 ANY = (*TRAIN, *COLLECT, *DECIDE)  # commands that answer questions
 READ = ("report", "store")  # commands that read what others have written
 
+FALLBACK = "policy.fallback_mode policy.fallback_entropy_threshold policy.fallback_margin_threshold"
+FILES = "eval.checkpoint eval.ddp_checkpoint_path"
+
 When = Callable[[RunConfig], bool]
 
 
@@ -34,7 +37,9 @@ class Rule:
         why: the reason, as an end of a sentence.
         but: keys among them that do have an effect.
         end_of: a key of numbers at one end of which ``keys`` have no effect; swept together they draw curves that meet
-            there, which is no mistake.
+            there; this is allowed.
+        sweeps_only: a sweep over it is refused, but a value that is given is not reported: it changes figures, though
+            not what the command makes.
     """
 
     keys: str
@@ -43,6 +48,7 @@ class Rule:
     when: When = always
     but: str = ""
     end_of: str = ""
+    sweeps_only: bool = False
 
     def covers(self, command: str, key: str) -> bool:
         """Whether it speaks of a key of a command, whatever the composition."""

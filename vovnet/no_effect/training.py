@@ -9,13 +9,11 @@ from vovnet.no_effect.conditions import (
     trains_backbone,
     trains_lora,
 )
-from vovnet.no_effect.rule import DECIDE, TRAIN, Rule, others
+from vovnet.no_effect.rule import DECIDE, FALLBACK, FILES, TRAIN, Rule, others
 from vovnet.schema import TinyBackboneTraining
 
 SOFT = "policy.objective.temperature policy.objective.entropy_weight policy.objective.loss"
-FALLBACK = "policy.fallback_mode policy.fallback_entropy_threshold policy.fallback_margin_threshold"
 MICRO = "training.backbone.batch_size training.backbone.micro_batch_size training.backbone.precision"
-FILES = "eval.checkpoint eval.ddp_checkpoint_path"
 
 TRAINING = (
     # What the objective reads.
@@ -23,9 +21,16 @@ TRAINING = (
     Rule(SOFT, TRAIN, "policy/objective=value has no soft weights", learns_value),
     Rule(SOFT, DECIDE, "only experiments.train reads it"),
     Rule(
-        "policy.lambda_cost training.lambda_warmup_fraction",
+        "policy.lambda_cost",
         TRAIN,
-        "policy/objective=value trains one policy for every lambda",
+        "policy/objective=value trains the same policy for every lambda; only its validation figures change",
+        learns_value,
+        sweeps_only=True,
+    ),
+    Rule(
+        "training.lambda_warmup_fraction",
+        TRAIN,
+        "policy/objective=value trains the same policy for every lambda",
         learns_value,
     ),
     # Both stages of a training.
@@ -88,7 +93,7 @@ TRAINING = (
     Rule(
         "trainer",
         others("train"),
-        "only experiments.train runs on several devices",
+        "only experiments.train reads it",
         off_slurm,
     ),
     # What else a training does without.

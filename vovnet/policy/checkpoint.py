@@ -13,6 +13,7 @@ from vovnet.backbone.files import Checkpoint, backbone_label
 from vovnet.backbone.reading import READING, reading_facts
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, parse_object, write_bytes
+from vovnet.policy.names import FILE_NAME
 from vovnet.schema import (
     ActionSpace,
     DatasetConfig,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from vovnet.policy.head import PolicyHead
 
 FORMAT = 2
-FILE_NAME = "policy.safetensors"
 TORCH = (".pt", ".pth", ".ckpt")  # endings of files of torch.save
 CARD, CHECKSUM = "vovnet", "sha256"  # entry of the file's metadata, and in it
 PER_RUN = ("seed", "save_every")  # options of a training that its repetitions may differ in

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import FILE_NAME, TORCH, PolicyCard, check_backbone, make_card, read_card
+from vovnet.policy.checkpoint import TORCH, PolicyCard, check_backbone, make_card, read_card
+from vovnet.policy.names import FILE_NAME
 from vovnet.schema import RunConfig
 
 log = logging.getLogger(__name__)

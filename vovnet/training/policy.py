@@ -19,9 +19,10 @@ from vovnet.outcomes.branches import read_text
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.outcomes.rows import Outcomes
-from vovnet.policy.checkpoint import FILE_NAME, make_card, save_policy
+from vovnet.policy.checkpoint import make_card, save_policy
 from vovnet.policy.features import feature_width, features
 from vovnet.policy.head import PolicyHead
+from vovnet.policy.names import FILE_NAME
 from vovnet.policy.objective import OutcomeBatch
 from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import make_router

@@ -12,7 +12,8 @@ from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.readable import MOST_UNREAD, in_words
-from vovnet.policy.checkpoint import FILE_NAME, read_card
+from vovnet.policy.checkpoint import read_card
+from vovnet.policy.names import FILE_NAME
 from vovnet.report.training_curves import draw_training
 from vovnet.results.check import Check
 from vovnet.results.provenance import provenance
