@@ -11,8 +11,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.composer import composed
-from vovnet.compose import conf_dir
 from vovnet.errors import VoVNetError
+from vovnet.options import conf_dir
 from vovnet.sweep_check import check_sweep
 
 
