@@ -34,14 +34,9 @@ def show(policy: RandomPolicy, folder: Path) -> None:
         say(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in policy.thresholds)}]")
 
 
-def finish(folder: Path) -> bool:
-    """Nothing to merge."""
-    return True
-
-
 def main() -> None:
     """Console entry point."""
-    launch("match", run, show, finish)
+    launch("match", run, show, None)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import Configure
-from vovnet.compose import conf_dir, register_resolvers, to_typed
+from vovnet.compose import register_resolvers, to_typed
 from vovnet.hydra_job import copied
+from vovnet.options import conf_dir
 from vovnet.schema import RunConfig
 
 

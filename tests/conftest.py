@@ -20,7 +20,8 @@ if os.environ.get("VOVNET_GPU") != "1":  # what is held byte for byte, and two r
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job hands that on to what tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from vovnet.compose import conf_dir, register_resolvers, to_typed
+from vovnet.compose import register_resolvers, to_typed
+from vovnet.options import conf_dir
 from vovnet.schema import RunConfig, TinyArchitecture
 
 if TYPE_CHECKING:

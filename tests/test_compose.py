@@ -7,9 +7,10 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from tests.conftest import compose_config
-from vovnet.compose import conf_dir, config_hash
+from vovnet.compose import config_hash
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra, known_keys
+from vovnet.options import conf_dir
 from vovnet.schema import RunConfig
 
 GROUPS = "backbone policy/baseline policy/objective vision_budget dataset eval training logger launcher".split()

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vovnet.compose import conf_dir, register_resolvers
+from vovnet.compose import register_resolvers
 from vovnet.compositions import shared_compositions
+from vovnet.options import conf_dir
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from hydra.core.utils import run_job as hydras_own
 from omegaconf import Container, DictConfig, OmegaConf
 
 import vovnet.compositions
-from vovnet.compose import conf_dir, register_resolvers
+from vovnet.compose import register_resolvers
 from vovnet.compositions import shared_compositions
 from vovnet.hydra_job import copied, run_job
+from vovnet.options import conf_dir
 
 TEXTS = ["1", "1e3", "yes", "null", "~", "a: b", "ü λ", "'q'", "two\nlines", "", "x" * 200, "0o7", "[a]", "${name}"]
 

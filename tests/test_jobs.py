@@ -1,10 +1,12 @@
 """Which records count for a sweep: those of its planned jobs, and a planned job without one has failed."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from vovnet.jobs import all_done, begin_sweep, note_folders, sweep_records, write_record
+from vovnet.errors import VoVNetError
+from vovnet.jobs import all_done, begin_sweep, note_folders, read_record, sweep_records, write_record
 from vovnet.results.sweep import sweep_jobs
 from vovnet.training.sweep import merge_trainings
 
@@ -49,6 +51,30 @@ def test_a_planned_job_without_a_record_has_failed(tmp_path: Path) -> None:
     )
     assert (unbegun.overrides, unbegun.error) == (("seed=3",), "the sweep was interrupted before it")
     assert not all_done(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "{",
+        '{"token": "now", "launched": false, "jobs": [{"folder": "a"}]}',
+        '{"token": "now", "launched": false, "jobs": 3}',
+        '{"token": "now", "launched": false, "jobs": [{"folder": "../a", "overrides": []}]}',
+    ],
+)
+def test_a_damaged_plan_is_said_in_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    for read in (sweep_records, partial(note_folders, folders=[tmp_path / "a"], launched=False)):
+        with pytest.raises(VoVNetError, match=r"sweep\.json is damaged \(.*run the same command again\.$"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{}", "{", "[" * 10**5, '{"overrides": [], "sweep": null}'])
+def test_a_damaged_record_is_said_in_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "job.json").write_text(content)
+    with pytest.raises(VoVNetError, match=r"job\.json is damaged \(.*\); remove it and run the same command again\.$"):
+        read_record(tmp_path)
 
 
 def test_jobs_of_one_configuration_are_one_row(tmp_path: Path) -> None:

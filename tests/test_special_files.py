@@ -113,7 +113,10 @@ def test_as_a_checkpoint_of_torch(configure: Configure, tmp_path: Path) -> None:
 
 def test_among_runs(tmp_path: Path) -> None:
     make_pipe(tmp_path / "summary.json")
-    with at_once(), pytest.raises(VoVNetError, match="it is a named pipe and no file"):
+    with (
+        at_once(),
+        pytest.raises(VoVNetError, match=r"summary\.json cannot be read \(it is a named pipe and no file\);"),
+    ):
         find_runs([tmp_path])
     with at_once():
         assert standing_summary(tmp_path, "key") is None

@@ -13,9 +13,10 @@ from hydra.types import RunMode
 
 from tests.composer import composed
 from tests.experiments.test_guides import COMMANDS, entry
-from vovnet.compose import conf_dir, to_typed
+from vovnet.compose import to_typed
 from vovnet.errors import VoVNetError
 from vovnet.no_effect import no_effect_lines
+from vovnet.options import conf_dir
 from vovnet.sweep_check import check_sweep
 
 

@@ -1,5 +1,6 @@
 """Arguments that must not reach Hydra: what would run code or leak, and flags that its parser does not know."""
 
+import sys
 from collections.abc import Iterator, Sequence
 
 from vovnet.errors import VoVNetError
@@ -87,3 +88,14 @@ def _is_hydras(flag: str) -> bool:
     if not flag.startswith("--"):
         return flag.startswith(SHORT)
     return flag != OURS and (flag in LONG or (flag != "--" and sum(name.startswith(flag) for name in LONG) == 1))
+
+
+def add_override(override: str) -> None:
+    """Add an override to the command line, beside the others: the argument parser takes them in one run only."""
+    others = [number for number, argument in enumerate(sys.argv[1:], 1) if "=" in argument and argument[0] != "-"]
+    sys.argv.insert(others[0] if others else len(sys.argv), override)
+
+
+def multirun_first() -> None:
+    """Put -m before the overrides: among them it would end the one run of them that Hydra's parser takes."""
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))

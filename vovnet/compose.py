@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_validation
-from vovnet.options import conf_dir as conf_dir
 from vovnet.schema import Launched, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
@@ -102,15 +101,19 @@ def _run_folder(*, _root_: DictConfig) -> str:
     return str(Path(found.paths.runs) / found.name)
 
 
-def _job_id(*, _root_: DictConfig) -> str:
-    """Folder name of a job: a hash of its configuration, so that the same job finds its folder again.
+def job_name(config: RunConfig) -> str:
+    """What tells a job from others: a hash of its configuration, and which part of a collection it is.
 
     Parts of a collection have the same results, but each a record of its own.
     """
+    shard, shards = config.eval.shard, config.eval.num_shards
+    return config_hash(config) + ("" if shard is None else f"-{shard}-of-{shards}")
+
+
+def _job_id(*, _root_: DictConfig) -> str:
+    """Folder name of a job: by its configuration, so that the same job finds its folder again."""
     try:
-        config = to_typed(_root_)
-        shard, shards = config.eval.shard, config.eval.num_shards
-        return config_hash(config) + ("" if shard is None else f"-{shard}-of-{shards}")
+        return job_name(to_typed(_root_))
     except VoVNetError as error:  # the job itself will say so, in a folder of its own
         return "refused-" + digest([str(error), list(_root_.hydra.overrides.task)], 8)
 

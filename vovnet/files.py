@@ -169,7 +169,7 @@ def open_file(path: Path) -> IO[bytes]:
 
 
 def refuse_special(path: Path, found: os.stat_result) -> None:
-    """Refuse what reads like a file and is none: to open a named pipe waits for its writer, and a device may never end.
+    """Refuse named pipes, sockets and devices: to open a pipe waits for its writer, and a device may never end.
 
     Args:
         found: what ``stat`` says of ``path``.

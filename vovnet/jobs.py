@@ -31,12 +31,16 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         VoVNetError: it is damaged.
     """
-    return _read(folder / JOB_FILE)
+    return _read(folder / JOB_FILE, ("overrides", "sweep", "status"))
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """An object with these keys at least."""
     try:
-        return read_object(file)
+        content = read_object(file)
+        if missing := [key for key in keys if key not in content]:
+            raise ValueError(f"it has no {missing[0]!r}")
+        return content
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or error
         raise VoVNetError(f"{file} is damaged ({said}); remove it and run the same command again.") from error
@@ -121,7 +125,7 @@ def note_folders(sweep: Path, folders: Sequence[Path], launched: bool) -> None:
     Args:
         launched: they run in processes of their own, which may be those of an earlier command.
     """
-    plan = _read(sweep / SWEEP_FILE)
+    plan = _read_plan(sweep)
     for job, folder in zip(plan["jobs"], folders, strict=False):
         job["folder"] = folder.name
     write_json(sweep / SWEEP_FILE, plan | {"launched": launched})
@@ -129,7 +133,20 @@ def note_folders(sweep: Path, folders: Sequence[Path], launched: bool) -> None:
 
 def sweep_token(sweep: Path) -> str:
     """Tells the newest sweep in a folder from earlier ones."""
-    return str(_read(sweep / SWEEP_FILE)["token"])
+    return str(_read(sweep / SWEEP_FILE, ["token"])["token"])
+
+
+def _read_plan(sweep: Path) -> dict[str, Any]:
+    """What ``begin_sweep`` has written."""
+    file = sweep / SWEEP_FILE
+    plan = _read(file, ("token", "launched", "jobs"))
+    try:
+        jobs = [(job["folder"], job["overrides"]) for job in plan["jobs"]]
+    except (LookupError, TypeError) as error:
+        raise VoVNetError(f"{file} is damaged ({error!r}); remove it and run the same command again.") from error
+    if outside := [name for name, _ in jobs if name is not None and Path(str(name)).name != name]:
+        raise VoVNetError(f"{file} is damaged ({outside[0]!r} is no folder's name); run the same command again.")
+    return plan
 
 
 def sweep_records(sweep: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -138,7 +155,7 @@ def sweep_records(sweep: Path) -> list[tuple[Path, dict[str, Any]]]:
     A job that has not begun has an empty path, and a record of its overrides only, as one that could write none.
     A launched job's record counts whichever command has submitted it.
     """
-    plan = _read(sweep / SWEEP_FILE)
+    plan = _read_plan(sweep)
     unbegun: list[tuple[Path, dict[str, Any]]] = []
     begun: dict[str, dict[str, Any]] = {}  # jobs of one configuration share a folder
     for job in plan["jobs"]:

@@ -1,4 +1,4 @@
-"""Running an entry point: one job, or the jobs of a sweep, and an exit status that tells.
+"""Running an entry point: one job, or the jobs of a sweep; it exits with 1 if any job failed.
 
 ``launch`` composes, checks, runs and reports. A job of a sweep that fails is recorded in its folder
 and the others go on; Hydra itself would show the first exception only and skip the end of the sweep.
@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,27 +18,25 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from vovnet.arguments import refuse_arguments
+from vovnet.arguments import multirun_first, refuse_arguments
 from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared
-from vovnet.compose import conf_dir, register_resolvers, to_typed
+from vovnet.compose import register_resolvers, to_typed
 from vovnet.compositions import HYDRAS_OWN, shared_compositions
 from vovnet.errors import VoVNetError, explained
-from vovnet.explain import explain_hydra
+from vovnet.exit_status import exit_status_of, fail
 from vovnet.jobs import (
     failure,
     note_folders,
     report_failure,
     run_recorded,
-    sweep_token,
     write_record,
 )
 from vovnet.no_effect import no_effect_lines
+from vovnet.options import conf_dir
 from vovnet.ranks import PARENT, end_with_parent, is_main_rank, world_size
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
@@ -50,9 +47,10 @@ from vovnet.sweep_folder import (
     forget_sweep,
     leave_folder,
     pin_sweep_folder,
+    refuse_nested,
+    return_to_folder,
     swept_folder,
 )
-from vovnet.terminal import indented, say
 from vovnet.torchrun import PATIENCE, join_ranks, refuse_sweep, run_as_rank
 
 log = logging.getLogger(__name__)
@@ -89,6 +87,7 @@ class _Begun:
         if world_size() > 1:
             refuse_sweep()
         check_sweep(self.command, jobs, compose)
+        refuse_nested(jobs, compose)
         self.planned += [[override for override in job if not HYDRAS_OWN.match(override)] for job in jobs]
         enter_folder(self.planned)
 
@@ -101,7 +100,7 @@ class _Begun:
 
 
 def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> None:
-    """Run an entry point from ``sys.argv`` and exit with a status that tells.
+    """Run an entry point from ``sys.argv``; exits with 1 if any job failed.
 
     A single job's result is shown; a sweep's folder is finished, whether or not all jobs succeeded. An entry point
     without ``finish`` is not swept.
@@ -133,15 +132,14 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     code = 0
     try:
         refuse_arguments(sys.argv[1:])
-        # Hydra's parser takes overrides in one run only; -m among them would end it.
-        sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+        multirun_first()
         if world_size() > 1:
             join_ranks(config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         if pin_sweep_folder(config_name) and finish is None:
             raise VoVNetError(
-                f"experiments.{config_name} is not swept; leave out -m, and give an experiment that is a sweep to the "
-                "command that its file names."
+                f"experiments.{config_name} is not swept; leave out -m and launcher=, and give an experiment that is a "
+                "sweep to the command that its file names."
             )
         with shared_compositions(begun.plan):
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(task)()
@@ -154,7 +152,9 @@ def launch(config_name: str, run: Run, show: Show, finish: Finish | None) -> Non
     except (Exception, KeyboardInterrupt) as error:
         if not is_main_rank() and isinstance(error, Exception) and error not in begun.errors:
             time.sleep(PATIENCE)
-        code = _told(error, error in begun.errors, asked_for_traceback)
+        if isinstance(error, NotSubmittedError):
+            forget_sweep()  # leaves the results of earlier jobs alone
+        code = exit_status_of(error, error in begun.errors, asked_for_traceback)
     if (folder := swept_folder()) is not None and begun.folders and finish is not None:
         finished = _finish(finish, folder, begun, asked_for_traceback)
         code = code or finished or int(bool(begun.errors))
@@ -171,44 +171,15 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
-def _told(error: BaseException, by_job: bool, with_traceback: bool) -> int:
-    """Say in a sentence why a command failed; returns the exit status.
-
-    Args:
-        by_job: a job of this process has raised it, and not Hydra.
-    """
-    match error:
-        case KeyboardInterrupt():
-            return 130
-        case NotSubmittedError():
-            forget_sweep()  # leaves the results of earlier jobs alone
-            return _fail(str(error), with_traceback)
-        case VoVNetError():
-            return _fail(str(error), with_traceback)
-        case HydraException() | OmegaConfBaseException():
-            return _fail(explain_hydra(error), with_traceback)
-        case OSError():
-            advice = "" if by_job else "; set paths.runs to a writable folder."  # Hydra's: it could not make a folder
-            where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            return _fail(where + advice, with_traceback or by_job)
-        case _:
-            # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
-            return _fail(explain_hydra(error), with_traceback or by_job)
-
-
 def _finish(finish: Finish, folder: Path, begun: _Begun, with_traceback: bool) -> int:
     """Merge a sweep that has begun any job; a disk that is full is said in one sentence."""
     try:
-        if sweep_token(folder) != SweepCallback.token:
-            raise VoVNetError(
-                f"the same sweep was begun again meanwhile; that one writes the tables in {folder}, and where it has "
-                "ended without them, run this command again."
-            )
+        return_to_folder()
         note_folders(folder, begun.folders, launched=bool(begun.prepared))
         return int(not finish(folder))
     except (VoVNetError, OSError) as error:
         problem = explained(error)
-        return _fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))
+        return fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))
 
 
 def _run_job(composed: DictConfig, begun: _Begun, run: Run, show: Show) -> Exception | None:
@@ -251,10 +222,3 @@ def _new_record() -> tuple[Path, dict[str, Any]]:
     folder = Path(hydra_config.runtime.output_dir)
     sweep = SweepCallback.token if hydra_config.mode == RunMode.MULTIRUN else None
     return folder, {"overrides": list(hydra_config.overrides.task), "sweep": sweep}
-
-
-def _fail(sentence: str, with_traceback: bool) -> int:
-    if with_traceback:
-        say(traceback.format_exc(), file=sys.stderr)
-    say(f"error: {indented(sentence)}", file=sys.stderr)
-    return 1

@@ -39,9 +39,13 @@ class Claim:
     def take(self, wait: bool = True) -> bool:
         """Take it; False if another has it and this does not wait. Without locks everybody takes everything.
 
+        It stays taken if it was.
+
         Raises:
             OSError: the file cannot be made.
         """
+        if self._descriptor is not None:
+            return True
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         taken = False
         try:

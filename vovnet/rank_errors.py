@@ -33,8 +33,13 @@ def leave_error(folder: Path, error: Exception) -> None:
 def left_error(folder: Path) -> dict[str, str] | None:
     """The error that a rank has left, with the name of that rank; the first by name if there are several."""
     for path in sorted(folder.glob(RANK_FILE.format("*"))):
-        left = read_object(path)
-        return left | {"error": f"{left['error']} ({path.stem})"}
+        try:
+            left = read_object(path)
+            return left | {"error": f"{left['error']} ({path.stem})"}
+        except FileNotFoundError:  # cleared away meanwhile
+            continue
+        except (OSError, ValueError, LookupError):
+            return {"error": f"{path.stem} failed (its error cannot be read)"}
     return None
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from vovnet.compose import check_launcher, conf_dir, digest, quoted
+from vovnet.arguments import add_override
+from vovnet.compose import check_launcher, digest, quoted
 from vovnet.errors import VoVNetError
 from vovnet.explain import own_sentence
-from vovnet.jobs import begin_sweep
+from vovnet.jobs import begin_sweep, sweep_token
 from vovnet.locks import Claim
+from vovnet.options import conf_dir
+from vovnet.terminal import say
 
 LOCK_FILE = "sweep.lock"
+USUAL = "${job_id:}"  # hydra.sweep.subdir in conf/base.yaml: a hash, or "refused-" and one
 
 
 class SweepCallback(Callback):
@@ -58,7 +62,7 @@ def enter_folder(planned: Sequence[Sequence[str]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         SweepCallback.place, SweepCallback.token = Claim(folder / LOCK_FILE), uuid.uuid4().hex
         if not SweepCallback.place.take(wait=False):
-            print(f"another command runs a sweep in {folder}; waiting for its end", file=sys.stderr, flush=True)
+            say(f"another command runs a sweep in {folder}; waiting for its end", file=sys.stderr)
             SweepCallback.place.take()
     begin_sweep(folder, SweepCallback.token, planned)
 
@@ -67,6 +71,57 @@ def leave_folder() -> None:
     """Let other commands begin a sweep in the same folder, now that its jobs go on without this one."""
     if SweepCallback.place is not None:
         SweepCallback.place.release()
+
+
+def return_to_folder() -> None:
+    """Keep other commands out again while the results of the jobs are merged.
+
+    Raises:
+        VoVNetError: one has begun the same sweep meanwhile.
+    """
+    folder, place = SweepCallback.folder, SweepCallback.place
+    assert folder is not None
+    assert place is not None
+    _refuse_newer(folder)  # which may hold the folder until its last job has ended
+    place.take()
+    _refuse_newer(folder)
+
+
+def _refuse_newer(folder: Path) -> None:
+    if sweep_token(folder) != SweepCallback.token:
+        raise VoVNetError(
+            f"the same sweep was begun again meanwhile; that one writes the tables in {folder}, and where it has "
+            "ended without them, run this command again."
+        )
+
+
+def refuse_nested(jobs: Sequence[Sequence[str]], compose_job: Callable[[Sequence[str]], DictConfig]) -> None:
+    """Refuse a job whose folder is not directly in the sweep's, where its result would not be found.
+
+    Raises:
+        VoVNetError: names the folder.
+    """
+    usual = set[tuple[str, ...]]()  # what may name another folder, in jobs where it does not
+    for number, job in enumerate(jobs):
+        naming = tuple(o for o in job if o.lstrip("+").startswith(("experiment=", "hydra.")))
+        if naming in usual:
+            continue
+        composed = compose_job(job)
+        sweep: Any = OmegaConf.to_container(composed.hydra.sweep, resolve=False)
+        if sweep["subdir"] == USUAL:
+            usual.add(naming)
+            continue
+        with open_dict(composed):  # as Hydra's launcher does
+            composed.hydra.job.id = composed.hydra.job.num = number
+        try:
+            name = str(composed.hydra.sweep.subdir)
+        except (VoVNetError, OmegaConfBaseException):
+            continue  # its job will say so
+        if "/" in name or name in ("", ".", ".."):
+            raise VoVNetError(
+                f"hydra.sweep.subdir={name} is no folder directly in the sweep's own; name each job's folder without a "
+                "slash, as in '${hydra.job.num}'."
+            )
 
 
 def swept_folder() -> Path | None:
@@ -107,9 +162,3 @@ def pin_sweep_folder(config_name: str) -> bool:
         return False  # the composition that follows fails alike, and explains itself
     add_override(f"hydra.sweep.dir={quoted(str(path))}")
     return True
-
-
-def add_override(override: str) -> None:
-    """Add an override to the command line, beside the others: the argument parser takes them in one run only."""
-    others = [number for number, argument in enumerate(sys.argv[1:], 1) if "=" in argument and argument[0] != "-"]
-    sys.argv.insert(others[0] if others else len(sys.argv), override)

@@ -5,7 +5,7 @@ import re
 import sys
 from typing import IO
 
-# Control characters but for tabs and ends of lines; what reverses the direction of writing; halves of characters,
+# Control characters but for tabs and ends of lines; what reverses the direction of writing; lone surrogates,
 # which no terminal can be sent.
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vovnet.arguments import add_override
 from vovnet.errors import VoVNetError, explained
 from vovnet.jobs import Record, run_recorded, write_record
 from vovnet.rank_errors import LOOK_EVERY, RankWatch, leave_error
 from vovnet.ranks import is_main_rank
-from vovnet.sweep_folder import add_override
+from vovnet.terminal import indented, say
 
 OF_RANKS = ("train", "collect", "eval")  # commands that several ranks may run together
-# Seconds that a rank waits with its error: the main one says it, or fails alike, and whoever started both ends it.
+# Seconds that a rank waits with its error. The main rank reports it or fails the same way; the launcher then ends all
+# ranks.
 PATIENCE = 20.0
 
 
@@ -67,7 +69,9 @@ def run_as_rank(work: Callable[[], object], folder: Path, record: Record) -> Exc
 def _end_with_rank(left: Mapping[str, Any], folder: Path, record: Record) -> None:
     """End this process, the main rank, because another rank has failed."""
     try:
-        print(f"{left.get('traceback', '')}error: {left['error']}", file=sys.stderr, flush=True)
+        if "traceback" in left:
+            say(left["traceback"], file=sys.stderr)
+        say(f"error: {indented(left['error'])}", file=sys.stderr)
         write_record(folder, {**record, "status": "failed", "error": left["error"]})
     finally:
         os._exit(1)  # the main thread may wait in a collective operation for ever; files are written whole

@@ -134,6 +134,9 @@ def test_how_squeue_tells_the_end_of_a_job(tmp_path: Path, monkeypatch: pytest.M
     queue = SlurmQueue(launcher(), "eval", tmp_path, "token")
     folders = [tmp_path / name for name in "abcd"]
     assert queue.submit(folders) == "4 jobs, Slurm job 7"
+    program(tmp_path, "squeue", "echo Unable to contact slurm controller >&2; exit 1")
+    assert (queue.over(), queue.state()) == ({}, "")  # before the first answer
+    program(tmp_path, "squeue", f"cat {answer}")
 
     answer.write_text("7_0|RUNNING|None\n7_1|PENDING|Priority\n7_2|TIMEOUT|TimeLimit\n7_3|OUT_OF_MEMORY|x\n")
     over = queue.over()
@@ -161,6 +164,21 @@ def test_the_failure_of_another_task_is_told(tmp_path: Path, monkeypatch: pytest
     error = _lost(tmp_path, record, "was killed")["error"]
     assert error.startswith("backbone.path=nowhere is not a folder")
     assert error.endswith("(rank-1) the job was killed")
+
+
+@pytest.mark.parametrize("content", ["{}", "{", "[" * 10**5, '"x"'])
+def test_a_task_whose_error_cannot_be_read_has_failed(tmp_path: Path, content: str) -> None:
+    record = {"overrides": [], "sweep": "x", "status": "running"}
+    (tmp_path / "rank-3.json").write_text(content)
+    assert _lost(tmp_path, record, "ended")["error"] == "rank-3 failed (its error cannot be read) the job ended"
+
+
+@pytest.mark.parametrize("content", ["{}", "{", '{"a":' * 10**5, None])
+def test_a_damaged_configuration_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(VoVNetError, match=r"config\.json.*; submit the job again\.$"):
+        read_config(tmp_path)
 
 
 def test_a_changed_commit_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,14 +7,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.cluster.test_launchers import launcher, program
 from tests.commands import Rank, Started, last_line, start
+from tests.conftest import compose_config
 from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.cluster import slurm
+from vovnet.cluster.run import Backend, NotSubmittedError, _wait, run_jobs
 from vovnet.cluster.slurm import SlurmQueue
+from vovnet.cluster.work import Prepared, write_config
 from vovnet.errors import VoVNetError
 from vovnet.jobs import read_record, write_record
 
@@ -237,6 +241,73 @@ def test_jobs_that_are_ending_are_waited_for(tmp_path: Path, queue: Callable[[st
     again = f"cd {tmp_path}; if [ -e asked ]; then echo '7_0|CANCELLED|sweep-old'; else "
     assert not queue(again + "touch asked; echo '7_0|COMPLETING|sweep-old'; fi").find([job])
     assert (tmp_path / "asked").exists()
+
+
+def test_the_wait_for_jobs_that_are_ending_is_said_once(
+    tmp_path: Path, queue: Callable[[str], SlurmQueue], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    job = submitted(tmp_path, "running", 0, "7_0")
+    queue(f"cd {tmp_path}; echo x >> asked; [ $(wc -l < asked) -gt 3 ] || echo '7_0|COMPLETING|sweep-old'").find([job])
+    (said,) = caplog.messages
+    assert "are ending: 7_0; if they do not end, try `scancel --signal=KILL 7_0`" in said
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (["policy.lambda_cost=0.1"], ["policy.lambda_cost=0.2"]),
+        (["eval.num_shards=2", "eval.shard=0"], ["eval.num_shards=4", "eval.shard=0"]),
+        (None, []),
+    ],
+)
+def test_a_running_job_of_another_configuration_is_not_waited_for(
+    tmp_path: Path, queue: Callable[[str], SlurmQueue], before: list[str] | None, now: list[str]
+) -> None:
+    """Where a folder is not named after the configuration."""
+    queue("echo '7_0|RUNNING|sweep-old'")
+    job = submitted(tmp_path, "running", 0, "7_0")
+    if before is not None:
+        write_config(compose_config("launcher=slurm", *before, root="collect"), job)
+    record = {"overrides": [], "sweep": "new", "status": "pending"}
+    prepared = Prepared(job, compose_config("launcher=slurm", *now, root="collect"), record)
+    with pytest.raises(NotSubmittedError, match=rf"{job} belongs to a Slurm job of another configuration"):
+        run_jobs("collect", [prepared], job.parent, lambda: None)
+    assert read_record(job)["sweep"] == "old"
+
+
+def test_a_running_job_of_the_same_configuration_is_waited_for(
+    tmp_path: Path, queue: Callable[[str], SlurmQueue]
+) -> None:
+    """Also where the command names another place or number of rows at once, which change no result."""
+    queue("echo '7_0|RUNNING|sweep-old'")
+    job = submitted(tmp_path, "done", 0, "7_0")
+    write_config(compose_config("launcher=slurm"), job)
+    config = compose_config("launcher=slurm", "eval.chunk_rows=7", "launcher.mem_gb=3")
+    record = {"overrides": [], "sweep": "new", "status": "pending"}
+    run_jobs("eval", [Prepared(job, config, record)], job.parent, lambda: None)
+    assert read_record(job)["sweep"] == "old"
+
+
+class Over:
+    """A place whose jobs have all ended."""
+
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
+
+    def over(self) -> dict[Path, str]:
+        return dict.fromkeys(self.folders, "was killed")
+
+    def state(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(("owner", "status"), [("mine", "killed"), ("earlier", "killed"), ("newer", "pending")])
+def test_the_record_of_a_newer_command_is_left_alone(tmp_path: Path, owner: str, status: str) -> None:
+    before = {"overrides": ["a=1"], "sweep": "earlier", "status": "pending"}
+    write_record(tmp_path, before | {"sweep": owner})
+    _wait(cast(Backend, Over(tmp_path)), [tmp_path], {tmp_path: before} if owner == "earlier" else {}, "mine")
+    assert (read_record(tmp_path)["sweep"], read_record(tmp_path)["status"]) == (owner, status)
 
 
 def test_without_an_answer_nothing_is_submitted(tmp_path: Path, queue: Callable[[str], SlurmQueue]) -> None:

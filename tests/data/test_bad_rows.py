@@ -322,3 +322,12 @@ def test_two_parts_of_one_kind_are_told_apart(tmp_path: Path) -> None:
         load_dataset(config, "test")
     (tmp_path / "left/test.jsonl").write_text("{\n" + json.dumps(JSONL_ROW))
     assert len(load_dataset(replace(config, on_error="skip"), "test")) == 2
+
+
+@pytest.mark.parametrize("name", ["textvqa", "llava", "jsonl", "easy_vqa"])
+@pytest.mark.parametrize("begin", ["[", '{"data":', '[{"a":'])
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path, name: str, begin: str) -> None:
+    path = write(tmp_path, name, [GOOD[name]])
+    (tmp_path / FILES[name]).write_text(begin + "[" * 10**5)
+    with pytest.raises(VoVNetError, match=r"too deeply|no JSON"):
+        opened(name, path)

@@ -148,7 +148,8 @@ def test_a_sweep_without_a_job_is_refused(base: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "more"), [("pipeline", ["+experiment=b1_fixed"]), ("pipeline", ["-m"]), ("store", ["-m"])]
+    ("entry", "more"),
+    [("pipeline", ["+experiment=b1_fixed"]), ("pipeline", ["-m"]), ("store", ["-m"]), ("match", ["-m"])],
 )
 def test_what_is_not_swept_says_so_before_it_begins(
     base: list[str], tmp_path: Path, entry: str, more: list[str]
@@ -157,6 +158,17 @@ def test_what_is_not_swept_says_so_before_it_begins(
     assert process.returncode == 1
     assert last_line(process).startswith(f"error: experiments.{entry} is not swept; leave out -m")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_match_prints_its_ratios_whatever_the_launcher_and_fails_where_it_cannot(base: list[str]) -> None:
+    ratios = "policy.baseline.target_ratios=[0.2,0.3,0.5]"
+    process = command("match", *base, "launcher=local", ratios)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "policy.baseline.target_ratios=[0.200000,0.300000,0.500000]" in process.stdout
+    for match in ("/nowhere", "/nowhere,/neither"):
+        process = command("match", *base, "launcher=local", f"policy.baseline.match={match}")
+        assert process.returncode == 1
+        assert last_line(process).startswith("error: ")
 
 
 def test_an_interrupt_while_modules_are_imported_is_silent(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.commands import command, last_line
 from tests.conftest import compose_config
 from tests.experiments.test_commands import base, rows  # noqa: F401
-from vovnet.compose import conf_dir
+from vovnet.options import conf_dir
 from vovnet.results.read import read_results
 from vovnet.results.row import evaluated
 

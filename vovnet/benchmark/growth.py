@@ -42,8 +42,9 @@ def measure(folder: str, data: str, count: int) -> dict[str, float]:
 
     from vovnet.actions import Action
     from vovnet.backbone.files import find_checkpoint
-    from vovnet.compose import conf_dir, register_resolvers, to_typed
+    from vovnet.compose import register_resolvers, to_typed
     from vovnet.data import load_dataset
+    from vovnet.options import conf_dir
     from vovnet.outcomes.load import collect_outcomes
 
     register_resolvers()

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vovnet.cluster.local import LocalPool
-from vovnet.cluster.work import Prepared, log_lines, write_config
+from vovnet.cluster.work import Prepared, log_lines, read_config, write_config
+from vovnet.compose import job_name
 from vovnet.errors import VoVNetError
 from vovnet.jobs import ARRAY_TASK, ENDED, Record, failure, read_record, report_failure, write_record
 from vovnet.progress import progress
 from vovnet.rank_errors import left_error
-from vovnet.schema import LauncherConfig, LocalLauncher, SlurmLauncher
+from vovnet.schema import LauncherConfig, LocalLauncher, RunConfig, SlurmLauncher
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,12 @@ def run_jobs(entry: str, jobs: Sequence[Prepared], sweep: Path, submitted: Calla
         if any(job.config.launcher != launcher for job in jobs):
             raise VoVNetError("the launcher and its keys hold for a whole sweep; give each one value.")
         found = backend.find(list(unlike))
+        for folder in found:
+            if not _does(folder, unlike[folder].config):
+                raise VoVNetError(
+                    f"{folder} belongs to a Slurm job of another configuration that still waits or runs; end it by "
+                    "scancel, or give this sweep another name=NAME."
+                )
         new = [job for folder, job in unlike.items() if folder not in found]
         for number, job in enumerate(new):
             write_config(job.config, job.folder)
@@ -82,6 +89,14 @@ def run_jobs(entry: str, jobs: Sequence[Prepared], sweep: Path, submitted: Calla
     except KeyboardInterrupt:
         log.warning("stopped waiting; %s", backend.leave())
         raise
+
+
+def _does(folder: Path, config: RunConfig) -> bool:
+    """Whether the job that was submitted in a folder computes what a configuration says."""
+    try:
+        return job_name(read_config(folder)) == job_name(config)
+    except VoVNetError:  # it was written by other code
+        return False
 
 
 def _backend(launcher: LauncherConfig, entry: str, sweep: Path, token: str) -> Backend:
@@ -117,6 +132,11 @@ def _wait(backend: Backend, folders: Sequence[Path], found: Mapping[Path, Record
             for folder in list(waiting):
                 record = read_record(folder)
                 if record["status"] not in ENDED and folder in over:
+                    if record["sweep"] != found.get(folder, {"sweep": token})["sweep"]:
+                        log.warning("job %s: another command has submitted it again", " ".join(record["overrides"]))
+                        waiting.remove(folder)
+                        bar.advance(1)
+                        continue
                     record = _lost(folder, record, over[folder])
                 if record["status"] in ENDED and (folder in over or is_of_now(folder, record)):
                     waiting.remove(folder)

@@ -33,7 +33,7 @@ SETTLE = 5.0  # seconds that a job must be out of the queue: one that is being r
 OVER = {
     "BOOT_FAIL": "was lost because its node did not boot",
     "CANCELLED": "was cancelled",
-    "COMPLETED": "ended without a word",
+    "COMPLETED": "ended without recording a result",
     "DEADLINE": "reached its deadline",
     "FAILED": "was killed or could not start",
     "NODE_FAIL": "was lost with its node",
@@ -60,7 +60,7 @@ class SlurmQueue:
     logs: dict[Path, Path] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
     asked: float = 0.0
-    states: dict[str, tuple[str, str]] = field(default_factory=dict)  # state and reason
+    states: dict[str, tuple[str, str]] | None = None  # state and reason; None until squeue has answered once
     out: dict[str, float] = field(default_factory=dict)  # since when a job is out of the queue
 
     def find(self, folders: Sequence[Path]) -> dict[Path, Record]:
@@ -121,6 +121,8 @@ class SlurmQueue:
     def over(self) -> Mapping[Path, str]:
         """Jobs that have been out of the queue for a while, each with how and where its log is."""
         self._ask()
+        if self.states is None:
+            return {}
         now = time.monotonic()
         for job in self.jobs:
             state, _ = self.states.get(job, (GONE, ""))
@@ -129,12 +131,13 @@ class SlurmQueue:
             else:
                 self.out.pop(job, None)
         settled = [job for job, since in self.out.items() if now - since >= SETTLE]
-        return {self.jobs[job]: self._how(job) for job in settled}
+        return {self.jobs[job]: self._how(job, self.states.get(job, (GONE, ""))[0]) for job in settled}
 
     def state(self) -> str:
         """How many jobs are in each state, and why the first of them waits."""
-        counts = Counter(state for state, _ in self.states.values() if state not in OVER)
-        reasons = [reason for state, reason in self.states.values() if state == "PENDING" and reason != "None"]
+        states = (self.states or {}).values()
+        counts = Counter(state for state, _ in states if state not in OVER)
+        reasons = [reason for state, reason in states if state == "PENDING" and reason != "None"]
         shown = ", ".join(f"{count} {state.lower()}" for state, count in sorted(counts.items()))
         return f"{shown} ({reasons[0]})" if reasons else shown
 
@@ -151,8 +154,7 @@ class SlurmQueue:
     def _ids(self, between: str) -> str:
         return between.join(sorted({job.partition("_")[0] for job in self.jobs}))
 
-    def _how(self, job: str) -> str:
-        state, _ = self.states.get(job, (GONE, ""))
+    def _how(self, job: str, state: str) -> str:
         return f"{OVER.get(state, GONE)} (Slurm job {job}); see {self.logs[self.jobs[job]]}"
 
     def _alive(self, names: Collection[str]) -> dict[tuple[str, str], str]:
@@ -163,6 +165,7 @@ class SlurmQueue:
         Raises:
             VoVNetError: squeue does not answer.
         """
+        said = False
         while True:
             answer, problem = _squeue(f"--name={','.join(names)}", "--format=%i|%T|%j")
             if problem:
@@ -171,9 +174,16 @@ class SlurmQueue:
                     "the same command again when it does."
                 )
             found = {job: (state, name) for job, state, name in (line.split("|", 2) for line in answer)}
-            if not any(state == "COMPLETING" for state, _ in found.values()):
+            ending = sorted(job for job, (state, _) in found.items() if state == "COMPLETING")
+            if not ending:
                 break
-            log.info("waiting for jobs of an earlier start that are ending")
+            if not said:
+                said = True
+                log.info(
+                    "waiting for jobs of an earlier start that are ending: %s; if they do not end, try `scancel "
+                    "--signal=KILL %s` or ask whoever runs the cluster about their nodes",
+                    ", ".join(ending), " ".join(ending),
+                )  # fmt: skip
             time.sleep(ASK_FIRST)
         return {(name, job.partition("_")[2] or "0"): job for job, (state, name) in found.items() if state not in OVER}
 

@@ -4,7 +4,6 @@ python -m vovnet.cluster.work ENTRY FOLDER
 """
 
 import importlib
-import json
 import logging
 import os
 import socket
@@ -19,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_validation
-from vovnet.files import write_json
+from vovnet.files import read_object, write_json
 from vovnet.jobs import Record, read_record, run_recorded
 from vovnet.rank_errors import clear_errors, leave_error
 from vovnet.ranks import end_with_parent, is_main_rank, world_size
@@ -58,14 +57,15 @@ def read_config(folder: Path) -> RunConfig:
     """Read a job's configuration.
 
     Raises:
-        VoVNetError: it does not fit the code, which may have changed while the job waited.
+        VoVNetError: it cannot be read, or does not fit the code, which may have changed while the job waited.
     """
     try:
-        return TypeAdapter(RunConfig).validate_python(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
-    except ValidationError as error:
+        return TypeAdapter(RunConfig).validate_python(read_object(folder / CONFIG_FILE))
+    except ValidationError as error:  # a ValueError too
         raise VoVNetError(f"{folder / CONFIG_FILE}: {explain_validation(error)}; submit the job again.") from error
-    except ValueError as error:
-        raise VoVNetError(f"{folder / CONFIG_FILE} is damaged ({error}); submit the job again.") from error
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise VoVNetError(f"{folder / CONFIG_FILE} is damaged ({said}); submit the job again.") from error
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,8 @@ def _summary(place: Path) -> Mapping[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise VoVNetError(f"{place / SUMMARY} cannot be read ({error}); run that evaluation again.") from error
+        said = getattr(error, "strerror", None) or error
+        raise VoVNetError(f"{place / SUMMARY} cannot be read ({said}); run that evaluation again.") from error
 
 
 def _is_running(place: Path, report: Path | None) -> bool:

@@ -57,7 +57,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
     try:
         return read_object(folder / SUMMARY)
     except (OSError, ValueError) as error:
-        raise VoVNetError(f"{folder / SUMMARY} cannot be read ({error}); remove {folder} and run it again.") from error
+        said = getattr(error, "strerror", None) or error
+        raise VoVNetError(f"{folder / SUMMARY} cannot be read ({said}); remove {folder} and run it again.") from error
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
