@@ -30,6 +30,8 @@ def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
     swept = [key for key in settings[0] if len({one.get(key) for one in settings}) > 1] if settings else []
     if not swept:
         return
+    if any(key.partition(".")[0] == "launcher" for key in swept):
+        raise VoVNetError("the launcher and its keys hold for a whole sweep; give each one value.")
     by_file = {key_of(name) for name in compose(jobs[0]).hydra.sweeper.params or ()}
     configs: dict[int, RunConfig | None] = {}
 
