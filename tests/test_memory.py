@@ -30,4 +30,4 @@ def test_without_proc_it_is_the_peak_since_the_process_began(monkeypatch: pytest
     for name in ("STATUS", "CLEAR"):
         monkeypatch.setattr(memory, name, memory.STATUS / "nowhere")
     reset_peak(CPU)
-    assert peak_mb(CPU) >= known - 1
+    assert peak_mb(CPU) >= known - 5
