@@ -95,8 +95,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
-def test_what_peft_trained_is_merged(folder: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+IN_BOTH = ("linear layers", "DoRA", "whole modules", "every linear layer")  # kinds that both families are tried with
+MERGED = [("qwen3", name) for name in SETTINGS] + [("qwen25", name) for name in IN_BOTH]
+
+
+@pytest.mark.parametrize(("family", "kind"), MERGED)
+def test_what_peft_trained_is_merged(request: pytest.FixtureRequest, tmp_path: Path, family: str, kind: str) -> None:
+    folder, settings = request.getfixturevalue(family), SETTINGS[kind]
     base = load(folder)
     before = logits(base)
     beside = train(base, tmp_path, **settings)

@@ -165,7 +165,7 @@ def test_a_sweep_of_other_values_takes_over_the_jobs_that_it_shares(sweep: Sweep
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launched", [("launcher=local", "launcher.jobs=2"), ("hydra.mode=MULTIRUN",)])
+@pytest.mark.parametrize("launched", [("hydra.mode=MULTIRUN",)])
 def test_two_commands_of_one_sweep_run_one_after_the_other(
     base: list[str],  # noqa: F811
     tmp_path: Path,

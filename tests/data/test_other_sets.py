@@ -166,7 +166,7 @@ def test_a_mixture_keeps_prompts_and_scoring_apart(tmp_path: Path, easy_data: Pa
     assert [member.name for member in dataset.members] == ["mini_mmbench", "easy_vqa"]
     assert len(dataset) == sum(len(member) for member in dataset.members)
     choice, plain = (
-        next(i for i in range(len(dataset)) if dataset.member(i).scorer == s) for s in ("mmbench", "easy_vqa")
+        next(i for i in range(len(dataset)) if dataset.member(i).scorer == s) for s in ("mmbench/lmms_eval", "easy_vqa")
     )
     assert item(dataset, choice)[2].endswith("directly.")
     assert item(dataset, plain)[2] == dataset[plain].question

@@ -283,17 +283,3 @@ def test_a_command_that_is_killed_waits_for_its_jobs_when_it_is_started_again(
     assert arrays(folder) == {array}
     tokens = {record["sweep"] for record in jobs(folder)}
     assert json.loads((folder / "sweep.json").read_text())["token"] not in tokens
-
-
-def test_jobs_that_were_cancelled_are_submitted_again(base: list[str], tmp_path: Path, cluster: Cluster) -> None:
-    folder = tmp_path / "runs/sweep"
-    with started("eval", *base, *TWO, "eval.mode=live", "eval.batch_size=1", *SLURM) as first:
-        until(lambda: job(folder, "policy/baseline=no_vision").get("status") == "running")
-        first.kill()
-    (array,) = arrays(folder)
-    cluster.command("scancel", array)
-    again = command("eval", *base, *TWO, "eval.mode=live", "eval.batch_size=1", *SLURM)
-    assert again.returncode == 0, again.stderr
-    assert {row["baseline_name"] for row in rows(folder / "results.csv")} == {"no_vision", "always_full"}
-    assert len(arrays(folder)) == 2
-    assert {record["slurm_job"].partition("_")[0] for record in jobs(folder)} == arrays(folder) - {array}

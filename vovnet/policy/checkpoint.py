@@ -192,7 +192,7 @@ def is_of_torch_save(path: Path) -> bool:
         return True
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(4) == b"PK\x03\x04"
 
 
