@@ -22,9 +22,9 @@ from vovnet.schema import RunConfig
 
 JOBS, POINTS = 50, 1_000  # lambdas as jobs, and as array work
 COLD_ROUNDS = 3  # at most: each collects twice
-# VoVNet at five lambdas, each with both fallbacks: ten policies, and five settings of each.
+# Five policies and baselines, each with both fallbacks: ten, and five settings of each.
 FIFTY = (
-    "policy.lambda_cost=0,0.05,0.1,0.2,0.5",
+    "policy/baseline=none,no_vision,always_coarse,always_full,uncertainty_threshold",
     "policy.fallback_mode=coarse,full",
     "policy.fallback_entropy_threshold=0,0.05,0.1,0.2,0.5",
 )
