@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from tests.commands import WARM
 from tests.conftest import Configure
 from vovnet.actions import Action
-from vovnet.backbone.files import find_checkpoint
+from vovnet.backbone.files import UNSAID, TrainedOn, find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes import branches, collect, store
@@ -41,6 +42,19 @@ def same(one: Outcomes, two: Outcomes, exactly: bool = True) -> bool:
             if column != "seconds":
                 parts.append(np.array_equal(a, b) if a.dtype.kind in "Oib" else close(a, b))
     return all(parts)
+
+
+def test_weights_that_were_trained_here_have_answers_of_their_own(configure: Configure) -> None:
+    """Another copy of them without the account of their training reads answers after opened reasoning otherwise."""
+    config = configure()
+    dataset, bare = load_dataset(config.dataset, "test"), find_checkpoint(config.backbone)
+    trained = replace(bare, trained_on=(TrainedOn("easy_vqa", "0" * 64, "{}"),))
+    one, other, unsaid = (
+        table_keys(config, checkpoint, dataset, ALL)
+        for checkpoint in (bare, trained, replace(bare, trained_on=(UNSAID,)))
+    )
+    assert one == unsaid
+    assert {name for name in one if one[name] != other[name]} == {"no", "coarse", "full"}
 
 
 def test_a_second_run_computes_nothing(configure: Configure) -> None:

@@ -63,6 +63,11 @@ class Checkpoint:
     trained_on: tuple[TrainedOn, ...] = ()
 
     @property
+    def trained_here(self) -> bool:
+        """Whether this project has trained weights of it, to answer without reasoning first."""
+        return any(seen != UNSAID for seen in self.trained_on)
+
+    @property
     def patch_size(self) -> int:
         """Side of a vision patch in pixels."""
         return int(self.config["vision_config"]["patch_size"])

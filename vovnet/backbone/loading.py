@@ -17,7 +17,7 @@ from vovnet.backbone.budget import make_budget
 from vovnet.backbone.chat_template import find_template
 from vovnet.backbone.compilation import compile_parts
 from vovnet.backbone.configuration import model_config
-from vovnet.backbone.files import IMAGE_TOKENS, UNSAID, Checkpoint, find_checkpoint
+from vovnet.backbone.files import IMAGE_TOKENS, Checkpoint, find_checkpoint
 from vovnet.backbone.fused import fuse
 from vovnet.backbone.inputs import InputBuilder
 from vovnet.backbone.processors import load_processors
@@ -56,8 +56,7 @@ def load_backbone(
     # for greedy decoding; this project's decoding keys are all that counts.
     model.generation_config = GenerationConfig(eos_token_id=list(end_tokens), pad_token_id=builder.end_token)
     backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse, config.graphs)
-    trained_here = any(seen != UNSAID for seen in checkpoint.trained_on)
-    backbone.reasoning = replace(backbone.reasoning, direct=trained_here)
+    backbone.reasoning = replace(backbone.reasoning, direct=checkpoint.trained_here)
     return backbone.eval().requires_grad_(False)
 
 

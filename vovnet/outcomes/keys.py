@@ -55,6 +55,8 @@ def table_keys(
     }
     answered = {
         "decoding": decoding_facts(config, config.eval.seed),
+        # Decides what an answer is where the prompt opens the reasoning; the fingerprint leaves out who trained.
+        **({"answers_directly": True} if checkpoint.trained_here else {}),
         **({} if config.backbone.cuda_graphs else {"graphs": False}),  # they may differ in the last bits
         "scorers": [[m.scorer, SCORERS[m.scorer].version] for m in dataset.members],
     }
