@@ -27,8 +27,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     from vovnet.files import write_json
     from vovnet.outcomes.load import collect_outcomes
     from vovnet.policy.policies import make_policy
-    from vovnet.results.provenance import provenance
-    from vovnet.results.write import SUMMARY
+    from vovnet.provenance import SUMMARY, provenance
 
     begun = time.monotonic()
     checkpoint = find_checkpoint(config.backbone)

@@ -23,11 +23,11 @@ from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy
 from vovnet.policy.matching import expectation
 from vovnet.policy.policies import AnyPolicy, head_card, make_policy, valued_actions
+from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.baseline_checks import draw_checks
 from vovnet.results.checks import run_checks
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
-from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results
 from vovnet.results.readable import unread_sets, warn_of_unreadable
 from vovnet.results.row import COLUMNS, ResultRow, RunFacts, make_row
@@ -37,7 +37,6 @@ from vovnet.results.write import (
     CATEGORIES,
     PREDICTIONS,
     RESULTS,
-    SUMMARY,
     retract,
     write_predictions,
     write_results,
