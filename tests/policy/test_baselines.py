@@ -17,8 +17,8 @@ from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcom
 from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy, UncertaintyPolicy, uniform
 from vovnet.policy.matching import bucket_ratios, expectation
 from vovnet.results.baseline_checks import draw_checks
+from vovnet.results.columns import ResultRow
 from vovnet.results.evaluate import evaluate
-from vovnet.results.row import ResultRow
 from vovnet.schema import RunConfig
 
 SPACE = tuple(Action)

@@ -13,7 +13,7 @@ from vovnet.policy.baselines import RandomPolicy
 from vovnet.schema import BUCKETS, DatasetConfig, PruningMode, RandomBaseline, Ratios
 
 if TYPE_CHECKING:
-    from vovnet.results.row import ResultRow
+    from vovnet.results.columns import ResultRow
 
 Pruned = tuple[PruningMode, float]
 
@@ -53,8 +53,8 @@ def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
     Raises:
         VoVNetError: there is none, but some whose FULL is another.
     """
+    from vovnet.results.columns import evaluated
     from vovnet.results.read import read_results
-    from vovnet.results.row import evaluated
     from vovnet.results.write import RESULTS
 
     rows = read_results(place / RESULTS if place.is_dir() else place)

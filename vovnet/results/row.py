@@ -1,8 +1,7 @@
 """One row of results.csv from what was done to each sample."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.checkpoint import PolicyCard
+from vovnet.results.columns import ResultRow, Value, extra_settings
 from vovnet.results.metrics import clustered_interval, prefill_flops
 from vovnet.schema import (
     CascadeBaseline,
@@ -24,102 +24,6 @@ from vovnet.schema import (
     UncertaintyBaseline,
 )
 from vovnet.scoring.official import OfficialScores
-
-
-@dataclass(frozen=True)
-class ResultRow:
-    """The columns of results.csv, in order. None is written as an empty cell: does not apply.
-
-    ``accuracy`` is the mean over all rows, copies included; ``official_score`` is the benchmark's own headline.
-    ``avg_cost`` is normalised (1 is a maximal FULL image); ``avg_text_tokens`` counts every text token
-    the language model read, the text pass included; latencies stand only in live runs at batch size 1;
-    ``seed`` and ``trained_lambda`` are those of the policy's training (of the draw, for a random
-    policy), ``training`` names all other options of it, ``decoding_seed`` is that of sampling.
-    ``scoring_rule`` is ``dataset.rule``. Of all answers, ``unparsed_cut_rate`` could not be read and are as long as
-    ``eval.max_new_tokens`` allows, ``refusal_rate`` decline to answer, whatever the benchmark's rule makes of them.
-    """
-
-    dataset: str
-    split: str
-    metric: str
-    num_samples: int
-    seed: int
-    baseline_name: str
-    objective: str | None
-    feature_mode: str | None
-    action_space: str | None
-    lambda_cost: float | None
-    trained_lambda: float | None
-    use_straight_through: bool | None
-    training: str | None
-    threshold: float | None
-    uncertainty_metric: str | None
-    vision_mode: str | None
-    pruning_ratio: float | None
-    pruning_mode: str | None
-    remaining_vision_tokens: float | None
-    long_side: int | None
-    oracle_rule: str | None
-    fallback_entropy_threshold: float | None
-    fallback_margin_threshold: float | None
-    fallback_mode: str | None
-    fallback_trigger_rate: float | None
-    action_ratio: str
-    action_rate_no: float
-    action_rate_coarse: float
-    action_rate_full: float
-    accuracy: float
-    accuracy_ci_low: float
-    accuracy_ci_high: float
-    official_metric: str | None
-    official_score: float | None
-    avg_cost: float
-    avg_vision_tokens: float
-    avg_text_tokens: float
-    avg_patches: float
-    avg_generated_tokens: float
-    prefill_gflops: float
-    latency_p50_ms: float | None
-    latency_p90_ms: float | None
-    mem_peak_mb: float | None
-    ece: float
-    unparsed_rate: float
-    unparsed_cut_rate: float
-    refusal_rate: float
-    scoring_rule: str | None
-    cache_reuse: bool
-    prompt_order: str
-    mode: str
-    backbone: str
-    dtype: str
-    checkpoint: str | None
-    decoding_seed: int | None
-    config_hash: str
-
-
-# What rows must share to be compared, and what the rows of one lambda curve share besides.
-PROTOCOL = (
-    *("dataset", "split", "scoring_rule", "num_samples"),
-    *("backbone", "dtype", "prompt_order", "mode", "decoding_seed"),
-)
-CURVE = (
-    *PROTOCOL,
-    *("cache_reuse", "objective", "use_straight_through", "feature_mode", "action_space", "trained_lambda"),
-    *("training", "seed", "checkpoint", "pruning_mode", "pruning_ratio"),
-    *("fallback_mode", "fallback_entropy_threshold", "fallback_margin_threshold"),
-)
-
-COLUMNS = tuple(f.name for f in fields(ResultRow))
-
-
-def evaluated(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Rows without those of a profile, whose few questions are there to be timed: no check or frontier is of them."""
-    return [row for row in rows if row.mode != "profile"]
-
-
-def same_row(row: ResultRow, recorded: Any) -> bool:
-    """Whether a row is what a summary.json holds as its result."""
-    return bool(recorded == json.loads(json.dumps(asdict(row))))
 
 
 @dataclass(frozen=True)
@@ -137,6 +41,8 @@ class RunFacts:
     card: PolicyCard | None  # of the policy file; None for baselines
     config_hash: str
     memory_mb: float | None
+    policy: str = ""  # what the policy calls itself
+    extra: Mapping[str, Value] = field(default_factory=dict)  # settings that it adds
 
 
 def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: OfficialScores | None) -> ResultRow:
@@ -163,6 +69,8 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         num_samples=size,
         seed=card.seed if card else _seed(config),
         baseline_name=config.policy.baseline.name,
+        policy=facts.policy,
+        extra=extra_settings(facts.extra),
         objective=card.objective if card else None,
         feature_mode=card.feature_mode if card else None,
         action_space=card.action_space if card else None,

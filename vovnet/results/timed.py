@@ -11,8 +11,9 @@ from vovnet.data import VQADataset
 from vovnet.outcomes.keys import reuses_cache, table_keys
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.policies import AnyPolicy, head_card
+from vovnet.results.columns import ResultRow
 from vovnet.results.profile import ProfileRow
-from vovnet.results.row import ResultRow, RunFacts, make_row
+from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import FixedBaseline, RunConfig
 
