@@ -24,10 +24,10 @@ def run(config: RunConfig, folder: Path) -> "list[Calibrated]":
 
     from vovnet.errors import VoVNetError
     from vovnet.files import write_json
+    from vovnet.provenance import SUMMARY, provenance
     from vovnet.results.calibrate import Calibrated, calibrate, per_dataset
     from vovnet.results.held_out import held_out
-    from vovnet.results.provenance import provenance
-    from vovnet.results.write import SUMMARY, write_rows
+    from vovnet.results.write import write_rows
 
     asked = config.calibrate
     if asked is None or (asked.cost is None and asked.accuracy_kept is None):

@@ -28,9 +28,8 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     from vovnet.files import write_json
     from vovnet.outcomes.load import collect_outcomes
     from vovnet.policy.protocol import TEXT
+    from vovnet.provenance import SUMMARY, provenance
     from vovnet.results.matching import make_policy
-    from vovnet.results.provenance import provenance
-    from vovnet.results.write import SUMMARY
 
     begun = time.monotonic()
     checkpoint = find_checkpoint(config.backbone)

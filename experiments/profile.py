@@ -25,12 +25,12 @@ def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
     from vovnet.errors import VoVNetError
     from vovnet.files import write_json
     from vovnet.policy.route import make_router
+    from vovnet.provenance import SUMMARY, provenance
     from vovnet.results.matching import make_policy
     from vovnet.results.profile import ProfileRow, as_rows, profile
-    from vovnet.results.provenance import provenance
     from vovnet.results.standing import inputs_key, standing_summary
     from vovnet.results.timed import timed_rows
-    from vovnet.results.write import RESULTS, SUMMARY, write_results, write_rows
+    from vovnet.results.write import RESULTS, write_results, write_rows
 
     if config.profile is None:
         raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")

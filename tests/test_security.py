@@ -50,7 +50,6 @@ def test_nothing_that_could_run_code_is_called(path: Path) -> None:
 OPENED = {
     "results/standing.py": "a policy file, whose card was read",
     "report/page/build.py": "files of the package",
-    "report/training_curves.py": "logs beside the training that draws them",
     "data/prepare.py": "writes",
     "outcomes/store.py": "parts, which are listed where they are files",
 }

@@ -37,8 +37,8 @@ from vovnet.jobs import (
 )
 from vovnet.no_effect import no_effect_lines
 from vovnet.options import conf_dir
+from vovnet.provenance import git_state
 from vovnet.ranks import PARENT, end_with_parent, is_main_rank, world_size
-from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.sweep_check import check_sweep
 from vovnet.sweep_folder import (

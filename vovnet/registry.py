@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from vovnet.errors import VoVNetError, first_line
 
 KINDS = ("dataset", "scorer", "policy", "objective", "vlm", "metric", "report_part")
+TARGET = "_target_"  # key of a YAML file that names a class or function
+OUTSIDE = "vovnet.policy.outside.outside"  # reads the options of policies that are not of this package
 GROUP = "vovnet"  # of entry points
 TRUSTED = {"may name code": True}  # validation context of a configuration that the user has composed
 

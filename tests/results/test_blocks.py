@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.outcomes.rows import BranchOutcomes, Outcomes, no_text
-from vovnet.report.table import setting
+from vovnet.report.labels import setting
 from vovnet.results.baseline_checks import pruning_checks, threshold_checks
 from vovnet.results.checks import sweep_checks
 from vovnet.results.evaluate import evaluate

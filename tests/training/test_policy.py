@@ -12,6 +12,7 @@ from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import item, load_dataset
+from vovnet.data.split import split_groups
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.policy.checkpoint import load_policy
@@ -25,7 +26,6 @@ from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training.module import VoVNetModule
 from vovnet.training.policy import Trained, training_tensors
 from vovnet.training.report import training_checks
-from vovnet.training.split import split_groups
 from vovnet.training.stages import train_policy
 
 LIVE = ("training.live=true", "training.backbone.batch_size=16", "training.backbone.micro_batch_size=8")

@@ -20,10 +20,10 @@ from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_validation
 from vovnet.files import read_object, write_json
 from vovnet.jobs import Record, read_record, run_recorded
+from vovnet.provenance import git_state
 from vovnet.rank_errors import clear_errors, leave_error
 from vovnet.ranks import end_with_parent, is_main_rank, world_size
 from vovnet.registry import TRUSTED
-from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
 from vovnet.terminal import log_handler
 

@@ -13,7 +13,8 @@ from vovnet.metrics.ranking import auprc, auroc, need_estimates, need_labels
 from vovnet.metrics.recovery import KEPT, recovery
 from vovnet.metrics.regret import utility_regret
 from vovnet.metrics.selective import augrc, aurc
-from vovnet.report.curves import Curve, point_label, sees_branches
+from vovnet.report.curves import Curve, sees_branches
+from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
 from vovnet.results.row import ResultRow
@@ -83,7 +84,7 @@ def decision_lines(study: Study) -> list[Line]:
     if study.branches is None:
         return []
     scores, costs = study.branches.scores, study.branches.costs
-    lines, names = [], {id(row): point_label(curve, row) for curve in study.curves for row in curve.rows}
+    lines, names = [], {id(row): point_label(curve.label, row) for curve in study.curves for row in curve.rows}
     for run in study.runs:
         row = run.row
         if not sees_branches(row):

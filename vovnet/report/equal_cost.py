@@ -11,7 +11,7 @@ from vovnet.metrics.oracle_gap import gap_closed
 from vovnet.metrics.paired import paired_bootstraps
 from vovnet.policy.random_matched import BUCKETS
 from vovnet.report.analysis import Line, point
-from vovnet.report.curves import usual_settings, vovnet_label
+from vovnet.report.labels import usual_settings, vovnet_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
 from vovnet.results.check import grouped

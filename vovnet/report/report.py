@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.files import write_json, write_text
+from vovnet.provenance import SUMMARY, provenance
 from vovnet.report import compare, equal_cost, tables
 from vovnet.report.analysis import Line, all_lines
 from vovnet.report.figures import draw_figures
@@ -15,9 +16,7 @@ from vovnet.report.page.build import page, write_page_data
 from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
-from vovnet.results.provenance import provenance
 from vovnet.results.readable import warn_of_unreadable
-from vovnet.results.write import SUMMARY
 from vovnet.schema import ReportConfig
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,11 @@ from vovnet.backbone.reading import READING
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
+from vovnet.provenance import SUMMARY
 from vovnet.report.predictions import Predictions, predictions_of
 from vovnet.results.read import read_results
 from vovnet.results.row import ResultRow, same_row
-from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY
+from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import RunConfig
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vovnet.outcomes.inspect import TableSummary
+from vovnet.report.labels import setting
 from vovnet.results.check import Check
 from vovnet.results.readable import is_unreadable
 from vovnet.results.row import ResultRow
@@ -30,28 +31,6 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Every text and cell on its way to the terminal."""
         return super().render_str(shown(text), **options)
-
-
-def setting(row: ResultRow) -> str:
-    """What tells a row apart, for people."""
-    parts = [row.baseline_name or "VoVNet"]
-    for label, value in (
-        ("\u03bb", row.lambda_cost), ("", row.uncertainty_metric), ("t", row.threshold), ("", row.pruning_mode),
-        ("keep", row.pruning_ratio), ("side", row.long_side), ("", row.oracle_rule), ("fallback", row.fallback_mode),
-        ("entropy", row.fallback_entropy_threshold), ("margin", row.fallback_margin_threshold),
-    ):  # fmt: skip
-        if value is not None:
-            shown = value if isinstance(value, str) else f"{value:g}"
-            parts.append(f"{label}={shown}" if label else str(shown))
-    if row.baseline_name == "random_policy_matched":
-        parts.append(f"seed={row.seed}")
-    if row.uncertainty_metric and row.vision_mode == "coarse":
-        parts.append("coarse")
-    if not row.baseline_name:
-        parts += [str(row.objective)] * (row.objective != "value") + [str(row.action_space)] * (
-            row.action_space != "ternary"
-        )
-    return " ".join(parts)
 
 
 def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = ()) -> None:

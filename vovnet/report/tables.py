@@ -11,7 +11,7 @@ from vovnet.files import write_text
 from vovnet.metrics.frontier import pareto_front
 from vovnet.outcomes.readable import MOST_UNREAD
 from vovnet.report.analysis import Line, method_lines, point
-from vovnet.report.curves import point_label
+from vovnet.report.labels import point_label
 from vovnet.report.study import Study
 from vovnet.results.row import ResultRow
 from vovnet.results.write import write_rows
@@ -72,7 +72,7 @@ def main_lines(study: Study) -> list[Line]:
         best = max(curve.rows, key=lambda r: (r.accuracy, -r.avg_cost))
         row = min(keeping, key=lambda r: r.avg_cost) if keeping else best
         gain = {"delta_aiq": gains.get(curve.label)}
-        lines.append(_line(study, curve.label, point_label(curve, row), row, full) | gain)
+        lines.append(_line(study, curve.label, point_label(curve.label, row), row, full) | gain)
     return lines
 
 
@@ -95,7 +95,7 @@ def _every_line(study: Study) -> list[tuple[Line, ResultRow]]:
     """The fixed policies, then every point of every curve."""
     fixed = [(_line(study, name, name, row, None), row) for name, row in sorted(study.fixed.items())]
     points = [(curve, row) for curve in study.curves for row in curve.rows]
-    return fixed + [(_line(study, c.label, point_label(c, row), row, None), row) for c, row in points]
+    return fixed + [(_line(study, c.label, point_label(c.label, row), row, None), row) for c, row in points]
 
 
 def _line(study: Study, method: str, name: str, row: ResultRow, full: ResultRow | None) -> Line:

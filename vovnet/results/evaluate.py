@@ -21,12 +21,12 @@ from vovnet.outcomes.routed import Routed, join_routed, route
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.protocol import SAMPLES, TEXT, Policy
 from vovnet.policy.steps import first_view, follow
+from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.baseline_checks import draw_checks
 from vovnet.results.checks import run_checks
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
-from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results
 from vovnet.results.readable import unread_sets, warn_of_unreadable
 from vovnet.results.row import COLUMNS, ResultRow, RunFacts, make_row
@@ -36,7 +36,6 @@ from vovnet.results.write import (
     CATEGORIES,
     PREDICTIONS,
     RESULTS,
-    SUMMARY,
     retract,
     write_predictions,
     write_results,

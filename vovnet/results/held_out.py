@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
+from vovnet.data.split import split_rows
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
@@ -19,7 +20,6 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
 from vovnet.session import Session
-from vovnet.training.split import split_rows
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))

@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, read_object
+from vovnet.provenance import SUMMARY
 from vovnet.results.row import COLUMNS, ResultRow
-from vovnet.results.write import PREDICTIONS, RATES, SUMMARY
+from vovnet.results.write import PREDICTIONS, RATES
 
 AT_LEAST_0 = tuple(
     "lambda_cost trained_lambda threshold remaining_vision_tokens avg_cost avg_vision_tokens avg_text_tokens "

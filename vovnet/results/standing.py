@@ -17,7 +17,7 @@ from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.files import read_object
 from vovnet.outcomes.keys import CODE_VERSION
-from vovnet.results.write import SUMMARY
+from vovnet.provenance import SUMMARY
 from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
 

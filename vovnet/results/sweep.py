@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.jobs import Record, sweep_records
+from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.checks import sweep_checks
 from vovnet.results.precision import precision_checks, precision_lines
-from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results, read_summary
 from vovnet.results.readable import warn_of_unreadable
 from vovnet.results.reuse import answer_checks, reuse_rows
 from vovnet.results.row import ResultRow, evaluated
 from vovnet.results.seeds import seed_rows
-from vovnet.results.write import RESULTS, SUMMARY, write_or_remove, write_results, write_rows
+from vovnet.results.write import RESULTS, write_or_remove, write_results, write_rows
 
 log = logging.getLogger(__name__)
 Results = Sequence[tuple[ResultRow, Path]]  # rows, and the folders that hold their predictions

@@ -17,11 +17,12 @@ from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.files import read_object, write_parts, write_text
 from vovnet.outcomes.routed import Routed
+from vovnet.provenance import SUMMARY
 from vovnet.ranks import is_main_rank
 from vovnet.results.row import COLUMNS, ResultRow, same_row
 from vovnet.results.split import split_columns
 
-RESULTS, SUMMARY, PREDICTIONS = "results.csv", "summary.json", "predictions.jsonl"
+RESULTS, PREDICTIONS = "results.csv", "predictions.jsonl"
 CATEGORIES = "categories.csv"
 LINES = 65_536  # of predictions held as text at once
 RATES = tuple(f"action_rate_{action.label}" for action in Action)

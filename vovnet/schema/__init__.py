@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.backbone import BackboneConfig, Resolution, VisionBudgetConfig
-from vovnet.schema.baselines import BaselineConfig, FullLook, Outside, PolicyOptions, Ratios
+from vovnet.schema.baselines import BaselineConfig, FullLook, PolicyOptions, Ratios
 from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
@@ -74,7 +74,6 @@ __all__ = [
     "LoraConfig",
     "NonNegative",
     "ObjectiveConfig",
-    "Outside",
     "PathsConfig",
     "Phase",
     "PipelineConfig",

@@ -26,9 +26,8 @@ from vovnet.policy.head import PolicyHead
 from vovnet.policy.names import FILE_NAME
 from vovnet.policy.objective import OutcomeBatch
 from vovnet.policy.route import make_router
-from vovnet.ranks import is_main_rank, rank, world_size
+from vovnet.ranks import is_main_rank, rank, wait_for_all, world_size
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
-from vovnet.training.launch import wait_for_all
 from vovnet.training.module import VoVNetModule
 from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
 from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micro_batches, validation_rows

@@ -14,14 +14,13 @@ from vovnet.files import write_json
 from vovnet.outcomes.readable import MOST_UNREAD, in_words
 from vovnet.policy.checkpoint import read_card
 from vovnet.policy.names import FILE_NAME
-from vovnet.report.training_curves import draw_training
+from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.check import Check
-from vovnet.results.provenance import provenance
 from vovnet.results.standing import inputs_key, standing_summary
-from vovnet.results.write import SUMMARY
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.terminal import say
 from vovnet.training.adapt import adaptation_plan
+from vovnet.training.curves import draw_training
 from vovnet.training.policy import Trained
 from vovnet.training.steps import newest_checkpoint, saved_steps
 from vovnet.training.trainer import Plan

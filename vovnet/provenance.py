@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import features
 
+SUMMARY = "summary.json"  # where a run says it
 PACKAGES = (
     "vovnet", "torch", "transformers", "tokenizers", "jinja2", "pillow", "torchvision", "numpy", "safetensors", "peft",
     "huggingface-hub", "lightning", "hydra-core", "pyarrow", "datasets",
@@ -66,7 +67,7 @@ def _libjpeg() -> str | None:
 @cache
 def git_state() -> dict[str, Any]:
     """Commit of the checkout that this code runs from, and whether files differ from it; None outside of one."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return {"git_commit": None, "git_dirty": None}
     commit = _run(root, "rev-parse", "HEAD")
