@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
-from vovnet.schema import OracleBaseline, RunConfig
+from vovnet.policy.oracle import Oracle
+from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
     from vovnet.results.evaluate import Evaluation
@@ -22,7 +23,7 @@ def run(config: RunConfig, folder: Path) -> "Evaluation":
     from vovnet.results.evaluate import evaluate, read_outcomes
     from vovnet.results.oracle import analyse
 
-    if not isinstance(config.policy.baseline, OracleBaseline):
+    if not isinstance(config.policy.baseline, Oracle):
         raise VoVNetError("experiments.oracle is about policy/baseline=oracle; leave policy/baseline out.")
     evaluation = evaluate(config, folder)
     actions = ACTION_SPACES[config.policy.action_space]

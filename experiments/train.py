@@ -11,7 +11,8 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
-from vovnet.schema import NoBaseline, RunConfig, TinyBackboneTraining
+from vovnet.policy.trained import Trained
+from vovnet.schema import RunConfig, TinyBackboneTraining
 from vovnet.terminal import say
 
 
@@ -22,7 +23,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
     """
     from vovnet.ranks import check_ranks, is_main_rank, world_size
 
-    config = replace(config, policy=replace(config.policy, baseline=NoBaseline("")))  # VoVNet itself is trained
+    config = replace(config, policy=replace(config.policy, baseline=Trained("")))  # VoVNet itself is trained
     if isinstance(config.training, TinyBackboneTraining):
         if world_size() > 1:
             raise VoVNetError("the packaged backbone is trained by one process; run this without torchrun.")

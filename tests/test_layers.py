@@ -12,8 +12,8 @@ import vovnet
 ROOT = Path(vovnet.__file__).parent
 # Modules and packages of vovnet/, the lowest layer first. A layer imports from itself and from those before it.
 LAYERS = (
-    "actions decision errors fingerprint files jobs locks memory options progress provenance rank_errors ranks renamed "
-    "secrets session terminal",
+    "actions errors fingerprint files jobs locks memory options progress provenance rank_errors ranks registry "
+    "renamed secrets session terminal",
     "schema",
     "arguments compose compositions exit_status explain hydra_job sweep_folder torchrun",
     "data metrics scoring",
@@ -29,7 +29,6 @@ LAYERS = (
     "benchmark",
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
-KNOWN = {("policy.matching", "results")}  # reads a matched run's files
 
 Graph = dict[str, set[str]]
 
@@ -78,8 +77,7 @@ def circle(graph: Graph) -> list[str]:
 
 def upward(graph: Graph) -> list[tuple[str, str]]:
     """Imports of a module in a higher layer."""
-    found = [(one, other) for one, others in graph.items() for other in sorted(others) if _layer(other) > _layer(one)]
-    return [pair for pair in found if (pair[0], pair[1].split(".")[0]) not in KNOWN]
+    return [(one, other) for one, others in graph.items() for other in sorted(others) if _layer(other) > _layer(one)]
 
 
 def _layer(module: str) -> int:

@@ -22,9 +22,9 @@ from vovnet.files import open_file, read_object
 from vovnet.jobs import read_record
 from vovnet.policy.checkpoint import read_card
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
-from vovnet.policy.matching import matched_row
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
+from vovnet.results.matching import matched_row
 from vovnet.results.read import read_predictions, read_results, read_summary
 from vovnet.results.standing import standing_summary
 

@@ -5,14 +5,16 @@ A configuration's hash names the folder of its job, so that the same job finds i
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
+from vovnet import registry
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_validation
 from vovnet.schema import Launched, RunConfig, RunFolder
@@ -37,11 +39,17 @@ def to_typed(config: DictConfig) -> RunConfig:
     return _validated(RunConfig, container)
 
 
-def _validated(kind: type[Kind], container: dict[str, Any]) -> Kind:
+def _validated(kind: Callable[..., Kind], container: dict[str, Any]) -> Kind:
     try:
-        return TypeAdapter(kind).validate_python(container)
+        found: Kind = _adapter(kind).validate_python(container, context=registry.TRUSTED)
+        return found
     except ValidationError as error:
         raise VoVNetError(explain_validation(error)) from error
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _plain(value: Any) -> Any:

@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import Configure
 from vovnet.errors import VoVNetError
-from vovnet.policy.matching import bucket_ratios, matched_row
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
+from vovnet.results.matching import bucket_ratios, matched_row
 from vovnet.results.read import read_predictions, read_results, read_summary
 from vovnet.results.standing import standing_summary
 

@@ -137,7 +137,7 @@ class Routes:
             parts = [
                 (action, rows, build([items[row] for row in rows], [action]))
                 for action in Action
-                if (rows := np.flatnonzero(router.policy.dealt == int(action)).tolist())  # type: ignore[union-attr]
+                if (rows := np.flatnonzero(router.policy.dealt == int(action)).tolist())  # type: ignore[attr-defined]
             ]
             made.append(BareRoute.of(self.plain, build(items, []), parts, self.decoding.max_new_tokens))
         return made

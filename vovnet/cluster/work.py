@@ -23,6 +23,7 @@ from vovnet.jobs import Record, read_record, run_recorded
 from vovnet.provenance import git_state
 from vovnet.rank_errors import clear_errors, leave_error
 from vovnet.ranks import end_with_parent, is_main_rank, world_size
+from vovnet.registry import TRUSTED
 from vovnet.schema import RunConfig
 from vovnet.terminal import log_handler
 
@@ -60,7 +61,7 @@ def read_config(folder: Path) -> RunConfig:
         VoVNetError: it cannot be read, or does not fit the code, which may have changed while the job waited.
     """
     try:
-        return TypeAdapter(RunConfig).validate_python(read_object(folder / CONFIG_FILE))
+        return TypeAdapter(RunConfig).validate_python(read_object(folder / CONFIG_FILE), context=TRUSTED)
     except ValidationError as error:  # a ValueError too
         raise VoVNetError(f"{folder / CONFIG_FILE}: {explain_validation(error)}; submit the job again.") from error
     except (OSError, ValueError) as error:

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from vovnet.registry import POLICIES
 from vovnet.results.columns import ASKED, CURVE, DESCRIBED, ResultRow
 
 
 def setting(row: ResultRow) -> str:
     """A row's settings, for people: those that do not go without saying."""
-    parts = [row.policy or row.baseline_name or "VoVNet"]
+    if row.policy and row.baseline_name not in POLICIES:  # of the user's own code, which knows best
+        return row.policy
+    parts = [row.baseline_name or "VoVNet"]
     for name in (*(name for name in ASKED if name != "extra"), "objective", "action_space"):
         value, column = getattr(row, name), DESCRIBED[name]
         if value not in (None, column.usual):
@@ -32,7 +35,7 @@ def usual_settings(rows: Sequence[ResultRow]) -> dict[str, object]:
 def baseline_label(row: ResultRow) -> str:
     """A baseline's curve: its name and what is no point on the curve."""
     texts = [name for name in ASKED if str in DESCRIBED[name].kinds]
-    parts = [row.policy or row.baseline_name, *(getattr(row, name) for name in texts)]
+    parts = [row.baseline_name, *(getattr(row, name) for name in texts)]
     parts += [f"{name}={value}" for name, value in row.extra if isinstance(value, str)]
     if row.baseline_name != "vision_token_pruning_proxy" and row.pruning_ratio is not None:
         parts.append(f"keep={row.pruning_ratio:g}")  # a setting of FULL, and not what its curve runs over

@@ -62,13 +62,13 @@ def pruning_checks(rows: Sequence[ResultRow]) -> list[Check]:
     return checks
 
 
-def draw_checks(row: ResultRow, expected: Mapping[str, Any], matched_cost: float | None) -> list[Check]:
+def draw_checks(row: ResultRow, expected: Mapping[str, Any]) -> list[Check]:
     """B3: what was drawn is what was meant, and costs what VoVNet did, within some standard deviations of a draw.
 
     Args:
-        expected: of ``vovnet.policy.matching.expectation``.
-        matched_cost: of the VoVNet run that the ratios are taken from; None where they were given.
+        expected: of ``Policy.expectation``.
     """
+    matched_cost = expected.get("matched_cost")
     drawn = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
     near = [
         abs(rate - share) <= DEVIATIONS * math.sqrt(share * (1 - share) / row.num_samples) + 1e-9

@@ -9,8 +9,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType
 from typing import Any, Literal, get_args
 
+from vovnet.policy.protocol import Value
+
 Role = Literal["protocol", "subject", "made", "asked", "result"]
-Value = float | int | str | bool | None
 EXTRA = "policy."  # begins the names of columns that a policy adds
 
 
@@ -75,7 +76,7 @@ class ResultRow:
     metric: str = column("the rule by which answers are scored", default="")
     num_samples: int = column("questions that were answered", "protocol", low=1)
     baseline_name: str = column("the baseline; empty for VoVNet", "subject")
-    policy: str = column("what the policy calls itself, where its name does not say it", "subject", default="")
+    policy: str = column("what the policy calls itself", in_matrix=True, default="")
     objective: str | None = column("what the policy was trained for", "made", label="", usual="value")
     use_straight_through: bool | None = column("whether its gradient was straight-through", "made")
     feature_mode: str | None = column("what it knows of a question", "made")
@@ -156,6 +157,9 @@ PROTOCOL, ASKED = _of("protocol"), _of("asked")
 CURVE = (*_of("protocol", "made"), *(name for name in ASKED if DESCRIBED[name].along_curve))
 SETTINGS = _of("protocol", "subject", "made", "asked")  # all that tells a row apart; rows are sorted by it
 MATRIX = tuple(name for name in DESCRIBED if name in SETTINGS or DESCRIBED[name].in_matrix)
+OF_POLICY = tuple(  # filled by ``Policy.columns``; other settings are ``extra``
+    name for name in _of("made", "asked") if name not in ("cache_reuse", "checkpoint", "extra")
+)
 RATES = ("action_rate_no", "action_rate_coarse", "action_rate_full")
 
 

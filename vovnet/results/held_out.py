@@ -14,10 +14,12 @@ from vovnet.data.split import split_rows
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
-from vovnet.policy.policies import VoVNetPolicy, make_policy
+from vovnet.policy.trained import VoVNet
 from vovnet.results.calibrate import HeldOut
 from vovnet.results.leaks import look_for_leaks
+from vovnet.results.matching import make_policy
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
+from vovnet.session import Session
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
@@ -29,7 +31,9 @@ class SplitOptions:
     seed: Seed
 
 
-def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str, Any]]]:
+def held_out(
+    config: RunConfig, session: Session | None = None
+) -> tuple[HeldOut, list[str], Path, list[dict[str, Any]]]:
     """Held-out questions, the data set each comes from, the policy file whose values they carry, and the leak guard's
     verdicts on them.
 
@@ -41,42 +45,42 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str
         VoVNetError: a baseline is configured, the policy has seen these questions, or does not say which it has seen.
     """
     checkpoint = find_checkpoint(config.backbone)
-    policy, policy_file = make_policy(config, checkpoint)
-    if not isinstance(policy, VoVNetPolicy) or policy_file is None or not isinstance(config.training, PolicyTraining):
+    policy = make_policy(config, checkpoint, session or Session())
+    if not isinstance(policy, VoVNet) or policy.file is None or not isinstance(config.training, PolicyTraining):
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
     dataset = load_dataset(config.dataset, "train")
     own = config.training
     options, leaks = SplitOptions(own.max_samples, own.val_fraction, own.seed), list[dict[str, Any]]()
-    if policy.card.data_fingerprint != dataset.fingerprint:
-        leaks = look_for_leaks(config, checkpoint, policy.card, dataset)
+    if policy.head.card.data_fingerprint != dataset.fingerprint:
+        leaks = look_for_leaks(config, checkpoint, policy.head.card, dataset)
         if unknown := [verdict["why"] for verdict in leaks if verdict["passed"] is None]:
             raise VoVNetError(
-                f"whether policy file {policy_file} was trained on these questions is not known ({unknown[0]}); "
+                f"whether policy file {policy.file} was trained on these questions is not known ({unknown[0]}); "
                 "calibrate on the data set that it was trained on."
             )
-    elif policy.card.training_config:
+    elif policy.head.card.training_config:
         try:
-            options = TypeAdapter(SplitOptions).validate_json(policy.card.training_config)
+            options = TypeAdapter(SplitOptions).validate_json(policy.head.card.training_config)
         except ValidationError as error:
             raise VoVNetError(
-                f"the training options in policy file {policy_file} are damaged ({error.errors()[0]['msg']}); train it "
+                f"the training options in policy file {policy.file} are damaged ({error.errors()[0]['msg']}); train it "
                 "again."
             ) from error
     else:
         raise VoVNetError(
-            f"policy file {policy_file} does not say which questions it was not trained on; train it again."
+            f"policy file {policy.file} does not say which questions it was not trained on; train it again."
         )
     groups, is_held_out = split_rows(dataset, options.max_samples, options.val_fraction, options.seed)
     rows = np.flatnonzero(is_held_out)
-    outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, len(groups)).outcomes
-    warn_of_unread(unread_shares(outcomes, policy.actions, rows), "lambda is calibrated on")
+    outcomes = load_outcomes(config, checkpoint, dataset, policy.looks, len(groups)).outcomes
+    warn_of_unread(unread_shares(outcomes, policy.looks, rows), "lambda is calibrated on")
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
-    costs = outcomes.stacked("vision_tokens", policy.actions) / budget.max_tokens
+    costs = outcomes.stacked("vision_tokens", policy.looks) / budget.max_tokens
     part = HeldOut(
         name="all" if len(dataset.members) > 1 else dataset.name,
-        values=policy.values(outcomes.text)[rows],
-        scores=outcomes.stacked("score", policy.actions)[rows],
+        values=policy.head.values(outcomes.text)[rows],
+        scores=outcomes.stacked("score", policy.looks)[rows],
         costs=costs[rows],
         groups=np.array(groups)[rows],
     )
-    return part, [dataset.member(int(i)).name for i in rows], policy_file, leaks
+    return part, [dataset.member(int(i)).name for i in rows], policy.file, leaks

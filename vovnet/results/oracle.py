@@ -7,7 +7,8 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.outcomes.rows import Outcomes
-from vovnet.policy.baselines import OraclePolicy
+from vovnet.policy.oracle import Oracle
+from vovnet.policy.steps import chosen_of
 
 LAMBDAS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -27,11 +28,11 @@ def analyse(
         samples by which actions get them right (a score of at least one half).
     """
     space, scores = tuple(actions), outcomes.stacked("score", actions)
-    cheapest = OraclePolicy(space, "cheapest_correct", 0.0).decide_knowing(outcomes, costs).actions
+    cheapest = chosen_of(Oracle("oracle", "cheapest_correct").over(space), outcomes, costs).actions
     names = np.asarray(categories)
 
     def best(price: float) -> np.ndarray:
-        return OraclePolicy(space, "utility", price).decide_knowing(outcomes, costs).actions
+        return chosen_of(Oracle("oracle", "utility").over(space, price), outcomes, costs).actions
 
     return {
         "num_samples": len(names),

@@ -19,7 +19,7 @@ from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.memory import peak_mb, reset_peak
 from vovnet.outcomes.routed import Routed, join_routed
-from vovnet.policy.policies import FixedPolicy
+from vovnet.policy.fixed import Always
 from vovnet.policy.route import Router
 from vovnet.progress import progress
 
@@ -84,7 +84,7 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[Pr
         )
     backbone = router.backbone
     backbone.builder.cache_bytes = 0  # an image is opened every time, as it is by a user's question
-    alone = {action.label: replace(router, policy=FixedPolicy((action,))) for action in Action}
+    alone = {action.label: replace(router, policy=Always(action)) for action in Action}
     routers = {"routed": router, **alone}
     watch, seen = Stopwatch(backbone.device), dict[str, list[Routed]]()  # those of the warm-up are thrown away
     with torch.inference_mode(), progress("profiling", len(items), "samples") as bar:

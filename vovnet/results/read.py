@@ -10,8 +10,9 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, read_object
+from vovnet.policy.protocol import Value
 from vovnet.provenance import SUMMARY
-from vovnet.results.columns import DESCRIBED, ESSENTIAL, EXTRA, RATES, ResultRow, Value, extra_settings
+from vovnet.results.columns import DESCRIBED, ESSENTIAL, EXTRA, RATES, ResultRow, extra_settings
 from vovnet.results.write import PREDICTIONS
 
 

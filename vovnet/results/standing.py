@@ -18,7 +18,7 @@ from vovnet.data import VQADataset
 from vovnet.files import read_object
 from vovnet.outcomes.keys import CODE_VERSION
 from vovnet.provenance import SUMMARY
-from vovnet.schema import CascadeBaseline, RunConfig
+from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,6 @@ def inputs_key(config: RunConfig, dataset: VQADataset, policy_file: Path | None 
         "scorers": [[m.scorer, SCORERS[m.scorer].version] for m in dataset.members],
         "policy": None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest(),
         "code": CODE_VERSION,
-        # Its predictions once left out the vision tokens of the first pass.
-        **({"predictions": 2} if isinstance(config.policy.baseline, CascadeBaseline) else {}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

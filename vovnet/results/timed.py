@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.backbone.files import Checkpoint
@@ -10,19 +9,20 @@ from vovnet.compose import config_hash
 from vovnet.data import VQADataset
 from vovnet.outcomes.keys import reuses_cache, table_keys
 from vovnet.outcomes.routed import Routed
-from vovnet.policy.policies import AnyPolicy, head_card
+from vovnet.policy.fixed import Fixed
+from vovnet.policy.protocol import TEXT, Policy
 from vovnet.results.columns import ResultRow
 from vovnet.results.profile import ProfileRow
 from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
-from vovnet.schema import FixedBaseline, RunConfig
+from vovnet.schema import RunConfig
 
 
 def timed_rows(
     config: RunConfig,
     checkpoint: Checkpoint,
     dataset: VQADataset,
-    policy: tuple[AnyPolicy, Path | None],
+    policy: Policy,
     profile: Sequence[ProfileRow],
     answered: Mapping[str, Routed],
 ) -> list[ResultRow]:
@@ -31,24 +31,22 @@ def timed_rows(
     Where FULL is pruned or scaled, its branch alone is not always_full, which looks at whole images.
 
     Args:
-        policy: itself and its file.
         profile: the lines of profile.csv.
         answered: what was done to the measured questions, by the action of the end-to-end lines.
     """
     whole = {line.action: line for line in profile if line.stage == "end_to_end"}
-    made, policy_file = policy
-    rows = [_row(config, checkpoint, dataset, (made, policy_file), whole["routed"], answered["routed"])]
+    rows = [_row(config, checkpoint, dataset, policy, whole["routed"], answered["routed"])]
     for name, action in sorted(FIXED_POLICIES.items(), key=lambda pair: pair[1]):
-        baseline = FixedBaseline(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
+        baseline = Fixed(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
         fixed = _always(config, baseline)
         branches = [table_keys(one, checkpoint, dataset, (action,))[action.label] for one in (config, fixed)]
         if config.policy.baseline != baseline and branches[0] == branches[1]:
             label = action.label
-            rows.append(_row(fixed, checkpoint, dataset, None, whole[label], answered[label]))
+            rows.append(_row(fixed, checkpoint, dataset, baseline, whole[label], answered[label]))
     return rows
 
 
-def _always(config: RunConfig, baseline: FixedBaseline) -> RunConfig:
+def _always(config: RunConfig, baseline: Fixed) -> RunConfig:
     bare = replace(config.policy, fallback_mode=None, fallback_entropy_threshold=None, fallback_margin_threshold=None)
     return replace(config, policy=replace(bare, baseline=baseline))
 
@@ -57,12 +55,11 @@ def _row(
     config: RunConfig,
     checkpoint: Checkpoint,
     dataset: VQADataset,
-    policy: tuple[AnyPolicy, Path | None] | None,
+    policy: Policy,
     line: ProfileRow,
     routed: Routed,
 ) -> ResultRow:
-    """One row; ``policy`` is None for a fixed one. No official score: the warm-up's questions are missing."""
-    made, policy_file = policy or (None, None)
+    """One row. No official score: the warm-up's questions are missing."""
     assert config.profile is not None
     skipped = config.profile.warmup
     facts = RunFacts(
@@ -72,10 +69,11 @@ def _row(
         dataset=dataset.name,
         groups=split_columns(dataset, skipped + line.num_samples).groups[skipped:],
         text_config=checkpoint.text_config,
-        cache_reuse=made is not None and reuses_cache(config) and made.reads_text,
-        checkpoint=str(policy_file) if policy_file else None,
-        card=None if made is None else head_card(made),
-        config_hash=config_hash(config, policy_file),
+        cache_reuse=reuses_cache(config) and TEXT in policy.needs,
+        checkpoint=str(policy.file) if policy.file else None,
+        policy=policy.label(),
+        settings=policy.columns(),
+        config_hash=config_hash(config, policy.file),
         memory_mb=line.mem_peak_mb,
     )
     row = make_row(config, facts, routed, None)

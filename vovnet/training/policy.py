@@ -21,10 +21,10 @@ from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.checkpoint import make_card, save_policy
 from vovnet.policy.features import feature_width, features
+from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.names import FILE_NAME
 from vovnet.policy.objective import OutcomeBatch
-from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import make_router
 from vovnet.ranks import is_main_rank, rank, wait_for_all, world_size
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
@@ -171,7 +171,7 @@ def _live(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Se
     if training.stage2_backbone != "frozen":
         trainable = trainable_backbone(config, training.stage2_backbone)
         backbone = trainable.backbone
-    router = make_router(config, data.dataset, FixedPolicy(actions), backbone)
+    router = make_router(config, data.dataset, Always(*actions), backbone)
     width = feature_width(config.policy.feature_mode, router.backbone.hidden_size)
     micro = micro_batches(data.train, training.backbone, training.seed)
     steps = training.epochs * micro.order.steps_per_epoch

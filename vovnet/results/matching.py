@@ -1,62 +1,72 @@
-"""Target ratios of the random baseline, taken from what a VoVNet run did (block B3)."""
+"""The policy of a configuration, and what the random baseline matches: what a finished VoVNet run did (block B3)."""
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vovnet.actions import Action
+from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.rows import TextOutcomes
-from vovnet.policy.baselines import RandomPolicy
-from vovnet.schema import BUCKETS, DatasetConfig, PruningMode, RandomBaseline, Ratios
-
-if TYPE_CHECKING:
-    from vovnet.results.columns import ResultRow
+from vovnet.outcomes.variants import full_pruning
+from vovnet.policy.fallback import Fallback
+from vovnet.policy.protocol import Context, Policy, Target
+from vovnet.policy.random_matched import BUCKETS, RandomMatched
+from vovnet.results.columns import ResultRow, evaluated
+from vovnet.results.read import read_predictions, read_results
+from vovnet.results.write import PREDICTIONS, RESULTS
+from vovnet.schema import PruningMode, RunConfig
+from vovnet.schema.baselines import Ratios
+from vovnet.session import Session
 
 Pruned = tuple[PruningMode, float]
 
 
-def random_policy(
-    config: RandomBaseline, dataset: DatasetConfig, split: str, pruned: Pruned | None = None
-) -> RandomPolicy:
-    """The configured random policy, its ratios resolved.
-
-    Args:
-        pruned: mode and ratio by which FULL is pruned; a matched run's must be the same, or costs do not match.
+def make_policy(config: RunConfig, checkpoint: Checkpoint, session: Session) -> Policy:
+    """The configured policy or baseline, with its fallback where there is one.
 
     Raises:
-        VoVNetError: no target is given, or ``match`` holds no fitting VoVNet row.
+        VoVNetError: no fitting policy file, or a baseline that cannot be made.
     """
-    if config.target_ratios is not None:
-        return RandomPolicy((config.target_ratios,), (), config.seed)
-    if config.bucket_ratios is not None:
-        return RandomPolicy(config.bucket_ratios, config.bucket_thresholds, config.seed)
-    if config.match is None:
+    options = config.policy
+    policy = options.baseline.make(Context(config, checkpoint, session, target_of))
+    if options.fallback_mode is None:
+        return policy
+    limits = options.fallback_entropy_threshold, options.fallback_margin_threshold
+    return Fallback(policy, Action[options.fallback_mode.upper()], *limits)
+
+
+def target_of(options: RandomMatched, config: RunConfig) -> Target:
+    """What the random baseline is to match: ratios that are given, or those of a finished run.
+
+    A matched run's FULL must be pruned as the configuration's is, or costs do not match.
+
+    Raises:
+        VoVNetError: no run is given, or it holds no fitting VoVNet row.
+    """
+    if options.target_ratios is not None:
+        return Target((options.target_ratios,), ())
+    if options.bucket_ratios is not None:
+        return Target(options.bucket_ratios, options.bucket_thresholds)
+    if options.match is None:
         raise VoVNetError(
             "random_policy_matched needs policy.baseline.target_ratios=[no,coarse,full], "
             "policy.baseline.match=FOLDER of a VoVNet run, or policy.baseline.bucket_ratios."
         )
-    place = Path(config.match).expanduser()
-    row = matched_row(place, config.match_lambda, dataset.name, split, pruned)
-    if config.buckets:
-        ratios, thresholds = bucket_ratios(place, config.bucket_thresholds)
-        return RandomPolicy(ratios, thresholds, config.seed, row.avg_cost)
-    ratio = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
-    return RandomPolicy((ratio,), (), config.seed, row.avg_cost)
+    place = Path(options.match).expanduser()
+    row = matched_row(place, options.match_lambda, config.dataset.name, config.eval.split, full_pruning(config))
+    if options.buckets:
+        ratios, thresholds = bucket_ratios(place, options.bucket_thresholds)
+        return Target(ratios, thresholds, row.avg_cost)
+    return Target(((row.action_rate_no, row.action_rate_coarse, row.action_rate_full),), (), row.avg_cost)
 
 
-def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
+def _fitting_rows(place: Path, pruned: Pruned | None) -> list[ResultRow]:
     """VoVNet's rows of a run, sweep or table whose FULL is the same.
 
     Raises:
         VoVNetError: there is none, but some whose FULL is another.
     """
-    from vovnet.results.columns import evaluated
-    from vovnet.results.read import read_results
-    from vovnet.results.write import RESULTS
-
     rows = read_results(place / RESULTS if place.is_dir() else place)
     own = [row for row in evaluated(rows) if not row.baseline_name]
     fitting = [row for row in own if (row.pruning_mode, row.pruning_ratio) == (pruned or (None, None))]
@@ -69,7 +79,7 @@ def _fitting_rows(place: Path, pruned: Pruned | None) -> "list[ResultRow]":
 
 def matched_row(
     place: Path, lambda_cost: float | None, dataset: str, split: str, pruned: Pruned | None = None
-) -> "ResultRow":
+) -> ResultRow:
     """The VoVNet row with this lambda on this set.
 
     Raises:
@@ -100,9 +110,6 @@ def bucket_ratios(
     Raises:
         VoVNetError: the folder holds no run whose predictions carry entropies, or a bucket is empty.
     """
-    from vovnet.results.read import read_predictions
-    from vovnet.results.write import PREDICTIONS
-
     path = folder / PREDICTIONS
     lines = read_predictions(path)
     try:
@@ -122,22 +129,3 @@ def bucket_ratios(
         no, coarse, full = (float((members == action).mean()) for action in Action)
         rates.append((no, coarse, full))
     return (rates[0], rates[1], rates[2]), (low, high)
-
-
-def expectation(policy: RandomPolicy, text: TextOutcomes, scores: np.ndarray, costs: np.ndarray) -> dict[str, Any]:
-    """Accuracy, cost and action ratios of the random policy on average over all draws, exactly.
-
-    ``avg_cost_sd`` is the standard deviation of a draw's average cost.
-
-    Args:
-        scores, costs: of every action, [N, 3].
-    """
-    chance = policy.probabilities(text, len(scores))
-    cost = (chance * costs).sum(axis=1)
-    spread = (chance * (costs - cost[:, None]) ** 2).sum(axis=1)  # variance of each question's cost
-    return {
-        "accuracy": float((chance * scores).sum(axis=1).mean()),
-        "avg_cost": float(cost.mean()),
-        "avg_cost_sd": float(np.sqrt(spread.sum()) / len(cost)),
-        "action_ratio": chance.mean(axis=0).tolist(),
-    }
