@@ -13,7 +13,7 @@ from vovnet.launch import launch
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
-    from vovnet.results.calibrate import Calibrated
+    from vovnet.analyses.calibrate import Calibrated
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +22,11 @@ def run(config: RunConfig, folder: Path) -> "list[Calibrated]":
     """Calibrate one lambda for all data sets and one for each; write ``calibration.csv`` and summary.json."""
     from dataclasses import asdict, fields
 
+    from vovnet.analyses.calibrate import Calibrated, calibrate, per_dataset
+    from vovnet.analyses.held_out import held_out
     from vovnet.errors import VoVNetError
     from vovnet.files import write_json
     from vovnet.provenance import SUMMARY, provenance
-    from vovnet.results.calibrate import Calibrated, calibrate, per_dataset
-    from vovnet.results.held_out import held_out
     from vovnet.results.write import write_rows
 
     asked = config.calibrate

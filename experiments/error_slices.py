@@ -20,10 +20,10 @@ def run(config: RunConfig, folder: Path) -> Sliced:
     import numpy as np
 
     from vovnet.actions import ACTION_SPACES
+    from vovnet.analyses.slices import COLUMNS, error_kinds, examples, slice_rows
     from vovnet.data import load_dataset
     from vovnet.files import write_json
     from vovnet.results.evaluate import evaluate, read_outcomes
-    from vovnet.results.slices import COLUMNS, error_kinds, examples, slice_rows
     from vovnet.results.write import write_rows
 
     evaluation = evaluate(config, folder)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def run(config: RunConfig, folder: Path) -> "ResultRow":
     """Evaluate into ``folder``; a live run that stands there with the same inputs is kept."""
-    from vovnet.results.evaluate import evaluate, standing_row
+    from vovnet.results.evaluate import evaluate, existing_row
 
-    return standing_row(config, folder) or evaluate(config, folder).row
+    return existing_row(config, folder) or evaluate(config, folder).row
 
 
 def show(row: "ResultRow", folder: Path) -> None:

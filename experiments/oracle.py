@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def run(config: RunConfig, folder: Path) -> "Evaluation":
     """Evaluate the oracle, then write ``analysis_oracle.json`` beside its results."""
     from vovnet.actions import ACTION_SPACES
+    from vovnet.analyses.oracle import analyse
     from vovnet.data import load_dataset
     from vovnet.files import write_json
     from vovnet.results.evaluate import evaluate, read_outcomes
-    from vovnet.results.oracle import analyse
 
     if not isinstance(config.policy.baseline, Oracle):
         raise VoVNetError("experiments.oracle is about policy/baseline=oracle; leave policy/baseline out.")

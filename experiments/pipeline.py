@@ -81,8 +81,8 @@ def _key(override: str) -> str:
 
 def show(rows: "list[ResultRow]", folder: Path) -> None:
     """Print the merged table and the checks."""
+    from vovnet.checks.blocks import sweep_checks
     from vovnet.report.table import print_checks, print_rows
-    from vovnet.results.checks import sweep_checks
     from vovnet.results.columns import evaluated
 
     print_rows(rows, folder)

@@ -12,7 +12,7 @@ from vovnet.schema import RunConfig
 from vovnet.session import Session
 
 if TYPE_CHECKING:
-    from vovnet.results.profile import ProfileRow
+    from vovnet.analyses.profile import ProfileRow
 
 
 def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
@@ -20,16 +20,16 @@ def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
     import resource
     from dataclasses import asdict, fields
 
+    from vovnet.analyses.profile import ProfileRow, as_rows, profile
+    from vovnet.analyses.timed import timed_rows
     from vovnet.backbone.files import find_checkpoint
     from vovnet.data import item, load_dataset
     from vovnet.errors import VoVNetError
     from vovnet.files import write_json
     from vovnet.policy.route import make_router
     from vovnet.provenance import SUMMARY, provenance
+    from vovnet.results.existing import existing_summary, inputs_key
     from vovnet.results.matching import make_policy
-    from vovnet.results.profile import ProfileRow, as_rows, profile
-    from vovnet.results.standing import inputs_key, standing_summary
-    from vovnet.results.timed import timed_rows
     from vovnet.results.write import RESULTS, write_results, write_rows
 
     if config.profile is None:
@@ -38,8 +38,8 @@ def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
     checkpoint = find_checkpoint(config.backbone)
     policy = make_policy(config, checkpoint, Session())
     key = inputs_key(config, dataset, policy.file)
-    if (standing := standing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
-        return [ProfileRow(**row) for row in standing["profile"]]
+    if (existing := existing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
+        return [ProfileRow(**row) for row in existing["profile"]]
     router = make_router(config, dataset, policy)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     rows, answered = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)

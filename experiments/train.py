@@ -33,14 +33,14 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
     from vovnet.results.read import read_summary
     from vovnet.training.launch import launch_ranks, needs_launch
     from vovnet.training.questions import training_data
-    from vovnet.training.report import standing_training, write_training
+    from vovnet.training.report import existing_training, write_training
     from vovnet.training.stages import train_policy
 
     begun = time.monotonic()
     if world_size() > 1:
         check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work
-    if (standing := standing_training(config, folder)) is not None:
-        return standing
+    if (existing := existing_training(config, folder)) is not None:
+        return existing
     if needs_launch(config):
         training_data(config, config.training)  # generates, reads and refuses once instead of on every rank
         launch_ranks(config, folder)

@@ -23,8 +23,8 @@ from vovnet.secrets import refuse_secrets
 Kind = TypeVar("Kind")  # of configuration
 
 # Keys that say how a run is done, not what it computes.
-NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
-NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
+EXCLUDED_FROM_HASH = ("name", "paths", "launcher", "trainer", "logger")
+EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
 
 def to_typed(config: DictConfig) -> RunConfig:
@@ -70,8 +70,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def config_identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that determines results."""
-    identity = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
-    identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in NOT_IDENTITY_EVAL}
+    identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH}
+    identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in EXCLUDED_FROM_HASH_EVAL}
     return identity
 
 

@@ -18,7 +18,7 @@ from vovnet.backbone.reading import reading_facts, reading_of
 from vovnet.data import decoding, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
-from vovnet.results.standing import inputs_key
+from vovnet.results.existing import inputs_key
 from vovnet.schema import RunConfig
 
 TIMED = "{{ strftime_now('%H:%M:%S.%f') }} {{ messages[0].content[0].text }}"

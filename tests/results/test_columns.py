@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vovnet.analyses.seeds import seed_rows
 from vovnet.errors import VoVNetError
 from vovnet.report.curves import curves
 from vovnet.report.labels import setting
@@ -29,7 +30,6 @@ from vovnet.results.columns import (
     same_row,
 )
 from vovnet.results.read import read_results
-from vovnet.results.seeds import seed_rows
 from vovnet.results.sweep import write_tables
 from vovnet.results.write import write_results
 

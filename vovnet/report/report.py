@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vovnet.checks.readable import warn_of_unreadable
 from vovnet.files import write_json, write_text
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.report import compare, equal_cost, tables
@@ -17,7 +18,6 @@ from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
 from vovnet.report.view import Column
-from vovnet.results.readable import warn_of_unreadable
 from vovnet.schema import ReportConfig
 
 log = logging.getLogger(__name__)

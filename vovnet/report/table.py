@@ -8,19 +8,19 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from vovnet.checks.check import Check
+from vovnet.checks.readable import is_unreadable
 from vovnet.outcomes.inspect import TableSummary
 from vovnet.report.labels import setting
 from vovnet.report.view import Column, cell, described
-from vovnet.results.check import Check
 from vovnet.results.columns import DESCRIBED, RATES, ResultRow, record
-from vovnet.results.readable import is_unreadable
 from vovnet.results.sweep import Job
 from vovnet.terminal import say, shown
 
 if TYPE_CHECKING:
+    from vovnet.analyses.calibrate import Calibrated
+    from vovnet.analyses.profile import ProfileRow  # imports the models
     from vovnet.report.report import Report  # imports this module
-    from vovnet.results.calibrate import Calibrated
-    from vovnet.results.profile import ProfileRow  # imports the models
 
 
 class PlainConsole(Console):

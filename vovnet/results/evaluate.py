@@ -12,6 +12,9 @@ from vovnet.actions import Action
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.reading import reading_facts
+from vovnet.checks.baselines import draw_checks
+from vovnet.checks.blocks import run_checks
+from vovnet.checks.readable import unread_sets, warn_of_unreadable
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.files import write_json
@@ -22,17 +25,14 @@ from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.protocol import SAMPLES, TEXT, Policy
 from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.baseline_checks import draw_checks
-from vovnet.results.checks import run_checks
 from vovnet.results.columns import ESSENTIAL, ResultRow, record
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.read import read_results
-from vovnet.results.readable import unread_sets, warn_of_unreadable
 from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
-from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import (
     CATEGORIES,
     PREDICTIONS,
@@ -112,13 +112,13 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
     return Evaluation(row, routed, notes["rows_computed"])
 
 
-def standing_row(config: RunConfig, folder: Path, session: Session | None = None) -> ResultRow | None:
+def existing_row(config: RunConfig, folder: Path, session: Session | None = None) -> ResultRow | None:
     """The result of a live run with the same inputs that ``folder`` already holds, if it does."""
     if config.eval.mode != "live":
         return None
     dataset = load_dataset(config.dataset, config.eval.split)
     policy = make_policy(config, find_checkpoint(config.backbone), session or Session())
-    found = standing_summary(folder, inputs_key(config, dataset, policy.file))
+    found = existing_summary(folder, inputs_key(config, dataset, policy.file))
     if found is None or not found.get("result", {}).keys() >= ESSENTIAL:
         return None
     row = read_results(folder / RESULTS)[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.reading import reading_facts
+from vovnet.checks.check import Check
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
@@ -15,8 +16,7 @@ from vovnet.outcomes.readable import MOST_UNREAD, in_words
 from vovnet.policy.checkpoint import read_card
 from vovnet.policy.names import FILE_NAME
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.check import Check
-from vovnet.results.standing import inputs_key, standing_summary
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.terminal import say
 from vovnet.training.adapt import adaptation_plan
@@ -110,12 +110,12 @@ def backbone_overrides(config: RunConfig, trained: Trained) -> list[str]:
     return [f"backbone.{key}={after[key]}" for key in ("path", "packaged", "adapter") if before[key] != after[key]]
 
 
-def standing_training(config: RunConfig, folder: Path) -> dict[str, Any] | None:
+def existing_training(config: RunConfig, folder: Path) -> dict[str, Any] | None:
     """The summary of a training with the same inputs that ``folder`` already holds, with its policy file.
 
     A file that does not say how it was trained, as older ones do not, is written again.
     """
-    found = standing_summary(folder, inputs_key(config, load_dataset(config.dataset, "train")))
+    found = existing_summary(folder, inputs_key(config, load_dataset(config.dataset, "train")))
     path = folder / FILE_NAME
     return found if found is not None and path.is_file() and read_card(path).training_config else None
 

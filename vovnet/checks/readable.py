@@ -7,8 +7,8 @@ nothing. Above ``MOST_UNREAD`` that is said wherever the run's accuracy is shown
 import logging
 from collections.abc import Mapping, Sequence
 
+from vovnet.checks.check import Check
 from vovnet.outcomes.readable import MOST_UNREAD, in_words
-from vovnet.results.check import Check
 from vovnet.results.columns import ResultRow
 from vovnet.scoring.official import OfficialScores
 

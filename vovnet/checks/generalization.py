@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vovnet.results.check import Check
+from vovnet.checks.check import Check
 from vovnet.results.columns import CURVE, ResultRow, grouped
 
 # One policy at one lambda, whatever the benchmark.

@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.results.check import Check
 from vovnet.results.columns import CURVE, ResultRow, grouped, record
 
 # What one lambda of one method is, whatever the seed; each seed has a policy file of its own.
 SETTING = tuple(name for name in CURVE if name not in ("seed", "checkpoint"))
-SMALL = 0.02  # standard deviation of accuracy over seeds that the specification calls small
 
 
 def seed_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
@@ -40,15 +38,3 @@ def one_per_seed(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """Of rows of one setting and lambda, one of each seed: the same training, run twice, says nothing more."""
     found = {row.seed: row for row in sorted(rows, key=lambda row: row.checkpoint or "", reverse=True)}
     return [found[seed] for seed in sorted(found)]
-
-
-def seed_checks(rows: Sequence[ResultRow]) -> list[Check]:
-    """A2: accuracy at one lambda varies little over seeds."""
-    return [
-        Check(
-            f"{line['dataset']}, lambda {line['lambda_cost']:g}: accuracy deviates little over {line['seeds']} seeds",
-            line["accuracy_std"] <= SMALL,
-            f"{line['accuracy_mean']:.4f} +- {line['accuracy_std']:.4f}, spread {line['accuracy_spread']:.4f}",
-        )
-        for line in seed_rows(rows)
-    ]

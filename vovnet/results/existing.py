@@ -43,7 +43,7 @@ def inputs_key(config: RunConfig, dataset: VQADataset, policy_file: Path | None 
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def standing_summary(folder: Path, key: str) -> dict[str, Any] | None:
+def existing_summary(folder: Path, key: str) -> dict[str, Any] | None:
     """The summary of a finished run with these inputs in ``folder``, None where there is none.
 
     A run writes its summary last, so where it stands the other files do.

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Configure
+from vovnet.checks.readable import readable_check, readable_checks, unread_sets, unreadable_sentence
 from vovnet.report.table import print_rows
 from vovnet.report.tables import MAIN_VIEW, markdown, with_unreadable
 from vovnet.results.columns import DESCRIBED, ESSENTIAL, ResultRow
 from vovnet.results.evaluate import evaluate
-from vovnet.results.readable import readable_check, readable_checks, unread_sets, unreadable_sentence
 from vovnet.results.sweep import write_merged
 from vovnet.scoring.official import OfficialScores
 

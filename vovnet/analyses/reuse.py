@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vovnet.results.check import Check
 from vovnet.results.columns import SETTINGS, ResultRow, grouped, record
 from vovnet.results.read import read_answers
 
 # What two rows share that differ in cache reuse alone.
 SETTING = tuple(name for name in SETTINGS if name != "cache_reuse")
 SAVED = ("avg_text_tokens", "prefill_gflops", "latency_p50_ms", "latency_p90_ms")
-ANSWERED = ("accuracy", "avg_cost", "action_ratio")
+ANSWERED = ("accuracy", "avg_cost", "action_ratio", "action_rate_no")
 
 Pair = tuple[ResultRow, ResultRow]  # with reuse, without
 
@@ -42,21 +41,8 @@ def reuse_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
     return lines
 
 
-def reuse_checks(rows: Sequence[ResultRow]) -> list[Check]:
-    """F2: reuse reads fewer tokens (as many, where no question is looked at)."""
-    checks = []
-    for reused, anew in reuse_pairs(rows):
-        if reused.avg_text_tokens is None or anew.avg_text_tokens is None:
-            continue
-        looks = reused.action_rate_no < 1
-        fewer = reused.avg_text_tokens < anew.avg_text_tokens
-        tokens = f"{reused.avg_text_tokens:.1f} with, {anew.avg_text_tokens:.1f} without"
-        checks.append(Check(f"{_label(reused)}: fewer text tokens read", fewer or not looks, tokens))
-    return checks
-
-
-def answer_checks(results: Sequence[tuple[ResultRow, Path]]) -> list[Check]:
-    """F2: reuse changes no action and no answer, question by question.
+def changed_answers(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str, Any]]:
+    """How many questions there are, and the ids of those that reuse answers or looks at otherwise; a line per setting.
 
     Args:
         results: rows and the folders that hold their predictions.
@@ -65,17 +51,11 @@ def answer_checks(results: Sequence[tuple[ResultRow, Path]]) -> list[Check]:
         VoVNetError: predictions are missing or damaged.
     """
     folders = {id(row): folder for row, folder in results}
-    checks = []
+    lines = []
     for pair in reuse_pairs([row for row, _ in results]):
         reused, anew = (read_answers(folders[id(row)]) for row in pair)
         questions = reused.keys() | anew.keys()
         changed = [name for name in questions if reused.get(name) != anew.get(name)]
-        seen = f"{len(questions) - len(changed)} of {len(questions)} questions alike"
-        if changed:
-            seen += f", not {min(changed)}"
-        checks.append(Check(f"{_label(pair[0])}: no action and no answer changes", not changed, seen))
-    return checks
-
-
-def _label(row: ResultRow) -> str:
-    return f"{row.dataset}, {row.baseline_name or 'VoVNet'}, cache reuse"
+        facts = {"questions": len(questions), "changed": changed}
+        lines.append(record(pair[0], ("dataset", "baseline_name")) | facts)
+    return lines

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vovnet.actions import FIXED_POLICIES
+from vovnet.analyses.profile import ProfileRow
 from vovnet.backbone.files import Checkpoint
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset
@@ -12,7 +13,6 @@ from vovnet.outcomes.routed import Routed
 from vovnet.policy.fixed import Fixed
 from vovnet.policy.protocol import TEXT, Policy
 from vovnet.results.columns import ResultRow
-from vovnet.results.profile import ProfileRow
 from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import RunConfig

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.results.check import Check
 from vovnet.results.columns import SETTINGS, ResultRow, grouped
 from vovnet.results.read import read_answers
 
 SETTING = tuple(name for name in SETTINGS if name != "dtype")
-ALIKE = 0.97  # share of questions that half precision must act on as float32 does
 
 
 def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str, Any]]:
@@ -49,16 +47,3 @@ def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str,
                 }
             )
     return lines
-
-
-def precision_checks(lines: Sequence[dict[str, Any]]) -> list[Check]:
-    """Half precision acts as float32 on nearly every question."""
-    return [
-        Check(
-            f"{line['dataset']}, {line['baseline_name'] or 'VoVNet'}: {line['dtype']} acts as float32",
-            line["same_action"] >= ALIKE,
-            f"on {line['same_action']:.4f} of {line['num_samples']} questions; the same answer on "
-            f"{line['same_answer']:.4f}, accuracy {line['accuracy']:.4f} and {line['accuracy_float32']:.4f}",
-        )
-        for line in lines
-    ]

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vovnet.results.check import Check
+from vovnet.checks.check import Check
 from vovnet.results.columns import ResultRow, grouped
 
 SMOOTH = 0.02  # an accuracy may rise by this much although fewer tokens are kept

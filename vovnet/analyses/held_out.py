@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from vovnet.analyses.calibrate import HeldOut
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
@@ -15,7 +16,6 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.policy.trained import VoVNet
-from vovnet.results.calibrate import HeldOut
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed

@@ -4,14 +4,12 @@ import itertools
 from collections.abc import Sequence
 
 from vovnet.actions import FIXED_POLICIES, Action
+from vovnet.checks.baselines import pruning_checks, threshold_checks
+from vovnet.checks.check import Check
+from vovnet.checks.generalization import generalization_checks
+from vovnet.checks.readable import readable_check, readable_checks
 from vovnet.metrics.frontier import concave_hull
-from vovnet.results.baseline_checks import pruning_checks, threshold_checks
-from vovnet.results.check import Check
 from vovnet.results.columns import CURVE, PROTOCOL, ResultRow, grouped
-from vovnet.results.generalization import generalization_checks
-from vovnet.results.readable import readable_check, readable_checks
-from vovnet.results.reuse import reuse_checks
-from vovnet.results.seeds import seed_checks
 
 
 def run_checks(row: ResultRow) -> list[Check]:
@@ -34,7 +32,7 @@ def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
         over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
         if len(over_lambda) > 1:
             checks += _lambda_checks(over_lambda)
-    checks += adaptation_checks(rows) + seed_checks(rows) + generalization_checks(rows) + reuse_checks(rows)
+    checks += adaptation_checks(rows) + generalization_checks(rows)
     for group in grouped(rows, PROTOCOL):
         checks += threshold_checks(group) + pruning_checks(group)
         for policy in grouped([r for r in group if not r.baseline_name], CURVE):
