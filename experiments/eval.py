@@ -11,7 +11,7 @@ from vovnet.launch import launch
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
-    from vovnet.results.row import ResultRow
+    from vovnet.results.columns import ResultRow
 
 
 def run(config: RunConfig, folder: Path) -> "ResultRow":

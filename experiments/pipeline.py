@@ -19,14 +19,14 @@ from vovnet.schema import RunConfig, Stage
 from vovnet.terminal import say
 
 if TYPE_CHECKING:
-    from vovnet.results.row import ResultRow
+    from vovnet.results.columns import ResultRow
 
 
 def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
     """Run every stage in its own process, then merge all results of the stages into ``folder``."""
     from vovnet.report.frontier import plot_frontier
+    from vovnet.results.columns import evaluated
     from vovnet.results.read import read_results
-    from vovnet.results.row import evaluated
     from vovnet.results.sweep import write_merged
     from vovnet.results.write import RESULTS
 
@@ -83,7 +83,7 @@ def show(rows: "list[ResultRow]", folder: Path) -> None:
     """Print the merged table and the checks."""
     from vovnet.report.table import print_checks, print_rows
     from vovnet.results.checks import sweep_checks
-    from vovnet.results.row import evaluated
+    from vovnet.results.columns import evaluated
 
     print_rows(rows, folder)
     print_checks(sweep_checks(evaluated(rows)))

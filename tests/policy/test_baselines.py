@@ -21,9 +21,9 @@ from vovnet.policy.random_matched import Draw, uniform
 from vovnet.policy.steps import chosen_of
 from vovnet.policy.uncertainty import UncertaintyThreshold
 from vovnet.results.baseline_checks import draw_checks
+from vovnet.results.columns import ResultRow
 from vovnet.results.evaluate import evaluate
 from vovnet.results.matching import bucket_ratios
-from vovnet.results.row import ResultRow
 from vovnet.schema import RunConfig
 
 SPACE = tuple(Action)

@@ -16,11 +16,11 @@ from vovnet.outcomes.rows import BranchOutcomes, Outcomes, no_text
 from vovnet.report.labels import setting
 from vovnet.results.baseline_checks import pruning_checks, threshold_checks
 from vovnet.results.checks import sweep_checks
+from vovnet.results.columns import ResultRow
 from vovnet.results.evaluate import evaluate
 from vovnet.results.generalization import generalization_checks
 from vovnet.results.oracle import analyse
 from vovnet.results.reuse import answer_checks, reuse_checks, reuse_rows
-from vovnet.results.row import ResultRow
 from vovnet.results.seeds import seed_checks, seed_rows
 from vovnet.results.slices import KINDS, error_kinds
 from vovnet.results.sweep import write_tables

@@ -10,9 +10,9 @@ import pytest
 from tests.conftest import Configure
 from tests.policy.test_route import policy_file
 from vovnet.errors import VoVNetError
+from vovnet.results.columns import ResultRow
 from vovnet.results.evaluate import evaluate
 from vovnet.results.precision import precision_checks, precision_lines
-from vovnet.results.row import ResultRow
 
 Results = list[tuple[ResultRow, Path]]
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,9 @@ import pytest
 from tests.conftest import Configure
 from vovnet.report.table import print_rows
 from vovnet.report.tables import MAIN_VIEW, markdown, with_unreadable
+from vovnet.results.columns import DESCRIBED, ESSENTIAL, ResultRow
 from vovnet.results.evaluate import evaluate
 from vovnet.results.readable import readable_check, readable_checks, unread_sets, unreadable_sentence
-from vovnet.results.row import ResultRow
 from vovnet.results.sweep import write_merged
 from vovnet.scoring.official import OfficialScores
 
@@ -20,8 +20,8 @@ from vovnet.scoring.official import OfficialScores
 @pytest.fixture(scope="module")
 def row() -> ResultRow:
     """Any row, all of whose answers were read."""
-    of_type = {str: "x", int: 1, float: 0.0, bool: False}  # optional columns stay empty
-    values = {field.name: of_type.get(field.type) for field in fields(ResultRow)}
+    of_type = {str: "x", int: 1, float: 0.0}
+    values = {name: of_type[one.kinds[0]] if name in ESSENTIAL else one.default for name, one in DESCRIBED.items()}
     return ResultRow(**{**values, "dataset": "easy_vqa", "baseline_name": "always_full", "mode": "replay"})
 
 

@@ -17,7 +17,7 @@ from vovnet.report.curves import Curve, sees_branches
 from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
-from vovnet.results.row import ResultRow
+from vovnet.results.columns import ResultRow
 from vovnet.results.slices import KINDS, error_kinds
 
 Line = dict[str, Any]

@@ -11,8 +11,7 @@ from vovnet.errors import VoVNetError
 from vovnet.metrics.paired import mcnemar_p, paired_bootstrap
 from vovnet.report.labels import seeded_label
 from vovnet.report.runs import Run
-from vovnet.results.check import grouped
-from vovnet.results.row import CURVE, ResultRow
+from vovnet.results.columns import ASKED, CURVE, ResultRow, grouped
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +22,6 @@ COLUMNS = (
 
 
 SUBJECT = ("dataset", "split", "baseline_name")
-# What was asked of a policy: runs are paired only where they share it.
-ASKED = (
-    *("lambda_cost", "threshold", "uncertainty_metric", "vision_mode", "pruning_mode", "pruning_ratio", "long_side"),
-    *("oracle_rule", "fallback_mode", "fallback_entropy_threshold", "fallback_margin_threshold"),
-)
 # How it was made and run. Files differ wherever trainings do, so the name of the policy file says nothing.
 MADE = tuple(name for name in CURVE if name not in (*SUBJECT, *ASKED, "checkpoint"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.report.labels import baseline_label, usual_settings, vovnet_label
-from vovnet.results.row import ResultRow
+from vovnet.results.columns import ResultRow
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from vovnet.report.analysis import Line, point
 from vovnet.report.labels import usual_settings, vovnet_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
-from vovnet.results.check import grouped
+from vovnet.results.columns import grouped
 from vovnet.results.seeds import SETTING, one_per_seed
 
 COLUMNS = (

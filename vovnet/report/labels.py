@@ -3,28 +3,22 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from vovnet.results.row import CURVE, ResultRow
+from vovnet.registry import POLICIES
+from vovnet.results.columns import ASKED, CURVE, DESCRIBED, ResultRow
 
 
 def setting(row: ResultRow) -> str:
-    """What tells a row apart, for people."""
+    """A row's settings, for people: those that do not go without saying."""
+    if row.policy and row.baseline_name not in POLICIES:  # of the user's own code, which knows best
+        return row.policy
     parts = [row.baseline_name or "VoVNet"]
-    for label, value in (
-        ("\u03bb", row.lambda_cost), ("", row.uncertainty_metric), ("t", row.threshold), ("", row.pruning_mode),
-        ("keep", row.pruning_ratio), ("side", row.long_side), ("", row.oracle_rule), ("fallback", row.fallback_mode),
-        ("entropy", row.fallback_entropy_threshold), ("margin", row.fallback_margin_threshold),
-    ):  # fmt: skip
-        if value is not None:
-            shown = value if isinstance(value, str) else f"{value:g}"
-            parts.append(f"{label}={shown}" if label else str(shown))
+    for name in (*(name for name in ASKED if name != "extra"), "objective", "action_space"):
+        value, column = getattr(row, name), DESCRIBED[name]
+        if value not in (None, column.usual):
+            parts.append(f"{column.label}={short(value)}" if column.label else short(value))
+    parts += [f"{name}={short(value)}" for name, value in row.extra]
     if row.baseline_name == "random_policy_matched":
         parts.append(f"seed={row.seed}")
-    if row.uncertainty_metric and row.vision_mode == "coarse":
-        parts.append("coarse")
-    if not row.baseline_name:
-        parts += [str(row.objective)] * (row.objective != "value") + [str(row.action_space)] * (
-            row.action_space != "ternary"
-        )
     return " ".join(parts)
 
 
@@ -40,7 +34,9 @@ def usual_settings(rows: Sequence[ResultRow]) -> dict[str, object]:
 
 def baseline_label(row: ResultRow) -> str:
     """A baseline's curve: its name and what is no point on the curve."""
-    parts = [row.baseline_name, row.uncertainty_metric, row.vision_mode, row.pruning_mode, row.oracle_rule]
+    texts = [name for name in ASKED if str in DESCRIBED[name].kinds]
+    parts = [row.baseline_name, *(getattr(row, name) for name in texts)]
+    parts += [f"{name}={value}" for name, value in row.extra if isinstance(value, str)]
     if row.baseline_name != "vision_token_pruning_proxy" and row.pruning_ratio is not None:
         parts.append(f"keep={row.pruning_ratio:g}")  # a setting of FULL, and not what its curve runs over
     return " ".join(part for part in parts if part)
@@ -48,12 +44,13 @@ def baseline_label(row: ResultRow) -> str:
 
 def vovnet_label(row: ResultRow, usual: Mapping[str, object]) -> str:
     """VoVNet, with the settings in which this row is not as most are; where none is most, only those that are set."""
-    unusual = (
+    unusual = [
         name
         for name in CURVE
-        if (getattr(row, name) != usual[name] if name in usual else getattr(row, name) is not None)
-    )
-    shown = {name: f"{name}={_short(getattr(row, name))}" for name in unusual if name != "checkpoint"}
+        if (getattr(row, name) != usual[name] if name in usual else getattr(row, name) not in (None, ()))
+    ]
+    shown = {name: f"{name}={short(getattr(row, name))}" for name in unusual if name not in ("checkpoint", "extra")}
+    shown |= {name: f"{name}={short(value)}" for name, value in row.extra if "extra" in unusual}
     if len(shown) > 1:  # a name for what differs, and what differs has names of its own
         shown.pop("training", None)
     return ", ".join(["VoVNet", *shown.values()])
@@ -69,5 +66,8 @@ def seeded_label(row: ResultRow) -> str:
     return setting(row) if row.baseline_name else f"{setting(row)} seed={row.seed}"
 
 
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+def short(value: object) -> str:
+    """A value for people."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else str(value).lower()

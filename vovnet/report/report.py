@@ -16,6 +16,7 @@ from vovnet.report.page.build import page, write_page_data
 from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
+from vovnet.report.view import Column
 from vovnet.results.readable import warn_of_unreadable
 from vovnet.schema import ReportConfig
 
@@ -82,7 +83,7 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
     return Report(found, written["main_table"][1], comparison, figures)
 
 
-Written = tuple[Sequence[str], list[Line], Sequence[tables.Column]]
+Written = tuple[Sequence[str], list[Line], Sequence[Column]]
 
 
 def _tables(

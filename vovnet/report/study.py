@@ -19,7 +19,7 @@ from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.fixed import Fixed
 from vovnet.report.curves import Curve, curves, fixed_rows
 from vovnet.report.runs import Run
-from vovnet.results.row import ResultRow
+from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS
 from vovnet.schema import RunConfig
 

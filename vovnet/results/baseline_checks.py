@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vovnet.results.check import Check, grouped
-from vovnet.results.row import ResultRow
+from vovnet.results.check import Check
+from vovnet.results.columns import ResultRow, grouped
 
 SMOOTH = 0.02  # an accuracy may rise by this much although fewer tokens are kept
 DEVIATIONS = 5  # standard deviations of a draw that its ratios and its cost may be away

@@ -1,10 +1,7 @@
-"""A check point of the specification, and the grouping that checks share."""
+"""A check point of the specification."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from vovnet.results.row import ResultRow
 
 
 @dataclass(frozen=True)
@@ -18,11 +15,3 @@ class Check:
     def as_json(self) -> dict[str, Any]:
         """As it stands in summary.json."""
         return {"name": self.name, "passed": self.passed, "observed": self.observed}
-
-
-def grouped(rows: Sequence[ResultRow], settings: Sequence[str]) -> list[list[ResultRow]]:
-    """Rows that agree in some columns, together."""
-    groups: dict[tuple[Any, ...], list[ResultRow]] = {}
-    for row in rows:
-        groups.setdefault(tuple(getattr(row, name) for name in settings), []).append(row)
-    return list(groups.values())

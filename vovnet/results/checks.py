@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from vovnet.actions import FIXED_POLICIES, Action
 from vovnet.metrics.frontier import concave_hull
 from vovnet.results.baseline_checks import pruning_checks, threshold_checks
-from vovnet.results.check import Check, grouped
+from vovnet.results.check import Check
+from vovnet.results.columns import CURVE, PROTOCOL, ResultRow, grouped
 from vovnet.results.generalization import generalization_checks
 from vovnet.results.readable import readable_check, readable_checks
 from vovnet.results.reuse import reuse_checks
-from vovnet.results.row import CURVE, PROTOCOL, ResultRow
 from vovnet.results.seeds import seed_checks
 
 

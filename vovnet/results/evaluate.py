@@ -24,12 +24,13 @@ from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.baseline_checks import draw_checks
 from vovnet.results.checks import run_checks
+from vovnet.results.columns import ESSENTIAL, ResultRow, record
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.read import read_results
 from vovnet.results.readable import unread_sets, warn_of_unreadable
-from vovnet.results.row import COLUMNS, ResultRow, RunFacts, make_row
+from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import (
@@ -85,6 +86,7 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
+        policy=policy.label(),
         settings=policy.columns(),
         config_hash=config_hash(config, policy.file),
         memory_mb=memory,
@@ -117,7 +119,7 @@ def standing_row(config: RunConfig, folder: Path, session: Session | None = None
     dataset = load_dataset(config.dataset, config.eval.split)
     policy = make_policy(config, find_checkpoint(config.backbone), session or Session())
     found = standing_summary(folder, inputs_key(config, dataset, policy.file))
-    if found is None or found.get("result", {}).keys() != set(COLUMNS):  # an older version's, of other columns
+    if found is None or not found.get("result", {}).keys() >= ESSENTIAL:
         return None
     row = read_results(folder / RESULTS)[0]
     warn_of_unreadable([row])
@@ -187,7 +189,7 @@ def _summary(
         "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
         "reading": reading_facts(config.backbone, checkpoint),
         "policy_file": row.checkpoint,
-        "result": asdict(row),
+        "result": record(row),
         "rows_skipped": list(dataset.skipped),
         "checks": [check.as_json() for check in run_checks(row)],
         **provenance(),

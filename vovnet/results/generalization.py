@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from vovnet.results.check import Check, grouped
-from vovnet.results.row import CURVE, ResultRow
+from vovnet.results.check import Check
+from vovnet.results.columns import CURVE, ResultRow, grouped
 
 # One policy at one lambda, whatever the benchmark.
 POLICY = tuple(name for name in CURVE if name not in ("dataset", "split", "num_samples"))

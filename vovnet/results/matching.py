@@ -12,8 +12,8 @@ from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fallback import Fallback
 from vovnet.policy.protocol import Context, Policy, Target
 from vovnet.policy.random_matched import BUCKETS, RandomMatched
+from vovnet.results.columns import ResultRow, evaluated
 from vovnet.results.read import read_predictions, read_results
-from vovnet.results.row import ResultRow, evaluated
 from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.schema.baselines import Ratios

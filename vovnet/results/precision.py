@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.results.check import Check, grouped
+from vovnet.results.check import Check
+from vovnet.results.columns import SETTINGS, ResultRow, grouped
 from vovnet.results.read import read_answers
-from vovnet.results.reuse import SETTING as FULL_SETTING
-from vovnet.results.row import ResultRow
 
-SETTING = tuple(name for name in (*FULL_SETTING, "cache_reuse", "oracle_rule") if name != "dtype")
+SETTING = tuple(name for name in SETTINGS if name != "dtype")
 ALIKE = 0.97  # share of questions that half precision must act on as float32 does
 
 

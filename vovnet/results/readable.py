@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from vovnet.outcomes.readable import MOST_UNREAD, in_words
 from vovnet.results.check import Check
-from vovnet.results.row import ResultRow
+from vovnet.results.columns import ResultRow
 from vovnet.scoring.official import OfficialScores
 
 log = logging.getLogger(__name__)

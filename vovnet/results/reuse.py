@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vovnet.results.check import Check, grouped
+from vovnet.results.check import Check
+from vovnet.results.columns import SETTINGS, ResultRow, grouped, record
 from vovnet.results.read import read_answers
-from vovnet.results.row import CURVE, ResultRow
 
 # What two rows share that differ in cache reuse alone.
-SETTING = (
-    *(name for name in CURVE if name != "cache_reuse"),
-    *("baseline_name", "lambda_cost", "threshold", "uncertainty_metric", "vision_mode", "long_side"),
-)
+SETTING = tuple(name for name in SETTINGS if name != "cache_reuse")
 SAVED = ("avg_text_tokens", "prefill_gflops", "latency_p50_ms", "latency_p90_ms")
 ANSWERED = ("accuracy", "avg_cost", "action_ratio")
 
@@ -36,7 +33,7 @@ def reuse_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
     """
     lines = []
     for reused, anew in reuse_pairs(rows):
-        line: dict[str, Any] = {name: getattr(reused, name) for name in (*SETTING, *ANSWERED)}
+        line: dict[str, Any] = record(reused, (*SETTING, *ANSWERED))
         for name in SAVED:
             with_it, without = getattr(reused, name), getattr(anew, name)
             line |= {f"{name}_with": with_it, f"{name}_without": without}
@@ -49,6 +46,8 @@ def reuse_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """F2: reuse reads fewer tokens (as many, where no question is looked at)."""
     checks = []
     for reused, anew in reuse_pairs(rows):
+        if reused.avg_text_tokens is None or anew.avg_text_tokens is None:
+            continue
         looks = reused.action_rate_no < 1
         fewer = reused.avg_text_tokens < anew.avg_text_tokens
         tokens = f"{reused.avg_text_tokens:.1f} with, {anew.avg_text_tokens:.1f} without"

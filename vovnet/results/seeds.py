@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.results.check import Check, grouped
-from vovnet.results.row import CURVE, ResultRow
+from vovnet.results.check import Check
+from vovnet.results.columns import CURVE, ResultRow, grouped, record
 
 # What one lambda of one method is, whatever the seed; each seed has a policy file of its own.
 SETTING = tuple(name for name in CURVE if name not in ("seed", "checkpoint"))
@@ -23,7 +23,7 @@ def seed_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
         group = one_per_seed(group)
         if len(group) < 2:
             continue
-        line: dict[str, Any] = {name: getattr(group[0], name) for name in ("dataset", "split", "lambda_cost", *METHOD)}
+        line: dict[str, Any] = record(group[0], (*SETTING, "lambda_cost"))
         line["seeds"] = len(group)
         for name in ("accuracy", "avg_cost"):
             values = np.array([getattr(row, name) for row in group])
@@ -34,9 +34,6 @@ def seed_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
             }
         lines.append(line)
     return lines
-
-
-METHOD = ("objective", "use_straight_through", "feature_mode", "action_space", "training")
 
 
 def one_per_seed(rows: Sequence[ResultRow]) -> list[ResultRow]:

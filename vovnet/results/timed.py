@@ -11,8 +11,9 @@ from vovnet.outcomes.keys import reuses_cache, table_keys
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.fixed import Fixed
 from vovnet.policy.protocol import TEXT, Policy
+from vovnet.results.columns import ResultRow
 from vovnet.results.profile import ProfileRow
-from vovnet.results.row import ResultRow, RunFacts, make_row
+from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import RunConfig
 
@@ -70,6 +71,7 @@ def _row(
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
+        policy=policy.label(),
         settings=policy.columns(),
         config_hash=config_hash(config, policy.file),
         memory_mb=line.mem_peak_mb,
