@@ -10,10 +10,11 @@ from typing import Any
 
 from vovnet.launch import launch
 from vovnet.schema import NoBaseline, RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path) -> dict[str, Any]:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any]:
     """Collect a split, or ``eval.shard`` of it, and write ``summary.json``.
 
     VoVNet's branches are its action space's, so that no policy need be trained yet; a baseline's are its own.

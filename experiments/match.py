@@ -10,10 +10,11 @@ from vovnet.launch import launch
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.baselines import RandomPolicy
 from vovnet.schema import RandomBaseline, RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path) -> RandomPolicy:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> RandomPolicy:
     """Resolve the configured target."""
     from vovnet.policy.matching import random_policy
 

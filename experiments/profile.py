@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from vovnet.jobs import all_done
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
     from vovnet.results.profile import ProfileRow
 
 
-def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[ProfileRow]":
     """Measure and write ``profile.csv`` and ``results.csv``, with the machine and the settings in ``summary.json``."""
     import resource
     from dataclasses import asdict, fields

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_validation
+from vovnet.ranks import is_main_rank
 from vovnet.schema import Launched, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
@@ -80,6 +81,7 @@ def register_resolvers() -> None:
     """Make the resolvers known that the configuration files use."""
     OmegaConf.register_new_resolver("job_id", _job_id, replace=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("records", lambda: ".hydra" if is_main_rank() else None, replace=True)
 
 
 def check_launcher(composed: DictConfig) -> None:

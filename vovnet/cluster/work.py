@@ -24,6 +24,7 @@ from vovnet.rank_errors import clear_errors, leave_error
 from vovnet.ranks import end_with_parent, is_main_rank, world_size
 from vovnet.results.provenance import git_state
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import log_handler
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Job:
         run = importlib.import_module(f"experiments.{self.entry}").run
         config = read_config(folder)
         try:
-            run(config, folder)
+            run(config, folder, Session())
         # Both are raised by submitit's signal handler.
         except UncompletedJobError as error:
             raise VoVNetError(

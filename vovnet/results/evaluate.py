@@ -44,6 +44,7 @@ from vovnet.results.write import (
     write_rows,
 )
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,13 @@ class Evaluation:
     computed: dict[str, int]
 
 
-def evaluate(config: RunConfig, folder: Path) -> Evaluation:
-    """Evaluate the configured policy or baseline and write its files into ``folder``."""
+def evaluate(config: RunConfig, folder: Path, session: Session | None = None) -> Evaluation:
+    """Evaluate the configured policy or baseline and write its files into ``folder``.
+
+    Args:
+        session: keeps what the jobs of a sweep share.
+    """
+    session = session or Session()
     begun = time.monotonic()
     checkpoint = find_checkpoint(config.backbone)
     dataset = load_dataset(config.dataset, config.eval.split)
