@@ -128,7 +128,7 @@ class Command:
         assert self.sweep_folder is not None
         config, refusal = composition.config, None
         try:
-            typed = to_typed(config)
+            typed = composition.typed()
         except VoVNetError as error:
             refusal = error
         if refusal is None and composition.plain["hydra"]["sweep"]["subdir"] == USUAL:

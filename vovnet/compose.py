@@ -32,8 +32,16 @@ def to_typed(config: DictConfig) -> RunConfig:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    keys = [str(key) for key in config if key != "hydra"]
-    container = {key: _plain(config[key]) for key in keys}  # a masked copy would take longer than the check
+    # Section by section: a masked copy would take longer than the check.
+    return check_typed({str(key): resolved(config[key]) for key in config if key != "hydra"})
+
+
+def check_typed(container: dict[str, Any]) -> RunConfig:
+    """The same of plain values without interpolations.
+
+    Raises:
+        VoVNetError: one sentence naming the key.
+    """
     refuse_secrets(_texts(container))
     return _validated(RunConfig, container)
 
@@ -45,7 +53,8 @@ def _validated(kind: type[Kind], container: dict[str, Any]) -> Kind:
         raise VoVNetError(explain_validation(error)) from error
 
 
-def _plain(value: Any) -> Any:
+def resolved(value: Any) -> Any:
+    """Plain values of a part of a configuration."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
@@ -90,7 +99,7 @@ def check_launcher(composed: DictConfig) -> None:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    _validated(Launched, {"launcher": _plain(composed.launcher)})
+    _validated(Launched, {"launcher": resolved(composed.launcher)})
 
 
 def _run_folder(*, _root_: DictConfig) -> str:
@@ -99,7 +108,7 @@ def _run_folder(*, _root_: DictConfig) -> str:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    found = _validated(RunFolder, {"name": _root_.name, "paths": _plain(_root_.paths)})
+    found = _validated(RunFolder, {"name": _root_.name, "paths": resolved(_root_.paths)})
     return str(Path(found.paths.runs) / found.name)
 
 

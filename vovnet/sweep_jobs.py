@@ -24,6 +24,9 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from vovnet.compose import check_typed, resolved
+from vovnet.schema import RunConfig
+
 Job = Sequence[str]  # its overrides
 PLAIN_KEY = re.compile(r"\w+(\.\w+)*")
 
@@ -80,6 +83,16 @@ class Composition:
             node = node[name]
         return not isinstance(node, dict)
 
+    def typed(self) -> RunConfig:
+        """The checked configuration.
+
+        Raises:
+            VoVNetError: one sentence naming the key.
+        """
+        sections = {key: value for key, value in self.plain.items() if key != "hydra"}
+        # Resolving what has no interpolation would take longer than the check.
+        return check_typed({k: resolved(self.config[k]) if "${" in repr(v) else v for k, v in sections.items()})
+
     def set(self, key: str, value: Any, merge: bool = True) -> Any:
         """Set a value; returns the one before."""
         *above, last = key.split(".")
@@ -97,6 +110,7 @@ class Compositions:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader, self._master = loader, master
         self._parser = OverridesParser.create(config_loader=loader)
+        self._groups = set(master.hydra.runtime.choices)
         self._parsed: dict[str, Override] = {}
         self._known: dict[tuple[str, ...], Composition] = {}
 
@@ -132,7 +146,7 @@ class Compositions:
     def _is_fixed(self, override: Override) -> bool:
         """It chooses an option, or sets a key of Hydra's own, which is the same in all jobs."""
         key = override.key_or_group
-        chosen = override.is_add() or override.package is not None or key in self._master.hydra.runtime.choices
+        chosen = override.is_add() or override.package is not None or key in self._groups
         return chosen or override.is_hydra_override()
 
     def _compose(self, fixed: Job) -> Composition:
@@ -145,7 +159,7 @@ class Compositions:
         return self._known[key]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
     """What the sweeper hands to a task's ``sweep``.
 
@@ -160,6 +174,7 @@ class Batch:
     grids: Sequence[Sequence[Job]]
     context: HydraContext
     task: TaskFunction
+    _logging: tuple[Composition, Path] | None = None  # whose log is written, and where
 
     @cached_property
     def compositions(self) -> Compositions:
@@ -207,7 +222,7 @@ class Batch:
         config, held = composition.config, HydraConfig.instance()
         composition.set("hydra.runtime.output_dir", str(folder), merge=False)
         folder.mkdir(parents=True, exist_ok=True)
-        configure_log(config.hydra.job_logging, config.hydra.verbose)
+        self._log_into(composition, folder)
         if (records := config.hydra.output_subdir) is not None:
             write_records(folder / records, composition.plain)
         ended = JobReturn(list(config.hydra.overrides.task), config, config, status=JobStatus.COMPLETED)
@@ -221,6 +236,23 @@ class Batch:
             held.cfg = before
             for handler in logging.getLogger().handlers:
                 handler.flush()
+
+    def _log_into(self, composition: Composition, folder: Path) -> None:
+        """Let a job's messages go where ``hydra.job_logging`` says; jobs of one composition differ in their folder."""
+        known, before = self._logging or (None, folder)
+        self._logging = composition, folder
+        if known is not composition:
+            configure_log(composition.config.hydra.job_logging, composition.config.hydra.verbose)
+            return
+        root = logging.getLogger()
+        for old in [one for one in root.handlers if isinstance(one, logging.FileHandler)]:
+            if (path := Path(old.baseFilename)).parent == before:
+                new = logging.FileHandler(folder / path.name, old.mode, old.encoding)
+                new.setFormatter(old.formatter)
+                new.setLevel(old.level)
+                root.removeHandler(old)
+                old.close()
+                root.addHandler(new)
 
 
 def write_records(folder: Path, plain: Mapping[str, Any]) -> None:

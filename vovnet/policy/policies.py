@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,6 +33,7 @@ from vovnet.schema import (
     RunConfig,
     UncertaintyBaseline,
 )
+from vovnet.session import Session
 
 if TYPE_CHECKING:
     from vovnet.policy.head import PolicyHead
@@ -178,21 +180,24 @@ def _head_values(head: "PolicyHead", text: TextOutcomes, mode: FeatureMode) -> n
 AnyPolicy = Policy | OraclePolicy | CascadePolicy
 
 
-def make_policy(config: RunConfig, checkpoint: Checkpoint) -> tuple[AnyPolicy, Path | None]:
+def make_policy(
+    config: RunConfig, checkpoint: Checkpoint, session: Session | None = None
+) -> tuple[AnyPolicy, Path | None]:
     """The configured policy or baseline, and the file its head came from.
 
     Raises:
         VoVNetError: no fitting policy file, or a baseline that cannot be built.
     """
-    path = None
+    path, session = None, session or Session()
     baseline = config.policy.baseline
     if isinstance(baseline, NoBaseline):
         if config.eval.ddp_checkpoint_path is not None:
             path = Path(config.eval.ddp_checkpoint_path).expanduser()
             head, card = load_ddp_policy(path, config, checkpoint)
         else:
-            path = find_policy(config, checkpoint)
-            head, card = load_policy(path, checkpoint)
+            path = find_policy(config, checkpoint, session)
+            asked = path, checkpoint.fingerprint
+            head, card = session.once("policy head", asked, partial(load_policy, path, checkpoint), keep=REMEMBERED)
         policy: AnyPolicy = VoVNetPolicy(head, card, config.policy.lambda_cost)
     else:
         policy = _make_baseline(config)
