@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vovnet.jobs import all_done
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
     from vovnet.analyses.calibrate import Calibrated
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig, folder: Path) -> "list[Calibrated]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[Calibrated]":
     """Calibrate one lambda for all data sets and one for each; write ``calibration.csv`` and summary.json."""
     from dataclasses import asdict, fields
 

@@ -14,7 +14,7 @@ from vovnet.session import Session
 from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path) -> dict[str, Any]:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any]:
     """Collect a split, or ``eval.shard`` of it, and write ``summary.json``.
 
     VoVNet's branches are its action space's, so that no policy need be trained yet; a baseline's are its own.
@@ -37,7 +37,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     actions, with_text = ACTION_SPACES[config.policy.action_space], True
     if config.policy.baseline.name:
-        policy = make_policy(config, checkpoint, Session())
+        policy = make_policy(config, checkpoint, session or Session())
         actions, with_text = policy.looks, TEXT in policy.needs
     computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text)
     summary = {

@@ -10,10 +10,11 @@ from vovnet.launch import launch
 from vovnet.policy.protocol import Target
 from vovnet.policy.random_matched import RandomMatched
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path) -> Target:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> Target:
     """Resolve the configured target."""
     from vovnet.results.matching import target_of
 

@@ -16,13 +16,14 @@ from vovnet.jobs import JOB_FILE
 from vovnet.launch import launch
 from vovnet.ranks import PARENT
 from vovnet.schema import RunConfig, Stage
+from vovnet.session import Session
 from vovnet.terminal import say
 
 if TYPE_CHECKING:
     from vovnet.results.columns import ResultRow
 
 
-def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[ResultRow]":
     """Run every stage in its own process, then merge all results of the stages into ``folder``."""
     from vovnet.report.frontier import plot_frontier
     from vovnet.results.columns import evaluated

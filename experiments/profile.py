@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vovnet.analyses.profile import ProfileRow
 
 
-def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[ProfileRow]":
     """Measure and write ``profile.csv`` and ``results.csv``, with the machine and the settings in ``summary.json``."""
     import resource
     from dataclasses import asdict, fields
@@ -36,7 +36,7 @@ def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
         raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
     dataset = load_dataset(config.dataset, config.eval.split)
     checkpoint = find_checkpoint(config.backbone)
-    policy = make_policy(config, checkpoint, Session())
+    policy = make_policy(config, checkpoint, session or Session())
     key = inputs_key(config, dataset, policy.file)
     if (existing := existing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
         return [ProfileRow(**row) for row in existing["profile"]]

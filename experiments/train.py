@@ -13,10 +13,11 @@ from vovnet.errors import VoVNetError
 from vovnet.launch import launch
 from vovnet.policy.trained import Trained
 from vovnet.schema import RunConfig, TinyBackboneTraining
+from vovnet.session import Session
 from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any] | Path:
     """Train into ``folder``; returns the policy training's summary, or the folder of the trained backbone.
 
     A policy training that stands there with the same inputs is kept.

@@ -16,7 +16,7 @@ LAYERS = (
     "actions errors fingerprint files jobs locks memory options progress provenance rank_errors ranks registry "
     "renamed secrets session terminal",
     "schema",
-    "arguments compose compositions exit_status explain hydra_job sweep_folder torchrun",
+    "arguments compose exit_status explain sweep_folder sweep_jobs torchrun",
     "data metrics scoring",
     "backbone",
     "outcomes",
@@ -28,7 +28,7 @@ LAYERS = (
     "report",
     "cluster",
     "training",
-    "launch",
+    "command launch plugins",
     "benchmark",
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

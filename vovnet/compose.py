@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from vovnet import registry
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_validation
+from vovnet.ranks import is_main_rank
 from vovnet.schema import Launched, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
@@ -33,8 +34,16 @@ def to_typed(config: DictConfig) -> RunConfig:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    keys = [str(key) for key in config if key != "hydra"]
-    container = {key: _plain(config[key]) for key in keys}  # a masked copy would take longer than the check
+    # Section by section: a masked copy would take longer than the check.
+    return check_typed({str(key): resolved(config[key]) for key in config if key != "hydra"})
+
+
+def check_typed(container: dict[str, Any]) -> RunConfig:
+    """The same of plain values without interpolations.
+
+    Raises:
+        VoVNetError: one sentence naming the key.
+    """
     refuse_secrets(_texts(container))
     return _validated(RunConfig, container)
 
@@ -52,7 +61,8 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _plain(value: Any) -> Any:
+def resolved(value: Any) -> Any:
+    """Plain values of a part of a configuration."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
@@ -88,6 +98,7 @@ def register_resolvers() -> None:
     """Make the resolvers known that the configuration files use."""
     OmegaConf.register_new_resolver("job_id", _job_id, replace=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("records", lambda: ".hydra" if is_main_rank() else None, replace=True)
 
 
 def check_launcher(composed: DictConfig) -> None:
@@ -96,7 +107,7 @@ def check_launcher(composed: DictConfig) -> None:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    _validated(Launched, {"launcher": _plain(composed.launcher)})
+    _validated(Launched, {"launcher": resolved(composed.launcher)})
 
 
 def _run_folder(*, _root_: DictConfig) -> str:
@@ -105,7 +116,7 @@ def _run_folder(*, _root_: DictConfig) -> str:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    found = _validated(RunFolder, {"name": _root_.name, "paths": _plain(_root_.paths)})
+    found = _validated(RunFolder, {"name": _root_.name, "paths": resolved(_root_.paths)})
     return str(Path(found.paths.runs) / found.name)
 
 

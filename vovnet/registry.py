@@ -8,7 +8,7 @@ a YAML file of one's own. Only a composed configuration may name code so: what c
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -102,17 +102,19 @@ def load(target: str) -> Any:
         ) from error
 
 
-def build(kind: str, target: str, part: Any, options: Mapping[str, Any]) -> Any:
-    """Call a class or function of the user's with the options of its YAML.
+def call(kind: str, part: Any, given: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Call a class or function of the user's, with the options of its YAML after what it is given.
 
     Raises:
         VoVNetError: it does not take them.
     """
     try:
-        inspect.signature(part).bind(**options)
+        inspect.signature(part).bind(*given, **options)
     except TypeError as error:
-        raise VoVNetError(f"{kind} {target} does not take its options ({error}); see its signature.") from error
-    return part(**options)
+        raise VoVNetError(
+            f"the {kind} {path_of(part)} does not take its options ({error}); see its signature."
+        ) from error
+    return part(*given, **options)
 
 
 def path_of(part: Any) -> str:

@@ -25,6 +25,7 @@ from vovnet.rank_errors import clear_errors, leave_error
 from vovnet.ranks import end_with_parent, is_main_rank, world_size
 from vovnet.registry import TRUSTED
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import log_handler
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Job:
         run = importlib.import_module(f"experiments.{self.entry}").run
         config = read_config(folder)
         try:
-            run(config, folder)
+            run(config, folder, Session())
         # Both are raised by submitit's signal handler.
         except UncompletedJobError as error:
             raise VoVNetError(

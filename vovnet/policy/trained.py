@@ -40,7 +40,7 @@ class Trained(PolicyOptions):
         """The head of the configured or the newest fitting policy file."""
         config, checkpoint = context.config, context.checkpoint
         plain = config.eval.ddp_checkpoint_path
-        path = find_policy(config, checkpoint) if plain is None else Path(plain).expanduser()
+        path = find_policy(config, checkpoint, context.session) if plain is None else Path(plain).expanduser()
 
         def load() -> ValueHead:
             if plain is None:

@@ -64,7 +64,11 @@ class Evaluation:
 
 
 def evaluate(config: RunConfig, folder: Path, session: Session | None = None) -> Evaluation:
-    """Evaluate the configured policy or baseline and write its files into ``folder``."""
+    """Evaluate the configured policy or baseline and write its files into ``folder``.
+
+    Args:
+        session: keeps what the jobs of a sweep share.
+    """
     begun, session = time.monotonic(), session or Session()
     checkpoint = find_checkpoint(config.backbone)
     dataset = load_dataset(config.dataset, config.eval.split)

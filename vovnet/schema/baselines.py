@@ -68,7 +68,7 @@ def _options(value: Any, info: ValidationInfo) -> PolicyOptions:
     if not isinstance(value, Mapping):
         raise PydanticKnownError("dataclass_type", {"class_name": "baseline"})
     name = value.get("name", "")
-    if registry.TARGET in value or "target" in value:
+    if registry.TARGET in value or "code" in value:
         return _outside(value, info)
     if name in registry.POLICIES:
         return _by_name(registry.POLICIES[name]).validate_python({name: dict(value)})[name]
