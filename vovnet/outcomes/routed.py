@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -52,9 +53,11 @@ def replay(outcomes: Outcomes, decision: Decision, max_tokens: int, reads_text: 
     answer's prompt is no text pass beside it but the prompt itself.
     """
     actions = decision.actions
-    columns = {}
+    columns: dict[str, Any] = {}
     for field in fields(BranchOutcomes):
         pieces = {action: getattr(outcomes.branches[action], field.name) for action in outcomes.branches}
+        if field.name == "hidden" or any(piece is None for piece in pieces.values()):
+            continue
         column = np.empty(len(actions), dtype=next(iter(pieces.values())).dtype)
         for action, piece in pieces.items():
             taken = actions == int(action)
@@ -89,7 +92,7 @@ def look_twice(first: BranchOutcomes, routed: Routed, again: np.ndarray, max_tok
 
 def join_routed(parts: Sequence[Routed]) -> Routed:
     """Batches in order as one."""
-    chosen = _join([p.chosen for p in parts])
+    chosen = BranchOutcomes.join([p.chosen for p in parts])
     columns = {
         name: np.concatenate([getattr(p, name) for p in parts])
         for name in ("actions", "cost", "entropy", "margin", "text_tokens")
@@ -102,13 +105,7 @@ def join_routed(parts: Sequence[Routed]) -> Routed:
         chosen=chosen,
         values=values,
         fallback=np.concatenate(fallback) if fallback else None,
-        earlier=_join(earlier) if earlier else None,
+        earlier=BranchOutcomes.join(earlier) if earlier else None,
         repeated=np.concatenate(repeated) if repeated else None,
         **columns,
-    )
-
-
-def _join(parts: Sequence[BranchOutcomes]) -> BranchOutcomes:
-    return BranchOutcomes(
-        **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(BranchOutcomes)}
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from vovnet.backbone.inputs import Batch
 from vovnet.data import Item, Sample, VQADataset
 from vovnet.decision import Decision
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Group, Judge, make_judge, read_text, run_groups, text_outcomes
+from vovnet.outcomes.branches import Group, read_text, run_groups, text_outcomes
+from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.routed import Routed, look_twice
 from vovnet.outcomes.rows import BranchOutcomes, no_text
@@ -95,8 +96,7 @@ def _in_order(parts: Sequence[BranchOutcomes], places: Sequence[np.ndarray]) -> 
     if len(parts) == 1:
         return parts[0]
     order = np.argsort(np.concatenate(places))
-    columns = {f.name: np.concatenate([getattr(p, f.name) for p in parts])[order] for f in fields(BranchOutcomes)}
-    return BranchOutcomes(**columns)
+    return BranchOutcomes.join(parts).take(order)
 
 
 def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backbone: Backbone | None = None) -> Router:

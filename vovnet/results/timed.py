@@ -8,7 +8,8 @@ from vovnet.actions import FIXED_POLICIES
 from vovnet.backbone.files import Checkpoint
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset
-from vovnet.outcomes.keys import reuses_cache, table_keys
+from vovnet.outcomes.keys import reuses_cache
+from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.policies import AnyPolicy, head_card
 from vovnet.results.profile import ProfileRow
@@ -40,8 +41,7 @@ def timed_rows(
     for name, action in sorted(FIXED_POLICIES.items(), key=lambda pair: pair[1]):
         baseline = FixedBaseline(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
         fixed = _always(config, baseline)
-        branches = [table_keys(one, checkpoint, dataset, (action,))[action.label] for one in (config, fixed)]
-        if config.policy.baseline != baseline and branches[0] == branches[1]:
+        if config.policy.baseline != baseline and usual_looks(config, [action]) == usual_looks(fixed, [action]):
             label = action.label
             rows.append(_row(fixed, checkpoint, dataset, None, whole[label], answered[label]))
     return rows

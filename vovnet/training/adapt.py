@@ -15,8 +15,9 @@ from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.inputs import Batch
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Judge, make_judge, not_finite
+from vovnet.outcomes.branches import not_finite
 from vovnet.outcomes.collect import build_batch
+from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.readable import warn_of_unread
 from vovnet.ranks import is_main_rank
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig

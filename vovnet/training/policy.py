@@ -230,7 +230,10 @@ class OutcomeBatches:
 def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
     """Stored outcomes as the head learns from them: the score of a refusal is 0, whatever the benchmark gives it."""
     actions = ACTION_SPACES[config.policy.action_space]
-    score, refused, nll = (outcomes.stacked(name, actions) for name in ("score", "refused", "nll"))
+    score, refused = (outcomes.stacked(name, actions) for name in ("score", "refused"))
+    reads_nll = config.policy.objective.name == "mixture" and config.policy.objective.loss == "nll"
+    has_nll = all(outcomes.branches[action].nll is not None for action in actions)
+    nll = outcomes.stacked("nll", actions) if reads_nll or has_nll else np.full_like(score, np.nan)
     score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     tokens = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
