@@ -18,6 +18,7 @@ from vovnet.backbone.reading import reading_facts, reading_of
 from vovnet.data import decoding, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
+from vovnet.outcomes.looks import usual_looks
 from vovnet.results.standing import inputs_key
 from vovnet.schema import RunConfig
 
@@ -43,7 +44,7 @@ def forget() -> None:
 def keys(config: RunConfig) -> dict[str, str]:
     """The ids of a configuration's tables, and its key of a live run."""
     dataset = load_dataset(config.dataset, "test")
-    found = table_keys(config, find_checkpoint(config.backbone), dataset, tuple(Action))
+    found = table_keys(config, find_checkpoint(config.backbone), dataset, usual_looks(config, tuple(Action)))
     return {**{name: key.id for name, key in found.items()}, "live": inputs_key(config, dataset)}
 
 

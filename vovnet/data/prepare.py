@@ -15,6 +15,7 @@ from vovnet.files import refuse_foreign, whole_folder, write_json
 from vovnet.results.provenance import provenance
 from vovnet.results.write import SUMMARY
 from vovnet.schema import PrepareConfig, RunConfig
+from vovnet.session import Session
 
 STAMP = "prepared.json"  # in a folder that was written here
 
@@ -50,7 +51,7 @@ class Prepared:
         return said
 
 
-def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared:
+def prepare(config: RunConfig, options: PrepareConfig, folder: Path, session: Session | None = None) -> Prepared:
     """Compare the training split with every evaluation split; write it if asked to.
 
     Raises:
@@ -59,9 +60,9 @@ def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared
     out = None if options.out is None else Path(options.out).expanduser()
     if out is not None:  # before minutes of comparing
         refuse_foreign(out, STAMP, "prepare.out")
-    training = load_dataset(config.dataset, "train")
-    chosen = [load_dataset(part, "test") for part in options.evaluation.values()]
-    evaluations = chosen or held_out(config.dataset)
+    training = load_dataset(config.dataset, "train", session=session)
+    chosen = [load_dataset(part, "test", session=session) for part in options.evaluation.values()]
+    evaluations = chosen or held_out(config.dataset, session)
     reports = [leak_report(training, evaluation, Path(config.paths.data)) for evaluation in evaluations]
     bad = [finding for report in reports for finding in report.refused(config.leaks.allow)]
     dropping = options.drop and options.out is not None and all(finding.kind != "split" for finding in bad)
@@ -72,7 +73,7 @@ def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared
             "dataset": {"name": training.name, "split": "train", "fingerprint": training.fingerprint},
             "rows_skipped": list(training.skipped),
             "leak_guard": [report.as_json(config.leaks.allow) for report in reports],
-            **provenance(),
+            **provenance(session),
         },
     )
     if not dropping:

@@ -5,7 +5,7 @@ import binascii
 import json
 import re
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,7 +51,7 @@ def table_rows(path: Path, opened: OpenFiles) -> Iterator[Row]:
     Raises:
         VoVNetError: unreadable, or of a kind that is not known.
     """
-    readers = {
+    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
         ".tsv": tsv_rows,
         ".parquet": partial(parquet_rows, opened=opened),
         ".json": json_rows,

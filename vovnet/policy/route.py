@@ -23,6 +23,7 @@ from vovnet.outcomes.rows import BranchOutcomes, no_text
 from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy
 from vovnet.policy.policies import AnyPolicy, FallbackPolicy, Policy
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,14 @@ def _in_order(parts: Sequence[BranchOutcomes], places: Sequence[np.ndarray]) -> 
     return BranchOutcomes.join(parts).take(order)
 
 
-def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backbone: Backbone | None = None) -> Router:
-    """A router over a backbone; the process's one copy unless another is given.
+def make_router(
+    config: RunConfig,
+    dataset: VQADataset,
+    policy: AnyPolicy,
+    backbone: Backbone | None = None,
+    session: Session | None = None,
+) -> Router:
+    """A router over a backbone; the session's one copy unless another is given.
 
     Raises:
         VoVNetError: the policy must know every outcome first, as the oracle, or the whole split's text passes.
@@ -113,7 +120,7 @@ def make_router(config: RunConfig, dataset: VQADataset, policy: AnyPolicy, backb
             "the terciles of entropy are known when every question has been read; give policy.baseline."
             "bucket_thresholds (`python -m experiments.match` prints them), or run with eval.mode=replay."
         )
-    backbone = branch_backbone(config) if backbone is None else backbone
+    backbone = branch_backbone(config, session) if backbone is None else backbone
     factor = backbone.builder.budget.factor  # pixels a token's side
     return Router(
         backbone=backbone,

@@ -17,6 +17,7 @@ from vovnet.policy.policies import VoVNetPolicy, make_policy
 from vovnet.results.calibrate import HeldOut
 from vovnet.results.leaks import look_for_leaks
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
+from vovnet.session import Session
 from vovnet.training.split import split_rows
 
 
@@ -29,7 +30,9 @@ class SplitOptions:
     seed: Seed
 
 
-def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str, Any]]]:
+def held_out(
+    config: RunConfig, session: Session | None = None
+) -> tuple[HeldOut, list[str], Path, list[dict[str, Any]]]:
     """Held-out questions, the data set each comes from, the policy file whose values they carry, and the leak guard's
     verdicts on them.
 
@@ -40,15 +43,16 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str
     Raises:
         VoVNetError: a baseline is configured, the policy has seen these questions, or does not say which it has seen.
     """
-    checkpoint = find_checkpoint(config.backbone)
+    session = session or Session()
+    checkpoint = find_checkpoint(config.backbone, session=session)
     policy, policy_file = make_policy(config, checkpoint)
     if not isinstance(policy, VoVNetPolicy) or policy_file is None or not isinstance(config.training, PolicyTraining):
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
-    dataset = load_dataset(config.dataset, "train")
+    dataset = load_dataset(config.dataset, "train", session=session)
     own = config.training
     options, leaks = SplitOptions(own.max_samples, own.val_fraction, own.seed), list[dict[str, Any]]()
     if policy.card.data_fingerprint != dataset.fingerprint:
-        leaks = look_for_leaks(config, checkpoint, policy.card, dataset)
+        leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
         if unknown := [verdict["why"] for verdict in leaks if verdict["passed"] is None]:
             raise VoVNetError(
                 f"whether policy file {policy_file} was trained on these questions is not known ({unknown[0]}); "
@@ -68,7 +72,7 @@ def held_out(config: RunConfig) -> tuple[HeldOut, list[str], Path, list[dict[str
         )
     groups, is_held_out = split_rows(dataset, options.max_samples, options.val_fraction, options.seed)
     rows = np.flatnonzero(is_held_out)
-    outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, len(groups)).outcomes
+    outcomes = load_outcomes(config, checkpoint, dataset, policy.actions, len(groups), session=session).outcomes
     warn_of_unread(unread_shares(outcomes, policy.actions, rows), "lambda is calibrated on")
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     costs = outcomes.stacked("vision_tokens", policy.actions) / budget.max_tokens

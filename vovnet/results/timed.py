@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from vovnet.actions import FIXED_POLICIES
 from vovnet.backbone.files import Checkpoint
 from vovnet.compose import config_hash
@@ -16,6 +18,7 @@ from vovnet.results.profile import ProfileRow
 from vovnet.results.row import ResultRow, RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import FixedBaseline, RunConfig
+from vovnet.session import Session
 
 
 def timed_rows(
@@ -25,6 +28,7 @@ def timed_rows(
     policy: tuple[AnyPolicy, Path | None],
     profile: Sequence[ProfileRow],
     answered: Mapping[str, Routed],
+    session: Session | None = None,
 ) -> list[ResultRow]:
     """A row of mode ``profile`` for the configured policy, and for each fixed policy whose branch was timed.
 
@@ -37,13 +41,17 @@ def timed_rows(
     """
     whole = {line.action: line for line in profile if line.stage == "end_to_end"}
     made, policy_file = policy
-    rows = [_row(config, checkpoint, dataset, (made, policy_file), whole["routed"], answered["routed"])]
+    asked = config.profile
+    assert asked is not None
+    count = asked.warmup + whole["routed"].num_samples
+    groups = split_columns(dataset, count, session or Session()).groups[asked.warmup :]
+    rows = [_row(config, checkpoint, dataset, (made, policy_file), whole["routed"], answered["routed"], groups)]
     for name, action in sorted(FIXED_POLICIES.items(), key=lambda pair: pair[1]):
         baseline = FixedBaseline(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
         fixed = _always(config, baseline)
         if config.policy.baseline != baseline and usual_looks(config, [action]) == usual_looks(fixed, [action]):
             label = action.label
-            rows.append(_row(fixed, checkpoint, dataset, None, whole[label], answered[label]))
+            rows.append(_row(fixed, checkpoint, dataset, None, whole[label], answered[label], groups))
     return rows
 
 
@@ -59,17 +67,16 @@ def _row(
     policy: tuple[AnyPolicy, Path | None] | None,
     line: ProfileRow,
     routed: Routed,
+    groups: np.ndarray,
 ) -> ResultRow:
     """One row; ``policy`` is None for a fixed one. No official score: the warm-up's questions are missing."""
     made, policy_file = policy or (None, None)
-    assert config.profile is not None
-    skipped = config.profile.warmup
     facts = RunFacts(
         split=dataset.split,
         metric=dataset.metric,
         scoring_rule=rule_of(dataset),
         dataset=dataset.name,
-        groups=split_columns(dataset, skipped + line.num_samples).groups[skipped:],
+        groups=groups,
         text_config=checkpoint.text_config,
         cache_reuse=made is not None and reuses_cache(config) and made.reads_text,
         checkpoint=str(policy_file) if policy_file else None,

@@ -21,6 +21,7 @@ from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.readable import warn_of_unread
 from vovnet.ranks import is_main_rank
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
+from vovnet.session import Session
 from vovnet.training.launch import wait_for_all
 from vovnet.training.order import EachOnce, StepLoader
 from vovnet.training.questions import QuestionBatches, TrainingData, micro_batches, validation_rows
@@ -34,7 +35,9 @@ log = logging.getLogger(__name__)
 VALIDATION_SAMPLES = 256  # held-out questions answered at each validation
 
 
-def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path) -> BackboneConfig:
+def adapt_backbone(
+    config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path, session: Session | None = None
+) -> BackboneConfig:
     """Train the backbone in ``folder/stage1`` and leave it in ``folder/stage1/backbone``; returns what loads it.
 
     A stage 1 that is finished is not run again; one that was stopped goes on.
@@ -46,7 +49,7 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
     if done.is_dir():
         log.info("stage 1 is done: %s", done)
         return adapted
-    trainable = trainable_backbone(config, training.stage1_backbone)
+    trainable = trainable_backbone(config, training.stage1_backbone, session)
     backbone = trainable.backbone
     micro = micro_batches(data.train, training.backbone, training.seed)
     plan = adaptation_plan(training, data)

@@ -28,6 +28,7 @@ from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import make_router
 from vovnet.ranks import is_main_rank, rank, world_size
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
+from vovnet.session import Session
 from vovnet.training.launch import wait_for_all
 from vovnet.training.module import VoVNetModule
 from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
@@ -85,10 +86,12 @@ class Setup:
     unread: dict[str, float] | None = None
 
 
-def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path) -> Trained:
+def train_head(
+    config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path, session: Session | None = None
+) -> Trained:
     """Train the head in ``folder`` and write the best step's policy file there, and its backbone if that learned."""
     live = training.live or training.stage2_backbone != "frozen"
-    setup = _live(config, training, data) if live else _stored(config, training, data)
+    setup = (_live if live else _stored)(config, training, data, session or Session())
     log.info(
         "stage 2: the policy learns for %d epochs, %d steps; backbone %s",
         training.epochs,
@@ -128,7 +131,7 @@ def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, 
         backbone = saved_backbone(config.backbone, training.stage2_backbone, folder / "backbone")
     if is_main_rank():
         belongs = replace(config, backbone=backbone)
-        checkpoint = find_checkpoint(backbone)
+        checkpoint = find_checkpoint(backbone, session=session if setup.trainable is None else None)  # just written
         card = make_card(belongs, checkpoint, len(setup.module.head.mean), data.dataset.fingerprint)
         save_policy(path, setup.module.head, card)
     wait_for_all()
@@ -142,10 +145,10 @@ def _of_head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("head."): tensor for name, tensor in weights.items() if name.startswith("head.")}
 
 
-def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Setup:
+def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData, session: Session) -> Setup:
     """From stored outcomes: everything the head needs, as tensors in memory."""
-    checkpoint, actions = find_checkpoint(config.backbone), ACTION_SPACES[config.policy.action_space]
-    loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count)
+    checkpoint, actions = find_checkpoint(config.backbone, session=session), ACTION_SPACES[config.policy.action_space]
+    loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count, session=session)
     everything = training_tensors(config, checkpoint, loaded.outcomes)
     unread = unread_shares(loaded.outcomes, actions, np.concatenate([data.train, data.val]))
     warn_of_unread(unread, LEARNED)
@@ -165,14 +168,14 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> 
     )
 
 
-def _live(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Setup:
+def _live(config: RunConfig, training: PolicyTraining, data: TrainingData, session: Session) -> Setup:
     """Branches run in every step, with the backbone frozen or trained along."""
     actions = ACTION_SPACES[config.policy.action_space]
     trainable, backbone = None, None
     if training.stage2_backbone != "frozen":
-        trainable = trainable_backbone(config, training.stage2_backbone)
+        trainable = trainable_backbone(config, training.stage2_backbone, session)
         backbone = trainable.backbone
-    router = make_router(config, data.dataset, FixedPolicy(actions), backbone)
+    router = make_router(config, data.dataset, FixedPolicy(actions), backbone, session)
     width = feature_width(config.policy.feature_mode, router.backbone.hidden_size)
     micro = micro_batches(data.train, training.backbone, training.seed)
     steps = training.epochs * micro.order.steps_per_epoch
