@@ -60,30 +60,40 @@ class Tables:
                     found = scores_of([judge(index, answer) for index, answer in enumerate(said, start)])
                     scores.write(start, scores_table(found).append_column(JUDGED, [rows.checksums]), {})
 
-    def outcomes(self, actions: tuple[Action, ...], stop: int, session: Session) -> Outcomes:
-        """Rows [0, stop), each table of them read once a session.
+    def text(self, stop: int) -> TextOutcomes:
+        """Rows [0, stop) of the text pass.
 
         Raises:
             DamagedPart, KeyError: as ``Table.open``.
         """
+        rows = self.answers[TEXT].open(stop)
+        return text_from_table(rows.table, rows.matrix("hidden"))
 
-        def text() -> TextOutcomes:
-            rows = self.answers[TEXT].open(stop)
-            return text_from_table(rows.table, rows.matrix("hidden"))
+    def branch(self, name: str, stop: int) -> BranchOutcomes:
+        """Rows [0, stop) of a look's answers with their scores.
 
-        def branch(name: str) -> BranchOutcomes:
-            rows = self.answers[name].open(stop)
-            scores = self.scores[name].open(stop)
-            table = scores.table
-            if len(other := np.flatnonzero(column(table[JUDGED]) != rows.checksums)):
-                raise scores.set_aside(int(other[0]), "the answers that it judges were replaced")
-            return with_scores(branch_from_table(rows.table, rows.matrix("hidden")), scores_from_table(table))
+        Raises:
+            DamagedPart: as ``Table.open``, or the scores are of answers that another part has replaced.
+            KeyError: as ``Table.open``.
+        """
+        rows, scores = self.answers[name].open(stop), self.scores[name].open(stop)
+        table = scores.table
+        if len(other := np.flatnonzero(column(table[JUDGED]) != rows.checksums)):
+            raise scores.set_aside(int(other[0]), "the answers that it judges were replaced")
+        return with_scores(branch_from_table(rows.table, rows.matrix("hidden")), scores_from_table(table))
+
+    def outcomes(self, actions: tuple[Action, ...], stop: int, session: Session) -> Outcomes:
+        """Rows [0, stop); each table is read once a session.
+
+        Raises:
+            DamagedPart, KeyError: as ``branch``.
+        """
 
         def once(name: str, read: Callable[[], Columns]) -> Columns:
             known = tuple(str(of[name].folder) for of in (self.answers, self.scores) if name in of)
             return session.once("rows", (known, stop), read, KEPT)
 
         return Outcomes(
-            text=once(TEXT, text) if TEXT in self.answers else no_text(stop),
-            branches={action: once(action.label, partial(branch, action.label)) for action in actions},
+            text=once(TEXT, lambda: self.text(stop)) if TEXT in self.answers else no_text(stop),
+            branches={action: once(action.label, partial(self.branch, action.label, stop)) for action in actions},
         )

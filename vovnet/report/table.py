@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vovnet.outcomes.inspect import TableSummary
+from vovnet.outcomes.store import FORMAT
 from vovnet.results.check import Check
 from vovnet.results.readable import is_unreadable
 from vovnet.results.row import ResultRow
@@ -213,8 +214,15 @@ def print_store(tables: Sequence[TableSummary]) -> None:
     table.add_column("MB", justify="right")
     for item in tables:
         damaged = f" damaged={item.damaged}" if item.damaged else ""
+        damaged += "" if item.format == FORMAT else " (of another version, never read: prune it)"
         *cells, detail = _of_table(item) or ("?", "?", "?", "?", "table.json is missing or damaged")
-        table.add_row(item.id, *cells, detail + damaged, str(item.rows), f"{item.bytes / 2**20:.1f}")
+        table.add_row(
+            "  " * item.id.count("/") + Path(item.id).name,
+            *cells,
+            detail + damaged,
+            str(item.rows),
+            f"{item.bytes / 2**20:.1f}",
+        )
     console.print(table)
 
 
@@ -222,6 +230,9 @@ def _of_table(item: TableSummary) -> tuple[str, ...] | None:
     """Data set, backbone, dtype, prompt and what else tells tables apart; None where the description is damaged."""
     facts = item.facts
     try:
+        if "scorers" in facts and "of" in facts:
+            named = [f"{name} version {version}" for name, version, *_ in facts["scorers"]]
+            return "", "", "", "", f"scores by {', '.join(named)}"
         dataset, backbone = facts["dataset"], facts["backbone"]
         detail = {key: facts[key] for key in ("order", "resolution", "cache_reuse", "pictures") if key in facts}
         return (
@@ -231,7 +242,7 @@ def _of_table(item: TableSummary) -> tuple[str, ...] | None:
             repr(facts["prompts"][0][0])[:40],
             " ".join(f"{k}={list(v.values()) if isinstance(v, dict) else v}" for k, v in detail.items()),
         )
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, ValueError):
         return None
 
 
