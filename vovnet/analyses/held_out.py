@@ -44,15 +44,16 @@ def held_out(
     Raises:
         VoVNetError: a baseline is configured, the policy has seen these questions, or does not say which it has seen.
     """
-    checkpoint = find_checkpoint(config.backbone)
-    policy = make_policy(config, checkpoint, session or Session())
+    session = session or Session()
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    policy = make_policy(config, checkpoint, session)
     if not isinstance(policy, VoVNet) or policy.file is None or not isinstance(config.training, PolicyTraining):
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
-    dataset = load_dataset(config.dataset, "train")
+    dataset = load_dataset(config.dataset, "train", session=session)
     own = config.training
     options, leaks = SplitOptions(own.max_samples, own.val_fraction, own.seed), list[dict[str, Any]]()
     if policy.head.card.data_fingerprint != dataset.fingerprint:
-        leaks = look_for_leaks(config, checkpoint, policy.head.card, dataset)
+        leaks = look_for_leaks(config, checkpoint, policy.head.card, dataset, session)
         if unknown := [verdict["why"] for verdict in leaks if verdict["passed"] is None]:
             raise VoVNetError(
                 f"whether policy file {policy.file} was trained on these questions is not known ({unknown[0]}); "
@@ -72,7 +73,7 @@ def held_out(
         )
     groups, is_held_out = split_rows(dataset, options.max_samples, options.val_fraction, options.seed)
     rows = np.flatnonzero(is_held_out)
-    outcomes = load_outcomes(config, checkpoint, dataset, policy.looks, len(groups)).outcomes
+    outcomes = load_outcomes(config, checkpoint, dataset, policy.looks, len(groups), session=session).outcomes
     warn_of_unread(unread_shares(outcomes, policy.looks, rows), "lambda is calibrated on")
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     costs = outcomes.stacked("vision_tokens", policy.looks) / budget.max_tokens

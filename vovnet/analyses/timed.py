@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from vovnet.actions import FIXED_POLICIES
 from vovnet.analyses.profile import ProfileRow
 from vovnet.backbone.files import Checkpoint
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset
-from vovnet.outcomes.keys import reuses_cache, table_keys
+from vovnet.outcomes.keys import reuses_cache
+from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.fixed import Fixed
 from vovnet.policy.protocol import TEXT, Policy
@@ -16,6 +19,7 @@ from vovnet.results.columns import ResultRow
 from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 
 def timed_rows(
@@ -25,6 +29,7 @@ def timed_rows(
     policy: Policy,
     profile: Sequence[ProfileRow],
     answered: Mapping[str, Routed],
+    session: Session | None = None,
 ) -> list[ResultRow]:
     """A row of mode ``profile`` for the configured policy, and for each fixed policy whose branch was timed.
 
@@ -35,14 +40,17 @@ def timed_rows(
         answered: what was done to the measured questions, by the action of the end-to-end lines.
     """
     whole = {line.action: line for line in profile if line.stage == "end_to_end"}
-    rows = [_row(config, checkpoint, dataset, policy, whole["routed"], answered["routed"])]
+    asked = config.profile
+    assert asked is not None
+    count = asked.warmup + whole["routed"].num_samples
+    groups = split_columns(dataset, count, session or Session()).groups[asked.warmup :]
+    rows = [_row(config, checkpoint, dataset, policy, whole["routed"], answered["routed"], groups)]
     for name, action in sorted(FIXED_POLICIES.items(), key=lambda pair: pair[1]):
         baseline = Fixed(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
         fixed = _always(config, baseline)
-        branches = [table_keys(one, checkpoint, dataset, (action,))[action.label] for one in (config, fixed)]
-        if config.policy.baseline != baseline and branches[0] == branches[1]:
+        if config.policy.baseline != baseline and usual_looks(config, [action]) == usual_looks(fixed, [action]):
             label = action.label
-            rows.append(_row(fixed, checkpoint, dataset, baseline, whole[label], answered[label]))
+            rows.append(_row(fixed, checkpoint, dataset, baseline, whole[label], answered[label], groups))
     return rows
 
 
@@ -58,16 +66,15 @@ def _row(
     policy: Policy,
     line: ProfileRow,
     routed: Routed,
+    groups: np.ndarray,
 ) -> ResultRow:
     """One row. No official score: the warm-up's questions are missing."""
-    assert config.profile is not None
-    skipped = config.profile.warmup
     facts = RunFacts(
         split=dataset.split,
         metric=dataset.metric,
         scoring_rule=rule_of(dataset),
         dataset=dataset.name,
-        groups=split_columns(dataset, skipped + line.num_samples).groups[skipped:],
+        groups=groups,
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,

@@ -16,7 +16,7 @@ from vovnet.benchmark import floors
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import new_and_past, prompt_length
 from vovnet.benchmark.workload import Bench, Timing
-from vovnet.outcomes.branches import make_judge
+from vovnet.outcomes.judge import make_judge
 from vovnet.policy.features import feature_width
 from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead

@@ -1,9 +1,10 @@
 """The outcome store: finished rows on disk, shared by every job.
 
-A *table* holds one branch of one split under one backbone, prompt, budget and decoding. Its folder
-is named by a hash of exactly those; change any of them and another table is used. A table grows by
-*parts*: immutable Arrow files of consecutive rows, memory-mapped when read. A part appears by one
-rename, so a reader sees whole parts only, and a killed writer loses at most the part it was on.
+A *table* holds what the model did in one look at one split, under one backbone, prompt, budget and decoding. Its folder
+is named by a hash of exactly those; change any of them and another table is used. Scores of its answers are tables
+inside that folder, one for each scorer. A table grows by *parts*: immutable Arrow files of consecutive rows,
+memory-mapped when read. A part appears by one rename, so a reader sees whole parts only, and a killed writer loses at
+most the part it was on.
 """
 
 from __future__ import annotations
@@ -19,18 +20,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write, read_object, write_bytes
-from vovnet.fingerprint import State, file_state, unsound
+from vovnet.fingerprint import failed_checksum
 from vovnet.locks import Claim
 from vovnet.outcomes.convert import values
 from vovnet.outcomes.rows import FileRows
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # rises when the layout of parts changes; older tables are then left alone
+# Rises when the layout of parts changes; older tables are then left alone.
+# 2: scores are tables of their own, inside the folder of the answers that they judge; optional columns; any look.
+FORMAT = 2
+TEXT = "text"  # the table of text passes; the others are named after their looks
+NAME = re.compile(r"[a-z0-9_]+")  # of a table
 TABLE = b"vovnet.table"  # in a part's metadata: which table it is of
 CLAIMS = "claims"  # folder of a store's locks
 TABLE_FILE = "table.json"  # a table's key in the clear
@@ -43,18 +49,67 @@ class TableKey:
     """All that determines the rows of a table.
 
     Attributes:
-        branch: ``text``, ``no``, ``coarse``, ``full`` ...
+        branch: ``text``, or the name of a look, such as ``full``; ``scores`` inside another table.
         facts: JSON-able description, written beside the rows in the clear.
     """
 
     branch: str
     facts: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.branch):
+            raise ValueError(f"{self.branch!r} cannot be the name of a folder")
+
     @property
     def id(self) -> str:
         """Folder name: the branch and 64 bits of SHA-256 over the facts."""
         text = json.dumps([FORMAT, self.branch, self.facts], sort_keys=True, ensure_ascii=True, allow_nan=False)
         return f"{self.branch}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of a part, and where in memory its file is mapped."""
+
+    path: Path
+    rows: pa.Table
+    address: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table in its mapped parts."""
+
+    pieces: Sequence[_Piece]
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows; an optional column that a part lacks is left out."""
+        tables = [piece.rows for piece in self.pieces]
+        common = [name for name in tables[0].column_names if all(name in one.column_names for one in tables)]
+        return pa.concat_tables([one.select(common) for one in tables])
+
+    @property
+    def checksums(self) -> np.ndarray:
+        """Of the part that each row comes from, uint32 [N]."""
+        sums = [int(piece.path.stem.rpartition("-")[2], 16) for piece in self.pieces]
+        return np.repeat(np.array(sums, dtype=np.uint32), [len(piece.rows) for piece in self.pieces])
+
+    def set_aside(self, row: int, reason: str) -> DamagedPart:
+        """Rename the part that holds a row, so that its rows count as missing."""
+        ends = np.cumsum([len(piece.rows) for piece in self.pieces])
+        return _set_aside(self.pieces[int(np.searchsorted(ends, row, side="right"))].path, reason)
+
+    def matrix(self, column: str) -> list[FileRows]:
+        """Where the rows of a column of fixed-size lists lie; none is read into memory. Empty where a part lacks it."""
+        if any(column not in piece.rows.column_names for piece in self.pieces):
+            return []
+        found = []
+        for piece in self.pieces:
+            for chunk in piece.rows[column].chunks:
+                rows = values(chunk)
+                found.append(FileRows(piece.path, rows.ctypes.data - piece.address, rows.shape, rows.dtype))
+        return found
 
 
 class DamagedPart(VoVNetError):  # noqa: N818  (a thing that is handled, not only reported)
@@ -101,7 +156,7 @@ class Table:
         return gaps
 
     def write(self, start: int, rows: pa.Table, note: Mapping[str, Any]) -> None:
-        """Add consecutive rows; ``note`` (versions, device) is kept beside the key for the curious.
+        """Add consecutive rows; ``note`` (versions, device) is stored with the key for debugging.
 
         Two writers of the same rows do no harm: the outcomes are the same, and a reader takes each row once.
         """
@@ -119,45 +174,33 @@ class Table:
                 "to a writable folder. What was written before is kept."
             ) from error
 
-    def state(self) -> tuple[tuple[str, State], ...]:
-        """Path, size, modification and status time of every part: whether anything has been written or changed.
+    def inner(self, key: TableKey) -> Table:
+        """A table inside this one, which is pruned with it."""
+        return Table(self.folder, key)
 
-        Raises:
-            DamagedPart: a part has gone meanwhile.
-        """
-        self._check_format()
-        try:
-            return tuple((str(path), file_state(path.stat())) for _, path in self.parts())
-        except FileNotFoundError as error:
-            raise _gone(error.filename) from error
+    def held(self, span: Span) -> list[Span]:
+        """The parts of a span that files hold; ``missing`` is the rest."""
+        edges = [span[0], *(edge for gap in self.missing(span) for edge in gap), span[1]]
+        return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop]
 
-    def read(self, stop: int) -> pa.Table:
-        """Rows [0, stop), memory-mapped.
+    def read(self, stop: int, start: int = 0) -> pa.Table:
+        """Rows [start, stop), memory-mapped; see ``open``."""
+        return self.open(stop, start).table
+
+    def open(self, stop: int, start: int = 0) -> Rows:
+        """Rows [start, stop), memory-mapped.
 
         Raises:
             DamagedPart: a part cannot be read.
             VoVNetError: another version of this program wrote the table.
             KeyError: rows are missing.
         """
-        return pa.concat_tables([piece.rows for piece in self._pieces(stop)])
+        return Rows(self._pieces(stop, start))
 
-    def matrix(self, column: str, stop: int) -> list[FileRows]:
-        """Where the rows [0, stop) of a column of fixed-size lists lie; none is read into memory.
-
-        Raises:
-            DamagedPart, KeyError: as ``read``.
-        """
-        found = []
-        for piece in self._pieces(stop):
-            for chunk in piece.rows[column].chunks:
-                rows = values(chunk)
-                found.append(FileRows(piece.path, rows.ctypes.data - piece.address, rows.shape, rows.dtype))
-        return found
-
-    def _pieces(self, stop: int) -> list[_Piece]:
-        """Mapped parts that hold the rows [0, stop), each row once."""
+    def _pieces(self, stop: int, begin: int) -> list[_Piece]:
+        """Mapped parts that hold the rows [begin, stop), each row once."""
         self._check_format()
-        taken, cursor = [], 0
+        taken, cursor = [], begin
         for (start, end), path in self.parts():
             if end <= cursor or start >= stop:
                 continue
@@ -237,7 +280,7 @@ def _arrow_bytes(rows: pa.Table) -> bytes:
 
 
 def _check(paths: Sequence[Path]) -> None:
-    """Compare parts with the checksums in their names, those that have changed since they were last compared.
+    """Compare parts with the checksums in their names; large ones once in each state that they are in.
 
     A gigabyte takes half a second, so that a part is sound is remembered beyond this process.
 
@@ -245,7 +288,7 @@ def _check(paths: Sequence[Path]) -> None:
         DamagedPart: the first that differs was set aside.
     """
     try:
-        wrong = unsound(paths, _intact)
+        wrong = failed_checksum(paths, _intact)
     except FileNotFoundError as error:
         raise _gone(error.filename) from error
     except OSError as error:
@@ -278,15 +321,6 @@ def _intact(path: Path) -> bool:
         error.filename = str(path)  # an error of reading has none
         raise
     return match is not None and f"{checksum:08x}" == match[3]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Rows of a part, and where in memory its file is mapped."""
-
-    path: Path
-    rows: pa.Table
-    address: int
 
 
 def _map_arrow(path: Path) -> _Piece:

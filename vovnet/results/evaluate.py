@@ -70,23 +70,24 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
         session: keeps what the jobs of a sweep share.
     """
     begun, session = time.monotonic(), session or Session()
-    checkpoint = find_checkpoint(config.backbone)
-    dataset = load_dataset(config.dataset, config.eval.split)
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
     policy = make_policy(config, checkpoint, session)
-    leaks = look_for_leaks(config, checkpoint, policy.card, dataset)
+    leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     notes: dict[str, Any] = {"rows_computed": {}}
     if config.eval.mode == "live":
-        routed, memory = route_live(config, dataset, policy, count)
+        routed, memory = route_live(config, dataset, policy, count, session)
     else:
-        routed, notes = _replay(config, checkpoint, dataset, policy, count)
+        routed, notes = _replay(config, checkpoint, dataset, policy, count, session)
         memory = None
+    split = split_columns(dataset, count, session)
     facts = RunFacts(
         split=dataset.split,
         metric=dataset.metric,
         scoring_rule=rule_of(dataset),
         dataset=dataset.name,
-        groups=split_columns(dataset, count).groups,
+        groups=split.groups,
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
@@ -98,19 +99,19 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
     routed, drawn = (
         with_random_fallback(dataset, routed, config.eval.seed) if config.eval.random_fallback else (routed, 0)
     )
-    scores = official_scores(dataset, routed)
+    scores = official_scores(dataset, split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
     retract(folder, row)
-    write_predictions(folder / PREDICTIONS, dataset, routed, policy.valued)
+    write_predictions(folder / PREDICTIONS, split, routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
-    write_rows(folder / CATEGORIES, category_rows(dataset, routed), CATEGORY_COLUMNS)
-    summary = _summary(config, checkpoint, dataset, row) | notes
+    write_rows(folder / CATEGORIES, category_rows(split, routed), CATEGORY_COLUMNS)
+    summary = _summary(config, checkpoint, dataset, row, session) | notes
     if "expected" in notes:
         summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"])]
     summary["checks"] += [check.as_json() for check in unread_sets(scores)]
     summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
     if config.eval.mode == "live":
-        summary["inputs"] = inputs_key(config, dataset, policy.file)
+        summary["inputs"] = inputs_key(config, dataset, policy.file, session)
     write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
     warn_of_unreadable([row])
     return Evaluation(row, routed, notes["rows_computed"])
@@ -120,9 +121,10 @@ def existing_row(config: RunConfig, folder: Path, session: Session | None = None
     """The result of a live run with the same inputs that ``folder`` already holds, if it does."""
     if config.eval.mode != "live":
         return None
-    dataset = load_dataset(config.dataset, config.eval.split)
-    policy = make_policy(config, find_checkpoint(config.backbone), session or Session())
-    found = existing_summary(folder, inputs_key(config, dataset, policy.file))
+    session = session or Session()
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    policy = make_policy(config, find_checkpoint(config.backbone, session=session), session)
+    found = existing_summary(folder, inputs_key(config, dataset, policy.file, session))
     if found is None or not found.get("result", {}).keys() >= ESSENTIAL:
         return None
     row = read_results(folder / RESULTS)[0]
@@ -131,14 +133,12 @@ def existing_row(config: RunConfig, folder: Path, session: Session | None = None
 
 
 def _replay(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int, session: Session
 ) -> tuple[Routed, dict[str, Any]]:
     """Decide on stored outcomes; computes those that are missing."""
-    loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs)
-    outcomes, limit = (
-        loaded.outcomes,
-        make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size).max_tokens,
-    )
+    loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session)
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    outcomes, limit = loaded.outcomes, budget.max_tokens
     costs = outcomes.stacked("vision_tokens", policy.looks) / limit
     samples = [dataset[i] for i in range(count)] if SAMPLES in policy.needs else []
     view = first_view(policy, np.arange(count), outcomes, costs, samples)
@@ -150,17 +150,22 @@ def _replay(
     return route(course, outcomes.text, limit, TEXT in policy.needs), notes
 
 
-def read_outcomes(config: RunConfig, actions: tuple[Action, ...]) -> tuple[Outcomes, np.ndarray]:
+def read_outcomes(
+    config: RunConfig, actions: tuple[Action, ...], session: Session | None = None
+) -> tuple[Outcomes, np.ndarray]:
     """Every sample's outcomes under ``actions``, and the normalised costs [N, A]; for analyses."""
-    checkpoint = find_checkpoint(config.backbone)
-    dataset = load_dataset(config.dataset, config.eval.split)
+    session = session or Session()
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    outcomes = load_outcomes(config, checkpoint, dataset, actions, count, with_text=False).outcomes
+    outcomes = load_outcomes(config, checkpoint, dataset, actions, count, False, session).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens
 
 
-def route_live(config: RunConfig, dataset: VQADataset, policy: Policy, count: int) -> tuple[Routed, float]:
+def route_live(
+    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, session: Session
+) -> tuple[Routed, float]:
     """Run the routed model end to end; also the peak memory in MB, see ``vovnet.memory``."""
     import torch
 
@@ -168,7 +173,7 @@ def route_live(config: RunConfig, dataset: VQADataset, policy: Policy, count: in
     from vovnet.policy.route import make_router
     from vovnet.progress import progress
 
-    router = make_router(config, dataset, policy)
+    router = make_router(config, dataset, policy, session=session)
     reset_peak(router.backbone.device)
     parts = []
     with torch.inference_mode(), progress(f"live routing {dataset.name}/{dataset.split}", count, "samples") as bar:
@@ -184,6 +189,7 @@ def _summary(
     checkpoint: Checkpoint,
     dataset: VQADataset,
     row: ResultRow,
+    session: Session,
 ) -> dict[str, Any]:
     return {
         "config": asdict(config),
@@ -196,5 +202,5 @@ def _summary(
         "result": record(row),
         "rows_skipped": list(dataset.skipped),
         "checks": [check.as_json() for check in run_checks(row)],
-        **provenance(),
+        **provenance(session),
     }

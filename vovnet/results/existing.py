@@ -16,27 +16,29 @@ from vovnet.backbone.reading import reading_facts
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.files import read_object
-from vovnet.outcomes.keys import CODE_VERSION
+from vovnet.outcomes.keys import CODE_VERSION, scorer_facts
 from vovnet.provenance import SUMMARY
 from vovnet.schema import RunConfig
-from vovnet.scoring import SCORERS
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
 
 
-def inputs_key(config: RunConfig, dataset: VQADataset, policy_file: Path | None = None) -> str:
+def inputs_key(
+    config: RunConfig, dataset: VQADataset, policy_file: Path | None = None, session: Session | None = None
+) -> str:
     """SHA-256 of what a run's files depend on: configuration, weights, questions, policy, code and library versions.
 
     The batch size counts: it changes no answer, but live latencies.
     """
-    checkpoint = find_checkpoint(config.backbone)
+    checkpoint = find_checkpoint(config.backbone, session=session)
     facts = {
         "config": config_identity(config),
         "eval": asdict(config.eval),
         "backbone": checkpoint.fingerprint,
         "reading": reading_facts(config.backbone, checkpoint),
         "dataset": dataset.fingerprint,
-        "scorers": [[m.scorer, SCORERS[m.scorer].version] for m in dataset.members],
+        "scorers": scorer_facts(dataset),
         "policy": None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest(),
         "code": CODE_VERSION,
     }

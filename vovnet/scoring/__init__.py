@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from vovnet.data import Sample
+from vovnet.errors import VoVNetError
 from vovnet.scoring.easy_vqa import score_easy_vqa
 from vovnet.scoring.mmbench import RULES, score_mmbench
 from vovnet.scoring.mmmu import score_mmmu
 from vovnet.scoring.plain import score_plain
-from vovnet.scoring.reasoning import final_answer
 from vovnet.scoring.refusal import is_refusal
 from vovnet.scoring.textvqa import score_textvqa
 from vovnet.scoring.token_f1 import score_token_f1
@@ -37,18 +37,26 @@ class Score:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A benchmark's rule. ``version`` rises whenever the rule gives another score to anything.
+    """A benchmark's rule.
 
-    ``rule`` takes prediction, accepted answers and options, and returns (score, parsed).
+    Attributes:
+        version: rises whenever the rule gives another score to anything.
+        rule: takes answer, accepted answers and options, and returns (score, parsed).
+        source: hash of the rule's source where it is not this package's, whose changes no version tells.
     """
 
     name: str
     version: int
     rule: Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]]
+    source: str = ""
 
-    def __call__(self, prediction: str | None, sample: Sample) -> Score:
-        """Judge one prediction by what follows its reasoning; None, or reasoning without an end, is no answer."""
-        answer = None if prediction is None else final_answer(prediction)
+    @property
+    def identity(self) -> list[str | int]:
+        """What tells apart the scores of two versions."""
+        return [self.name, self.version, *([self.source] if self.source else [])]
+
+    def __call__(self, answer: str | None, sample: Sample) -> Score:
+        """Judge what follows the model's reasoning (``backbone.decoding.Answer.final``); None is no answer."""
         if answer is None:
             return Score(0.0, False)
         value, parsed = self.rule(answer, sample.answers, sample.options)
@@ -72,3 +80,14 @@ SCORERS = {
         Scorer("token_f1", 2, score_token_f1),
     )
 }
+
+
+def scorer_named(name: str) -> Scorer:
+    """The scorer of a data set.
+
+    Raises:
+        VoVNetError: there is none of this name.
+    """
+    if name not in SCORERS:
+        raise VoVNetError(f"there is no scorer named {name!r}; choose one of {', '.join(sorted(SCORERS))}.")
+    return SCORERS[name]
