@@ -9,6 +9,7 @@ from pathlib import Path
 from vovnet.data.benchmarks import KINDS, Benchmark
 from vovnet.data.easy_vqa import EasyVQA
 from vovnet.data.mixture import Mixture
+from vovnet.data.outside import OutsideSet
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
@@ -46,6 +47,8 @@ def _open(config: DatasetConfig, split: str, only_local: bool) -> VQADataset:
         return Mixture(config, split, {name: _open(part, split, only_local) for name, part in parts.items()})
     if only_local and config.path is not None:
         _refuse_system(config.path)
+    if config.reader is not None:
+        return OutsideSet(config.reader, config, split)
     if config.name == "easy_vqa":
         return EasyVQA(config, split)
     if config.generate is not None and config.path is not None:
@@ -55,7 +58,9 @@ def _open(config: DatasetConfig, split: str, only_local: bool) -> VQADataset:
     if config.name in KINDS:
         return Benchmark(KINDS[config.name], config, split, only_local)
     known = ", ".join(("easy_vqa", *KINDS))
-    raise VoVNetError(f"dataset.name={config.name} is unknown; choose one of {known}.")
+    raise VoVNetError(
+        f"dataset.name={config.name} is unknown; choose one of {known}, or name your own reader by dataset.reader."
+    )
 
 
 def _refuse_system(path: str) -> None:

@@ -12,8 +12,10 @@ Judge = Callable[[int, str | None], Score]  # sample index, and ``Answer.final``
 def make_judge(dataset: VQADataset) -> Judge:
     """The data set's scoring rule by sample index; of a mixture, that of the set that the sample comes from."""
 
+    scorers = {id(member): scorer_named(member.scorer) for member in dataset.members}
+
     def judge(index: int, answer: str | None) -> Score:
-        return scorer_named(dataset.member(index).scorer)(answer, dataset[index])
+        return scorers[id(dataset.member(index))](answer, dataset[index])
 
     return judge
 

@@ -90,6 +90,12 @@ def code_of(kind: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _scorer(value: Any, info: ValidationInfo) -> Code | str | None:
+    if isinstance(value, str):
+        return value
+    return read_code("scorer", value, info.context == registry.TRUSTED)
+
+
 def _path(kind: str, name: Any) -> str:
     """The dotted path of a registered name, or the path itself."""
     if not isinstance(name, str) or not name:
@@ -113,7 +119,7 @@ def _part(kind: str, target: str) -> Any:
 
 
 Reader = Annotated[Code | None, code_of("dataset")]
-ScorerCode = Annotated[Code | None, code_of("scorer")]
+ScorerCode = Annotated[Code | str | None, BeforeValidator(_scorer)]  # a name is looked up when it is used
 ObjectiveCode = Annotated[Code | None, code_of("objective")]
 Metrics = tuple[Annotated[Code, code_of("metric")], ...]
 ReportParts = tuple[Annotated[Code, code_of("report_part")], ...]

@@ -6,6 +6,8 @@ from functools import partial
 
 from vovnet.data import Sample
 from vovnet.errors import VoVNetError
+from vovnet.registry import find, names, source_hash
+from vovnet.schema.code import Code
 from vovnet.scoring.easy_vqa import score_easy_vqa
 from vovnet.scoring.mmbench import RULES, score_mmbench
 from vovnet.scoring.mmmu import score_mmmu
@@ -82,12 +84,36 @@ SCORERS = {
 }
 
 
-def scorer_named(name: str) -> Scorer:
-    """The scorer of a data set.
+def scorer_named(name: str | Code) -> Scorer:
+    """The scorer of a data set: one of VoVNet's, a registered one, or the user's own.
+
+    The user's own takes what ``Scorer.rule`` takes and returns a score in [0, 1], or (score, parsed).
 
     Raises:
         VoVNetError: there is none of this name.
     """
-    if name not in SCORERS:
-        raise VoVNetError(f"there is no scorer named {name!r}; choose one of {', '.join(sorted(SCORERS))}.")
-    return SCORERS[name]
+    if isinstance(name, Code):
+        return Scorer(name.target, 0, _checked(name.target, partial(name.part(), **name.options)), name.source)
+    if name in SCORERS:
+        return SCORERS[name]
+    if (part := find("scorer", name)) is not None:
+        return Scorer(name, 0, _checked(name, part), source_hash(part))
+    known = ", ".join(sorted({*SCORERS, *names("scorer")}))
+    raise VoVNetError(f"there is no scorer named {name!r}; choose one of {known}, or give {{_target_: module.NAME}}.")
+
+
+def _checked(
+    name: str, rule: Callable[..., float | tuple[float, bool]]
+) -> Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]]:
+    """A user's rule whose results are looked at."""
+
+    def judge(answer: str, answers: tuple[str, ...], options: tuple[str, ...]) -> tuple[float, bool]:
+        given = rule(answer, answers, options)
+        score, parsed = given if isinstance(given, tuple) else (given, True)
+        if not 0 <= score <= 1:
+            raise VoVNetError(
+                f"the scorer {name} gives {answer[:40]!r} a score of {score}; it must be between 0 and 1."
+            )
+        return float(score), bool(parsed)
+
+    return judge
