@@ -71,8 +71,8 @@ def _problem(row: object) -> str:
 
 
 def _fingerprint(reader: Code, samples: list[Sample]) -> str:
-    """SHA-256 over the reader's source, every text and every image."""
-    digest = hashlib.sha256(reader.source.encode())
+    """SHA-256 over the reader, every text and every image."""
+    digest = hashlib.sha256(reader.identity.encode())
     for sample in samples:
         facts = asdict(sample) | {"images": [image.key for image in sample.images]}
         digest.update(json.dumps(facts, sort_keys=True).encode())

@@ -1,5 +1,7 @@
 """Keys that name code of the user's own: ``{_target_: package.module.name, option: value}``, or a registered name."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
@@ -36,8 +38,14 @@ class Code:
         """The last part of its path."""
         return self.target.rpartition(".")[2]
 
+    @property
+    def identity(self) -> str:
+        """16 hex digits over its source and its options: what its results depend on."""
+        facts = json.dumps([self.target, self.source, self.options], sort_keys=True, default=repr)
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
     def __hash__(self) -> int:
-        return hash((self.kind, self.target, self.source, repr(self.options)))
+        return hash(self.identity)
 
     def part(self) -> Any:
         """The class or function itself.

@@ -93,7 +93,7 @@ def scorer_named(name: str | Code) -> Scorer:
         VoVNetError: there is none of this name.
     """
     if isinstance(name, Code):
-        return Scorer(name.target, 0, _checked(name.target, partial(name.part(), **name.options)), name.source)
+        return Scorer(name.target, 0, _checked(name.target, partial(name.part(), **name.options)), name.identity)
     if name in SCORERS:
         return SCORERS[name]
     if (part := find("scorer", name)) is not None:
