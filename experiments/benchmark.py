@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vovnet.jobs import all_done
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Parts = dict[str, Callable[[], "Iterable[Found]"]]
 
 
-def run(config: RunConfig, folder: Path) -> "list[Found]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[Found]":
     """Measure, and write ``benchmark.json`` and ``benchmark.md`` after every figure: a run that is killed keeps them.
 
     Raises:

@@ -11,23 +11,24 @@ from typing import TYPE_CHECKING
 from vovnet.jobs import all_done
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
-    from vovnet.results.calibrate import Calibrated
+    from vovnet.analyses.calibrate import Calibrated
 
 log = logging.getLogger(__name__)
 
 
-def run(config: RunConfig, folder: Path) -> "list[Calibrated]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[Calibrated]":
     """Calibrate one lambda for all data sets and one for each; write ``calibration.csv`` and summary.json."""
     from dataclasses import asdict, fields
 
+    from vovnet.analyses.calibrate import Calibrated, calibrate, per_dataset
+    from vovnet.analyses.held_out import held_out
     from vovnet.errors import VoVNetError
     from vovnet.files import write_json
-    from vovnet.results.calibrate import Calibrated, calibrate, per_dataset
-    from vovnet.results.held_out import held_out
-    from vovnet.results.provenance import provenance
-    from vovnet.results.write import SUMMARY, write_rows
+    from vovnet.provenance import SUMMARY, provenance
+    from vovnet.results.write import write_rows
 
     asked = config.calibrate
     if asked is None or (asked.cost is None and asked.accuracy_kept is None):

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.launch import launch
-from vovnet.schema import NoBaseline, RunConfig
+from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path) -> dict[str, Any]:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any]:
     """Collect a split, or ``eval.shard`` of it, and write ``summary.json``.
 
     VoVNet's branches are its action space's, so that no policy need be trained yet; a baseline's are its own.
@@ -26,18 +27,18 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     from vovnet.data import load_dataset
     from vovnet.files import write_json
     from vovnet.outcomes.load import collect_outcomes
-    from vovnet.policy.policies import make_policy
-    from vovnet.results.provenance import provenance
-    from vovnet.results.write import SUMMARY
+    from vovnet.policy.protocol import TEXT
+    from vovnet.provenance import SUMMARY, provenance
+    from vovnet.results.matching import make_policy
 
     begun = time.monotonic()
     checkpoint = find_checkpoint(config.backbone)
     dataset = load_dataset(config.dataset, config.eval.split)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     actions, with_text = ACTION_SPACES[config.policy.action_space], True
-    if not isinstance(config.policy.baseline, NoBaseline):
-        policy, _ = make_policy(config, checkpoint)
-        actions, with_text = policy.actions, policy.reads_text
+    if config.policy.baseline.name:
+        policy = make_policy(config, checkpoint, session or Session())
+        actions, with_text = policy.looks, TEXT in policy.needs
     computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text)
     summary = {
         "config": asdict(config),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
     from vovnet.results.evaluate import Evaluation
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
 Sliced = tuple["Evaluation", list[dict[str, Any]]]
 
 
-def run(config: RunConfig, folder: Path) -> Sliced:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> Sliced:
     """Evaluate, then compare each choice with what every other action would have scored."""
     import numpy as np
 
     from vovnet.actions import ACTION_SPACES
+    from vovnet.analyses.slices import COLUMNS, error_kinds, examples, slice_rows
     from vovnet.data import load_dataset
     from vovnet.files import write_json
     from vovnet.results.evaluate import evaluate, read_outcomes
-    from vovnet.results.slices import COLUMNS, error_kinds, examples, slice_rows
     from vovnet.results.write import write_rows
 
-    evaluation = evaluate(config, folder)
+    evaluation = evaluate(config, folder, session)
     taken = evaluation.routed.actions
     # The policy's space, widened by what a baseline or a fallback chose outside it.
     actions = tuple(sorted({*ACTION_SPACES[config.policy.action_space], *np.unique(taken).tolist()}))

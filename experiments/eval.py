@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
-    from vovnet.results.row import ResultRow
+    from vovnet.results.columns import ResultRow
 
 
-def run(config: RunConfig, folder: Path) -> "ResultRow":
-    """Evaluate into ``folder``; a live run that stands there with the same inputs is kept."""
-    from vovnet.results.evaluate import evaluate, standing_row
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "ResultRow":
+    """Evaluate into ``folder``; a live run that exists there with the same inputs is kept."""
+    from vovnet.results.evaluate import evaluate, existing_row
 
-    return standing_row(config, folder) or evaluate(config, folder).row
+    return existing_row(config, folder, session) or evaluate(config, folder, session).row
 
 
 def show(row: "ResultRow", folder: Path) -> None:

@@ -7,31 +7,33 @@ from pathlib import Path
 
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
-from vovnet.outcomes.variants import full_pruning
-from vovnet.policy.baselines import RandomPolicy
-from vovnet.schema import RandomBaseline, RunConfig
+from vovnet.policy.protocol import Target
+from vovnet.policy.random_matched import RandomMatched
+from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path) -> RandomPolicy:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> Target:
     """Resolve the configured target."""
-    from vovnet.policy.matching import random_policy
+    from vovnet.results.matching import target_of
 
-    if not isinstance(config.policy.baseline, RandomBaseline):
+    options = config.policy.baseline
+    if not isinstance(options, RandomMatched):
         raise VoVNetError("experiments.match is about random_policy_matched; leave policy/baseline out.")
-    return random_policy(config.policy.baseline, config.dataset, config.eval.split, full_pruning(config))
+    return target_of(options, config)
 
 
-def show(policy: RandomPolicy, folder: Path) -> None:
+def show(target: Target, folder: Path) -> None:
     """Print the overrides that evaluate the same policy without the run."""
-    triples = ["[" + ",".join(f"{share:.6f}" for share in ratios) + "]" for ratios in policy.ratios]
+    triples = ["[" + ",".join(f"{share:.6f}" for share in ratios) + "]" for ratios in target.ratios]
     say("policy/baseline=random_policy_matched")
     if len(triples) == 1:
         say(f"policy.baseline.target_ratios={triples[0]}")
         return
     say(f"policy.baseline.bucket_ratios=[{','.join(triples)}]")
-    if policy.thresholds is not None:
-        say(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in policy.thresholds)}]")
+    if target.thresholds is not None:
+        say(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in target.thresholds)}]")
 
 
 def main() -> None:

@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING
 
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
-from vovnet.schema import OracleBaseline, RunConfig
+from vovnet.policy.oracle import Oracle
+from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
     from vovnet.results.evaluate import Evaluation
 
 
-def run(config: RunConfig, folder: Path) -> "Evaluation":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Evaluation":
     """Evaluate the oracle, then write ``analysis_oracle.json`` beside its results."""
     from vovnet.actions import ACTION_SPACES
+    from vovnet.analyses.oracle import analyse
     from vovnet.data import load_dataset
     from vovnet.files import write_json
     from vovnet.results.evaluate import evaluate, read_outcomes
-    from vovnet.results.oracle import analyse
 
-    if not isinstance(config.policy.baseline, OracleBaseline):
+    if not isinstance(config.policy.baseline, Oracle):
         raise VoVNetError("experiments.oracle is about policy/baseline=oracle; leave policy/baseline out.")
-    evaluation = evaluate(config, folder)
+    evaluation = evaluate(config, folder, session)
     actions = ACTION_SPACES[config.policy.action_space]
     outcomes, costs = read_outcomes(config, actions)
     dataset = load_dataset(config.dataset, config.eval.split)

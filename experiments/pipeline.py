@@ -16,17 +16,18 @@ from vovnet.jobs import JOB_FILE
 from vovnet.launch import launch
 from vovnet.ranks import PARENT
 from vovnet.schema import RunConfig, Stage
+from vovnet.session import Session
 from vovnet.terminal import say
 
 if TYPE_CHECKING:
-    from vovnet.results.row import ResultRow
+    from vovnet.results.columns import ResultRow
 
 
-def run(config: RunConfig, folder: Path) -> "list[ResultRow]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[ResultRow]":
     """Run every stage in its own process, then merge all results of the stages into ``folder``."""
     from vovnet.report.frontier import plot_frontier
+    from vovnet.results.columns import evaluated
     from vovnet.results.read import read_results
-    from vovnet.results.row import evaluated
     from vovnet.results.sweep import write_merged
     from vovnet.results.write import RESULTS
 
@@ -81,9 +82,9 @@ def _key(override: str) -> str:
 
 def show(rows: "list[ResultRow]", folder: Path) -> None:
     """Print the merged table and the checks."""
+    from vovnet.checks.blocks import sweep_checks
     from vovnet.report.table import print_checks, print_rows
-    from vovnet.results.checks import sweep_checks
-    from vovnet.results.row import evaluated
+    from vovnet.results.columns import evaluated
 
     print_rows(rows, folder)
     print_checks(sweep_checks(evaluated(rows)))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 
 if TYPE_CHECKING:
     from vovnet.data.prepare import Prepared
 
 
-def run(config: RunConfig, folder: Path) -> "Prepared":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Prepared":
     """Prepare into ``prepare.out``, or only look."""
     from vovnet.data.prepare import prepare
 

@@ -9,42 +9,43 @@ from typing import TYPE_CHECKING
 from vovnet.jobs import all_done
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
-    from vovnet.results.profile import ProfileRow
+    from vovnet.analyses.profile import ProfileRow
 
 
-def run(config: RunConfig, folder: Path) -> "list[ProfileRow]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[ProfileRow]":
     """Measure and write ``profile.csv`` and ``results.csv``, with the machine and the settings in ``summary.json``."""
     import resource
     from dataclasses import asdict, fields
 
+    from vovnet.analyses.profile import ProfileRow, as_rows, profile
+    from vovnet.analyses.timed import timed_rows
     from vovnet.backbone.files import find_checkpoint
     from vovnet.data import item, load_dataset
     from vovnet.errors import VoVNetError
     from vovnet.files import write_json
-    from vovnet.policy.policies import make_policy
     from vovnet.policy.route import make_router
-    from vovnet.results.profile import ProfileRow, as_rows, profile
-    from vovnet.results.provenance import provenance
-    from vovnet.results.standing import inputs_key, standing_summary
-    from vovnet.results.timed import timed_rows
-    from vovnet.results.write import RESULTS, SUMMARY, write_results, write_rows
+    from vovnet.provenance import SUMMARY, provenance
+    from vovnet.results.existing import existing_summary, inputs_key
+    from vovnet.results.matching import make_policy
+    from vovnet.results.write import RESULTS, write_results, write_rows
 
     if config.profile is None:
         raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
     dataset = load_dataset(config.dataset, config.eval.split)
     checkpoint = find_checkpoint(config.backbone)
-    policy, policy_file = make_policy(config, checkpoint)
-    key = inputs_key(config, dataset, policy_file)
-    if (standing := standing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
-        return [ProfileRow(**row) for row in standing["profile"]]
+    policy = make_policy(config, checkpoint, session or Session())
+    key = inputs_key(config, dataset, policy.file)
+    if (existing := existing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
+        return [ProfileRow(**row) for row in existing["profile"]]
     router = make_router(config, dataset, policy)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     rows, answered = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
     (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
-    write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, (policy, policy_file), rows, answered))
+    write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered))
     facts = {
         "config": asdict(config),
         "inputs": key,

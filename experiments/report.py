@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from vovnet.jobs import all_done
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
     from vovnet.report.report import Report
 
 
-def run(config: RunConfig, folder: Path) -> "Report":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Report":
     """Write the report into ``folder``."""
     from vovnet.errors import VoVNetError
     from vovnet.report.report import write_report

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 
 if TYPE_CHECKING:
     from vovnet.outcomes.inspect import TableSummary
 
 
-def run(config: RunConfig, folder: Path) -> "list[TableSummary]":
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[TableSummary]":
     """Summarise all tables; delete those that ``store.prune`` names, if confirmed."""
     from vovnet.outcomes.inspect import prune, summarise
 

@@ -11,18 +11,20 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.launch import launch
-from vovnet.schema import NoBaseline, RunConfig, TinyBackboneTraining
+from vovnet.policy.trained import Trained
+from vovnet.schema import RunConfig, TinyBackboneTraining
+from vovnet.session import Session
 from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any] | Path:
     """Train into ``folder``; returns the policy training's summary, or the folder of the trained backbone.
 
     A policy training that stands there with the same inputs is kept.
     """
     from vovnet.ranks import check_ranks, is_main_rank, world_size
 
-    config = replace(config, policy=replace(config.policy, baseline=NoBaseline("")))  # VoVNet itself is trained
+    config = replace(config, policy=replace(config.policy, baseline=Trained("")))  # VoVNet itself is trained
     if isinstance(config.training, TinyBackboneTraining):
         if world_size() > 1:
             raise VoVNetError("the packaged backbone is trained by one process; run this without torchrun.")
@@ -32,14 +34,14 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any] | Path:
     from vovnet.results.read import read_summary
     from vovnet.training.launch import launch_ranks, needs_launch
     from vovnet.training.questions import training_data
-    from vovnet.training.report import standing_training, write_training
+    from vovnet.training.report import existing_training, write_training
     from vovnet.training.stages import train_policy
 
     begun = time.monotonic()
     if world_size() > 1:
         check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work
-    if (standing := standing_training(config, folder)) is not None:
-        return standing
+    if (existing := existing_training(config, folder)) is not None:
+        return existing
     if needs_launch(config):
         training_data(config, config.training)  # generates, reads and refuses once instead of on every rank
         launch_ranks(config, folder)

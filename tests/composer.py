@@ -1,5 +1,6 @@
 """Compositions in a hundredth of a second: those that choose the same options share their files."""
 
+import copy
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -11,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import Configure
 from vovnet.compose import register_resolvers, to_typed
-from vovnet.hydra_job import copied
 from vovnet.options import conf_dir
 from vovnet.schema import RunConfig
 
@@ -26,7 +26,7 @@ def _options(root: str, overrides: tuple[str, ...]) -> DictConfig:
 def composed(root: str, overrides: Sequence[str]) -> DictConfig:
     """What Hydra composes of overrides whose values set keys that there are."""
     values = [o for o in overrides if re.match(r"\w+(\.\w+)+=", o) and not o.startswith("hydra.")]
-    config = copied(_options(root, tuple(o for o in overrides if o not in values)))
+    config = copy.deepcopy(_options(root, tuple(o for o in overrides if o not in values)))
     for override in OverridesParser.create().parse_overrides(values):
         OmegaConf.update(config, override.key_or_group, override.value())
     return config

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 TESTS = {
     "vovnet/policy/decide.py": ["tests/policy/test_decide.py"],
     "vovnet/outcomes/routed.py": ["tests/policy/test_baselines.py", "tests/policy/test_route.py", "tests/results"],
-    "vovnet/policy/baselines.py": ["tests/policy/test_baselines.py"],
+    "vovnet/policy/random_matched.py": ["tests/policy/test_baselines.py"],
+    "vovnet/policy/steps.py": ["tests/policy/test_steps.py"],
     "vovnet/policy/objective.py": ["tests/policy/test_objective.py"],
     "vovnet/backbone/budget.py": ["tests/backbone/test_budget.py"],
     "vovnet/results/metrics.py": ["tests/results/test_metrics.py"],

@@ -14,7 +14,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALL
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks the driver's own library instead
 
 MODULES = (
-    "experiments.train", "experiments.eval", "experiments.pipeline", "experiments.report", "vovnet.policy.policies",
+    "experiments.train", "experiments.eval", "experiments.pipeline", "experiments.report", "vovnet.policy.trained",
     "vovnet.report.frontier", "vovnet.report.report", "vovnet.report.table", "vovnet.results.sweep",
     "vovnet.training.report", "vovnet.training.stages", "peft.tuners.lora",
     "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "transformers.models.qwen3_vl.modeling_qwen3_vl",

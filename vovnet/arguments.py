@@ -1,6 +1,5 @@
 """Arguments that must not reach Hydra: what would run code or leak, and flags that its parser does not know."""
 
-import sys
 from collections.abc import Iterator, Sequence
 
 from vovnet.errors import VoVNetError
@@ -11,6 +10,12 @@ from vovnet.secrets import refuse_secrets
 
 OURS = "--experiment"  # a flag to argparse, which would take it for the next
 RERUN = "--experimental-rerun"  # Hydra's, which takes it by any beginning as well
+
+PLUGINS = {"hydra/launcher": ("basic",), "hydra/sweeper": ("vovnet",)}
+FOREIGN_PLUGIN = (
+    "{given} is not supported, since VoVNet checks a sweep as a whole and its jobs share what they load; leave it out, "
+    "and write launcher=local or launcher=slurm to run jobs elsewhere."
+)
 
 # Hydra's own.
 SHORT = ("-h", "-c", "-p", "-r", "-m", "-sc", "-cp", "-cn", "-cd", "-i")
@@ -33,6 +38,8 @@ def refuse_arguments(arguments: Sequence[str]) -> None:
         key, _, value = argument.partition("=")
         if key.startswith("--e") and RERUN.startswith(key):
             raise VoVNetError(f"{RERUN} would load a pickle, which can run code; give the overrides again.")
+        if key.lstrip("+") in PLUGINS and value not in PLUGINS[key.lstrip("+")]:
+            raise VoVNetError(FOREIGN_PLUGIN.format(given=argument))
         name = value.strip("'\"")
         if key.lstrip("+") == "hydra.sweep.subdir" and ("/" in name or name in ("", ".", "..")):
             raise VoVNetError(
@@ -88,14 +95,3 @@ def _is_hydras(flag: str) -> bool:
     if not flag.startswith("--"):
         return flag.startswith(SHORT)
     return flag != OURS and (flag in LONG or (flag != "--" and sum(name.startswith(flag) for name in LONG) == 1))
-
-
-def add_override(override: str) -> None:
-    """Add an override to the command line, beside the others: the argument parser takes them in one run only."""
-    others = [number for number, argument in enumerate(sys.argv[1:], 1) if "=" in argument and argument[0] != "-"]
-    sys.argv.insert(others[0] if others else len(sys.argv), override)
-
-
-def multirun_first() -> None:
-    """Put -m before the overrides: among them it would end the one run of them that Hydra's parser takes."""
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))

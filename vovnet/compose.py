@@ -5,24 +5,27 @@ A configuration's hash names the folder of its job, so that the same job finds i
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
+from vovnet import registry
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_validation
+from vovnet.ranks import is_main_rank
 from vovnet.schema import Launched, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
 Kind = TypeVar("Kind")  # of configuration
 
 # Keys that say how a run is done, not what it computes.
-NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
-NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
+EXCLUDED_FROM_HASH = ("name", "paths", "launcher", "trainer", "logger")
+EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
 
 def to_typed(config: DictConfig) -> RunConfig:
@@ -31,20 +34,35 @@ def to_typed(config: DictConfig) -> RunConfig:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    keys = [str(key) for key in config if key != "hydra"]
-    container = {key: _plain(config[key]) for key in keys}  # a masked copy would take longer than the check
+    # Section by section: a masked copy would take longer than the check.
+    return check_typed({str(key): resolved(config[key]) for key in config if key != "hydra"})
+
+
+def check_typed(container: dict[str, Any]) -> RunConfig:
+    """The same of plain values without interpolations.
+
+    Raises:
+        VoVNetError: one sentence naming the key.
+    """
     refuse_secrets(_texts(container))
     return _validated(RunConfig, container)
 
 
-def _validated(kind: type[Kind], container: dict[str, Any]) -> Kind:
+def _validated(kind: Callable[..., Kind], container: dict[str, Any]) -> Kind:
     try:
-        return TypeAdapter(kind).validate_python(container)
+        found: Kind = _adapter(kind).validate_python(container, context=registry.TRUSTED)
+        return found
     except ValidationError as error:
         raise VoVNetError(explain_validation(error)) from error
 
 
-def _plain(value: Any) -> Any:
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def resolved(value: Any) -> Any:
+    """Plain values of a part of a configuration."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
@@ -62,8 +80,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def config_identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that determines results."""
-    identity = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
-    identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in NOT_IDENTITY_EVAL}
+    identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH}
+    identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in EXCLUDED_FROM_HASH_EVAL}
     return identity
 
 
@@ -80,6 +98,7 @@ def register_resolvers() -> None:
     """Make the resolvers known that the configuration files use."""
     OmegaConf.register_new_resolver("job_id", _job_id, replace=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("records", lambda: ".hydra" if is_main_rank() else None, replace=True)
 
 
 def check_launcher(composed: DictConfig) -> None:
@@ -88,7 +107,7 @@ def check_launcher(composed: DictConfig) -> None:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    _validated(Launched, {"launcher": _plain(composed.launcher)})
+    _validated(Launched, {"launcher": resolved(composed.launcher)})
 
 
 def _run_folder(*, _root_: DictConfig) -> str:
@@ -97,7 +116,7 @@ def _run_folder(*, _root_: DictConfig) -> str:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    found = _validated(RunFolder, {"name": _root_.name, "paths": _plain(_root_.paths)})
+    found = _validated(RunFolder, {"name": _root_.name, "paths": resolved(_root_.paths)})
     return str(Path(found.paths.runs) / found.name)
 
 

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from vovnet.errors import VoVNetError
 from vovnet.options import defaults, groups, owners
+from vovnet.registry import POLICIES, load
 from vovnet.renamed import NOTHING, RENAMED
-from vovnet.schema import RunConfig
+from vovnet.schema import PolicyOptions, RunConfig
 
 UNIONS = (("training",), ("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
 FREE = {  # keys whose names are the user's, and how one is added
@@ -136,6 +137,8 @@ def known_keys(cls: type = RunConfig, prefix: str = "") -> tuple[str, ...]:
 
 def _dataclasses_in(kind: Any) -> list[type]:
     """The configuration classes that a type names, inside unions and annotations; members of lists have no keys."""
+    if kind is PolicyOptions:  # each policy brings its own keys
+        return [load(path) for path in dict.fromkeys(POLICIES.values())]
     if isinstance(kind, type) and is_dataclass(kind):
         return [kind]
     if isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Mapping | Sequence):

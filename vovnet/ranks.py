@@ -47,6 +47,14 @@ def check_ranks(devices: int, nodes: int) -> None:
         )
 
 
+def wait_for_all() -> None:
+    """Until every rank of this training is here."""
+    from torch import distributed  # which most commands do without
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+
+
 def end_with_parent(parent: int | None = None) -> None:
     """End this process when the command that started it is gone: another try would find it in the same folder."""
     threading.Thread(target=_watch, args=(parent or os.getppid(),), daemon=True).start()

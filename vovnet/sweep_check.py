@@ -1,6 +1,7 @@
 """What must hold of a sweep as a whole, before its first job: each swept key must change results and job folders."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,12 +14,27 @@ from vovnet.no_effect.rule import Rule
 from vovnet.schema import RunConfig
 
 Job = Sequence[str]  # its overrides
-Compose = Callable[[Job], DictConfig]
+Compose = Callable[[Job], DictConfig]  # what it returns is a job's until the next call
 LIKELY = ("hydra.sweep.dir", "hydra.sweep.subdir")  # keys that name a job's folder
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What counts of a job here.
+
+    Attributes:
+        folders: the sweep's and its own; None where they cannot be resolved.
+        is_named: the command line names its folder.
+        config: the checked configuration; None where it is refused.
+    """
+
+    folders: tuple[str, str] | None
+    is_named: bool
+    config: RunConfig | None
+
+
 def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
-    """Refuse a sweep whose jobs would do the same, or would leave their results in each other's place.
+    """Refuse a sweep or a grid whose jobs would do the same, or would leave their results in each other's place.
 
     A sweep that an experiment's file holds is run although one of its keys has no effect under what else is given: its
     jobs report that.
@@ -32,7 +48,8 @@ def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
         return
     if any(key.partition(".")[0] == "launcher" for key in swept):
         raise VoVNetError("the launcher and its keys hold for a whole sweep; give each one value.")
-    by_file = {key_of(name) for name in compose(jobs[0]).hydra.sweeper.params or ()}
+    sweeper = compose(jobs[0]).hydra.sweeper
+    by_file = {key_of(name) for part in (sweeper.params or {}, *(sweeper.grids or {}).values()) for name in part}
     configs: dict[int, RunConfig | None] = {}
 
     def idle(key: str, place: int) -> Rule | None:
@@ -47,7 +64,7 @@ def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
             rules = [idle(key, place) or idle(key, other) for place, other in pairs]
             _refuse_idle(key, rules, [{k: settings[place][k] for k in swept if k != key} for place, _ in pairs])
         for place, other in pairs[:1]:
-            _refuse_shared(key, compose(jobs[place]), compose(jobs[other]))
+            _refuse_shared(key, _seen(compose(jobs[place])), _seen(compose(jobs[other])))
 
 
 def _pairs(key: str, settings: Sequence[dict[str, str]]) -> Iterator[tuple[int, int]]:
@@ -94,12 +111,20 @@ def _refuse_idle(key: str, rules: Sequence[Rule | None], others: Sequence[Mappin
         raise VoVNetError(f"{shown(key)} is swept but has no effect {where}: {rule.why}; {fix}.")
 
 
-def _refuse_shared(key: str, composed: DictConfig, other: DictConfig) -> None:
-    """Refuse another folder for the sweep in each job, or one folder for all jobs."""
+def _seen(composed: DictConfig) -> _Seen:
     try:
-        (base, name), (base_too, name_too) = ([OmegaConf.select(c, k) for k in LIKELY] for c in (composed, other))
+        base, name = (str(OmegaConf.select(composed, key)) for key in LIKELY)
     except (VoVNetError, OmegaConfBaseException):
-        return  # its job will say so
+        return _Seen(None, False, None)  # its job will say so
+    is_named = any(override.startswith(LIKELY[1]) for override in composed.hydra.overrides.hydra)
+    return _Seen((base, name), is_named, _typed(composed))
+
+
+def _refuse_shared(key: str, one: _Seen, other: _Seen) -> None:
+    """Refuse another folder for the sweep in each job, or one folder for all jobs."""
+    if one.folders is None or other.folders is None:
+        return
+    (base, name), (base_too, name_too) = one.folders, other.folders
     if base != base_too:
         raise VoVNetError(
             f"hydra.sweep.dir changes with {shown(key)}, which is swept ({base}, {base_too}), but a sweep has one "
@@ -107,11 +132,11 @@ def _refuse_shared(key: str, composed: DictConfig, other: DictConfig) -> None:
         )
     if name != name_too:
         return
-    if any(override.startswith(LIKELY[1]) for override in composed.hydra.overrides.hydra):
+    if one.is_named:
         raise VoVNetError(
             f"hydra.sweep.subdir={name} is the same for every job; leave it out, or name {shown(key)} in it."
         )
-    if _typed(composed) != _typed(other):
+    if one.config != other.config:
         raise VoVNetError(
             f"{shown(key)} is swept but changes no result, so its jobs would have one folder, {name}; run each value "
             "by itself, with another name=NAME."

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vovnet.arguments import add_override
 from vovnet.errors import VoVNetError, explained
 from vovnet.jobs import Record, run_recorded, write_record
 from vovnet.rank_errors import LOOK_EVERY, RankWatch, leave_error
@@ -33,7 +32,6 @@ def join_ranks(config_name: str) -> None:
         raise VoVNetError("the ranks of a run would give ${now:...} different values; name the folder yourself.")
     if not is_main_rank():
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        add_override("hydra.output_subdir=null")
 
 
 def refuse_sweep() -> None:

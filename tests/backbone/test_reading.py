@@ -19,7 +19,7 @@ from vovnet.data import decoding, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.looks import usual_looks
-from vovnet.results.standing import inputs_key
+from vovnet.results.existing import inputs_key
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 

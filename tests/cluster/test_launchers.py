@@ -19,8 +19,8 @@ from vovnet.compose import config_hash
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.jobs import read_record, write_record
+from vovnet.provenance import git_state
 from vovnet.ranks import local_rank, rank, world_size
-from vovnet.results.provenance import git_state
 from vovnet.schema import LocalLauncher, SlurmLauncher
 
 

@@ -11,8 +11,8 @@ from tests.commands import command, last_line
 from tests.conftest import compose_config
 from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.options import conf_dir
+from vovnet.results.columns import evaluated
 from vovnet.results.read import read_results
-from vovnet.results.row import evaluated
 
 BLOCKS = (
     "a0_train a0_two_stages a1_pareto a2_seeds b1_fixed b2_threshold b3_random_matched b4_pruning c1_generalization "

@@ -12,7 +12,7 @@ import torch
 from tests.conftest import Configure
 from tests.faults.conftest import Calm, Jobs
 from tests.faults.harness import Job, final, printed
-from vovnet.results.provenance import determinism
+from vovnet.provenance import determinism
 
 SAME = ("id", "action", "prediction", "score", "parsed", "vision_tokens", "cost")
 DIVISIONS = ("eval.num_workers=2", "eval.batch_size=7", "eval.chunk_rows=11")

@@ -17,9 +17,10 @@ from vovnet.outcomes.branches import check_finite, run_branch
 from vovnet.outcomes.load import branch_backbone, load_outcomes
 from vovnet.outcomes.rows import BlockRows, TextOutcomes
 from vovnet.policy.decide import choose
+from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead
-from vovnet.policy.policies import FixedPolicy, VoVNetPolicy
 from vovnet.policy.route import make_router
+from vovnet.policy.trained import ValueHead
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -36,7 +37,7 @@ def test_the_sample_is_named(configure: Configure, value: float) -> None:
 def test_logits_are_checked_in_collections_and_live(configure: Configure, action: Action, value: float) -> None:
     config = configure("eval.max_new_tokens=2")
     dataset = load_dataset(config.dataset, "test")
-    router = make_router(config, dataset, FixedPolicy((action,)))
+    router = make_router(config, dataset, Always(action))
     backbone = router.backbone
     items = [item(dataset, i) for i in (3, 4)]
     batch = backbone.builder.build(items, [action])
@@ -63,7 +64,7 @@ def test_a_policys_values_are_checked() -> None:
     hidden = np.zeros((3, 4), dtype=np.float32)
     text = TextOutcomes(BlockRows([hidden]), *(np.zeros(3, dtype=np.float32) for _ in range(3)))
     with pytest.raises(VoVNetError, match=r"values of question 0 of the split .* are NaN or infinite"):
-        VoVNetPolicy(head, CARD, 0.1).values(text)
+        ValueHead(head, CARD).values(text)
 
 
 def test_bfloat16_acts_as_float32(tmp_path: Path, record_property) -> None:

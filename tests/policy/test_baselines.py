@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 from tests.conftest import Configure, compose_config
 from tests.policy.test_route import COUNT, policy_file
 from vovnet.actions import Action
+from vovnet.checks.baselines import draw_checks
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, no_text
-from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy, UncertaintyPolicy, uniform
-from vovnet.policy.matching import bucket_ratios, expectation
-from vovnet.results.baseline_checks import draw_checks
+from vovnet.policy.cascade import Cascade
+from vovnet.policy.oracle import Oracle
+from vovnet.policy.protocol import SPLIT, TEXT, Seen, Target, View
+from vovnet.policy.random_matched import Draw, uniform
+from vovnet.policy.steps import chosen_of
+from vovnet.policy.uncertainty import UncertaintyThreshold
+from vovnet.results.columns import ResultRow
 from vovnet.results.evaluate import evaluate
-from vovnet.results.row import ResultRow
+from vovnet.results.matching import bucket_ratios
 from vovnet.schema import RunConfig
 
 SPACE = tuple(Action)
@@ -38,6 +43,14 @@ def scored(scores: np.ndarray) -> Outcomes:
     return Outcomes(no_text(size), {a: BranchOutcomes(**{**zeros, "score": scores[:, int(a)]}) for a in SPACE})
 
 
+def threshold(measure: str, limit: float, vision: str) -> UncertaintyThreshold:
+    return UncertaintyThreshold("uncertainty_threshold", measure, limit, vision)  # type: ignore[arg-type]
+
+
+def oracle(rule: str, scores: np.ndarray, costs: np.ndarray, lambda_cost: float = 0.0) -> np.ndarray:
+    return chosen_of(Oracle("oracle", rule).over(SPACE, lambda_cost), scored(scores), costs).actions  # type: ignore[arg-type]
+
+
 def run(configure: Configure, folder: Path, *overrides: str) -> ResultRow:
     return evaluate(configure(COUNT, *overrides), folder).row
 
@@ -46,23 +59,22 @@ def run(configure: Configure, folder: Path, *overrides: str) -> ResultRow:
 def test_a_lower_entropy_threshold_looks_at_least_as_often(entropies: list[float], one: float, two: float) -> None:
     read = text(np.array(entropies))
     rows = np.arange(len(entropies))
-    low, high = (UncertaintyPolicy("entropy", t, Action.FULL).decide(read, COSTS, rows) for t in sorted((one, two)))
-    assert (low.actions >= high.actions).all()
+    low, high = (threshold("entropy", t, "full").step(View(rows, text=read)) for t in sorted((one, two)))
+    assert (low.looks >= high.looks).all()
 
 
 def test_thresholds_that_are_reached_count() -> None:
     read, rows = text(np.array([0.4, 0.5, 0.6])), np.arange(3)
-    entropy = UncertaintyPolicy("entropy", 0.5, Action.COARSE).decide(read, COSTS, rows)
-    assert entropy.actions.tolist() == [Action.NO, Action.COARSE, Action.COARSE]
-    margin = UncertaintyPolicy("margin", float(read.margin[1]), Action.FULL).decide(read, COSTS, rows)
-    assert margin.actions.tolist() == [Action.NO, Action.FULL, Action.FULL]
+    entropy = threshold("entropy", 0.5, "coarse").step(View(rows, text=read))
+    assert entropy.looks.tolist() == [Action.NO, Action.COARSE, Action.COARSE]
+    margin = threshold("margin", float(read.margin[1]), "full").step(View(rows, text=read))
+    assert margin.looks.tolist() == [Action.NO, Action.FULL, Action.FULL]
 
 
 @given(shares, st.integers(0, 2**32 - 1))
 def test_random_ratios_are_near_their_target_and_zero_never_drawn(weights: list[int], seed: int) -> None:
     no, coarse, full = (w / sum(weights) for w in weights)
-    policy = RandomPolicy(((no, coarse, full),), (), seed)
-    drawn = policy.decide(no_text(1000), COSTS, np.arange(1000)).actions
+    drawn = Draw(Target(((no, coarse, full),), ()), seed).step(View(np.arange(1000))).looks
     rates = [(drawn == a).mean() for a in SPACE]
     assert np.allclose(rates, [no, coarse, full], atol=0.09)  # five standard deviations
     assert all(rate == 0 for rate, share in zip(rates, (no, coarse, full), strict=True) if share == 0)
@@ -81,9 +93,9 @@ def test_the_expectation_is_the_mean_over_draws() -> None:
     ratios = ((0.5, 0.3, 0.2), (0.1, 0.2, 0.7), (0.0, 0.0, 1.0))
     drawn = []
     for seed in range(400):
-        actions = RandomPolicy(ratios, (0.3, 0.6), seed).decide(read, COSTS[:200], rows).actions
+        actions = Draw(Target(ratios, (0.3, 0.6)), seed).step(View(rows, text=read)).looks
         drawn.append((scores[rows, actions].mean(), COSTS[rows, actions].mean()))
-    expected = expectation(RandomPolicy(ratios, (0.3, 0.6), 0), read, scores, COSTS[:200])
+    expected = Draw(Target(ratios, (0.3, 0.6)), 0).expectation(View(rows, text=read), scores, COSTS[:200])
     accuracy, cost = np.mean(drawn, axis=0)
     assert accuracy == pytest.approx(expected["accuracy"], abs=0.005)
     assert cost == pytest.approx(expected["avg_cost"], abs=0.005)
@@ -94,11 +106,11 @@ def test_the_expectation_is_the_mean_over_draws() -> None:
 def test_the_oracle_is_the_best_there_is(seed: int, one: float, two: float) -> None:
     scores = np.random.default_rng(seed).integers(0, 4, (50, 3)) / 3
     costs, rows = COSTS[:50], np.arange(50)
-    best = OraclePolicy(SPACE, "cheapest_correct", 0.0).decide_knowing(scored(scores), costs).actions
+    best = oracle("cheapest_correct", scores, costs)
     assert np.array_equal(scores[rows, best], scores.max(axis=1))
     assert np.array_equal(best, scores.argmax(axis=1))  # the first, so the cheapest, of the best
     for price in (one, two):
-        chosen = OraclePolicy(SPACE, "utility", price).decide_knowing(scored(scores), costs).actions
+        chosen = oracle("utility", scores, costs, price)
         assert np.allclose((scores - price * costs)[rows, chosen], (scores - price * costs).max(axis=1))
 
 
@@ -118,8 +130,7 @@ def test_the_cascade_pays_for_both_passes(configure: Configure, tmp_path: Path) 
 def test_a_cascades_predictions_add_up_to_its_row(configure: Configure, tmp_path: Path, mode: str) -> None:
     config = configure("policy/baseline=cascade", "policy.baseline.threshold=3e-5", f"eval.mode={mode}", COUNT)
     evaluation = evaluate(config, tmp_path / mode)
-    again = evaluation.routed.repeated
-    assert again is not None
+    again = evaluation.routed.looks == 2
     assert 0 < again.mean() < 1
     lines = [json.loads(line) for line in (tmp_path / mode / "predictions.jsonl").read_text().splitlines()]
     for name, column in (("vision_tokens", "avg_vision_tokens"), ("cost", "avg_cost")):
@@ -205,7 +216,9 @@ def test_a_draw_is_held_against_the_costs_that_were_meant(configure: Configure, 
     assert 0 < off < 0.5
 
     def passed(cost: float, matched: float | None) -> list[bool]:
-        return [check.passed for check in draw_checks(replace(row, avg_cost=cost), expected, matched)]
+        return [
+            check.passed for check in draw_checks(replace(row, avg_cost=cost), expected | {"matched_cost": matched})
+        ]
 
     meant = expected["avg_cost"]
     assert passed(meant + 0.9 * off, None) == [True]
@@ -271,30 +284,36 @@ def test_draws_are_those_of_splitmix64() -> None:
 
 
 def test_each_bucket_has_its_own_ratios_whatever_they_add_up_to() -> None:
-    policy = RandomPolicy(((2, 0, 0), (1, 1, 2), (0, 0, 5)), (0.5, 1.0), seed=0)
-    assert policy.reads_text
-    assert RandomPolicy(((1, 1), (1, 0)), (0.5,), seed=0).reads_text  # type: ignore[arg-type]
-    assert not RandomPolicy(((1, 1, 2),), (), seed=0).reads_text
+    policy = Draw(Target(((2, 0, 0), (1, 1, 2), (0, 0, 5)), (0.5, 1.0)), seed=0)
+    assert policy.needs == {TEXT}
+    assert Draw(Target(((1, 0, 1), (1, 0, 0)), None), seed=0).needs == {TEXT, SPLIT}
+    assert Draw(Target(((1, 1, 2),), ()), seed=0).needs == set()
     found = policy.probabilities(text(np.array([0.4, 0.5, 0.9, 1.0])), 4)
     assert found.tolist() == [[1, 0, 0], [0.25, 0.25, 0.5], [0.25, 0.25, 0.5], [0, 0, 1]]
 
 
 def test_a_ratio_of_zero_is_not_drawn_at_its_very_edge(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vovnet.policy.baselines.uniform", lambda seed, rows: np.zeros(len(rows)))
-    decision = RandomPolicy(((0, 1, 1),), (), seed=0).decide(no_text(2), COSTS[:2], np.arange(2))
-    assert decision.actions.tolist() == [Action.COARSE, Action.COARSE]
+    monkeypatch.setattr("vovnet.policy.random_matched.uniform", lambda seed, rows: np.zeros(len(rows)))
+    step = Draw(Target(((0, 1, 1),), ()), seed=0).step(View(np.arange(2)))
+    assert step.looks.tolist() == [Action.COARSE, Action.COARSE]
 
 
 def test_a_cascade_looks_again_below_its_threshold_only() -> None:
-    zeros = {name: np.zeros(3) for name in BranchOutcomes.__dataclass_fields__}
-    coarse = BranchOutcomes(**{**zeros, "confidence": np.array([0.4, 0.5, 0.6])})
-    assert CascadePolicy(0.5).again(coarse).tolist() == [True, False, False]
+    cascade, rows, nothing = Cascade("cascade", 0.5), np.arange(3), np.zeros(3)
+    first = cascade.step(View(rows))
+    assert first.looks.tolist() == [Action.COARSE] * 3
+    assert first.answer is not None
+    assert not first.answer.any()
+    seen = Seen(rows >= 0, nothing, np.array([0.4, 0.5, 0.6]), nothing, nothing)
+    second = cascade.step(View(rows, seen={Action.COARSE: seen}))
+    assert second.answer is None
+    assert second.looks.tolist() == [Action.FULL, Action.COARSE, Action.COARSE]
 
 
 def test_only_uncertainty_needs_the_text_pass() -> None:
-    assert UncertaintyPolicy("entropy", 1.0, Action.FULL).reads_text
-    assert not OraclePolicy(SPACE, "utility", 0.1).reads_text
-    assert not CascadePolicy(0.5).reads_text
+    assert TEXT in threshold("entropy", 1.0, "full").needs
+    assert TEXT not in Oracle("oracle", "utility").needs
+    assert TEXT not in Cascade("cascade", 0.5).needs
 
 
 def test_without_thresholds_buckets_are_terciles_of_the_split(configure: Configure, tmp_path: Path) -> None:

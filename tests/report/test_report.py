@@ -27,13 +27,17 @@ from vovnet.report.compare import compare, pair_runs
 from vovnet.report.curves import curves, prominent
 from vovnet.report.equal_cost import equal_cost_lines
 from vovnet.report.figures import FIGURES, slugs
+from vovnet.report.labels import setting
 from vovnet.report.page.build import Images
 from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.style import legend_below, panel, plain, save
-from vovnet.report.tables import Column, escape, latex, markdown
+from vovnet.report.tables import escape, latex, markdown
+from vovnet.report.view import Column
+from vovnet.results.columns import COLUMNS, ESSENTIAL
 from vovnet.results.evaluate import evaluate
+from vovnet.results.write import write_rows
 from vovnet.schema import ReportConfig, Resolution
 
 LIMITS = ReportConfig(samples=1000, image_megabytes=5.0)
@@ -345,6 +349,30 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(runs: Path, tmp_path: Pat
     (tmp_path / "full/summary.json").write_text("{")
     with pytest.raises(VoVNetError, match=r"summary\.json cannot be read"):
         find_runs([tmp_path])
+
+
+def test_a_run_of_another_version_is_reported(runs: Path, tmp_path: Path) -> None:
+    """Its table and its summary lack the same columns, and hold one that is not known here."""
+    shutil.copytree(runs / "full", tmp_path / "full")
+    later = [name for name in COLUMNS if name not in ESSENTIAL and name not in ("metric", "scoring_rule")]
+
+    def older(line: dict) -> None:
+        for name in later:
+            line.pop(name)
+        line["energy"] = "5"
+
+    path = tmp_path / "full/results.csv"
+    (line,) = table(path)
+    older(line)
+    write_rows(path, [line], list(line))
+    path = tmp_path / "full/summary.json"
+    summary = json.loads(path.read_text())
+    older(summary["result"])
+    path.write_text(json.dumps(summary))
+    (run,) = find_runs([tmp_path]).runs
+    (now,) = find_runs([runs / "full"]).runs
+    assert (run.row.accuracy, run.protocol) == (now.row.accuracy, now.protocol)
+    assert setting(run.row) == "always_full"
 
 
 def test_a_cut_predictions_file_is_named(runs: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_table_reads_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_row_of_anothers_results_is_shown_as_it_is(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = read_results(runs / "full/results.csv")
-    print_rows([replace(row, dataset=HOSTILE, baseline_name=HOSTILE)], Path(f"/tmp/{HOSTILE}"))
+    print_rows([replace(row, dataset=HOSTILE, baseline_name=HOSTILE, policy=HOSTILE)], Path(f"/tmp/{HOSTILE}"))
     seen = capsys.readouterr().out
     assert not set(RAW) & set(seen)
     assert seen.count("[/nothing]") == 3

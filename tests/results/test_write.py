@@ -8,9 +8,9 @@ import pytest
 
 from tests.conftest import Configure
 from vovnet.errors import VoVNetError
+from vovnet.results.columns import COLUMNS
 from vovnet.results.evaluate import evaluate
 from vovnet.results.read import read_results
-from vovnet.results.row import COLUMNS
 from vovnet.results.write import write_results
 
 CONTRACT = (

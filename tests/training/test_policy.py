@@ -12,20 +12,20 @@ from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import item, load_dataset
+from vovnet.data.split import split_groups
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.policy.checkpoint import load_policy
 from vovnet.policy.find import find_policy
+from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch
-from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import make_router
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.training.module import VoVNetModule
 from vovnet.training.policy import Trained, training_tensors
 from vovnet.training.report import training_checks
-from vovnet.training.split import split_groups
 from vovnet.training.stages import train_policy
 
 LIVE = ("training.live=true", "training.backbone.batch_size=16", "training.backbone.micro_batch_size=8")
@@ -82,7 +82,7 @@ def test_live_branches_equal_stored_ones(configure: Configure) -> None:
     config = configure("dataset.name=easy_vqa")
     dataset = load_dataset(config.dataset, "train")
     items = [item(dataset, i) for i in range(12)]
-    router = make_router(config, dataset, FixedPolicy(tuple(Action)))
+    router = make_router(config, dataset, Always(*Action))
     module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
     with torch.no_grad():
         live = module.live_outcomes(items)
@@ -98,7 +98,7 @@ def test_gradients_reach_a_trainable_backbone(configure: Configure) -> None:
     config = configure("policy/objective=mixture")
     dataset = load_dataset(config.dataset, "train")
     items = [item(dataset, i) for i in range(4)]
-    router = make_router(config, dataset, FixedPolicy(tuple(Action)))
+    router = make_router(config, dataset, Always(*Action))
     router.backbone.requires_grad_(True)
     try:
         module = VoVNetModule(PolicyHead(50, 8, 3, False), config.policy, config.training, router)  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def test_a_module_without_backbone_says_so(configure: Configure) -> None:
 def test_predict_step_routes_live(configure: Configure) -> None:
     config = configure()
     dataset = load_dataset(config.dataset, "test")
-    router = make_router(config, dataset, FixedPolicy((Action.COARSE,)))
+    router = make_router(config, dataset, Always(Action.COARSE))
     module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
     with torch.inference_mode():
         routed = module.predict_step([item(dataset, 0)], 0)

@@ -259,9 +259,11 @@ class Backbone(nn.Module):
         Raises:
             VoVNetError: vision tokens are pruned, which transformers' generate cannot do.
         """
-        if action in batch.pixels and batch.pixels[action].pruning is not None:
+        pixels = batch.pixels.get(action)
+        if pixels is not None and pixels.pruning is not None:
             raise VoVNetError("beam search cannot prune vision tokens; set eval.num_beams=1.")
-        ids = generate(self, generate_inputs(self, batch, action), decoding)
+        inputs = generate_inputs(self.builder, self.prompts(batch, pixels), pixels, self.device)
+        ids = generate(self.model, inputs, decoding, self.end_tokens, self.builder.end_token)
         generated = [self._until_end(row) for row in ids.tolist()]
         lengths = torch.tensor([len(g) for g in generated], device=self.device)
         nll = self.answer_nll(prefill, generated)

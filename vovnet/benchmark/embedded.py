@@ -138,7 +138,7 @@ class Routes:
             parts = [
                 (action, rows, build([items[row] for row in rows], [action]))
                 for action in Action
-                if (rows := np.flatnonzero(router.policy.dealt == int(action)).tolist())  # type: ignore[union-attr]
+                if (rows := np.flatnonzero(router.policy.dealt == int(action)).tolist())  # type: ignore[attr-defined]
             ]
             made.append(BareRoute.of(self.plain, build(items, []), parts, self.decoding.max_new_tokens))
         return made
@@ -162,10 +162,15 @@ class Routes:
         """Everything from question to answer under one action, against ``generate`` on ready tensors."""
         routers = self.routers(np.full(len(self.items), int(action)), size)
         batches = [self.backbone.builder.build(items, [action]) for _, items in routers]
-        inputs = [generate_inputs(self.plain, batch, action) for batch in batches]
+        plain, inputs = self.plain, list[dict[str, Tensor]]()
+        for batch in batches:
+            pixels = batch.pixels.get(action)
+            inputs.append(generate_inputs(plain.builder, plain.prompts(batch, pixels), pixels, plain.device))
 
         def whole() -> list[Tensor]:
-            return [generate(self.plain, one, self.decoding) for one in inputs]
+            return [
+                generate(plain.model, one, self.decoding, plain.end_tokens, plain.builder.end_token) for one in inputs
+            ]
 
         said = [text for ids in whole() for text in texts_of(self.backbone, ids)]
         wrong = sum(a != b for a, b in zip(said, self.answers(routers), strict=True))

@@ -18,8 +18,8 @@ from vovnet.benchmark.phases import new_and_past, prompt_length
 from vovnet.benchmark.workload import Bench, Timing
 from vovnet.outcomes.judge import make_judge
 from vovnet.policy.features import feature_width
+from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead
-from vovnet.policy.policies import FixedPolicy
 from vovnet.policy.route import Router
 from vovnet.schema import PolicyTraining
 from vovnet.training.adapt import AdaptationModule, Scoring
@@ -80,7 +80,7 @@ def _stage2(bench: Bench, training: PolicyTraining, size: int) -> Timing:
     policy = replace(config.policy, objective=replace(config.policy.objective, name="mixture", loss="nll"))
     actions, data = ACTION_SPACES[policy.action_space], bench.data(size, image)
     scoring = Scoring.of(config, data, backbone)
-    router = Router(backbone, FixedPolicy(actions), scoring.decoding, make_judge(data), 0, scoring.max_tokens)
+    router = Router(backbone, Always(*actions), scoring.decoding, make_judge(data), 0, scoring.max_tokens)
     width = feature_width(policy.feature_mode, backbone.hidden_size)
     head = PolicyHead(width, policy.hidden_size, len(actions), bounded=False)
     module = VoVNetModule(head, policy, training, router, STEPS).to(bench.device)

@@ -12,7 +12,7 @@ import torch
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.workload import Bench, Timing
 from vovnet.files import write_json, write_text
-from vovnet.results.provenance import provenance
+from vovnet.provenance import provenance
 
 Found = Measurement | Timing
 

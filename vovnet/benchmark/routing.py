@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,38 +17,35 @@ from vovnet.benchmark.clock import once, timed
 from vovnet.benchmark.measure import Measurement, ratio
 from vovnet.benchmark.workload import Bench, Side, Synthetic, Timing
 from vovnet.data import VQADataset
-from vovnet.decision import Decision
 from vovnet.outcomes.branches import read_text, run_branch, text_outcomes
 from vovnet.outcomes.collect import Collector
 from vovnet.outcomes.judge import judged, make_judge
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.looks import usual_looks
-from vovnet.outcomes.rows import TextOutcomes
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.policy.checkpoint import make_card
 from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead
-from vovnet.policy.policies import VoVNetPolicy
+from vovnet.policy.protocol import Policy, Step, View
 from vovnet.policy.route import Router
+from vovnet.policy.trained import ValueHead, VoVNet
 from vovnet.schema import RunConfig
 
 MIXES = ((0.0, 0.0, 1.0), (0.3, 0.4, 0.3), (0.7, 0.2, 0.1))  # shares of NO, COARSE and FULL
 TARGET_MIX = MIXES[1]
 
 
-@dataclass(frozen=True)
-class Dealt:
+class Dealt(Policy):
     """Decides as a trained policy does, then deals actions out in given shares: random weights mean nothing."""
 
-    policy: VoVNetPolicy
-    dealt: np.ndarray
-    actions: tuple[Action, ...] = tuple(Action)
-    reads_text: bool = True
-    reads_costs: bool = True
+    needs = VoVNet.needs
 
-    def decide(self, text: TextOutcomes, costs: np.ndarray, rows: np.ndarray) -> Decision:
+    def __init__(self, policy: VoVNet, dealt: np.ndarray) -> None:
+        self.policy, self.dealt = policy, dealt
+
+    def step(self, view: View) -> Step:
         """Do the work of deciding, and return what was dealt."""
-        return replace(self.policy.decide(text, costs, rows), actions=self.dealt[: len(rows)])
+        return replace(self.policy.step(view), looks=self.dealt[: len(view)])
 
 
 def targets(bench: Bench) -> Iterator[Measurement | Timing]:
@@ -125,7 +122,7 @@ def _overhead(bench: Bench, size: int, image: Side) -> Measurement:
 
     def route() -> None:
         text = text_outcomes(state, batch, backbone.feature_dtype)
-        router.policy.decide(text, router.costs(samples), np.arange(size))  # type: ignore[union-attr]
+        router.policy.step(View(np.arange(size), text=text, costs=router.costs(samples)))
         state.prefill.split(groups)
 
     spent = timed(route, bench.device, bench.rounds).seconds
@@ -182,7 +179,7 @@ def dealt_router(
     space = ACTION_SPACES[config.policy.action_space]
     torch.manual_seed(0)
     head = PolicyHead(width, config.policy.hidden_size, len(space), bounded=True)
-    policy = VoVNetPolicy(head.eval(), make_card(config, TOKENIZER, width), config.policy.lambda_cost)
+    policy = VoVNet(ValueHead(head.eval(), make_card(config, TOKENIZER, width)), config.policy.lambda_cost)
     most = backbone.builder.budget.max_tokens
     return Router(backbone, Dealt(policy, actions), decoding, make_judge(data), 0, most)
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.benchmark.measure import Measurement, in_a_process, peak_mb
-from vovnet.decision import Decision
 from vovnet.outcomes.convert import (
     branch_from_table,
     branch_table,
@@ -104,10 +103,10 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
     """Seconds to open the store, to evaluate a policy from then on, and for each further lambda; memory so far."""
     import torch
 
-    from vovnet.outcomes.routed import replay
+    from vovnet.outcomes.routed import Course, Piece, route
     from vovnet.policy.decide import choose, lambda_curve
     from vovnet.policy.head import PolicyHead
-    from vovnet.policy.policies import head_values
+    from vovnet.policy.trained import head_values
     from vovnet.results.metrics import clustered_interval
 
     torch.manual_seed(0)
@@ -127,7 +126,10 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
     values = head_values(head, text, "hidden")
     costs = outcomes.stacked("vision_tokens", actions) / max(TOKENS.values())
     scores = outcomes.stacked("score", actions)
-    routed = replay(outcomes, Decision(choose(values, costs, 0.1)), max(TOKENS.values()), reads_text=True)
+    chosen = choose(values, costs, 0.1)
+    places = {action: np.flatnonzero(chosen == int(action)) for action in TOKENS}
+    pieces = [Piece(action, own, outcomes.branches[action].take(own)) for action, own in places.items()]
+    routed = route(Course(chosen, pieces, values, None), text, max(TOKENS.values()), reads_text=True)
     clustered_interval(routed.chosen.score, np.arange(samples) // 2)
     evaluated = time.perf_counter() - begun
 

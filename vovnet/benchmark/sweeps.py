@@ -118,18 +118,20 @@ def _grid(config: RunConfig) -> float:
     from vovnet.backbone.files import find_checkpoint
     from vovnet.data import load_dataset
     from vovnet.policy.decide import choose, lambda_curve
-    from vovnet.policy.policies import VoVNetPolicy, make_policy
+    from vovnet.policy.trained import VoVNet
+    from vovnet.results.matching import make_policy
+    from vovnet.session import Session
 
     checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
-    policy, _ = make_policy(config, checkpoint)
-    assert isinstance(policy, VoVNetPolicy)
+    policy = make_policy(config, checkpoint, Session())
+    assert isinstance(policy, VoVNet)
     actions = ACTION_SPACES[config.policy.action_space]
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     begun = time.perf_counter()
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     costs, scores = outcomes.stacked("vision_tokens", actions) / budget.max_tokens, outcomes.stacked("score", actions)
-    values, prices = policy.values(outcomes.text), np.linspace(0, 1, POINTS)
+    values, prices = policy.head.values(outcomes.text), np.linspace(0, 1, POINTS)
     curve = lambda_curve(values, costs, scores, prices.tolist())
     took = time.perf_counter() - begun
     rows = np.arange(count)

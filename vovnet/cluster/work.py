@@ -20,10 +20,12 @@ from vovnet.errors import VoVNetError, explained
 from vovnet.explain import explain_validation
 from vovnet.files import read_object, write_json
 from vovnet.jobs import Record, read_record, run_recorded
+from vovnet.provenance import git_state
 from vovnet.rank_errors import clear_errors, leave_error
 from vovnet.ranks import end_with_parent, is_main_rank, world_size
-from vovnet.results.provenance import git_state
+from vovnet.registry import TRUSTED
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 from vovnet.terminal import log_handler
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def read_config(folder: Path) -> RunConfig:
         VoVNetError: it cannot be read, or does not fit the code, which may have changed while the job waited.
     """
     try:
-        return TypeAdapter(RunConfig).validate_python(read_object(folder / CONFIG_FILE))
+        return TypeAdapter(RunConfig).validate_python(read_object(folder / CONFIG_FILE), context=TRUSTED)
     except ValidationError as error:  # a ValueError too
         raise VoVNetError(f"{folder / CONFIG_FILE}: {explain_validation(error)}; submit the job again.") from error
     except (OSError, ValueError) as error:
@@ -100,7 +102,7 @@ class Job:
         run = importlib.import_module(f"experiments.{self.entry}").run
         config = read_config(folder)
         try:
-            run(config, folder)
+            run(config, folder, Session())
         # Both are raised by submitit's signal handler.
         except UncompletedJobError as error:
             raise VoVNetError(

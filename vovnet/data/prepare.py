@@ -12,8 +12,7 @@ from vovnet.data.leaks import enforce, held_out, leak_report
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.errors import VoVNetError, keeps_from_writing
 from vovnet.files import refuse_foreign, whole_folder, write_json
-from vovnet.results.provenance import provenance
-from vovnet.results.write import SUMMARY
+from vovnet.provenance import SUMMARY, provenance
 from vovnet.schema import PrepareConfig, RunConfig
 from vovnet.session import Session
 

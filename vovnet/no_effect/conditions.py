@@ -4,22 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vovnet.actions import FIXED_POLICIES
+from vovnet.actions import ACTION_SPACES, Action
 from vovnet.no_effect.rule import When
 from vovnet.policy.names import FILE_NAME
-from vovnet.schema import (
-    CascadeBaseline,
-    DatasetConfig,
-    FixedBaseline,
-    NoBaseline,
-    OracleBaseline,
-    PolicyTraining,
-    PruningBaseline,
-    RandomBaseline,
-    ResolutionBaseline,
-    RunConfig,
-    UncertaintyBaseline,
-)
+from vovnet.schema import DatasetConfig, PolicyTraining, RunConfig
 
 
 def has_baseline(config: RunConfig) -> bool:
@@ -29,7 +17,7 @@ def has_baseline(config: RunConfig) -> bool:
 
 def is_vovnet(config: RunConfig) -> bool:
     """VoVNet itself decides."""
-    return isinstance(config.policy.baseline, NoBaseline)
+    return not config.policy.baseline.name
 
 
 def learns_value(config: RunConfig) -> bool:
@@ -39,8 +27,13 @@ def learns_value(config: RunConfig) -> bool:
 
 def ignores_lambda(config: RunConfig) -> bool:
     """A baseline decides that reads no lambda."""
-    baseline = config.policy.baseline
-    return has_baseline(config) and not (isinstance(baseline, OracleBaseline) and baseline.rule == "utility")
+    return not config.policy.baseline.reads_lambda
+
+
+def follows_space(config: RunConfig) -> bool:
+    """What decides chooses among the actions of ``policy.action_space``."""
+    menus = [config.policy.baseline.menu(space) for space in ACTION_SPACES.values()]
+    return len(set(menus)) > 1
 
 
 def has_file(config: RunConfig) -> bool:
@@ -53,21 +46,9 @@ def has_file(config: RunConfig) -> bool:
 
 def answers(config: RunConfig) -> set[str]:
     """The branches that a baseline may choose; all of them for VoVNet, whose file must fit the whole budget."""
-    policy, chosen = config.policy, {"no", "coarse", "full"}
-    match policy.baseline:
-        case FixedBaseline(name=name):
-            chosen = {FIXED_POLICIES[name].label}
-        case UncertaintyBaseline(vision=vision):
-            chosen = {"no", vision}
-        case CascadeBaseline():
-            chosen = {"coarse", "full"}
-        case PruningBaseline() | ResolutionBaseline():
-            chosen = {"full"}
-        case OracleBaseline() if policy.action_space == "binary":
-            chosen = {"no", "full"}
-        case _:
-            pass
-    return chosen | ({policy.fallback_mode} if policy.fallback_mode else set())
+    policy, everything = config.policy, tuple(Action)
+    menu = everything if is_vovnet(config) else policy.baseline.menu(ACTION_SPACES[policy.action_space])
+    return {action.label for action in menu} | ({policy.fallback_mode} if policy.fallback_mode else set())
 
 
 def scores_mmmu(dataset: DatasetConfig) -> bool:
@@ -100,6 +81,6 @@ def trains_lora(training: PolicyTraining) -> bool:
     return "lora" in (training.stage2_backbone, training.stage1_backbone if training.stage1_epochs else "")
 
 
-def draws(test: Callable[[RandomBaseline], Any]) -> When:
-    """A condition on the random baseline."""
-    return lambda config: isinstance(config.policy.baseline, RandomBaseline) and bool(test(config.policy.baseline))
+def of(name: str, test: Callable[[Any], Any]) -> When:
+    """A condition on the options of one baseline; its class is not imported for that."""
+    return lambda config: config.policy.baseline.name == name and bool(test(config.policy.baseline))

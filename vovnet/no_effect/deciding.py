@@ -1,10 +1,19 @@
 """Keys that may have no effect where a policy or baseline decides, and in commands that do something else."""
 
-from vovnet.no_effect.conditions import answers, draws, has_baseline, has_file, ignores_lambda, is_vovnet, scores_mmmu
+from vovnet.no_effect.conditions import (
+    answers,
+    follows_space,
+    has_baseline,
+    has_file,
+    ignores_lambda,
+    is_vovnet,
+    of,
+    scores_mmmu,
+)
 from vovnet.no_effect.rule import ANY, COLLECT, DECIDE, EVALUATE, FALLBACK, FILES, READ, TRAIN, Rule, others
-from vovnet.schema import FixedBaseline, OracleBaseline, PruningBaseline, ResolutionBaseline
 
 HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective"
+RANDOM = "random_policy_matched"
 PRUNED = "policy.full_pruning_ratio policy.full_pruning_mode"
 
 DECIDING = (
@@ -16,20 +25,20 @@ DECIDING = (
         "policy.action_space",
         ("eval", "profile"),
         "policy/baseline has actions of its own",
-        lambda c: has_baseline(c) and not isinstance(c.policy.baseline, OracleBaseline),
+        lambda c: has_baseline(c) and not follows_space(c),
     ),
     Rule(FILES, DECIDE, "policy/baseline decides and reads no policy file", has_baseline),
     Rule(
         "policy.baseline.match_lambda policy.baseline.buckets",
         (*DECIDE, *COLLECT, "match"),
         "it is read only with policy.baseline.match",
-        draws(lambda random: random.match is None),
+        of(RANDOM, lambda random: random.match is None),
     ),
     Rule(
         "policy.baseline.bucket_thresholds",
         (*DECIDE, *COLLECT, "match"),
         "there are no buckets without bucket_ratios, or buckets=true and match",
-        draws(lambda random: random.bucket_ratios is None and not (random.buckets and random.match)),
+        of(RANDOM, lambda random: random.bucket_ratios is None and not (random.buckets and random.match)),
     ),
     # What a look is.
     Rule(
@@ -43,14 +52,14 @@ DECIDING = (
         "policy.baseline.pruning_mode",
         (*DECIDE, *COLLECT),
         "policy.baseline.pruning_ratio=1 keeps every token",
-        lambda c: isinstance(c.policy.baseline, PruningBaseline) and c.policy.baseline.pruning_ratio == 1,
+        of("vision_token_pruning_proxy", lambda pruning: pruning.pruning_ratio == 1),
         end_of="policy.baseline.pruning_ratio",
     ),
     Rule(
         PRUNED,
         (*DECIDE, *COLLECT),
         "this baseline defines FULL itself",
-        lambda c: isinstance(c.policy.baseline, FixedBaseline | ResolutionBaseline | PruningBaseline),
+        lambda c: c.policy.baseline.full is not None,
     ),
     Rule(PRUNED, ("eval", *COLLECT), "FULL is never chosen", lambda c: "full" not in answers(c)),
     Rule("vision_budget.coarse", ("eval", *COLLECT), "COARSE is never chosen", lambda c: "coarse" not in answers(c)),

@@ -1,14 +1,55 @@
 """What was done to each sample once a policy had chosen: the common form of replay and live runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.decision import Decision
-from vovnet.outcomes.rows import BranchOutcomes, Outcomes
+from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Questions that were looked at in one way.
+
+    Attributes:
+        rows: places in the view, rising, [n].
+        outcomes: of these, [n].
+    """
+
+    action: Action
+    rows: np.ndarray
+    outcomes: BranchOutcomes
+
+
+@dataclass(frozen=True)
+class Course:
+    """What was done to the N questions of a view.
+
+    Attributes:
+        actions: the looks that were answered from, int64 [N].
+        pieces: every look that was taken; each is paid for.
+        values, fallback: as the policy's steps say, or None.
+    """
+
+    actions: np.ndarray
+    pieces: Sequence[Piece]
+    values: np.ndarray | None
+    fallback: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A look before the one that was answered from; it is paid for too.
+
+    Attributes:
+        rows: places of the samples that took it, [n].
+        outcomes: of these, [n].
+    """
+
+    rows: np.ndarray
+    outcomes: BranchOutcomes
 
 
 @dataclass(frozen=True)
@@ -16,15 +57,14 @@ class Routed:
     """One row per sample, [N] unless said otherwise.
 
     Attributes:
-        actions: chosen ``Action`` values.
-        chosen: the outcome of the chosen action.
-        cost: normalised cost of the chosen action.
+        actions: ``Action`` values that were answered from.
+        chosen: the outcome of that action.
+        cost: normalised cost of all looks that were taken.
         values: the policy's estimates, [N, A], or None.
         entropy, margin: of the text pass.
         text_tokens: tokens of the text pass; 0 where none was needed.
         fallback: where an uncertain NO was raised, bool; None without a fallback.
-        earlier: a pass before the chosen one, made where ``repeated``; its tokens are paid for too.
-        repeated: bool; None where no sample was read twice.
+        earlier: looks before the chosen one.
     """
 
     actions: np.ndarray
@@ -35,77 +75,93 @@ class Routed:
     margin: np.ndarray
     text_tokens: np.ndarray
     fallback: np.ndarray | None = None
-    earlier: BranchOutcomes | None = None
-    repeated: np.ndarray | None = None
+    earlier: tuple[Earlier, ...] = ()
 
     def paid(self, column: str) -> np.ndarray:
-        """A branch column that adds up over passes, such as tokens or patches, [N]."""
+        """A branch column that adds up over looks, such as tokens or patches, [N]."""
         total: np.ndarray = getattr(self.chosen, column)
-        if self.earlier is not None and self.repeated is not None:
-            total = total + np.where(self.repeated, getattr(self.earlier, column), 0)
-        return total
+        return _add_earlier(total, column, self.earlier)
+
+    @property
+    def looks(self) -> np.ndarray:
+        """How many looks each sample took, one that reads no image included, [N]."""
+        count = np.ones(len(self.actions), dtype=np.int64)
+        for one in self.earlier:
+            count[one.rows] += 1
+        return count
 
 
-def replay(outcomes: Outcomes, decision: Decision, max_tokens: int, reads_text: bool) -> Routed:
-    """Look the chosen outcomes up.
+def route(course: Course, text: TextOutcomes, max_tokens: int, reads_text: bool) -> Routed:
+    """What a course comes to.
 
     A policy that needs no text pass reads the whole prompt at once: nothing is reused, and a NO
     answer's prompt is no text pass beside it but the prompt itself.
+
+    Args:
+        max_tokens: of a maximal FULL image; costs are shares of it.
     """
-    actions = decision.actions
-    columns: dict[str, Any] = {}
-    for field in fields(BranchOutcomes):
-        pieces = {action: getattr(outcomes.branches[action], field.name) for action in outcomes.branches}
-        if field.name == "hidden" or any(piece is None for piece in pieces.values()):
-            continue
-        column = np.empty(len(actions), dtype=next(iter(pieces.values())).dtype)
-        for action, piece in pieces.items():
-            taken = actions == int(action)
-            column[taken] = piece[taken]
-        columns[field.name] = column
+    chosen, before = _joined(course)
     if not reads_text:
-        columns["reused_tokens"] = np.zeros_like(columns["reused_tokens"])
-    unknown = set(np.unique(actions)) - {int(a) for a in outcomes.branches}
-    if unknown:
-        raise ValueError(f"no outcomes for actions {[Action(a).label for a in unknown]}")
+        chosen, before = _without_reuse(chosen), [replace(one, outcomes=_without_reuse(one.outcomes)) for one in before]
     return Routed(
-        actions=actions,
-        chosen=BranchOutcomes(**columns),
-        cost=columns["vision_tokens"] / max_tokens,
-        values=decision.values,
-        entropy=outcomes.text.entropy,
-        margin=outcomes.text.margin,
-        text_tokens=outcomes.text.text_tokens if reads_text else np.zeros_like(outcomes.text.text_tokens),
-        fallback=decision.fallback,
+        actions=course.actions,
+        chosen=chosen,
+        cost=chosen.vision_tokens / max_tokens + _extra(before, len(course.actions)) / max_tokens,
+        values=course.values,
+        entropy=text.entropy,
+        margin=text.margin,
+        text_tokens=text.text_tokens if reads_text else np.zeros_like(text.text_tokens),
+        fallback=course.fallback,
+        earlier=tuple(before),
     )
 
 
-def look_twice(first: BranchOutcomes, routed: Routed, again: np.ndarray, max_tokens: int) -> Routed:
-    """Charge a first pass to the samples that looked ``again`` and were routed to another one.
+def _extra(earlier: Sequence[Earlier], size: int) -> np.ndarray:
+    return _add_earlier(np.zeros(size, dtype=np.int64), "vision_tokens", earlier)
 
-    Neither pass continues a text pass, of which there is none.
-    """
-    first = replace(first, reused_tokens=np.zeros_like(first.reused_tokens))
-    cost = routed.cost + np.where(again, first.vision_tokens, 0) / max_tokens
-    return replace(routed, cost=cost, earlier=first, repeated=again)
+
+def _add_earlier(total: np.ndarray, column: str, earlier: Sequence[Earlier]) -> np.ndarray:
+    if earlier:
+        total = total.copy()
+    for one in earlier:
+        total[one.rows] += getattr(one.outcomes, column)
+    return total
+
+
+def _without_reuse(outcomes: BranchOutcomes) -> BranchOutcomes:
+    return replace(outcomes, reused_tokens=np.zeros_like(outcomes.reused_tokens))
+
+
+def _joined(course: Course) -> tuple[BranchOutcomes, list[Earlier]]:
+    """The outcomes that were answered from, in the order of the view, and the looks taken before them."""
+    chosen, earlier = list[tuple[np.ndarray, BranchOutcomes]](), list[Earlier]()
+    for piece in course.pieces:
+        own = course.actions[piece.rows] == int(piece.action)
+        if own.all():
+            chosen.append((piece.rows, piece.outcomes))
+            continue
+        if own.any():
+            chosen.append((piece.rows[own], piece.outcomes.take(own)))
+        earlier.append(Earlier(piece.rows[~own], piece.outcomes.take(~own)))
+    if len(chosen) == 1:
+        return chosen[0][1], earlier
+    order = np.argsort(np.concatenate([rows for rows, _ in chosen]))
+    return BranchOutcomes.join([outcomes for _, outcomes in chosen]).take(order), earlier
 
 
 def join_routed(parts: Sequence[Routed]) -> Routed:
     """Batches in order as one."""
-    chosen = BranchOutcomes.join([p.chosen for p in parts])
-    columns = {
-        name: np.concatenate([getattr(p, name) for p in parts])
-        for name in ("actions", "cost", "entropy", "margin", "text_tokens")
-    }
-    values = None if parts[0].values is None else np.concatenate([p.values for p in parts if p.values is not None])
+    names = ("actions", "cost", "entropy", "margin", "text_tokens")
+    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
+    values = [p.values for p in parts if p.values is not None]
     fallback = [p.fallback for p in parts if p.fallback is not None]
-    repeated = [p.repeated for p in parts if p.repeated is not None]
-    earlier = [p.earlier for p in parts if p.earlier is not None]
+    starts = np.cumsum([0, *(len(p.actions) for p in parts)])
     return Routed(
-        chosen=chosen,
-        values=values,
+        chosen=BranchOutcomes.join([p.chosen for p in parts]),
+        values=np.concatenate(values) if values else None,
         fallback=np.concatenate(fallback) if fallback else None,
-        earlier=BranchOutcomes.join(earlier) if earlier else None,
-        repeated=np.concatenate(repeated) if repeated else None,
+        earlier=tuple(
+            replace(e, rows=e.rows + start) for p, start in zip(parts, starts[:-1], strict=True) for e in p.earlier
+        ),
         **columns,
     )

@@ -100,6 +100,11 @@ class TextOutcomes:
     def __len__(self) -> int:
         return len(self.entropy)
 
+    def take(self, rows: np.ndarray) -> "TextOutcomes":
+        """Some samples' features."""
+        hidden = BlockRows([self.hidden.take(rows)])
+        return TextOutcomes(hidden, self.entropy[rows], self.margin[rows], self.text_tokens[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOutcomes:

@@ -5,11 +5,8 @@ from typing import TYPE_CHECKING
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import (
-    FixedBaseline,
-    PruningBaseline,
     PruningMode,
     Resolution,
-    ResolutionBaseline,
     RunConfig,
     VisionBudgetConfig,
 )
@@ -22,30 +19,26 @@ def branch_budget(config: RunConfig) -> VisionBudgetConfig:
     """The budget under which branches run. Costs stay shares of the configured budget's FULL image.
 
     Raises:
-        VoVNetError: resolution_scaling asks for more than FULL has.
+        VoVNetError: the policy's FULL asks for more than the budget's.
     """
-    budget, baseline = config.vision_budget, config.policy.baseline
-    if not isinstance(baseline, ResolutionBaseline):
+    budget, full = config.vision_budget, config.policy.baseline.full
+    if full is None or full.long_side is None:
         return budget
-    if baseline.long_side > budget.full.long_side:
+    if full.long_side > budget.full.long_side:
         raise VoVNetError(
-            f"policy.baseline.long_side={baseline.long_side} exceeds vision_budget.full.long_side="
+            f"policy.baseline.long_side={full.long_side} exceeds vision_budget.full.long_side="
             f"{budget.full.long_side}; choose a smaller side."
         )
-    scaled = Resolution(baseline.long_side, budget.full.max_pixels)
+    scaled = Resolution(full.long_side, budget.full.max_pixels)
     coarse = Resolution(min(budget.coarse.long_side, scaled.long_side), budget.coarse.max_pixels)
     return replace(budget, full=scaled, coarse=coarse)
 
 
 def full_pruning(config: RunConfig) -> tuple[PruningMode, float] | None:
     """Mode and ratio by which FULL is pruned, if it is; a ratio of 1 keeps all, and is no pruning."""
-    policy, baseline = config.policy, config.policy.baseline
-    if isinstance(baseline, FixedBaseline | ResolutionBaseline):  # whole looks, which others are held against
-        return None
-    mode, ratio = policy.full_pruning_mode, policy.full_pruning_ratio
-    if isinstance(baseline, PruningBaseline):
-        mode, ratio = baseline.pruning_mode, baseline.pruning_ratio
-    return None if ratio == 1.0 else (mode, ratio)
+    policy, full = config.policy, config.policy.baseline.full
+    asked = (policy.full_pruning_mode, policy.full_pruning_ratio) if full is None else full.pruning
+    return None if asked is None or asked[1] == 1.0 else asked
 
 
 def pruning_of(config: RunConfig) -> "Pruning | None":

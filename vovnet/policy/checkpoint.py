@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -21,12 +21,14 @@ from vovnet.schema import (
     FeatureMode,
     Kept,
     NonNegative,
+    ObjectiveConfig,
     Positive,
     PromptOrder,
     PruningMode,
     RunConfig,
     Seed,
 )
+from vovnet.schema.policy import OBJECTIVES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +58,7 @@ class PolicyCard:
         data_fingerprint, data_config: of the training split; the configuration as JSON, so that an evaluation
             can look for its own samples there.
         dtype, prompts: under which the text pass was read.
+        bounded: the head's values are probabilities; None in files that do not say, where the objective tells.
         chat_template, tokenizer, pictures: digests of how questions and images were read (``backbone.reading``); empty
             in files that do not say.
         full_pruning_ratio, full_pruning_mode: what FULL meant; no mode where all tokens were kept.
@@ -66,7 +69,7 @@ class PolicyCard:
     fingerprint: str
     feature_mode: FeatureMode
     action_space: ActionSpace
-    objective: Literal["value", "mixture"]
+    objective: str
     hidden_size: Positive
     width: Positive
     lambda_cost: NonNegative | None
@@ -86,6 +89,7 @@ class PolicyCard:
     chat_template: str = ""
     tokenizer: str = ""
     pictures: str = ""
+    bounded: bool | None = None
     format: int = FORMAT
 
     @property
@@ -106,6 +110,7 @@ class PolicyCard:
 
 def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_fingerprint: str = "") -> PolicyCard:
     """Describe a head that is trained under a configuration."""
+    bounded, knows_lambda = objective_traits(config.policy.objective)
     mixture = config.policy.objective.name == "mixture"
     coarse, full = config.vision_budget.coarse, config.vision_budget.full
     reading = reading_facts(config.backbone, checkpoint)
@@ -117,7 +122,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         objective=config.policy.objective.name,
         hidden_size=config.policy.hidden_size,
         width=width,
-        lambda_cost=config.policy.lambda_cost if mixture else None,
+        lambda_cost=config.policy.lambda_cost if knows_lambda else None,
         straight_through=config.policy.use_straight_through if mixture else None,
         seed=config.training.seed,
         dataset=config.dataset.name,
@@ -131,13 +136,22 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         full_pruning_ratio=config.policy.full_pruning_ratio,
         full_pruning_mode=config.policy.full_pruning_mode if config.policy.full_pruning_ratio < 1 else None,
         training_config=json.dumps(
-            asdict(config.training) | ({"objective": asdict(config.policy.objective)} if mixture else {}),
+            asdict(config.training) | ({"objective": asdict(config.policy.objective)} if knows_lambda else {}),
             sort_keys=True,
         ),
         chat_template=reading["chat_template"],
         tokenizer=reading["tokenizer"],
         pictures=reading["pictures"],
+        bounded=bounded,
     )
+
+
+def objective_traits(config: ObjectiveConfig) -> tuple[bool, bool]:
+    """Whether the head's values are probabilities, and whether training knows lambda; see ``Objective``."""
+    if config.code is None:
+        return config.name == "value", config.name != "value"
+    part = config.code.part()
+    return bool(getattr(part, "bounded", False)), bool(getattr(part, "knows_lambda", True))
 
 
 def save_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
@@ -218,6 +232,8 @@ def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
         )
     facts = {name: value for name, value in described.items() if name != CHECKSUM}
     card = PolicyCard(**facts | {name: tuple(described[name]) for name in ("coarse", "full", "prompts")})
+    if card.bounded is None and card.objective not in OBJECTIVES:
+        raise ValueError(f"it does not say what the values of the objective {card.objective} are")
     if card.training_config:
         parse_object(card.training_config)
     return _adapter().validate_python(asdict(card))
@@ -263,11 +279,12 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
 
     if odd := next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None):
         raise _unfit(path, TypeError(f"{odd} is of {tensors[odd].dtype}"))
+    bounded = card.objective == "value" if card.bounded is None else card.bounded
     sizes = card.width, card.hidden_size, len(ACTION_SPACES[card.action_space])
     try:
         with torch.device("meta"):  # sizes that no memory holds are compared, not allocated
-            PolicyHead(*sizes, card.objective == "value").load_state_dict(tensors, assign=True)
-        head = PolicyHead(*sizes, card.objective == "value")
+            PolicyHead(*sizes, bounded).load_state_dict(tensors, assign=True)
+        head = PolicyHead(*sizes, bounded)
         head.load_state_dict(tensors)
     except RuntimeError as error:
         raise _unfit(path, error) from error

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from vovnet.backbone.files import Checkpoint
@@ -9,8 +10,10 @@ from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import TORCH, PolicyCard, check_backbone, make_card, read_card
 from vovnet.policy.names import FILE_NAME
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
+KEPT = 16  # policy files that a session keeps in mind
 CLOCKS_APART = 60.0  # seconds by which machines that share a folder may differ
 
 # Card fields that must equal the configuration, and the key that sets them.
@@ -36,8 +39,8 @@ READ_OTHERWISE = {
 }
 
 
-def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
-    """The policy file to use: the one given by ``eval.checkpoint``, or the newest fitting one.
+def find_policy(config: RunConfig, checkpoint: Checkpoint, session: Session | None = None) -> Path:
+    """The policy file to use: the one given by ``eval.checkpoint``, or the newest fitting one; found once a session.
 
     A file fits when backbone, objective, features, actions, prompt order, budget and training seed
     are the configuration's. ``eval.checkpoint`` is a file, the folder of one, or a folder of several trainings, among
@@ -46,7 +49,12 @@ def find_policy(config: RunConfig, checkpoint: Checkpoint) -> Path:
     Raises:
         VoVNetError: none fits, or the given one differs from the configuration.
     """
-    wanted = make_card(config, checkpoint, width=0)
+    wanted = replace(make_card(config, checkpoint, width=0), lambda_cost=None)  # a file of any lambda fits
+    asked = config.eval.checkpoint, config.paths.runs, wanted
+    return (session or Session()).once("policy file", asked, lambda: _find(config, checkpoint, wanted), KEPT)
+
+
+def _find(config: RunConfig, checkpoint: Checkpoint, wanted: PolicyCard) -> Path:
     given = None if config.eval.checkpoint is None else Path(config.eval.checkpoint).expanduser()
     if given is not None and (not given.is_dir() or (given / FILE_NAME).exists()):
         path = given / FILE_NAME if given.is_dir() else given

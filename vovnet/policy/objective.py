@@ -1,11 +1,15 @@
 """How outcomes teach the head."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from vovnet.errors import VoVNetError
 from vovnet.policy.head import PolicyHead
+from vovnet.schema import ObjectiveConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,80 @@ class OutcomeBatch:
         """The same on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("features", "score", "nll", "cost")}
         return replace(self, **moved, noise=None if self.noise is None else self.noise.to(device))
+
+
+class Objective:
+    """How a head learns. One of the user's own derives from this, or is a function with the arguments of ``loss``.
+
+    Attributes:
+        bounded: the head's values are probabilities of being right, in (0, 1).
+        scored: the loss reads ``OutcomeBatch.score``; live training then decodes and scores every look.
+        knows_lambda: a policy is trained for one lambda.
+    """
+
+    bounded = False
+    scored = True
+    knows_lambda = True
+
+    def loss(self, head: PolicyHead, batch: OutcomeBatch, lambda_cost: float) -> Tensor:
+        """A scalar to be minimised, the mean over the batch.
+
+        Args:
+            lambda_cost: accuracy that one maximal FULL image is worth, at this step.
+        """
+        raise NotImplementedError
+
+
+class Value(Objective):
+    """Predicts each action's score; one checkpoint for every lambda."""
+
+    bounded, knows_lambda = True, False
+
+    def loss(self, head: PolicyHead, batch: OutcomeBatch, lambda_cost: float) -> Tensor:
+        """See ``value_loss``."""
+        return value_loss(head, batch)
+
+
+class Mixture(Objective):
+    """Expected branch loss and cost under soft weights."""
+
+    def __init__(self, config: ObjectiveConfig, straight_through: bool) -> None:
+        self.config, self.straight_through = config, straight_through
+        self.scored = config.loss == "error"
+
+    def loss(self, head: PolicyHead, batch: OutcomeBatch, lambda_cost: float) -> Tensor:
+        """See ``mixture_loss``; validation draws no noise."""
+        own, sampled = self.config, self.straight_through and head.training
+        return mixture_loss(head, batch, lambda_cost, own.temperature, sampled, own.loss, own.entropy_weight)
+
+
+class Function(Objective):
+    """A user's function."""
+
+    def __init__(self, function: Callable[[PolicyHead, OutcomeBatch, float], Tensor]) -> None:
+        self.function = function
+
+    def loss(self, head: PolicyHead, batch: OutcomeBatch, lambda_cost: float) -> Tensor:
+        """What it returns."""
+        return self.function(head, batch, lambda_cost)
+
+
+def make_objective(config: ObjectiveConfig, straight_through: bool) -> Objective:
+    """The configured objective.
+
+    Raises:
+        VoVNetError: the user's own is neither an ``Objective`` nor a function.
+    """
+    if config.code is None:
+        return Value() if config.name == "value" else Mixture(config, straight_through)
+    if isinstance(part := config.code.part(), type):
+        made = config.code()
+        if not isinstance(made, Objective):
+            raise VoVNetError(
+                f"{config.code.target} is no objective; derive it from vovnet.Objective and define loss()."
+            )
+        return made
+    return Function(partial(part, **config.code.options))
 
 
 def value_loss(head: PolicyHead, batch: OutcomeBatch) -> Tensor:

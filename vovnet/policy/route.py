@@ -13,15 +13,14 @@ from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.forward import Prefill
 from vovnet.backbone.inputs import Batch
 from vovnet.data import Item, Sample, VQADataset
-from vovnet.decision import Decision
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Group, read_text, run_groups, text_outcomes
+from vovnet.outcomes.branches import Group, TextState, read_text, run_groups, text_outcomes
 from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.load import branch_backbone
-from vovnet.outcomes.routed import Routed, look_twice
+from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import BranchOutcomes, no_text
-from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy
-from vovnet.policy.policies import AnyPolicy, FallbackPolicy, Policy
+from vovnet.policy.protocol import COSTS, SAMPLES, TEXT, Policy, Question, View
+from vovnet.policy.steps import Asked, follow
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 
@@ -31,7 +30,7 @@ class Router:
     """A backbone, a policy and the rules of decoding and judging, ready to answer batches."""
 
     backbone: Backbone
-    policy: Policy | CascadePolicy
+    policy: Policy
     decoding: Decoding
     judge: Judge
     seed: int
@@ -40,70 +39,49 @@ class Router:
     def __call__(self, items: Sequence[Item]) -> Routed:
         """Answer a batch of mixed actions; images are opened only where an action looks at them."""
         begun = time.perf_counter()
-        builder = self.backbone.builder
-        batch = builder.build(items, [], references=False)
-        samples = [sample for _, sample, _ in items]
-        costs = self.costs(samples) if self.policy.reads_costs else np.zeros((len(items), len(self.policy.actions)))
-        state = read_text(self.backbone, batch) if self.policy.reads_text else None
+        batch = self.backbone.builder.build(items, [], references=False)
+        samples, needs = [sample for _, sample, _ in items], self.policy.needs
+        state = read_text(self.backbone, batch) if TEXT in needs else None
         text = no_text(len(batch)) if state is None else text_outcomes(state, batch, self.backbone.feature_dtype)
-        first = None
-        if isinstance(self.policy, CascadePolicy):
-            first = self._answer([self._group(items, batch, Action.COARSE, np.arange(len(batch)), None)])[0]
-            again = self.policy.again(first)
-            decision = Decision(np.where(again, int(Action.FULL), int(Action.COARSE)).astype(np.int64))
-        else:
-            decision = self.policy.decide(text, costs, np.array([index for index, _, _ in items]))
-        chose = {a: np.flatnonzero(decision.actions == int(a)) for a in Action}
-        known = {} if first is None else {Action.COARSE: first.take(chose[Action.COARSE])}
-        asked = {a: rows for a, rows in chose.items() if len(rows) and a not in known}
-        own = [None] * len(asked) if state is None else state.prefill.split([rows.tolist() for rows in asked.values()])
-        groups = [self._group(items, batch, *one) for one in zip(asked, asked.values(), own, strict=True)]
-        answered = self._answer(groups)
-        chosen = _in_order([*known.values(), *answered], [*(chose[a] for a in known), *asked.values()])
-        # Everything between question and answer: reading, deciding, opening images, decoding.
-        chosen.seconds[:] = (time.perf_counter() - begun) / len(batch)
-        routed = Routed(
-            actions=decision.actions,
-            chosen=chosen,
-            cost=chosen.vision_tokens / self.max_tokens,
-            values=decision.values,
-            entropy=text.entropy,
-            margin=text.margin,
-            text_tokens=text.text_tokens,
-            fallback=decision.fallback,
+        view = View(
+            np.array([index for index, _, _ in items]),
+            text=text if TEXT in needs else None,
+            costs=self.costs(samples) if COSTS in needs else None,
+            samples=[Question(sample) for sample in samples] if SAMPLES in needs else None,
         )
-        return routed if first is None else look_twice(first, routed, again, self.max_tokens)
+        course = follow(self.policy, view, lambda asked: self._answer(items, batch, state, asked))
+        routed = route(course, text, self.max_tokens, state is not None)
+        # Everything between question and answer: reading, deciding, opening images, decoding.
+        routed.chosen.seconds[:] = (time.perf_counter() - begun) / len(batch)
+        return routed
 
     def costs(self, samples: Sequence[Sample]) -> np.ndarray:
-        """Normalised cost of each allowed action, [N, A]; reads image headers, decodes nothing."""
+        """Normalised cost of each of the policy's looks, [N, A]; reads image headers, decodes nothing."""
         builder = self.backbone.builder
-        tokens = [builder.tokens(sample, self.policy.actions) for sample in samples]
+        tokens = [builder.tokens(sample, self.policy.looks) for sample in samples]
         return np.asarray(tokens, dtype=np.float64) / self.max_tokens
 
-    def _answer(self, groups: Sequence[Group]) -> list[BranchOutcomes]:
-        return run_groups(self.backbone, groups, self.decoding, self.judge, self.seed) if groups else []
+    def _answer(
+        self, items: Sequence[Item], batch: Batch, state: TextState | None, asked: Asked
+    ) -> dict[Action, BranchOutcomes]:
+        """Answer some rows of a batch under each action; all are decoded together."""
+        places = [rows.tolist() for rows in asked.values()]
+        own = [None] * len(asked) if state is None else state.prefill.split(places)
+        groups = [self._group(items, batch, a, rows, text) for a, rows, text in zip(asked, places, own, strict=True)]
+        return dict(zip(asked, run_groups(self.backbone, groups, self.decoding, self.judge, self.seed), strict=True))
 
     def _group(
-        self, items: Sequence[Item], batch: Batch, action: Action, rows: np.ndarray, text: Prefill | None
+        self, items: Sequence[Item], batch: Batch, action: Action, rows: list[int], text: Prefill | None
     ) -> Group:
         """The samples that chose one action, with their images and their part of the text pass."""
-        chosen = rows.tolist()
-        samples = [items[row][1] for row in chosen]
-        return Group(self.backbone.builder.with_images(batch.select(chosen), samples, [action]), action, text)
-
-
-def _in_order(parts: Sequence[BranchOutcomes], places: Sequence[np.ndarray]) -> BranchOutcomes:
-    """The outcomes of some groups as those of their batch; ``places`` are each group's rows of it, rising."""
-    if len(parts) == 1:
-        return parts[0]
-    order = np.argsort(np.concatenate(places))
-    return BranchOutcomes.join(parts).take(order)
+        samples = [items[row][1] for row in rows]
+        return Group(self.backbone.builder.with_images(batch.select(rows), samples, [action]), action, text)
 
 
 def make_router(
     config: RunConfig,
     dataset: VQADataset,
-    policy: AnyPolicy,
+    policy: Policy,
     backbone: Backbone | None = None,
     session: Session | None = None,
 ) -> Router:
@@ -112,14 +90,8 @@ def make_router(
     Raises:
         VoVNetError: the policy must know every outcome first, as the oracle, or the whole split's text passes.
     """
-    if isinstance(policy, OraclePolicy):
-        raise VoVNetError("the oracle chooses among outcomes that are known; run it with eval.mode=replay.")
-    drawn = policy.inner if isinstance(policy, FallbackPolicy) else policy
-    if isinstance(drawn, RandomPolicy) and drawn.thresholds is None:
-        raise VoVNetError(
-            "the terciles of entropy are known when every question has been read; give policy.baseline."
-            "bucket_thresholds (`python -m experiments.match` prints them), or run with eval.mode=replay."
-        )
+    if why := policy.only_replayed():
+        raise VoVNetError(why)
     backbone = branch_backbone(config, session) if backbone is None else backbone
     factor = backbone.builder.budget.factor  # pixels a token's side
     return Router(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import ACTION_SPACES, Action
+from vovnet.analyses.slices import KINDS, error_kinds
 from vovnet.metrics.calibration import brier_score, expected_calibration_error
 from vovnet.metrics.frontier import Point, aiq, concave_hull, hypervolume
 from vovnet.metrics.oracle_gap import budgeted_oracle, gap_closed, mean_gap_closed
@@ -13,11 +14,11 @@ from vovnet.metrics.ranking import auprc, auroc, need_estimates, need_labels
 from vovnet.metrics.recovery import KEPT, recovery
 from vovnet.metrics.regret import utility_regret
 from vovnet.metrics.selective import augrc, aurc
-from vovnet.report.curves import Curve, point_label, sees_branches
+from vovnet.report.curves import Curve, sees_branches
+from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
-from vovnet.results.row import ResultRow
-from vovnet.results.slices import KINDS, error_kinds
+from vovnet.results.columns import ResultRow
 
 Line = dict[str, Any]
 METHOD_COLUMNS = (
@@ -83,7 +84,7 @@ def decision_lines(study: Study) -> list[Line]:
     if study.branches is None:
         return []
     scores, costs = study.branches.scores, study.branches.costs
-    lines, names = [], {id(row): point_label(curve, row) for curve in study.curves for row in curve.rows}
+    lines, names = [], {id(row): point_label(curve.label, row) for curve in study.curves for row in curve.rows}
     for run in study.runs:
         row = run.row
         if not sees_branches(row):

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.compose import NOT_IDENTITY, NOT_IDENTITY_EVAL
+from vovnet.compose import EXCLUDED_FROM_HASH, EXCLUDED_FROM_HASH_EVAL
 from vovnet.errors import VoVNetError
 from vovnet.metrics.paired import mcnemar_p, paired_bootstrap
+from vovnet.report.labels import seeded_label
 from vovnet.report.runs import Run
-from vovnet.report.table import setting
-from vovnet.results.check import grouped
-from vovnet.results.row import CURVE, ResultRow
+from vovnet.results.columns import ASKED, CURVE, ResultRow, grouped
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +22,6 @@ COLUMNS = (
 
 
 SUBJECT = ("dataset", "split", "baseline_name")
-# What was asked of a policy: runs are paired only where they share it.
-ASKED = (
-    *("lambda_cost", "threshold", "uncertainty_metric", "vision_mode", "pruning_mode", "pruning_ratio", "long_side"),
-    *("oracle_rule", "fallback_mode", "fallback_entropy_threshold", "fallback_margin_threshold"),
-)
 # How it was made and run. Files differ wherever trainings do, so the name of the policy file says nothing.
 MADE = tuple(name for name in CURVE if name not in (*SUBJECT, *ASKED, "checkpoint"))
 
@@ -54,7 +48,7 @@ def pair_runs(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Ru
             sum(max(map(len, pair)) > 1 for pair in common), alike[0][0].folder, alike[0][1].folder,
         )  # fmt: skip
     pairs = [(mine[0], theirs[0]) for mine, theirs in common if len(mine) == len(theirs) == 1]
-    return sorted(pairs, key=lambda pair: (pair[0].row.dataset, pair[0].row.split, _label(pair[0].row)))
+    return sorted(pairs, key=lambda pair: (pair[0].row.dataset, pair[0].row.split, seeded_label(pair[0].row)))
 
 
 def _varying(runs: Sequence[Run]) -> set[Key]:
@@ -77,11 +71,6 @@ def _by_key(runs: Sequence[Run], varying: set[Key]) -> dict[Key, list[Run]]:
 
 def _values(row: ResultRow, columns: Sequence[str]) -> Key:
     return tuple(getattr(row, name) for name in columns)
-
-
-def _label(row: ResultRow) -> str:
-    """Its setting, and the seed of a policy's training, which tells equal settings of a comparison apart."""
-    return setting(row) if row.baseline_name else f"{setting(row)} seed={row.seed}"
 
 
 def compare(first: Run, second: Run) -> dict[str, Any]:
@@ -108,8 +97,8 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
     binary = alone and bool(np.isin(np.concatenate([one.score, other.score]), (0, 1)).all())
     return {
         "dataset": f"{first.row.dataset}/{first.row.split}",
-        "first": _label(first.row),
-        "second": _label(second.row),
+        "first": seeded_label(first.row),
+        "second": seeded_label(second.row),
         "accuracy_first": first.row.accuracy,
         "accuracy_second": second.row.accuracy,
         "difference": score.mean,
@@ -149,4 +138,5 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _idle(key: str) -> bool:
     """Whether a key changes no result."""
     top, _, rest = key.partition(".")
-    return top in NOT_IDENTITY or (top == "eval" and rest in (*NOT_IDENTITY_EVAL, "checkpoint", "ddp_checkpoint_path"))
+    minor = (*EXCLUDED_FROM_HASH_EVAL, "checkpoint", "ddp_checkpoint_path")
+    return top in EXCLUDED_FROM_HASH or (top == "eval" and rest in minor)

@@ -1,14 +1,13 @@
 """Which rows are points of one curve, and what the curve is called."""
 
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vovnet.actions import FIXED_POLICIES
-from vovnet.report.table import setting
-from vovnet.results.row import CURVE, ResultRow
+from vovnet.report.labels import baseline_label, usual_settings, vovnet_label
+from vovnet.results.columns import ResultRow
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,6 @@ def prominent(curves: Sequence[Curve], most: int) -> list[Curve]:
     return [curve for curve in curves if not curve.is_vovnet or curve in kept]
 
 
-def usual_settings(rows: Sequence[ResultRow]) -> dict[str, object]:
-    """What most rows are set to, by column; without a column whose first values tie, and empty without rows."""
-    found: dict[str, object] = {}
-    for name in CURVE if rows else ():
-        (value, most), *others = Counter(getattr(row, name) for row in rows).most_common(2)
-        if not others or others[0][1] < most:
-            found[name] = value
-    return found
-
-
 def _by_policy(label: str, rows: Sequence[ResultRow]) -> list[tuple[str, list[ResultRow]]]:
     """One curve, or one for each policy file where several answer at the same lambda."""
     if len({row.lambda_cost for row in rows}) == len(rows):
@@ -96,33 +85,3 @@ def interval_arms(rows: Sequence[ResultRow]) -> tuple[list[float], list[float]]:
     """Length of the accuracy interval's arms below and above each point."""
     low = [max(0.0, r.accuracy - r.accuracy_ci_low) for r in rows]
     return low, [max(0.0, r.accuracy_ci_high - r.accuracy) for r in rows]
-
-
-def baseline_label(row: ResultRow) -> str:
-    """A baseline's curve: its name and what is no point on the curve."""
-    parts = [row.baseline_name, row.uncertainty_metric, row.vision_mode, row.pruning_mode, row.oracle_rule]
-    if row.baseline_name != "vision_token_pruning_proxy" and row.pruning_ratio is not None:
-        parts.append(f"keep={row.pruning_ratio:g}")  # a setting of FULL, and not what its curve runs over
-    return " ".join(part for part in parts if part)
-
-
-def vovnet_label(row: ResultRow, usual: Mapping[str, object]) -> str:
-    """VoVNet, with the settings in which this row is not as most are; where none is most, only those that are set."""
-    unusual = (
-        name
-        for name in CURVE
-        if (getattr(row, name) != usual[name] if name in usual else getattr(row, name) is not None)
-    )
-    shown = {name: f"{name}={_short(getattr(row, name))}" for name in unusual if name != "checkpoint"}
-    if len(shown) > 1:  # a name for what differs, and what differs has names of its own
-        shown.pop("training", None)
-    return ", ".join(["VoVNet", *shown.values()])
-
-
-def point_label(curve: Curve, row: ResultRow) -> str:
-    """A point of a curve, for people."""
-    return f"{curve.label}, \u03bb = {row.lambda_cost:g}" if curve.is_vovnet else setting(row)
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()

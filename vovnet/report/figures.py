@@ -18,7 +18,7 @@ from vovnet.report.analysis import point, value_runs
 from vovnet.report.curves import Curve, interval_arms, prominent
 from vovnet.report.study import Study
 from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, looks, panel, plain, save
-from vovnet.results.row import ResultRow
+from vovnet.results.columns import ResultRow
 
 COST = "average cost (1: a maximal FULL image's tokens)"
 LONGEST = 80  # letters of a study's name in a file's name

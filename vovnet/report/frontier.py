@@ -17,7 +17,7 @@ from vovnet.files import atomic_write
 from vovnet.metrics.frontier import concave_hull
 from vovnet.report.curves import curves, fixed_rows, interval_arms
 from vovnet.report.style import COLORS, FIXED_MARKERS
-from vovnet.results.row import ResultRow
+from vovnet.results.columns import ResultRow
 
 PALETTE = COLORS[:6]  # black is the fixed policies'
 PLACES = ((-4, 5), (4, -10), (-4, 13), (4, -18), (-4, 21))  # of a label, in points from its point

@@ -9,8 +9,8 @@ import numpy as np
 
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.errors import VoVNetError
+from vovnet.results.columns import ResultRow
 from vovnet.results.read import read_predictions
-from vovnet.results.row import ResultRow
 from vovnet.results.write import RESULTS
 
 LABELS = [tuple(action.label for action in space) for space in ACTION_SPACES.values()]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vovnet.checks.readable import warn_of_unreadable
 from vovnet.files import write_json, write_text
+from vovnet.provenance import SUMMARY, provenance
 from vovnet.report import compare, equal_cost, tables
 from vovnet.report.analysis import Line, all_lines
 from vovnet.report.figures import draw_figures
@@ -15,9 +17,7 @@ from vovnet.report.page.build import page, write_page_data
 from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
-from vovnet.results.provenance import provenance
-from vovnet.results.readable import warn_of_unreadable
-from vovnet.results.write import SUMMARY
+from vovnet.report.view import Column
 from vovnet.schema import ReportConfig
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
     return Report(found, written["main_table"][1], comparison, figures)
 
 
-Written = tuple[Sequence[str], list[Line], Sequence[tables.Column]]
+Written = tuple[Sequence[str], list[Line], Sequence[Column]]
 
 
 def _tables(

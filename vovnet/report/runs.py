@@ -14,10 +14,11 @@ from vovnet.backbone.reading import READING
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
+from vovnet.provenance import SUMMARY
 from vovnet.report.predictions import Predictions, predictions_of
+from vovnet.results.columns import ResultRow, same_row
 from vovnet.results.read import read_results
-from vovnet.results.row import ResultRow, same_row
-from vovnet.results.write import PREDICTIONS, RESULTS, SUMMARY
+from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import RunConfig
 
 
@@ -68,7 +69,7 @@ class Run:
             "backbone": self.summary["backbone"]["fingerprint"][:12],
             **{name: self.summary.get("reading", {}).get(name) for name in READING},  # older runs do not say
             "backbone.dtype": config["backbone"]["dtype"],
-            "backbone.prompt_order": row.prompt_order,
+            "backbone.prompt_order": config["backbone"]["prompt_order"],
             "vision_budget": config["vision_budget"],
             **{f"eval.{name}": config["eval"][name] for name in decoding},
         }

@@ -16,11 +16,12 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import may_hold
 from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
+from vovnet.policy.fixed import Fixed
 from vovnet.report.curves import Curve, curves, fixed_rows
 from vovnet.report.runs import Run
-from vovnet.results.row import ResultRow
+from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS
-from vovnet.schema import FixedBaseline, RunConfig
+from vovnet.schema import RunConfig
 from vovnet.session import Session
 
 log = logging.getLogger(__name__)
@@ -170,5 +171,5 @@ def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
 
 def _everything(config: RunConfig, store: str) -> RunConfig:
     """The same protocol with unpruned branches, read from ``store``."""
-    policy = replace(config.policy, baseline=FixedBaseline("always_full"), fallback_mode=None, action_space="ternary")
+    policy = replace(config.policy, baseline=Fixed("always_full"), fallback_mode=None, action_space="ternary")
     return replace(config, policy=policy, paths=replace(config.paths, store=str(Path(store))))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ from vovnet.files import write_text
 from vovnet.metrics.frontier import pareto_front
 from vovnet.outcomes.readable import MOST_UNREAD
 from vovnet.report.analysis import Line, method_lines, point
-from vovnet.report.curves import point_label
+from vovnet.report.labels import point_label
 from vovnet.report.study import Study
-from vovnet.results.row import ResultRow
+from vovnet.report.view import Column, cell, described
+from vovnet.results.columns import RATES, ResultRow, record
 from vovnet.results.write import write_rows
 
 KEEP = 0.01  # accuracy that the main table's rows may lose against always_full
-RATES = ("action_rate_no", "action_rate_coarse", "action_rate_full")
 MAIN = ("dataset", "method", "setting", "accuracy", "accuracy_ci_low", "accuracy_ci_high", "avg_cost", "cost_of_full",
         "avg_vision_tokens", *RATES, "delta_aiq", "num_samples", "unparsed_rate", "refusal_rate")  # fmt: skip
 PARETO = ("dataset", "method", "setting", "lambda_cost", "accuracy", "accuracy_ci_low", "accuracy_ci_high",
@@ -26,32 +25,20 @@ PARETO = ("dataset", "method", "setting", "lambda_cost", "accuracy", "accuracy_c
 RATIOS = ("dataset", "baseline_name", "lambda_cost", "setting", *RATES, "avg_cost", "accuracy")
 
 
-@dataclass(frozen=True)
-class Column:
-    """How people see a column: its heading, its digits, and whether its best value is set in bold."""
-
-    name: str
-    heading: str
-    digits: int | None = None
-    best: str = ""  # "high", "low" or none
-
-
 MAIN_VIEW = (
-    Column("dataset", "data set"), Column("setting", "policy"), Column("accuracy", "accuracy", 3, "high"),
-    Column("interval", "95 % interval"), Column("avg_cost", "cost", 3), Column("cost_of_full", "of FULL", 2),
-    Column("action_rate_no", "NO", 2), Column("action_rate_coarse", "COARSE", 2), Column("action_rate_full", "FULL", 2),
-    Column("delta_aiq", "ΔAIQ", 3, "high"),
+    Column("dataset", "data set"), Column("setting", "policy"), described("accuracy", 3, "high"),
+    Column("interval", "95 % interval"), described("avg_cost", 3), Column("cost_of_full", "of FULL", 2),
+    *(described(name, 2) for name in RATES), Column("delta_aiq", "ΔAIQ", 3, "high"),
 )  # fmt: skip
-UNREADABLE = Column("unparsed_rate", "unreadable", 2)  # shown where it matters
+UNREADABLE = described("unparsed_rate", 2)  # shown where it matters
 PARETO_VIEW = (
-    Column("dataset", "data set"), Column("setting", "policy"), Column("accuracy", "accuracy", 3, "high"),
-    Column("interval", "95 % interval"), Column("avg_cost", "cost", 3), Column("avg_vision_tokens", "vision tokens", 1),
-    Column("prefill_gflops", "prefill GFLOPs", 3), Column("on_front", "on the front"),
+    Column("dataset", "data set"), Column("setting", "policy"), described("accuracy", 3, "high"),
+    Column("interval", "95 % interval"), described("avg_cost", 3), described("avg_vision_tokens"),
+    described("prefill_gflops"), Column("on_front", "on the front"),
 )  # fmt: skip
 RATIO_VIEW = (
-    Column("dataset", "data set"), Column("setting", "policy"), Column("action_rate_no", "NO", 3),
-    Column("action_rate_coarse", "COARSE", 3), Column("action_rate_full", "FULL", 3), Column("avg_cost", "cost", 3),
-    Column("accuracy", "accuracy", 3),
+    Column("dataset", "data set"), Column("setting", "policy"), *map(described, RATES), described("avg_cost", 3),
+    described("accuracy", 3),
 )  # fmt: skip
 EQUAL_COST_VIEW = (
     Column("dataset", "data set"), Column("policy", "policy"), Column("baseline", "baseline at equal cost"),
@@ -72,7 +59,7 @@ def main_lines(study: Study) -> list[Line]:
         best = max(curve.rows, key=lambda r: (r.accuracy, -r.avg_cost))
         row = min(keeping, key=lambda r: r.avg_cost) if keeping else best
         gain = {"delta_aiq": gains.get(curve.label)}
-        lines.append(_line(study, curve.label, point_label(curve, row), row, full) | gain)
+        lines.append(_line(study, curve.label, point_label(curve.label, row), row, full) | gain)
     return lines
 
 
@@ -95,20 +82,17 @@ def _every_line(study: Study) -> list[tuple[Line, ResultRow]]:
     """The fixed policies, then every point of every curve."""
     fixed = [(_line(study, name, name, row, None), row) for name, row in sorted(study.fixed.items())]
     points = [(curve, row) for curve in study.curves for row in curve.rows]
-    return fixed + [(_line(study, c.label, point_label(c, row), row, None), row) for c, row in points]
+    return fixed + [(_line(study, c.label, point_label(c.label, row), row, None), row) for c, row in points]
 
 
 def _line(study: Study, method: str, name: str, row: ResultRow, full: ResultRow | None) -> Line:
-    named = ("accuracy", "accuracy_ci_low", "accuracy_ci_high", "avg_cost", "avg_vision_tokens", "avg_text_tokens",
-             "prefill_gflops", "lambda_cost", "baseline_name", "num_samples", "unparsed_rate", "refusal_rate",
-             *RATES)  # fmt: skip
     return {
+        **record(row),
         "dataset": study.name,
         "method": method,
         "setting": name,
         "interval": f"{row.accuracy_ci_low:.3f}–{row.accuracy_ci_high:.3f}",
         "cost_of_full": None if full is None or not full.avg_cost else row.avg_cost / full.avg_cost,
-        **{name: getattr(row, name) for name in named},
     }
 
 
@@ -170,7 +154,7 @@ def _cells(lines: Sequence[Line], view: Sequence[Column]) -> list[list[tuple[str
         groups.setdefault(line.get("dataset"), []).append(line)
     best = {(key, c.name): _best(group, c) for key, group in groups.items() for c in view if c.best}
     return [
-        [(_text(line.get(c.name), c), _is_best(line, c, best.get((line.get("dataset"), c.name)))) for c in view]
+        [(cell(line.get(c.name), c), _is_best(line, c, best.get((line.get("dataset"), c.name)))) for c in view]
         for line in lines
     ]
 
@@ -190,11 +174,3 @@ def _is_best(line: Line, column: Column, best: float | None) -> bool:
 
 def _is_oracle(line: Mapping[str, Any]) -> bool:
     return str(line.get("setting", "")).startswith("oracle")
-
-
-def _text(value: Any, column: Column) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool | str | int) or column.digits is None:
-        return " ".join(str(value).split())  # names of data sets and folders are anybody's: a line break ends a row
-    return f"{value:.{column.digits}f}"

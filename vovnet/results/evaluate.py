@@ -12,32 +12,31 @@ from vovnet.actions import Action
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.reading import reading_facts
+from vovnet.checks.baselines import draw_checks
+from vovnet.checks.blocks import run_checks
+from vovnet.checks.readable import unread_sets, warn_of_unreadable
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset, item, load_dataset
-from vovnet.decision import Decision
 from vovnet.files import write_json
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
-from vovnet.outcomes.routed import Routed, join_routed, look_twice, replay
+from vovnet.outcomes.routed import Routed, join_routed, route
 from vovnet.outcomes.rows import Outcomes
-from vovnet.policy.baselines import CascadePolicy, OraclePolicy, RandomPolicy
-from vovnet.policy.matching import expectation
-from vovnet.policy.policies import AnyPolicy, head_card, make_policy, valued_actions
-from vovnet.results.baseline_checks import draw_checks
-from vovnet.results.checks import run_checks
+from vovnet.policy.protocol import SAMPLES, TEXT, Policy
+from vovnet.policy.steps import first_view, follow
+from vovnet.provenance import SUMMARY, provenance
+from vovnet.results.columns import ESSENTIAL, ResultRow, record
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.results.leaks import look_for_leaks
+from vovnet.results.matching import make_policy
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
-from vovnet.results.provenance import provenance
 from vovnet.results.read import read_results
-from vovnet.results.readable import unread_sets, warn_of_unreadable
-from vovnet.results.row import COLUMNS, ResultRow, RunFacts, make_row
+from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
-from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import (
     CATEGORIES,
     PREDICTIONS,
     RESULTS,
-    SUMMARY,
     retract,
     write_predictions,
     write_results,
@@ -65,13 +64,16 @@ class Evaluation:
 
 
 def evaluate(config: RunConfig, folder: Path, session: Session | None = None) -> Evaluation:
-    """Evaluate the configured policy or baseline and write its files into ``folder``."""
+    """Evaluate the configured policy or baseline and write its files into ``folder``.
+
+    Args:
+        session: keeps what the jobs of a sweep share.
+    """
     begun, session = time.monotonic(), session or Session()
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
-    policy, policy_file = make_policy(config, checkpoint)
-    card = head_card(policy)
-    leaks = look_for_leaks(config, checkpoint, card, dataset, session)
+    policy = make_policy(config, checkpoint, session)
+    leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     notes: dict[str, Any] = {"rows_computed": {}}
     if config.eval.mode == "live":
@@ -87,10 +89,11 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
         dataset=dataset.name,
         groups=split.groups,
         text_config=checkpoint.text_config,
-        cache_reuse=reuses_cache(config) and policy.reads_text,
-        checkpoint=str(policy_file) if policy_file else None,
-        card=card,
-        config_hash=config_hash(config, policy_file),
+        cache_reuse=reuses_cache(config) and TEXT in policy.needs,
+        checkpoint=str(policy.file) if policy.file else None,
+        policy=policy.label(),
+        settings=policy.columns(),
+        config_hash=config_hash(config, policy.file),
         memory_mb=memory,
     )
     routed, drawn = (
@@ -99,31 +102,30 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
     scores = official_scores(dataset, split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
     retract(folder, row)
-    write_predictions(folder / PREDICTIONS, split, routed, valued_actions(policy), session)
+    write_predictions(folder / PREDICTIONS, split, routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
     write_rows(folder / CATEGORIES, category_rows(split, routed), CATEGORY_COLUMNS)
     summary = _summary(config, checkpoint, dataset, row, session) | notes
     if "expected" in notes:
-        cost = policy.matched_cost if isinstance(policy, RandomPolicy) else None
-        summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"], cost)]
+        summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"])]
     summary["checks"] += [check.as_json() for check in unread_sets(scores)]
     summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
     if config.eval.mode == "live":
-        summary["inputs"] = inputs_key(config, dataset, policy_file, session)
+        summary["inputs"] = inputs_key(config, dataset, policy.file, session)
     write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
     warn_of_unreadable([row])
     return Evaluation(row, routed, notes["rows_computed"])
 
 
-def standing_row(config: RunConfig, folder: Path, session: Session | None = None) -> ResultRow | None:
+def existing_row(config: RunConfig, folder: Path, session: Session | None = None) -> ResultRow | None:
     """The result of a live run with the same inputs that ``folder`` already holds, if it does."""
     if config.eval.mode != "live":
         return None
     session = session or Session()
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
-    _, policy_file = make_policy(config, find_checkpoint(config.backbone, session=session))
-    found = standing_summary(folder, inputs_key(config, dataset, policy_file, session))
-    if found is None or found.get("result", {}).keys() != set(COLUMNS):  # an older version's, of other columns
+    policy = make_policy(config, find_checkpoint(config.backbone, session=session), session)
+    found = existing_summary(folder, inputs_key(config, dataset, policy.file, session))
+    if found is None or not found.get("result", {}).keys() >= ESSENTIAL:
         return None
     row = read_results(folder / RESULTS)[0]
     warn_of_unreadable([row])
@@ -131,26 +133,21 @@ def standing_row(config: RunConfig, folder: Path, session: Session | None = None
 
 
 def _replay(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: AnyPolicy, count: int, session: Session
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int, session: Session
 ) -> tuple[Routed, dict[str, Any]]:
     """Decide on stored outcomes; computes those that are missing."""
-    loaded = load_outcomes(config, checkpoint, dataset, policy.actions, count, policy.reads_text, session)
+    loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session)
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
-    costs = loaded.outcomes.stacked("vision_tokens", policy.actions) / budget.max_tokens
-    notes: dict[str, Any] = {"rows_computed": dict(loaded.computed)}
     outcomes, limit = loaded.outcomes, budget.max_tokens
-    if isinstance(policy, CascadePolicy):
-        coarse = outcomes.branches[Action.COARSE]
-        again = policy.again(coarse)
-        decision = Decision(np.where(again, int(Action.FULL), int(Action.COARSE)).astype(np.int64))
-        return look_twice(coarse, replay(outcomes, decision, limit, policy.reads_text), again, limit), notes
-    if isinstance(policy, OraclePolicy):
-        decision = policy.decide_knowing(outcomes, costs)
-    else:
-        decision = policy.decide(outcomes.text, costs, np.arange(count))
-    if isinstance(policy, RandomPolicy):
-        notes["expected"] = expectation(policy, outcomes.text, outcomes.stacked("score", policy.actions), costs)
-    return replay(outcomes, decision, limit, policy.reads_text), notes
+    costs = outcomes.stacked("vision_tokens", policy.looks) / limit
+    samples = [dataset[i] for i in range(count)] if SAMPLES in policy.needs else []
+    view = first_view(policy, np.arange(count), outcomes, costs, samples)
+    course = follow(policy, view, lambda asked: {a: outcomes.branches[a].take(rows) for a, rows in asked.items()})
+    notes: dict[str, Any] = {"rows_computed": dict(loaded.computed)}
+    expected = policy.expectation(view, outcomes.stacked("score", policy.looks), costs)
+    if expected is not None:
+        notes["expected"] = expected
+    return route(course, outcomes.text, limit, TEXT in policy.needs), notes
 
 
 def read_outcomes(
@@ -167,7 +164,7 @@ def read_outcomes(
 
 
 def route_live(
-    config: RunConfig, dataset: VQADataset, policy: AnyPolicy, count: int, session: Session
+    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, session: Session
 ) -> tuple[Routed, float]:
     """Run the routed model end to end; also the peak memory in MB, see ``vovnet.memory``."""
     import torch
@@ -202,7 +199,7 @@ def _summary(
         "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
         "reading": reading_facts(config.backbone, checkpoint),
         "policy_file": row.checkpoint,
-        "result": asdict(row),
+        "result": record(row),
         "rows_skipped": list(dataset.skipped),
         "checks": [check.as_json() for check in run_checks(row)],
         **provenance(session),

@@ -5,35 +5,30 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, read_object
-from vovnet.results.row import COLUMNS, ResultRow
-from vovnet.results.write import PREDICTIONS, RATES, SUMMARY
-
-AT_LEAST_0 = tuple(
-    "lambda_cost trained_lambda threshold remaining_vision_tokens avg_cost avg_vision_tokens avg_text_tokens "
-    "avg_patches avg_generated_tokens prefill_gflops latency_p50_ms latency_p90_ms mem_peak_mb seed".split()
-)
-UNREAD = ("unparsed_rate", "unparsed_cut_rate", "refusal_rate")
-SHARES = ("accuracy", "accuracy_ci_low", "accuracy_ci_high", "ece", *UNREAD, *RATES)
+from vovnet.policy.protocol import Value
+from vovnet.provenance import SUMMARY
+from vovnet.results.columns import DESCRIBED, ESSENTIAL, EXTRA, RATES, ResultRow, extra_settings
+from vovnet.results.write import PREDICTIONS
 
 
 def read_results(path: Path) -> list[ResultRow]:
     """Read a results.csv back into typed rows.
 
+    Columns that an older version did not write are filled in. Unknown ones are ignored, except policies' own settings.
+
     Raises:
-        VoVNetError: the file is missing, a column is missing or a cell has the wrong type.
+        VoVNetError: the file is missing, a column that no row does without is missing, or a cell has the wrong type.
     """
     rows = list[ResultRow]()
     try:
         with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)  # or a stray quote takes the rows below it
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
-            if missing:
+            if missing := ESSENTIAL - set(reader.fieldnames or ()):
                 raise VoVNetError(f"{path} lacks the column {sorted(missing)[0]}; run the evaluation again.")
             for number, row in enumerate(reader, start=2):
                 if reader.line_num != number or None in row:
@@ -99,15 +94,15 @@ def read_answers(folder: Path) -> dict[str, tuple[str, str]]:
 
 def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:
     values: dict[str, Any] = {}
-    for field in fields(ResultRow):
-        cell = row[field.name]
-        kinds = get_args(field.type) or (field.type,)
+    for name, one in DESCRIBED.items():
         try:
-            values[field.name] = _cell(cell, kinds)
+            values[name] = _cell(row[name], one.kinds) if name in row else one.default
         except (ValueError, TypeError, KeyError) as error:
             raise VoVNetError(
-                f"{path}, line {number}: {field.name}={cell!r} is not valid; run the evaluation again."
+                f"{path}, line {number}: {name}={row[name]!r} is not valid; run the evaluation again."
             ) from error
+    own = {name.removeprefix(EXTRA): cell for name, cell in row.items() if name.startswith(EXTRA)}
+    values["extra"] = extra_settings({name: _setting(cell) for name, cell in own.items() if cell})
     if problem := _impossible(values):
         raise VoVNetError(f"{path}, line {number}: {problem}; run the evaluation again.")
     return ResultRow(**values)
@@ -115,14 +110,14 @@ def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:
 
 def _impossible(values: Mapping[str, Any]) -> str:
     """Why no evaluation comes to a row, if none does."""
-    for name in SHARES:
-        if not 0 <= values[name] <= 1:
-            return f"{name}={values[name]} is not between 0 and 1"
-    for name in AT_LEAST_0:
-        if (values[name] or 0) < 0:
-            return f"{name}={values[name]} is below 0"
-    if values["num_samples"] < 1:
-        return f"num_samples={values['num_samples']} is no number of questions"
+    for name, one in DESCRIBED.items():
+        value = values[name]
+        if value is None or one.low is None:
+            continue
+        if one.high is not None and not one.low <= value <= one.high:
+            return f"{name}={value} is not between {one.low:g} and {one.high:g}"
+        if value < one.low:
+            return f"{name}={value} is below {one.low:g}"
     if not values["accuracy_ci_low"] <= values["accuracy"] <= values["accuracy_ci_high"]:
         return "the accuracy is outside its interval"
     if abs(sum(values[name] for name in RATES) - 1) > 1e-6:
@@ -147,3 +142,14 @@ def _cell(cell: str | None, kinds: Sequence[Any]) -> Any:
             raise ValueError("it is no number")
         return number
     return cell
+
+
+def _setting(cell: str) -> Value:
+    """A policy's own setting: a number or a truth value where the cell is written like one."""
+    for kind in (int, float):
+        try:
+            if str(kind(cell)) == cell and math.isfinite(float(cell)):
+                return kind(cell)
+        except ValueError:
+            continue
+    return {"True": True, "False": False}.get(cell, cell)

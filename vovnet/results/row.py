@@ -1,8 +1,7 @@
 """One row of results.csv from what was done to each sample."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,114 +11,11 @@ from vovnet.backbone.files import backbone_label
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.outcomes.variants import full_pruning
-from vovnet.policy.checkpoint import PolicyCard
+from vovnet.policy.protocol import Value
+from vovnet.results.columns import OF_POLICY, ResultRow, extra_settings
 from vovnet.results.metrics import clustered_interval, prefill_flops
-from vovnet.schema import (
-    CascadeBaseline,
-    OracleBaseline,
-    PruningBaseline,
-    RandomBaseline,
-    ResolutionBaseline,
-    RunConfig,
-    UncertaintyBaseline,
-)
+from vovnet.schema import RunConfig
 from vovnet.scoring.official import OfficialScores
-
-
-@dataclass(frozen=True)
-class ResultRow:
-    """The columns of results.csv, in order. None is written as an empty cell: does not apply.
-
-    ``accuracy`` is the mean over all rows, copies included; ``official_score`` is the benchmark's own headline.
-    ``avg_cost`` is normalised (1 is a maximal FULL image); ``avg_text_tokens`` counts every text token
-    the language model read, the text pass included; latencies stand only in live runs at batch size 1;
-    ``seed`` and ``trained_lambda`` are those of the policy's training (of the draw, for a random
-    policy), ``training`` names all other options of it, ``decoding_seed`` is that of sampling.
-    ``scoring_rule`` is ``dataset.rule``. Of all answers, ``unparsed_cut_rate`` could not be read and are as long as
-    ``eval.max_new_tokens`` allows, ``refusal_rate`` decline to answer, whatever the benchmark's rule makes of them.
-    """
-
-    dataset: str
-    split: str
-    metric: str
-    num_samples: int
-    seed: int
-    baseline_name: str
-    objective: str | None
-    feature_mode: str | None
-    action_space: str | None
-    lambda_cost: float | None
-    trained_lambda: float | None
-    use_straight_through: bool | None
-    training: str | None
-    threshold: float | None
-    uncertainty_metric: str | None
-    vision_mode: str | None
-    pruning_ratio: float | None
-    pruning_mode: str | None
-    remaining_vision_tokens: float | None
-    long_side: int | None
-    oracle_rule: str | None
-    fallback_entropy_threshold: float | None
-    fallback_margin_threshold: float | None
-    fallback_mode: str | None
-    fallback_trigger_rate: float | None
-    action_ratio: str
-    action_rate_no: float
-    action_rate_coarse: float
-    action_rate_full: float
-    accuracy: float
-    accuracy_ci_low: float
-    accuracy_ci_high: float
-    official_metric: str | None
-    official_score: float | None
-    avg_cost: float
-    avg_vision_tokens: float
-    avg_text_tokens: float
-    avg_patches: float
-    avg_generated_tokens: float
-    prefill_gflops: float
-    latency_p50_ms: float | None
-    latency_p90_ms: float | None
-    mem_peak_mb: float | None
-    ece: float
-    unparsed_rate: float
-    unparsed_cut_rate: float
-    refusal_rate: float
-    scoring_rule: str | None
-    cache_reuse: bool
-    prompt_order: str
-    mode: str
-    backbone: str
-    dtype: str
-    checkpoint: str | None
-    decoding_seed: int | None
-    config_hash: str
-
-
-# What rows must share to be compared, and what the rows of one lambda curve share besides.
-PROTOCOL = (
-    *("dataset", "split", "scoring_rule", "num_samples"),
-    *("backbone", "dtype", "prompt_order", "mode", "decoding_seed"),
-)
-CURVE = (
-    *PROTOCOL,
-    *("cache_reuse", "objective", "use_straight_through", "feature_mode", "action_space", "trained_lambda"),
-    *("training", "seed", "checkpoint", "pruning_mode", "pruning_ratio"),
-    *("fallback_mode", "fallback_entropy_threshold", "fallback_margin_threshold"),
-)
-
-COLUMNS = tuple(f.name for f in fields(ResultRow))
-
-
-def evaluated(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Rows without those of a profile, whose few questions are there to be timed: no check or frontier is of them."""
-    return [row for row in rows if row.mode != "profile"]
-
-
-def same_row(row: ResultRow, recorded: Any) -> bool:
-    """Whether a row is what a summary.json holds as its result."""
-    return bool(recorded == json.loads(json.dumps(asdict(row))))
 
 
 @dataclass(frozen=True)
@@ -134,7 +30,8 @@ class RunFacts:
     text_config: Mapping[str, Any]
     cache_reuse: bool
     checkpoint: str | None
-    card: PolicyCard | None  # of the policy file; None for baselines
+    policy: str  # what it calls itself, see ``Policy.label``
+    settings: Mapping[str, Value]  # of the policy, see ``Policy.columns``
     config_hash: str
     memory_mb: float | None
 
@@ -144,37 +41,26 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
     chosen, size = routed.chosen, len(routed.actions)
     rates = [float((routed.actions == int(action)).mean()) for action in Action]
     low, high = clustered_interval(chosen.score, facts.groups)
-    card = facts.card
     alone = config.eval.mode == "live" and config.eval.batch_size == 1
     # A NO answer after a text pass reads nothing more; every other branch reads what it cannot reuse.
     branch_tokens = routed.paid("prompt_tokens") - routed.paid("reused_tokens")
     flops = prefill_flops(facts.text_config, routed.text_tokens, routed.text_tokens) + prefill_flops(
         facts.text_config, chosen.prompt_tokens - chosen.reused_tokens, chosen.prompt_tokens
     )
-    if routed.earlier is not None and routed.repeated is not None:
-        first = np.where(routed.repeated, routed.earlier.prompt_tokens, 0)
-        flops = flops + prefill_flops(facts.text_config, first, first)
-    vision_tokens, settings = routed.paid("vision_tokens"), baseline_columns(config)
+    for one in routed.earlier:
+        context = one.outcomes.prompt_tokens
+        flops[one.rows] += prefill_flops(facts.text_config, context - one.outcomes.reused_tokens, context)
+    vision_tokens, settings = routed.paid("vision_tokens"), policy_columns(config, facts.settings)
     pruned = settings["pruning_ratio"] is not None
     return ResultRow(
         dataset=facts.dataset,
         split=facts.split,
         metric=facts.metric,
         num_samples=size,
-        seed=card.seed if card else _seed(config),
         baseline_name=config.policy.baseline.name,
-        objective=card.objective if card else None,
-        feature_mode=card.feature_mode if card else None,
-        action_space=card.action_space if card else None,
-        lambda_cost=config.policy.lambda_cost if card or _reads_lambda(config) else None,
-        trained_lambda=card.lambda_cost if card else None,
-        use_straight_through=card.straight_through if card else None,
-        training=card.training if card else None,
+        policy=facts.policy,
         **settings,
         remaining_vision_tokens=float(vision_tokens.mean()) if pruned else None,
-        fallback_mode=config.policy.fallback_mode,
-        fallback_entropy_threshold=config.policy.fallback_entropy_threshold,
-        fallback_margin_threshold=config.policy.fallback_margin_threshold,
         fallback_trigger_rate=None if routed.fallback is None else float(routed.fallback.mean()),
         action_ratio="[" + ", ".join(f"{rate:.6f}" for rate in rates) + "]",
         action_rate_no=rates[0],
@@ -210,37 +96,10 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
     )
 
 
-def baseline_columns(config: RunConfig) -> dict[str, Any]:
-    """The columns that the policy's own keys fill; None where they do not apply."""
-    columns: dict[str, Any] = dict.fromkeys(
-        ("threshold", "uncertainty_metric", "vision_mode", "pruning_ratio", "pruning_mode", "long_side", "oracle_rule")
-    )
-    match config.policy.baseline:
-        case UncertaintyBaseline(uncertainty=measure, threshold=threshold, vision=vision):
-            columns |= {"threshold": threshold, "uncertainty_metric": measure, "vision_mode": vision}
-        case CascadeBaseline(threshold=threshold):
-            columns |= {"threshold": threshold, "uncertainty_metric": "confidence", "vision_mode": "full"}
-        case RandomBaseline(buckets=buckets, bucket_ratios=ratios) if buckets or ratios:
-            columns |= {"uncertainty_metric": "entropy"}  # what its buckets are cut by
-        case PruningBaseline(pruning_ratio=ratio, pruning_mode=mode):
-            columns |= {"pruning_ratio": ratio, "pruning_mode": mode}  # also where it is 1
-        case ResolutionBaseline(long_side=side):
-            columns |= {"long_side": side}
-        case OracleBaseline(rule=rule):
-            columns |= {"oracle_rule": rule}
-        case _:
-            pass
+def policy_columns(config: RunConfig, settings: Mapping[str, Value]) -> dict[str, Any]:
+    """The columns that a policy's settings fill, None where they do not apply; ``extra`` takes those of other names."""
+    columns: dict[str, Any] = dict.fromkeys(OF_POLICY) | {"seed": config.training.seed}
     if (pruning := full_pruning(config)) is not None:
         columns |= {"pruning_mode": pruning[0], "pruning_ratio": pruning[1]}
-    return columns
-
-
-def _seed(config: RunConfig) -> int:
-    """The seed that a baseline's results depend on, if any does."""
-    baseline = config.policy.baseline
-    return baseline.seed if isinstance(baseline, RandomBaseline) else config.training.seed
-
-
-def _reads_lambda(config: RunConfig) -> bool:
-    """Whether a baseline's choice depends on lambda."""
-    return isinstance(config.policy.baseline, OracleBaseline) and config.policy.baseline.rule == "utility"
+    columns |= {name: value for name, value in settings.items() if name in columns}
+    return columns | {"extra": extra_settings({n: value for n, value in settings.items() if n not in columns})}

@@ -4,33 +4,28 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from vovnet.analyses.precision import precision_lines
+from vovnet.analyses.reuse import changed_answers, reuse_rows
+from vovnet.analyses.seeds import seed_rows
+from vovnet.checks.blocks import sweep_checks
+from vovnet.checks.check import Check
+from vovnet.checks.precision import precision_checks
+from vovnet.checks.readable import warn_of_unreadable
+from vovnet.checks.reuse import answer_checks, reuse_checks
+from vovnet.checks.seeds import seed_checks
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.jobs import Record, sweep_records
-from vovnet.results.checks import sweep_checks
-from vovnet.results.precision import precision_checks, precision_lines
-from vovnet.results.provenance import provenance
+from vovnet.provenance import SUMMARY, provenance
+from vovnet.results.columns import MATRIX, ResultRow, evaluated, order, record, table_columns
 from vovnet.results.read import read_results, read_summary
-from vovnet.results.readable import warn_of_unreadable
-from vovnet.results.reuse import answer_checks, reuse_rows
-from vovnet.results.row import ResultRow, evaluated
-from vovnet.results.seeds import seed_rows
-from vovnet.results.write import RESULTS, SUMMARY, write_or_remove, write_results, write_rows
+from vovnet.results.write import RESULTS, write_or_remove, write_results, write_rows
 
 log = logging.getLogger(__name__)
 Results = Sequence[tuple[ResultRow, Path]]  # rows, and the folders that hold their predictions
-T = TypeVar("T")
-
-MATRIX = (
-    "dataset split scoring_rule baseline_name objective use_straight_through feature_mode action_space training "
-    "seed lambda_cost trained_lambda threshold uncertainty_metric vision_mode pruning_ratio pruning_mode "
-    "remaining_vision_tokens long_side oracle_rule fallback_mode fallback_entropy_threshold "
-    "fallback_margin_threshold fallback_trigger_rate cache_reuse backbone dtype prompt_order mode decoding_seed "
-    "num_samples accuracy unparsed_rate avg_cost action_rate_no action_rate_coarse action_rate_full"
-).split()
-
+Line = dict[str, Any]
 
 # Files that the specification names for sweeps of one baseline (blocks B2 and B4).
 BLOCK_FILES = {"uncertainty_threshold": "pareto_threshold", "vision_token_pruning_proxy": "pareto_pruning"}
@@ -63,18 +58,19 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     done = [job for job in jobs if job.error is None]
     failed = [job for job in jobs if job.error is not None]
     results = [(row, job.folder) for job in done for row in read_results(job.folder / RESULTS)]
-    rows = sorted((row for row, _ in results), key=_order)
+    rows = sorted((row for row, _ in results), key=order)
     write_tables(folder, rows)
     warn_of_unreadable(rows)
-    precision, alike = _without_failing(precision_lines, results), _without_failing(answer_checks, results)
+    precision, answers = _without_failing(precision_lines, results), _without_failing(changed_answers, results)
     write_or_remove(folder / "precision.csv", precision)
     write_jobs(folder, jobs)
+    checks = [*_checks(rows), *precision_checks(precision), *answer_checks(answers)]
     write_json(
         folder / SUMMARY,
         {
             "jobs": [{"folder": job.folder.name, "overrides": list(job.overrides), "error": job.error} for job in jobs],
             "failed": len(failed),
-            "checks": [check.as_json() for check in (*sweep_checks(rows), *precision_checks(precision), *alike)],
+            "checks": [check.as_json() for check in checks],
             "metadata": {job.folder.name: _metadata(job.folder) for job in done},
             **provenance(),
         },
@@ -82,7 +78,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     return rows, failed
 
 
-def _without_failing(compare: Callable[[Results], list[T]], results: Results) -> list[T]:
+def _without_failing(compare: Callable[[Results], list[Line]], results: Results) -> list[Line]:
     """What a comparison of predictions finds; nothing where they cannot be read: the tables do without."""
     try:
         return compare(results)
@@ -108,29 +104,29 @@ def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
     """Tables, checks and provenance of results that come from several sweeps."""
     write_tables(folder, rows)
     warn_of_unreadable(rows)
-    checks = [check.as_json() for check in sweep_checks(evaluated(rows))]
+    checks = [check.as_json() for check in _checks(evaluated(rows))]
     write_json(folder / SUMMARY, {"checks": checks, **provenance()})
-
-
-def _matrix_line(row: ResultRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in MATRIX}
 
 
 def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
     """results.csv with every column; eval_matrix with what tells settings apart and how they did."""
     write_results(folder / RESULTS, rows)
-    matrix = [_matrix_line(row) for row in rows]
-    write_rows(folder / "eval_matrix.csv", matrix, MATRIX)
+    matrix = [record(row, MATRIX) for row in rows]
+    write_rows(folder / "eval_matrix.csv", matrix, table_columns(rows, MATRIX))
     write_json(folder / "eval_matrix.json", matrix)
     for name, lines in (("seeds", seed_rows(rows)), ("cache_reuse", reuse_rows(rows))):
         write_or_remove(folder / f"{name}.csv", lines)
     for baseline, name in BLOCK_FILES.items():
-        block = [_matrix_line(row) for row in evaluated(rows) if row.baseline_name == baseline]
+        block = [record(row, MATRIX) for row in evaluated(rows) if row.baseline_name == baseline]
         write_or_remove(folder / f"{name}.csv", block)
         if block:
             write_json(folder / f"{name}.json", block)
         else:
             (folder / f"{name}.json").unlink(missing_ok=True)
+
+
+def _checks(rows: Sequence[ResultRow]) -> list[Check]:
+    return [*sweep_checks(rows), *seed_checks(seed_rows(rows)), *reuse_checks(reuse_rows(rows))]
 
 
 def _job(folder: Path, record: Record) -> Job:
@@ -150,26 +146,3 @@ def _metadata(folder: Path) -> dict[str, Any]:
     if missing:
         raise VoVNetError(f"{folder / SUMMARY} lacks {missing[0]}; remove {folder} and run it again.")
     return {key: summary[key] for key in KEPT}
-
-
-def _order(row: ResultRow) -> tuple[Any, ...]:
-    return (
-        row.dataset,
-        row.split,
-        row.baseline_name,
-        row.objective or "",
-        row.feature_mode or "",
-        row.action_space or "",
-        row.backbone,
-        row.dtype,
-        row.prompt_order,
-        row.seed,
-        row.decoding_seed or 0,
-        row.trained_lambda or 0.0,
-        row.lambda_cost if row.lambda_cost is not None else -1.0,
-        row.uncertainty_metric or row.pruning_mode or row.oracle_rule or "",
-        row.vision_mode or row.fallback_mode or "",
-        *(-1.0 if v is None else v for v in (row.threshold, row.pruning_ratio, row.long_side)),
-        *(-1.0 if v is None else v for v in (row.fallback_entropy_threshold, row.fallback_margin_threshold)),
-        row.config_hash,
-    )

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice, repeat
 from json.encoder import encode_basestring as quote
@@ -16,18 +15,18 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.files import read_object, write_parts, write_text
 from vovnet.outcomes.routed import Routed
+from vovnet.provenance import SUMMARY
 from vovnet.ranks import is_main_rank
-from vovnet.results.row import COLUMNS, ResultRow, same_row
+from vovnet.results.columns import ResultRow, record, same_row, table_columns
 from vovnet.results.split import SplitColumns
 from vovnet.session import Session
 
-RESULTS, SUMMARY, PREDICTIONS = "results.csv", "summary.json", "predictions.jsonl"
+RESULTS, PREDICTIONS = "results.csv", "predictions.jsonl"
 CATEGORIES = "categories.csv"
 LINES = 65_536  # of predictions held as text at once
-RATES = tuple(f"action_rate_{action.label}" for action in Action)
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write a table; None becomes an empty cell, floats keep every digit."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
@@ -39,14 +38,14 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 def write_or_remove(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a table that there is only sometimes; one of an earlier run says nothing of this one."""
     if rows:
-        write_rows(path, rows, list(rows[0]))
+        write_rows(path, rows, list(dict.fromkeys(name for row in rows for name in row)))
     else:
         path.unlink(missing_ok=True)
 
 
 def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
     """Write results.csv."""
-    write_rows(path, [asdict(row) for row in rows])
+    write_rows(path, [record(row) for row in rows], table_columns(rows))
 
 
 def retract(folder: Path, row: ResultRow) -> None:

@@ -11,19 +11,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.backbone import BackboneConfig, Resolution, VisionBudgetConfig
-from vovnet.schema.baselines import (
-    BUCKETS,
-    BaselineConfig,
-    CascadeBaseline,
-    FixedBaseline,
-    NoBaseline,
-    OracleBaseline,
-    PruningBaseline,
-    RandomBaseline,
-    Ratios,
-    ResolutionBaseline,
-    UncertaintyBaseline,
-)
+from vovnet.schema.baselines import BaselineConfig, FullLook, PolicyOptions, Ratios
 from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
@@ -61,7 +49,6 @@ from vovnet.schema.training import (
 )
 
 __all__ = [
-    "BUCKETS",
     "STRICT",
     "ActionSpace",
     "BackboneConfig",
@@ -70,13 +57,12 @@ __all__ = [
     "BasicLauncher",
     "BenchmarkConfig",
     "CalibrateConfig",
-    "CascadeBaseline",
     "DatasetConfig",
     "Dtype",
     "EvalConfig",
     "FeatureMode",
-    "FixedBaseline",
     "Fraction",
+    "FullLook",
     "GenerateConfig",
     "HubConfig",
     "Kept",
@@ -86,27 +72,23 @@ __all__ = [
     "LocalLauncher",
     "LoggerConfig",
     "LoraConfig",
-    "NoBaseline",
     "NonNegative",
     "ObjectiveConfig",
-    "OracleBaseline",
     "PathsConfig",
     "Phase",
     "PipelineConfig",
     "PolicyConfig",
+    "PolicyOptions",
     "PolicyTraining",
     "Positive",
     "Precision",
     "PrepareConfig",
     "ProfileConfig",
     "PromptOrder",
-    "PruningBaseline",
     "PruningMode",
-    "RandomBaseline",
     "Ratios",
     "ReportConfig",
     "Resolution",
-    "ResolutionBaseline",
     "RunConfig",
     "RunFolder",
     "Schedule",
@@ -120,7 +102,6 @@ __all__ = [
     "TinyBackboneTraining",
     "TrainerConfig",
     "Training",
-    "UncertaintyBaseline",
     "VisionBudgetConfig",
     "WordLoss",
 ]

@@ -1,109 +1,95 @@
-"""Keys of the baselines: rules in the policy's place, told apart by their name."""
+"""Keys of what decides in the policy's place: each policy brings its own, see ``vovnet.registry``."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import cache
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import PlainValidator, TypeAdapter, ValidationInfo
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticKnownError
 
-from vovnet.schema.ranges import STRICT, Kept, NonNegative, Place, Positive, PruningMode, Seed, Share
+from vovnet import registry
+from vovnet.actions import Action
+from vovnet.schema.ranges import STRICT, PruningMode, Share
+
+if TYPE_CHECKING:
+    from vovnet.policy.protocol import Context, Policy
 
 Ratios = tuple[Share, Share, Share]  # NO, COARSE, FULL
-BUCKETS = 3  # of the random policy that is matched by entropy
 
 
 @dataclass(frozen=True, config=STRICT)
-class NoBaseline:
-    """VoVNet itself."""
+class FullLook:
+    """What FULL means where it is not the whole image.
 
-    name: Literal[""]
+    Attributes:
+        long_side: pixels; None takes the budget's.
+        pruning: how tokens are left out, and the share that is kept; None keeps all.
+    """
 
-
-@dataclass(frozen=True, config=STRICT)
-class FixedBaseline:
-    """One action for every question."""
-
-    name: Literal["always_full", "always_coarse", "no_vision"]
-
-
-@dataclass(frozen=True, config=STRICT)
-class UncertaintyBaseline:
-    """Look where the text pass is uncertain."""
-
-    name: Literal["uncertainty_threshold"]
-    uncertainty: Literal["entropy", "margin"]
-    # looks where entropy (nats) >= threshold, or where margin (p1 - p2) <= threshold
-    threshold: NonNegative
-    vision: Literal["full", "coarse"]
+    long_side: int | None = None
+    pruning: tuple[PruningMode, float] | None = None
 
 
-@dataclass(frozen=True, config=STRICT)
-class RandomBaseline:
-    """Actions drawn at VoVNet's ratios, over all questions or within buckets of entropy."""
+class PolicyOptions:
+    """The options of a policy. Most policies are their own options; others are made from them."""
 
-    name: Literal["random_policy_matched"]
-    seed: Seed
-    target_ratios: Ratios | None  # NO, COARSE, FULL; or take them from `match`
-    match: Place | None  # results.csv or folder of a VoVNet run or sweep
-    match_lambda: NonNegative | None  # its lambda; null where the file holds one row only
-    buckets: bool  # match within three buckets of entropy; `match` must then be a single run's folder
-    bucket_ratios: tuple[Ratios, Ratios, Ratios] | None
-    bucket_thresholds: tuple[NonNegative, NonNegative] | None  # nats; null takes the terciles
+    name: str
+    looks: tuple[Action, ...] = tuple(Action)
 
-    @model_validator(mode="after")
-    def _one_target(self) -> "RandomBaseline":
-        targets = [self.target_ratios is not None, self.match is not None, self.bucket_ratios is not None]
-        if sum(targets) > 1:
-            raise ValueError("target_ratios, match and bucket_ratios exclude each other")
-        for ratios in (self.target_ratios, *(self.bucket_ratios or ())):
-            if ratios is not None and abs(sum(ratios) - 1) > 1e-3:
-                raise ValueError(f"ratios {list(ratios)} must sum to 1")
-        if self.bucket_thresholds and self.bucket_thresholds[0] > self.bucket_thresholds[1]:
-            raise ValueError("bucket_thresholds must not fall")
-        return self
+    @property
+    def full(self) -> FullLook | None:
+        """What FULL means under this policy; None leaves it to ``policy.full_pruning_ratio``."""
+        return None
 
+    @property
+    def reads_lambda(self) -> bool:
+        """Whether a choice depends on ``policy.lambda_cost``."""
+        return False
 
-@dataclass(frozen=True, config=STRICT)
-class PruningBaseline:
-    """Always look in full, but keep only some of the vision tokens."""
+    def menu(self, action_space: tuple[Action, ...]) -> tuple[Action, ...]:
+        """The looks that may be chosen, under ``policy.action_space``."""
+        return self.looks
 
-    name: Literal["vision_token_pruning_proxy"]
-    pruning_ratio: Kept  # share of an image's tokens that is kept
-    pruning_mode: PruningMode
+    def make(self, context: "Context") -> "Policy":
+        """The policy itself.
+
+        Raises:
+            VoVNetError: it cannot be made from these options.
+        """
+        raise NotImplementedError
 
 
-@dataclass(frozen=True, config=STRICT)
-class ResolutionBaseline:
-    """Always look, at one resolution between COARSE's and FULL's."""
-
-    name: Literal["resolution_scaling"]
-    long_side: Positive  # pixels
-
-
-@dataclass(frozen=True, config=STRICT)
-class OracleBaseline:
-    """Knows every branch's score beforehand: an upper bound, no policy."""
-
-    name: Literal["oracle"]
-    # cheapest_correct: the cheapest action with the best score; utility: argmax of score - lambda * cost
-    rule: Literal["cheapest_correct", "utility"]
-
-
-@dataclass(frozen=True, config=STRICT)
-class CascadeBaseline:
-    """COARSE first, then FULL where its answer is uncertain; both are paid for."""
-
-    name: Literal["cascade"]
-    threshold: Share  # probability of COARSE's answer below which FULL looks again
+def _options(value: Any, info: ValidationInfo) -> PolicyOptions:
+    """The options of a policy, by its name or by ``_target_``."""
+    if isinstance(value, PolicyOptions):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticKnownError("dataclass_type", {"class_name": "baseline"})
+    name = value.get("name", "")
+    if registry.TARGET in value or "code" in value:
+        return _outside(value, info)
+    if name in registry.POLICIES:
+        return _by_name(registry.POLICIES[name]).validate_python({name: dict(value)})[name]
+    if isinstance(name, str) and (part := registry.find("policy", name)) is not None:
+        return _outside({**value, registry.TARGET: registry.path_of(part)}, info)
+    expected = ", ".join(repr(known) for known in (*registry.POLICIES, *registry.names("policy")))
+    raise PydanticKnownError(
+        "union_tag_invalid", {"discriminator": "'name'", "tag": str(name), "expected_tags": expected}
+    )
 
 
-BaselineConfig = Annotated[
-    NoBaseline
-    | FixedBaseline
-    | UncertaintyBaseline
-    | RandomBaseline
-    | PruningBaseline
-    | ResolutionBaseline
-    | OracleBaseline
-    | CascadeBaseline,
-    Field(discriminator="name"),
-]
+@cache
+def _by_name(path: str) -> "TypeAdapter[dict[str, PolicyOptions]]":
+    """Checks the options of a policy under its name, which errors then hold as those of a union do."""
+    kind: Any = GenericAlias(dict, (str, registry.load(path)))
+    return TypeAdapter(kind)
+
+
+def _outside(value: Mapping[str, Any], info: ValidationInfo) -> PolicyOptions:
+    found: PolicyOptions = registry.load(registry.OUTSIDE)(value, trusted=info.context == registry.TRUSTED)
+    return found
+
+
+BaselineConfig = Annotated[PolicyOptions, PlainValidator(_options)]

@@ -6,17 +6,33 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.baselines import BaselineConfig
+from vovnet.schema.code import ObjectiveCode
 from vovnet.schema.ranges import STRICT, ActionSpace, FeatureMode, Kept, NonNegative, PruningMode, Temperature, Width
+
+OBJECTIVES = ("value", "mixture")
 
 
 @dataclass(frozen=True, config=STRICT)
 class ObjectiveConfig:
-    """How the policy head learns from outcomes."""
+    """How the policy head learns from outcomes.
 
-    name: Literal["value", "mixture"]
+    ``name`` is ``value``, ``mixture`` or what results call an objective of one's own, which ``code`` names.
+    """
+
+    name: str
     temperature: Temperature  # tau of the (Gumbel-)softmax; `mixture` only
     entropy_weight: NonNegative  # of tau times the entropy of the soft weights, taken off the loss; `mixture` only
     loss: Literal["nll", "error"]  # branch loss L_a of `mixture`: answer NLL in nats, or 1 - score
+    code: ObjectiveCode = None
+
+    @model_validator(mode="after")
+    def _named(self) -> "ObjectiveConfig":
+        if (self.code is None) != (self.name in OBJECTIVES):
+            what = f"{self.name} is one of VoVNet's" if self.code else f"{self.name} is none of VoVNet's"
+            raise ValueError(
+                f"the objective {what}; give code={{_target_: package.module.NAME}} to one of your own only"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -19,10 +19,9 @@ from vovnet.outcomes.branches import not_finite
 from vovnet.outcomes.collect import build_batch
 from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.readable import warn_of_unread
-from vovnet.ranks import is_main_rank
+from vovnet.ranks import is_main_rank, wait_for_all
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
 from vovnet.session import Session
-from vovnet.training.launch import wait_for_all
 from vovnet.training.order import EachOnce, StepLoader
 from vovnet.training.questions import QuestionBatches, TrainingData, micro_batches, validation_rows
 from vovnet.training.step_module import StepModule, adamw

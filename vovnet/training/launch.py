@@ -26,12 +26,6 @@ FEWEST = 4  # ranks that may be tried on any CPU
 GRACE = 20.0  # seconds that the other ranks get to end by themselves when one has failed
 
 
-def wait_for_all() -> None:
-    """Until every rank of this training is here."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-
-
 def needs_launch(config: RunConfig) -> bool:
     """Whether ranks are asked for that nobody (torchrun, srun) has started."""
     return config.trainer.devices > 1 and world_size() == 1

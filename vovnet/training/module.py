@@ -15,7 +15,7 @@ from vovnet.outcomes.routed import Routed
 from vovnet.policy.decide import choose
 from vovnet.policy.features import SCALARS
 from vovnet.policy.head import PolicyHead
-from vovnet.policy.objective import OutcomeBatch, mixture_loss, value_loss
+from vovnet.policy.objective import OutcomeBatch, make_objective
 from vovnet.policy.route import Router
 from vovnet.schema import PolicyConfig, PolicyTraining
 from vovnet.training.questions import LiveBatch
@@ -45,6 +45,7 @@ class VoVNetModule(StepModule):
         super().__init__()
         self.head = head
         self.policy = policy
+        self.objective = make_objective(policy.objective, policy.use_straight_through)
         self.training_config = training
         self.steps = steps
         # A frozen backbone is no registered submodule: Lightning would move, count and save it with the head.
@@ -58,7 +59,7 @@ class VoVNetModule(StepModule):
         """Loss of the configured objective at the lambda of this step."""
         outcomes = batch if isinstance(batch, OutcomeBatch) else self.live_outcomes(batch.items, batch.noise)
         loss = self.loss(outcomes, self.warm_lambda())
-        if self.backbone is not None and self.policy.objective.name == "value":
+        if self.backbone is not None and self.objective.bounded:
             # The scoring rule reaches the backbone through the features only; every branch has to keep answering.
             loss = loss + outcomes.nll.mean()
         self.watch_loss("the policy's loss", loss)
@@ -98,18 +99,7 @@ class VoVNetModule(StepModule):
 
     def loss(self, outcomes: OutcomeBatch, lambda_cost: float) -> Tensor:
         """The objective on a batch of outcomes."""
-        objective = self.policy.objective
-        if objective.name == "value":
-            return value_loss(self.head, outcomes)
-        return mixture_loss(
-            self.head,
-            outcomes,
-            lambda_cost,
-            objective.temperature,
-            self.policy.use_straight_through and self.training,
-            objective.loss,
-            objective.entropy_weight,
-        )
+        return self.objective.loss(self.head, outcomes, lambda_cost)
 
     def warm_lambda(self) -> float:
         """Lambda of the current step: rises linearly from 0 during the first ``lambda_warmup_fraction``."""
@@ -125,8 +115,7 @@ class VoVNetModule(StepModule):
             scored: decode and judge the answers; None does where the objective learns from scores.
         """
         router, backbone = self.router, self.router.backbone
-        objective = self.policy.objective
-        scored = (objective.name == "value" or objective.loss == "error") if scored is None else scored
+        scored = self.objective.scored if scored is None else scored
         batch = backbone.builder.build(items, self.actions)
         state = read_text(backbone, batch)
         text_outcomes(state, batch, backbone.feature_dtype)  # refuses NaN, naming the sample

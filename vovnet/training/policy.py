@@ -21,15 +21,14 @@ from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.checkpoint import make_card, save_policy
 from vovnet.policy.features import feature_width, features
+from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.names import FILE_NAME
-from vovnet.policy.objective import OutcomeBatch
-from vovnet.policy.policies import FixedPolicy
+from vovnet.policy.objective import Objective, OutcomeBatch, make_objective
 from vovnet.policy.route import make_router
-from vovnet.ranks import is_main_rank, rank, world_size
+from vovnet.ranks import is_main_rank, rank, wait_for_all, world_size
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
 from vovnet.session import Session
-from vovnet.training.launch import wait_for_all
 from vovnet.training.module import VoVNetModule
 from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
 from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micro_batches, validation_rows
@@ -99,7 +98,7 @@ def train_head(
         "frozen" if setup.trainable is None else f"trained along ({training.stage2_backbone})",
     )
     # `value` is judged by its scoring rule, which needs no lambda; `mixture` by what it is trained for.
-    monitor = ("val/loss", "min") if config.policy.objective.name == "value" else ("val/utility", "max")
+    monitor = ("val/loss", "min") if objective_of(config).bounded else ("val/utility", "max")
     plan = Plan(
         stage="stage2",
         steps=training.epochs * setup.epoch,
@@ -175,7 +174,7 @@ def _live(config: RunConfig, training: PolicyTraining, data: TrainingData, sessi
     if training.stage2_backbone != "frozen":
         trainable = trainable_backbone(config, training.stage2_backbone, session)
         backbone = trainable.backbone
-    router = make_router(config, data.dataset, FixedPolicy(actions), backbone, session)
+    router = make_router(config, data.dataset, Always(*actions), backbone, session)
     width = feature_width(config.policy.feature_mode, router.backbone.hidden_size)
     micro = micro_batches(data.train, training.backbone, training.seed)
     steps = training.epochs * micro.order.steps_per_epoch
@@ -255,9 +254,14 @@ def rows_of(outcomes: OutcomeBatch, rows: np.ndarray) -> OutcomeBatch:
     return OutcomeBatch(*(getattr(outcomes, name).index_select(0, index) for name in columns))
 
 
+def objective_of(config: RunConfig) -> Objective:
+    """The configured objective."""
+    return make_objective(config.policy.objective, config.policy.use_straight_through)
+
+
 def _new_head(config: RunConfig, training: PolicyTraining, width: int) -> PolicyHead:
     """A fresh head. Seeds here and not earlier: collecting outcomes draws from the same generators, so
     a training that had to collect first would otherwise differ from one that found them."""
     L.seed_everything(training.seed, verbose=False)
     actions = len(ACTION_SPACES[config.policy.action_space])
-    return PolicyHead(width, config.policy.hidden_size, actions, config.policy.objective.name == "value")
+    return PolicyHead(width, config.policy.hidden_size, actions, objective_of(config).bounded)

@@ -13,13 +13,13 @@ from vovnet.actions import Action
 from vovnet.backbone.inputs import Batch, InputBuilder
 from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.data.leaks import enforce, held_out, leak_report
+from vovnet.data.split import split_rows
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.collect import build_batch
 from vovnet.ranks import rank, world_size
 from vovnet.schema import BackboneTraining, PolicyTraining, RunConfig
 from vovnet.session import Session
 from vovnet.training.order import StepOrder, even_parts
-from vovnet.training.split import split_rows
 
 
 @dataclass(frozen=True)

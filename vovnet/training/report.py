@@ -8,21 +8,20 @@ from typing import Any
 
 from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.reading import reading_facts
+from vovnet.checks.check import Check
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.readable import MOST_UNREAD, in_words
 from vovnet.policy.checkpoint import read_card
 from vovnet.policy.names import FILE_NAME
-from vovnet.report.training_curves import draw_training
-from vovnet.results.check import Check
-from vovnet.results.provenance import provenance
-from vovnet.results.standing import inputs_key, standing_summary
-from vovnet.results.write import SUMMARY
+from vovnet.provenance import SUMMARY, provenance
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.session import Session
 from vovnet.terminal import say
 from vovnet.training.adapt import adaptation_plan
+from vovnet.training.curves import draw_training
 from vovnet.training.policy import Trained
 from vovnet.training.steps import newest_checkpoint, saved_steps
 from vovnet.training.trainer import Plan
@@ -115,14 +114,14 @@ def backbone_overrides(config: RunConfig, trained: Trained) -> list[str]:
     return [f"backbone.{key}={after[key]}" for key in ("path", "packaged", "adapter") if before[key] != after[key]]
 
 
-def standing_training(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any] | None:
+def existing_training(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any] | None:
     """The summary of a training with the same inputs that ``folder`` already holds, with its policy file.
 
     A file that does not say how it was trained, as older ones do not, is written again.
     """
     session = session or Session()
     data = load_dataset(config.dataset, "train", session=session)
-    found = standing_summary(folder, inputs_key(config, data, session=session))
+    found = existing_summary(folder, inputs_key(config, data, session=session))
     path = folder / FILE_NAME
     return found if found is not None and path.is_file() and read_card(path).training_config else None
 

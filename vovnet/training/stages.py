@@ -19,8 +19,8 @@ from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object, write_json
 from vovnet.locks import Claim
+from vovnet.provenance import SUMMARY
 from vovnet.ranks import is_main_rank
-from vovnet.results.write import SUMMARY
 from vovnet.schema import PolicyTraining, RunConfig
 from vovnet.session import Session
 from vovnet.training.adapt import adapt_backbone

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vovnet.checks.check import Check
 from vovnet.files import write_json
 from vovnet.outcomes.readable import MOST_UNREAD
-from vovnet.results.check import Check
-from vovnet.results.provenance import provenance
+from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.read import read_summary
 from vovnet.results.sweep import Job, sweep_jobs, write_jobs
-from vovnet.results.write import SUMMARY, write_or_remove
+from vovnet.results.write import write_or_remove
 
 Line = Mapping[str, Any]
 BACKBONE = "checkpoint"  # the folder that the training of a backbone leaves, and no summary

@@ -11,15 +11,15 @@ import numpy as np
 
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.backbone.budget import VisionBudget
+from vovnet.checks.readable import unreadable_sentence
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.metrics.frontier import concave_hull
 from vovnet.metrics.oracle_gap import budgeted_oracle
 from vovnet.report.analysis import Line, point, value_runs
-from vovnet.report.curves import point_label
+from vovnet.report.labels import point_label
 from vovnet.report.runs import Found, Run
 from vovnet.report.study import Branches, Study
-from vovnet.results.readable import unreadable_sentence
 from vovnet.schema import ReportConfig
 
 HERE = Path(__file__).parent
@@ -133,7 +133,7 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
 
 def _labels(study: Study) -> dict[int, str]:
     """A name of its own for every run."""
-    names = {id(row): point_label(curve, row) for curve in study.curves for row in curve.rows}
+    names = {id(row): point_label(curve.label, row) for curve in study.curves for row in curve.rows}
     labels: dict[int, str] = {}
     for run in study.runs:
         name = names.get(id(run.row), run.row.baseline_name)

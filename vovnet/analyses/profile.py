@@ -1,0 +1,145 @@
+"""Block F1: where a question's time goes, measured as a user would wait for it.
+
+Every stage answers the same questions one by one. After a warm-up the stages take turns on each question, so that
+a machine that slows down slows all of them. A GPU is synchronised before and after every measured piece.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from vovnet.actions import Action
+from vovnet.backbone.backbone import Backbone
+from vovnet.data import Item
+from vovnet.errors import VoVNetError
+from vovnet.memory import peak_mb, reset_peak
+from vovnet.outcomes.routed import Routed, join_routed
+from vovnet.policy.fixed import Always
+from vovnet.policy.route import Router
+from vovnet.progress import progress
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """One line of profile.csv.
+
+    ``stage`` is ``end_to_end`` (question to answer: the policy itself and each action alone) or a piece of it:
+    ``text_pass``, ``prepare`` (open and resize the image), ``prefill``, ``decode``. Latencies in milliseconds a
+    question; tokens a question; ``mem_peak_mb`` as in ``vovnet.memory``.
+    """
+
+    stage: str
+    action: str  # no, coarse, full, or routed for the policy's own choices
+    num_samples: int
+    latency_p50_ms: float
+    latency_p90_ms: float
+    latency_mean_ms: float
+    avg_vision_tokens: float | None
+    avg_text_tokens: float | None  # the text pass included
+    avg_generated_tokens: float | None
+    mem_peak_mb: float
+
+
+@dataclass
+class Stopwatch:
+    """Milliseconds and peak memory of named pieces."""
+
+    device: torch.device
+    milliseconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    memory: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @contextmanager
+    def measure(self, stage: str, action: str) -> Iterator[None]:
+        """Time what happens inside, up to the last kernel."""
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.synchronize(self.device)
+        reset_peak(self.device)
+        begun = time.perf_counter()
+        yield
+        if on_gpu:
+            torch.cuda.synchronize(self.device)
+        self.milliseconds.setdefault((stage, action), []).append(1000 * (time.perf_counter() - begun))
+        self.memory[stage, action] = max(peak_mb(self.device), self.memory.get((stage, action), 0.0))
+
+
+def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[ProfileRow], dict[str, Routed]]:
+    """Measure a policy, every action alone and their pieces on ``items`` after ``warmup`` of them.
+
+    Returns:
+        The lines, and what was done to the measured questions, by the action of the end-to-end lines.
+
+    Raises:
+        VoVNetError: nothing is left to measure after the warm-up.
+    """
+    if len(items) <= warmup:
+        raise VoVNetError(
+            f"{len(items)} samples leave none after {warmup} of warm-up; "
+            "raise eval.max_samples or lower profile.warmup."
+        )
+    backbone = router.backbone
+    backbone.builder.cache_bytes = 0  # an image is opened every time, as it is by a user's question
+    alone = {action.label: replace(router, policy=Always(action)) for action in Action}
+    routers = {"routed": router, **alone}
+    watch, seen = Stopwatch(backbone.device), dict[str, list[Routed]]()  # those of the warm-up are thrown away
+    with torch.inference_mode(), progress("profiling", len(items), "samples") as bar:
+        for number, one in enumerate(items):
+            if number == warmup:
+                watch, seen = Stopwatch(backbone.device), {}
+            for name, route in routers.items():
+                with watch.measure("end_to_end", name):
+                    routed = route([one])
+                seen.setdefault(name, []).append(routed)
+            _pieces(watch, backbone, router, one)
+            bar.advance(1)
+    answered = {name: join_routed(parts) for name, parts in seen.items()}
+    return [_row(watch, stage, action, answered.get(action)) for stage, action in watch.milliseconds], answered
+
+
+def _pieces(watch: Stopwatch, backbone: Backbone, router: Router, one: Item) -> None:
+    """The text pass, then each action's pieces with the text pass behind it."""
+    batch = backbone.builder.build([one], [])
+    with watch.measure("text_pass", "no"):
+        text = backbone.text_pass(batch)
+    for action in Action:
+        state, looked = text, batch
+        if action is not Action.NO:
+            with watch.measure("prepare", action.label):
+                looked = backbone.builder.build([one], [action])
+            with watch.measure("prefill", action.label):
+                state = backbone.look(looked, action, text)
+        with watch.measure("decode", action.label):
+            backbone.decode(state, router.decoding, looked, action, router.seed)
+
+
+def _row(watch: Stopwatch, stage: str, action: str, routed: Routed | None) -> ProfileRow:
+    times = np.asarray(watch.milliseconds[stage, action])
+    whole = routed if stage == "end_to_end" else None
+
+    def mean(count: Callable[[Routed], Any]) -> float | None:
+        return None if whole is None else float(np.mean(count(whole)))
+
+    return ProfileRow(
+        stage=stage,
+        action=action,
+        num_samples=len(times),
+        latency_p50_ms=float(np.percentile(times, 50)),
+        latency_p90_ms=float(np.percentile(times, 90)),
+        latency_mean_ms=float(times.mean()),
+        avg_vision_tokens=mean(lambda r: r.paid("vision_tokens")),
+        avg_text_tokens=mean(
+            lambda r: r.text_tokens + r.paid("prompt_tokens") - r.paid("reused_tokens") - r.paid("vision_tokens")
+        ),
+        avg_generated_tokens=mean(lambda r: r.paid("generated_tokens")),
+        mem_peak_mb=watch.memory[stage, action],
+    )
+
+
+def as_rows(rows: Sequence[ProfileRow]) -> list[dict[str, Any]]:
+    """Rows as they are written."""
+    return [asdict(row) for row in rows]

@@ -1,0 +1,227 @@
+"""What ``hydra.main`` is given: it runs one job, or the jobs of a sweep.
+
+A job of a sweep that fails is recorded in its folder and the others go on; Hydra itself would show the first exception
+only and skip the end of the sweep.
+"""
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobStatus, configure_log
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from vovnet.arguments import FOREIGN_PLUGIN, PLUGINS
+from vovnet.cluster.run import NotSubmittedError, run_jobs
+from vovnet.cluster.work import Prepared
+from vovnet.compose import check_launcher, job_name, to_typed
+from vovnet.errors import VoVNetError, explained
+from vovnet.exit_status import fail
+from vovnet.jobs import Record, failure, note_folders, report_failure, run_recorded, write_record
+from vovnet.no_effect import no_effect_lines
+from vovnet.provenance import git_state
+from vovnet.ranks import is_main_rank, world_size
+from vovnet.schema import RunConfig
+from vovnet.session import Session
+from vovnet.sweep_check import check_sweep
+from vovnet.sweep_folder import USUAL, SweepFolder, refuse_nested, sweep_place
+from vovnet.sweep_jobs import Batch, Composition, task_overrides, write_plain
+from vovnet.torchrun import refuse_sweep, run_as_rank
+
+log = logging.getLogger(__name__)
+
+Run = Callable[[RunConfig, Path, Session], Any]  # does one job in a folder
+Show = Callable[[Any, Path], None]  # shows what a single job returned
+Finish = Callable[[Path], bool]  # merges a sweep's folder; False when a job failed
+
+
+@dataclass
+class Command:
+    """An entry point's run, and what this process has begun of it.
+
+    Attributes:
+        name: of the entry point.
+        is_stage: a pipeline has started it.
+        session: what its jobs share.
+        sweep_folder: that of a sweep whose jobs begin; None for a single job.
+        folders: of the jobs that have begun, in order.
+        errors: of the jobs that ran here.
+        prepared: jobs that run elsewhere.
+        reported: lines already logged.
+    """
+
+    name: str
+    run: Run
+    show: Show
+    finish: Finish | None
+    is_stage: bool
+    session: Session = field(default_factory=Session)
+    sweep_folder: SweepFolder | None = None
+    folders: list[Path] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    prepared: list[Prepared] = field(default_factory=list)
+    reported: set[str] = field(default_factory=set)
+
+    def __call__(self, composed: DictConfig) -> None:
+        """Run a single job, for which Hydra has made a folder."""
+        hydra_config = HydraConfig.get()
+        if hydra_config.mode == RunMode.MULTIRUN:  # another sweeper of Hydra's, chosen in a file
+            raise VoVNetError(FOREIGN_PLUGIN.format(given="another hydra/sweeper"))
+        folder, record = Path(hydra_config.runtime.output_dir), _record(hydra_config.overrides.task, None)
+        # Hydra prints a line of its own about an exception, so a job hands its error over instead.
+        self._work(lambda: to_typed(composed), folder, record)
+
+    def sweep(self, batch: Batch) -> None:
+        """Run the jobs of a sweep, all of which are checked before the first one begins."""
+        self._check(batch)
+        self.sweep_folder = SweepFolder(sweep_place(batch.config))
+        self._check_jobs(batch)
+        self.sweep_folder.enter([task_overrides(job) for job in batch.jobs])
+        plain: Any = OmegaConf.to_container(batch.config, resolve=False, enum_to_str=True)
+        write_plain(self.sweep_folder.path / "multirun.yaml", plain)
+        for number, job in enumerate(batch.jobs):
+            with batch.composed(job, number) as composition:
+                self._begin(batch, composition, number)
+            if number == 0:
+                _settle_memory()
+        configure_log(batch.config.hydra.hydra_logging, batch.config.hydra.verbose)  # closes the last job's log
+
+    def _check(self, batch: Batch) -> None:
+        """Refuse what is no sweep of ours."""
+        if self.finish is None:
+            raise VoVNetError(
+                f"experiments.{self.name} is not swept; leave out -m and launcher=, and give an experiment that is a "
+                "sweep to the command that its file names."
+            )
+        if world_size() > 1:
+            refuse_sweep()
+        chosen = batch.config.hydra.runtime.choices
+        for group, ours in PLUGINS.items():
+            if chosen[group] not in ours:
+                raise VoVNetError(FOREIGN_PLUGIN.format(given=f"{group}={chosen[group]}"))
+        check_launcher(batch.config)
+        if not batch.jobs:
+            raise VoVNetError("the sweep has no job; give each key that is swept a value at least.")
+
+    def _check_jobs(self, batch: Batch) -> None:
+        """Compose every job, and refuse those that would do the same or leave their results elsewhere."""
+        for job in batch.jobs:
+            batch.compositions.find(job)
+        with ExitStack() as stack:
+
+            def compose(job: Sequence[str]) -> DictConfig:
+                stack.close()
+                return stack.enter_context(batch.composed(job)).config
+
+            for grid in batch.grids:
+                check_sweep(self.name, grid, compose)
+        refuse_nested(batch)
+
+    def _begin(self, batch: Batch, composition: Composition, number: int) -> None:
+        """Begin a job of a sweep, here or as one that is to run elsewhere."""
+        assert self.sweep_folder is not None
+        config, refusal = composition.config, None
+        try:
+            typed = composition.typed()
+        except VoVNetError as error:
+            refusal = error
+        if refusal is None and composition.plain["hydra"]["sweep"]["subdir"] == USUAL:
+            folder = self.sweep_folder.path / job_name(typed)
+        else:
+            folder = self.sweep_folder.path / str(config.hydra.sweep.subdir)
+
+        def checked() -> RunConfig:
+            if refusal is not None:
+                raise refusal
+            return typed
+
+        record = _record(config.hydra.overrides.task, self.sweep_folder.token)
+        with batch.begun(composition, folder) as ended:
+            self.folders.append(folder)
+            if config.launcher.kind in ("local", "slurm"):
+                self._prepare(checked, folder, record)
+                return
+            log.info("job %d of %d: %s", number + 1, len(batch.jobs), " ".join(record["overrides"]))
+            if (problem := self._work(checked, folder, record)) is not None:
+                ended.status, ended.return_value = JobStatus.FAILED, problem
+
+    def _work(self, checked: Callable[[], RunConfig], folder: Path, record: Record) -> Exception | None:
+        """Run a job in this process; returns the error that it ended with. Only the main rank shows and records."""
+
+        def work() -> None:
+            config = checked()
+            if is_main_rank():
+                self._report_idle_keys(config, record["overrides"])
+            result = self.run(config, folder, self.session)
+            if record["sweep"] is None and is_main_rank():
+                self.show(result, folder)
+
+        error = (run_recorded if world_size() == 1 else run_as_rank)(work, folder, record)
+        if error is not None:
+            self.errors.append(error)
+        return error
+
+    def _prepare(self, checked: Callable[[], RunConfig], folder: Path, record: Record) -> None:
+        """Prepare a job for a process that knows no Hydra; one whose configuration is refused is not."""
+        try:
+            config = checked()
+        except VoVNetError as error:
+            write_record(folder, {**record, **failure(error)})
+            report_failure(record, failure(error))
+            return
+        self._report_idle_keys(config, record["overrides"])
+        self.prepared.append(Prepared(folder, config, {**record, "status": "pending", **git_state()}))
+
+    def _report_idle_keys(self, config: RunConfig, overrides: Sequence[str]) -> None:
+        """Say once which of the given keys have no effect."""
+        for line in no_effect_lines(self.name, config, overrides, self.is_stage):
+            if line not in self.reported:
+                self.reported.add(line)
+                log.warning("%s", line)
+
+    def settle(self) -> None:
+        """Raise a single job's error; run a sweep's jobs that are to run elsewhere."""
+        if self.sweep_folder is None:
+            if self.errors:
+                raise self.errors[0]
+        elif self.prepared:
+            try:
+                run_jobs(self.name, self.prepared, self.sweep_folder.path, self.sweep_folder.leave)
+            except NotSubmittedError:
+                self.sweep_folder.leave()
+                self.sweep_folder = None  # the results of earlier jobs stay as they are
+                raise
+
+    def finish_sweep(self, with_traceback: bool) -> int:
+        """Merge a sweep that has begun any job; returns its exit status."""
+        if self.sweep_folder is None or not self.folders or self.finish is None:
+            return 0
+        try:
+            self.sweep_folder.come_back()
+            note_folders(self.sweep_folder.path, self.folders, launched=bool(self.prepared))
+            return int(not self.finish(self.sweep_folder.path) or bool(self.errors))
+        except (VoVNetError, OSError) as error:
+            problem = explained(error)
+            return fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))
+        finally:
+            self.sweep_folder.leave()
+
+
+def _record(overrides: Sequence[str], sweep: str | None) -> Record:
+    """What is known of a job before it begins."""
+    return {"overrides": list(overrides), "sweep": sweep}
+
+
+def _settle_memory() -> None:
+    """Let the garbage collector leave alone what imports and the first job have left.
+
+    With torch that is half a million objects. It would go through them again and again, a tenth of a sweep's time.
+    """
+    gc.collect()
+    gc.freeze()

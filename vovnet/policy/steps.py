@@ -1,0 +1,118 @@
+"""Asking a policy until every question is answered: the one way of replay, live routing and analyses."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.data import Sample
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.routed import Course, Piece
+from vovnet.outcomes.rows import BranchOutcomes, Outcomes
+from vovnet.policy.protocol import COSTS, LOOK, OUTCOMES, SAMPLES, SEEN, TEXT, Policy, Question, Seen, View
+
+Asked = Mapping[Action, np.ndarray]  # places in the view [n] by the look to take
+Take = Callable[[Asked], Mapping[Action, BranchOutcomes]]
+
+
+def follow(policy: Policy, view: View, take: Take) -> Course:
+    """Ask a policy and take the looks that it asks for, until it has answered every question.
+
+    Args:
+        view: of what it needs before any look.
+        take: answers some questions of the view after a look at them.
+
+    Raises:
+        VoVNetError: the policy chooses a look that is not its own, or asks for a look that it has taken already.
+    """
+    size = len(view)
+    actions, done = np.full(size, -1, dtype=np.int64), np.zeros((size, len(Action)), dtype=bool)
+    values, fallback, pieces = None, None, list[Piece]()
+    pending = np.arange(size)
+    while len(pending):
+        whole = len(pending) == size
+        step = policy.step(_part(policy, view, pending, pieces) if pieces or not whole else view)
+        _check(policy, step.looks, len(pending))
+        answered = np.ones(len(pending), dtype=bool) if step.answer is None else np.asarray(step.answer, dtype=bool)
+        asked = {a: pending[(step.looks == int(a)) & ~done[pending, int(a)]] for a in policy.looks}
+        asked = {action: rows for action, rows in asked.items() if len(rows)}
+        if not answered.all() and not _moves(step.looks, answered, pending, done):
+            raise VoVNetError(f"{policy.name or 'the policy'} looks again at what it has seen and never answers.")
+        for action, outcomes in (take(asked) if asked else {}).items():
+            pieces.append(Piece(action, asked[action], outcomes))
+            done[asked[action], int(action)] = True
+        actions[pending[answered]] = step.looks[answered]
+        values, fallback = _put(values, step.values, pending, size), _put(fallback, step.fallback, pending, size)
+        pending = pending[~answered]
+    return Course(actions, pieces, values, fallback)
+
+
+def chosen_of(policy: Policy, outcomes: Outcomes, costs: np.ndarray, samples: Sequence[Sample] = ()) -> Course:
+    """What a policy does where every outcome is known; ``costs`` are of its looks, [N, A]."""
+    rows = np.arange(len(outcomes))
+    view = first_view(policy, rows, outcomes, costs, samples)
+    return follow(policy, view, lambda asked: {a: outcomes.branches[a].take(rows) for a, rows in asked.items()})
+
+
+def first_view(
+    policy: Policy, rows: np.ndarray, outcomes: Outcomes, costs: np.ndarray, samples: Sequence[Sample]
+) -> View:
+    """What a policy sees of stored outcomes before any look."""
+    return View(
+        rows,
+        text=outcomes.text if TEXT in policy.needs else None,
+        costs=costs if COSTS in policy.needs else None,
+        samples=[Question(sample) for sample in samples] if SAMPLES in policy.needs else None,
+        outcomes=outcomes if OUTCOMES in policy.needs else None,
+    )
+
+
+def _check(policy: Policy, looks: np.ndarray, size: int) -> None:
+    if np.shape(looks) != (size,):
+        raise VoVNetError(f"{policy.name}.step gives looks of shape {np.shape(looks)} for {size} questions.")
+    if strange := set(np.unique(looks).tolist()) - {int(action) for action in policy.looks}:
+        raise VoVNetError(f"{policy.name}.step chooses {min(strange)}, which is none of its looks.")
+
+
+def _moves(looks: np.ndarray, answered: np.ndarray, pending: np.ndarray, done: np.ndarray) -> bool:
+    """Whether each question that is not answered gets a look that it has not had."""
+    return not done[pending[~answered], looks[~answered]].any()
+
+
+def _part(policy: Policy, view: View, rows: np.ndarray, pieces: Sequence[Piece]) -> View:
+    """The view of some questions, with what was seen of them by the looks that the policy needs."""
+    seen = {a: _seen(a, rows, len(view), pieces) for a in policy.looks if f"{LOOK}{a.label}" in policy.needs}
+    whole = len(rows) == len(view)
+    return replace(
+        view,
+        rows=view.rows[rows],
+        text=view.text if whole or view.text is None else view.text.take(rows),
+        costs=None if view.costs is None else view.costs[rows],
+        samples=None if view.samples is None else [view.samples[row] for row in rows.tolist()],
+        seen=seen,
+    )
+
+
+def _seen(action: Action, rows: np.ndarray, size: int, pieces: Sequence[Piece]) -> Seen:
+    """What a look has yielded for some rows of a view."""
+    taken = np.zeros(size, dtype=bool)
+    columns: dict[str, np.ndarray] = {}
+    for piece in (piece for piece in pieces if piece.action is action):
+        taken[piece.rows] = True
+        for name in SEEN:
+            found = getattr(piece.outcomes, name)
+            columns.setdefault(name, np.zeros(size, dtype=found.dtype))[piece.rows] = found
+    nothing = {name: np.zeros(len(rows)) for name in SEEN}
+    return Seen(taken[rows], **(nothing | {name: column[rows] for name, column in columns.items()}))
+
+
+def _put(table: np.ndarray | None, part: np.ndarray | None, rows: np.ndarray, size: int) -> np.ndarray | None:
+    """Rows of a table that a step gives; later steps replace what earlier ones said."""
+    if part is None:
+        return table
+    if len(rows) == size:
+        return part
+    table = np.zeros((size, *part.shape[1:]), dtype=part.dtype) if table is None else table.copy()
+    table[rows] = part
+    return table

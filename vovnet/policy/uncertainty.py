@@ -1,0 +1,49 @@
+"""Looking where the text pass is uncertain (block B2)."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic.dataclasses import dataclass
+
+from vovnet.actions import Action
+from vovnet.outcomes.rows import TextOutcomes
+from vovnet.policy.protocol import TEXT, Policy, Step, Value, View
+from vovnet.schema.ranges import STRICT, NonNegative
+
+
+@dataclass(frozen=True, config=STRICT)
+class UncertaintyThreshold(Policy):
+    """Look where the entropy (nats) reaches the threshold, or the margin (p1 - p2) is at most the threshold."""
+
+    name: Literal["uncertainty_threshold"]
+    uncertainty: Literal["entropy", "margin"]
+    threshold: NonNegative
+    vision: Literal["full", "coarse"]
+
+    needs = frozenset({TEXT})
+
+    @property
+    def looks(self) -> tuple[Action, ...]:  # type: ignore[override]
+        """NO and the one way of looking."""
+        return (Action.NO, Action[self.vision.upper()])
+
+    def step(self, view: View) -> Step:
+        """A threshold that is reached counts."""
+        assert view.text is not None
+        limits = {self.uncertainty: self.threshold}
+        looks = is_uncertain(view.text, limits.get("entropy"), limits.get("margin"))
+        return Step(np.where(looks, int(self.looks[1]), int(Action.NO)).astype(np.int64))
+
+    def columns(self) -> dict[str, Value]:
+        """The rule and its threshold."""
+        return {"uncertainty_metric": self.uncertainty, "threshold": self.threshold, "vision_mode": self.vision}
+
+
+def is_uncertain(text: TextOutcomes, entropy: float | None, margin: float | None) -> np.ndarray:
+    """Where the entropy is at least one limit or the margin at most the other, bool [N]; None is no limit."""
+    uncertain = np.zeros(len(text), dtype=bool)
+    if entropy is not None:
+        uncertain |= text.entropy >= entropy
+    if margin is not None:
+        uncertain |= text.margin <= margin
+    return uncertain

@@ -1,0 +1,131 @@
+"""The policy of a configuration, and what the random baseline matches: what a finished VoVNet run did (block B3)."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.backbone.files import Checkpoint
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.variants import full_pruning
+from vovnet.policy.fallback import Fallback
+from vovnet.policy.protocol import Context, Policy, Target
+from vovnet.policy.random_matched import BUCKETS, RandomMatched
+from vovnet.results.columns import ResultRow, evaluated
+from vovnet.results.read import read_predictions, read_results
+from vovnet.results.write import PREDICTIONS, RESULTS
+from vovnet.schema import PruningMode, RunConfig
+from vovnet.schema.baselines import Ratios
+from vovnet.session import Session
+
+Pruned = tuple[PruningMode, float]
+
+
+def make_policy(config: RunConfig, checkpoint: Checkpoint, session: Session) -> Policy:
+    """The configured policy or baseline, with its fallback where there is one.
+
+    Raises:
+        VoVNetError: no fitting policy file, or a baseline that cannot be made.
+    """
+    options = config.policy
+    policy = options.baseline.make(Context(config, checkpoint, session, target_of))
+    if options.fallback_mode is None:
+        return policy
+    limits = options.fallback_entropy_threshold, options.fallback_margin_threshold
+    return Fallback(policy, Action[options.fallback_mode.upper()], *limits)
+
+
+def target_of(options: RandomMatched, config: RunConfig) -> Target:
+    """What the random baseline is to match: ratios that are given, or those of a finished run.
+
+    A matched run's FULL must be pruned as the configuration's is, or costs do not match.
+
+    Raises:
+        VoVNetError: no run is given, or it holds no fitting VoVNet row.
+    """
+    if options.target_ratios is not None:
+        return Target((options.target_ratios,), ())
+    if options.bucket_ratios is not None:
+        return Target(options.bucket_ratios, options.bucket_thresholds)
+    if options.match is None:
+        raise VoVNetError(
+            "random_policy_matched needs policy.baseline.target_ratios=[no,coarse,full], "
+            "policy.baseline.match=FOLDER of a VoVNet run, or policy.baseline.bucket_ratios."
+        )
+    place = Path(options.match).expanduser()
+    row = matched_row(place, options.match_lambda, config.dataset.name, config.eval.split, full_pruning(config))
+    if options.buckets:
+        ratios, thresholds = bucket_ratios(place, options.bucket_thresholds)
+        return Target(ratios, thresholds, row.avg_cost)
+    return Target(((row.action_rate_no, row.action_rate_coarse, row.action_rate_full),), (), row.avg_cost)
+
+
+def _fitting_rows(place: Path, pruned: Pruned | None) -> list[ResultRow]:
+    """VoVNet's rows of a run, sweep or table whose FULL is the same.
+
+    Raises:
+        VoVNetError: there is none, but some whose FULL is another.
+    """
+    rows = read_results(place / RESULTS if place.is_dir() else place)
+    own = [row for row in evaluated(rows) if not row.baseline_name]
+    fitting = [row for row in own if (row.pruning_mode, row.pruning_ratio) == (pruned or (None, None))]
+    if own and not fitting:
+        seen = own[0].pruning_ratio
+        keys = "1" if seen is None else f"{seen:g} policy.full_pruning_mode={own[0].pruning_mode}"
+        raise VoVNetError(f"{place} is of a VoVNet with policy.full_pruning_ratio={keys}; set the same to match it.")
+    return fitting
+
+
+def matched_row(
+    place: Path, lambda_cost: float | None, dataset: str, split: str, pruned: Pruned | None = None
+) -> ResultRow:
+    """The VoVNet row with this lambda on this set.
+
+    Raises:
+        VoVNetError: no row or more than one fits.
+    """
+    rows = [row for row in _fitting_rows(place, pruned) if (row.dataset, row.split) == (dataset, split)]
+    fitting = [row for row in rows if lambda_cost is None or math.isclose(row.lambda_cost or 0.0, lambda_cost)]
+    if len(fitting) != 1:
+        known = sorted({row.lambda_cost for row in rows if row.lambda_cost is not None})
+        if not known:
+            raise VoVNetError(f"{place} holds no VoVNet row of {dataset}/{split}; evaluate VoVNet on that set first.")
+        asked = "" if lambda_cost is None else f" with lambda {lambda_cost}"
+        raise VoVNetError(
+            f"{place} holds {len(fitting)} VoVNet rows of {dataset}/{split}{asked}; "
+            f"set policy.baseline.match_lambda to one of {known}, or match one run's folder."
+        )
+    return fitting[0]
+
+
+def bucket_ratios(
+    folder: Path, thresholds: tuple[float, float] | None = None
+) -> tuple[tuple[Ratios, Ratios, Ratios], tuple[float, float]]:
+    """Action rates of a run within three buckets of the text pass's entropy, and the bounds in nats.
+
+    Args:
+        thresholds: the bounds; None takes the terciles.
+
+    Raises:
+        VoVNetError: the folder holds no run whose predictions carry entropies, or a bucket is empty.
+    """
+    path = folder / PREDICTIONS
+    lines = read_predictions(path)
+    try:
+        entropy = np.array([line["entropy"] for line in lines], dtype=np.float64)
+        actions = np.array([Action[line["action"].upper()] for line in lines])
+        if not np.isfinite(entropy).all():  # null becomes NaN
+            raise ValueError("no entropy")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VoVNetError(f"{path} has no entropy of a text pass; match another VoVNet run.") from error
+    low, high = thresholds or np.quantile(entropy, [1 / BUCKETS, 2 / BUCKETS]).tolist()
+    bucket = np.searchsorted((low, high), entropy, side="right")
+    rates = []
+    for number in range(BUCKETS):
+        members = actions[bucket == number]
+        if not len(members):
+            raise VoVNetError(f"no sample of {path} has an entropy in bucket {number + 1}; give other thresholds.")
+        no, coarse, full = (float((members == action).mean()) for action in Action)
+        rates.append((no, coarse, full))
+    return (rates[0], rates[1], rates[2]), (low, high)

@@ -1,0 +1,119 @@
+"""Keys that name code of the user's own: ``{_target_: package.module.name, option: value}``, or a registered name."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationInfo
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+from vovnet import registry
+from vovnet.errors import VoVNetError
+from vovnet.schema.ranges import STRICT
+
+
+@dataclass(frozen=True, config=STRICT)
+class Code:
+    """A class or function, and what it is called with.
+
+    Attributes:
+        kind: of part, see ``vovnet.registry``.
+        target: its dotted path.
+        options: arguments by name.
+        source: hash of the file that defines it, so that other code has results of its own.
+        trusted: false where the configuration came with a file; such code is never imported.
+    """
+
+    kind: str
+    target: str
+    options: dict[str, Any]
+    source: str = ""
+    trusted: bool = True
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.target.rpartition(".")[2]
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.target, self.source, repr(self.options)))
+
+    def part(self) -> Any:
+        """The class or function itself.
+
+        Raises:
+            VoVNetError: a file names it, or it cannot be imported.
+        """
+        if not self.trusted:
+            raise VoVNetError(
+                f"a file names {self.target} as its {self.kind}; code is only taken from a configuration that you "
+                "compose yourself."
+            )
+        return _part(self.kind, self.target)
+
+    def __call__(self, *given: Any) -> Any:
+        """Call it with its options after what it is given.
+
+        Raises:
+            VoVNetError: it does not take them.
+        """
+        return registry.call(self.kind, self.part(), given, self.options)
+
+
+def read_code(kind: str, value: Any, trusted: bool) -> Code | None:
+    """The code that a configuration's value names; None for null.
+
+    Args:
+        trusted: the user has composed the configuration.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Code):
+        return value
+    if isinstance(value, Mapping) and registry.TARGET not in value:  # of a summary.json or a job's file
+        found: Code = TypeAdapter(Code).validate_python(dict(value))
+    else:
+        options = {} if isinstance(value, str) else dict(value)
+        found = Code(kind, _path(kind, value if isinstance(value, str) else options.pop(registry.TARGET)), options)
+    if not trusted:
+        return replace(found, trusted=False)
+    return replace(found, kind=kind, source=registry.source_hash(_part(kind, found.target)), trusted=True)
+
+
+def code_of(kind: str) -> BeforeValidator:
+    """Reads a key as code of a kind."""
+
+    def read(value: Any, info: ValidationInfo) -> Code | None:
+        return read_code(kind, value, info.context == registry.TRUSTED)
+
+    return BeforeValidator(read)
+
+
+def _path(kind: str, name: Any) -> str:
+    """The dotted path of a registered name, or the path itself."""
+    if not isinstance(name, str) or not name:
+        raise PydanticCustomError("value_error", "{key} must be package.module.NAME", {"key": registry.TARGET})
+    if (part := registry.find(kind, name)) is not None:
+        return registry.path_of(part)
+    if "." in name:
+        return name
+    known = ", ".join(registry.names(kind)) or "none"
+    raise PydanticCustomError(
+        "value_error",
+        "there is no {kind} {name}; write package.module.NAME, or a registered name (there are: {known})",
+        {"kind": kind, "name": name, "known": known},
+    )
+
+
+def _part(kind: str, target: str) -> Any:
+    """Registered in this process, such as in a notebook, or importable."""
+    known = (registry.find(kind, name) for name in registry.names(kind))
+    return next((part for part in known if registry.path_of(part) == target), None) or registry.load(target)
+
+
+Reader = Annotated[Code | None, code_of("dataset")]
+ScorerCode = Annotated[Code | None, code_of("scorer")]
+ObjectiveCode = Annotated[Code | None, code_of("objective")]
+Metrics = tuple[Annotated[Code, code_of("metric")], ...]
+ReportParts = tuple[Annotated[Code, code_of("report_part")], ...]
