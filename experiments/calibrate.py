@@ -33,7 +33,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "lis
     asked = config.calibrate
     if asked is None or (asked.cost is None and asked.accuracy_kept is None):
         raise VoVNetError("give calibrate.cost=0.3 (a budget) or calibrate.accuracy_kept=0.99 (of FULL's).")
-    everything, names, policy_file, leaks = held_out(config)
+    everything, names, policy_file, leaks = held_out(config, session)
     found = [calibrate(everything, asked.cost, asked.accuracy_kept)]
     for part in per_dataset(everything, names):
         try:
@@ -44,7 +44,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "lis
     (folder / SUMMARY).unlink(missing_ok=True)  # where one stands, the table belongs to it
     write_rows(folder / "calibration.csv", lines, [f.name for f in fields(Calibrated)])
     facts = {"config": asdict(config), "policy_file": str(policy_file), "calibration": lines, "leak_guard": leaks}
-    write_json(folder / SUMMARY, facts | provenance())
+    write_json(folder / SUMMARY, facts | provenance(session))
     return found
 
 

@@ -31,15 +31,15 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict
     from vovnet.provenance import SUMMARY, provenance
     from vovnet.results.matching import make_policy
 
-    begun = time.monotonic()
-    checkpoint = find_checkpoint(config.backbone)
-    dataset = load_dataset(config.dataset, config.eval.split)
+    begun, session = time.monotonic(), session or Session()
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     actions, with_text = ACTION_SPACES[config.policy.action_space], True
     if config.policy.baseline.name:
-        policy = make_policy(config, checkpoint, session or Session())
+        policy = make_policy(config, checkpoint, session)
         actions, with_text = policy.looks, TEXT in policy.needs
-    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text)
+    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session)
     summary = {
         "config": asdict(config),
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
@@ -48,7 +48,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict
         "rows_computed": dict(computed),
         "rows_skipped": list(dataset.skipped),
         "wall_seconds": round(time.monotonic() - begun, 3),
-        **provenance(),
+        **provenance(session),
     }
     write_json(folder / SUMMARY, summary)
     return summary

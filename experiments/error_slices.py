@@ -27,15 +27,16 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> Slic
     from vovnet.results.evaluate import evaluate, read_outcomes
     from vovnet.results.write import write_rows
 
+    session = session or Session()
     evaluation = evaluate(config, folder, session)
     taken = evaluation.routed.actions
     # The policy's space, widened by what a baseline or a fallback chose outside it.
     actions = tuple(sorted({*ACTION_SPACES[config.policy.action_space], *np.unique(taken).tolist()}))
     actions = tuple(a for a in ACTION_SPACES["ternary"] if a in actions)
-    outcomes, _ = read_outcomes(config, actions)
+    outcomes, _ = read_outcomes(config, actions, session)
     columns = np.searchsorted([int(a) for a in actions], taken)
     kinds = error_kinds(outcomes.stacked("score", actions), columns)
-    dataset = load_dataset(config.dataset, config.eval.split)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
     lines = slice_rows(dataset, evaluation.routed, kinds)
     write_rows(folder / "error_slices.csv", lines, COLUMNS)
     listed = examples(dataset, outcomes, evaluation.routed, kinds, actions)

@@ -26,10 +26,11 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Eva
 
     if not isinstance(config.policy.baseline, Oracle):
         raise VoVNetError("experiments.oracle is about policy/baseline=oracle; leave policy/baseline out.")
+    session = session or Session()
     evaluation = evaluate(config, folder, session)
     actions = ACTION_SPACES[config.policy.action_space]
-    outcomes, costs = read_outcomes(config, actions)
-    dataset = load_dataset(config.dataset, config.eval.split)
+    outcomes, costs = read_outcomes(config, actions, session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
     categories = [dataset[i].category for i in range(len(costs))]
     write_json(folder / "analysis_oracle.json", analyse(outcomes, costs, actions, categories))
     return evaluation

@@ -23,7 +23,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Pre
 
     if config.prepare is None:
         raise VoVNetError("this configuration has no prepare section; start from the root config `prepare`.")
-    return prepare(config, config.prepare, folder)
+    return prepare(config, config.prepare, folder, session)
 
 
 def show(prepared: "Prepared", folder: Path) -> None:

@@ -34,18 +34,19 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "lis
 
     if config.profile is None:
         raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
-    dataset = load_dataset(config.dataset, config.eval.split)
-    checkpoint = find_checkpoint(config.backbone)
-    policy = make_policy(config, checkpoint, session or Session())
-    key = inputs_key(config, dataset, policy.file)
+    session = session or Session()
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    policy = make_policy(config, checkpoint, session)
+    key = inputs_key(config, dataset, policy.file, session)
     if (existing := existing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
         return [ProfileRow(**row) for row in existing["profile"]]
-    router = make_router(config, dataset, policy)
+    router = make_router(config, dataset, policy, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     rows, answered = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
     (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
-    write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered))
+    write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered, session))
     facts = {
         "config": asdict(config),
         "inputs": key,
@@ -54,7 +55,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "lis
         "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),  # kilobytes on Linux
         "profile": as_rows(rows),
     }
-    write_json(folder / SUMMARY, facts | provenance())
+    write_json(folder / SUMMARY, facts | provenance(session))
     return rows
 
 

@@ -37,17 +37,17 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict
     from vovnet.training.report import existing_training, write_training
     from vovnet.training.stages import train_policy
 
-    begun = time.monotonic()
+    begun, session = time.monotonic(), session or Session()
     if world_size() > 1:
         check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work
-    if (existing := existing_training(config, folder)) is not None:
+    if (existing := existing_training(config, folder, session)) is not None:
         return existing
     if needs_launch(config):
-        training_data(config, config.training)  # generates, reads and refuses once instead of on every rank
+        training_data(config, config.training, session)  # generates, reads and refuses once instead of on every rank
         launch_ranks(config, folder)
         return read_summary(folder)
-    trained = train_policy(config, config.training, folder)
-    return write_training(config, trained, folder, time.monotonic() - begun) if is_main_rank() else {}
+    trained = train_policy(config, config.training, folder, session)
+    return write_training(config, trained, folder, time.monotonic() - begun, session) if is_main_rank() else {}
 
 
 def show(trained: dict[str, Any] | Path, folder: Path) -> None:

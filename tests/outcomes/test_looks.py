@@ -55,7 +55,7 @@ def test_any_look_is_stored_and_read_back_with_the_columns_that_it_has(
         states = None if one.hidden is None else BlockRows([one.hidden.joined()[order]])  # in half precision
         table.write(row, branch_table([replace(one.take(order), hidden=states)], order.tolist()), {})
         row += len(one)
-    opened = table.open(row)
+    opened = table.rows(row)
     found, numbers = branch_from_table(opened.table, opened.matrix("hidden")), np.arange(row, dtype=np.float32)
     assert found.answer.tolist() == [f"{number}" for number in numbers]
     assert found.prediction.tolist() == [f"<think>red</think>{number}" for number in numbers]
@@ -122,7 +122,7 @@ def test_a_hidden_state_after_a_look_is_collected_where_it_is_asked_for(configur
     tables = {name: store.table(key) for name, key in keys(config, *looks).items()}
     Collector(store, tables, dataset, config.eval, lambda: branch_backbone(config), {}, "test").fill(20)
     text = load_outcomes(config, find_checkpoint(config.backbone), dataset, (), 20).outcomes.text
-    rows = {name: table.open(20) for name, table in tables.items()}
+    rows = {name: table.rows(20) for name, table in tables.items()}
     no, full = (branch_from_table(rows[name].table, rows[name].matrix("hidden")) for name in ("no", "full"))
     assert full.hidden is None
     assert no.hidden is not None

@@ -1,6 +1,7 @@
 """Scores apart from answers: another scorer judges what is stored, and no model is loaded."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +184,16 @@ def test_damaged_scores_are_set_aside_and_made_anew_without_the_model(
     assert set(again.computed.values()) == {0}
     assert "is damaged" in caplog.text
     assert len(list(part.parent.glob("*.damaged"))) == 1
+
+
+def test_answers_that_turn_out_damaged_when_they_are_scored_are_computed_anew(configure: Configure) -> None:
+    first = load(configure()).outcomes
+    (part,) = Path(configure().paths.store).glob("full-*/*.arrow")
+    shutil.rmtree(next(part.parent.glob("scores-*")))
+    part.write_bytes(part.read_bytes()[:-40])
+    again = load(configure())
+    assert again.computed == {"text": 0, "no": 0, "full": 24}
+    assert np.array_equal(again.outcomes.branches[Action.FULL].score, first.branches[Action.FULL].score)
 
 
 def test_more_rows_are_scored_in_a_part_of_their_own(configure: Configure) -> None:

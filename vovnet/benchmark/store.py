@@ -114,7 +114,7 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
     torch.nn.init.normal_(head.output.weight)  # a fresh head's values are all equal
     begun = time.perf_counter()
     tables = {name: OutcomeStore(folder).table(key) for name, key in _keys().items()}
-    rows = {name: table.open(samples) for name, table in tables.items()}
+    rows = {name: table.rows(samples) for name, table in tables.items()}
     judged = {action: tables[action.label].inner(SCORES).read(samples) for action in TOKENS}
     read, hidden = {name: one.table for name, one in rows.items()}, rows["text"].matrix("hidden")
     opened = time.perf_counter() - begun

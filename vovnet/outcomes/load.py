@@ -2,9 +2,9 @@
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vovnet.actions import Action
 from vovnet.backbone.files import Checkpoint, find_checkpoint
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vovnet.backbone.pruning import Pruning
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,11 @@ def load_outcomes(
     computed = dict.fromkeys(tables.answers, 0)
 
     def collected() -> Outcomes:
-        damaged: set[str] = set()
-        while True:
-            for name, rows in collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session).items():
-                computed[name] += rows
-            try:
-                return tables.outcomes(actions, count, session)
-            except DamagedPart as damage:  # set aside by the reader; its rows are missing now
-                if damage.rows in damaged:  # computed anew, and damaged again
-                    raise
-                damaged.add(damage.rows)
-                log.warning("%s", damage)
+        _fill(config, checkpoint, dataset, tables, count, computed, session)
+        return tables.outcomes(actions, count, session)
 
-    return Loaded(session.once("outcomes", (tables.ids, count), collected, KEPT), computed)
+    asked = tables.ids, count
+    return Loaded(session.once("outcomes", asked, lambda: _with_repairs(collected), KEPT), computed)
 
 
 def collect_outcomes(
@@ -89,7 +82,38 @@ def collect_outcomes(
         How many rows were computed, per branch.
     """
     tables = _tables(config, checkpoint, dataset, actions, with_text)
-    computed: Mapping[str, int] = dict.fromkeys(tables.answers, 0)
+    computed = dict.fromkeys(tables.answers, 0)
+    _with_repairs(lambda: _fill(config, checkpoint, dataset, tables, count, computed, session))
+    return computed
+
+
+def _with_repairs(work: Callable[[], T]) -> T:
+    """Do something again whenever a part was found damaged and set aside: its rows are missing then.
+
+    Raises:
+        DamagedPart: rows were computed anew and are damaged again.
+    """
+    damaged: set[str] = set()
+    while True:
+        try:
+            return work()
+        except DamagedPart as damage:
+            if damage.rows in damaged:
+                raise
+            damaged.add(damage.rows)
+            log.warning("%s", damage)
+
+
+def _fill(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    tables: Tables,
+    count: int,
+    computed: dict[str, int],
+    session: Session | None,
+) -> None:
+    """Compute and judge what is missing; adds what was computed to ``computed``."""
     if any(table.missing((0, count)) for table in tables.answers.values()):
         from vovnet.outcomes.collect import Collector  # imports torch
 
@@ -102,9 +126,9 @@ def collect_outcomes(
             note=_note(config.backbone, checkpoint),
             subject=table_keys(config, checkpoint, dataset, ())[TEXT].id.removeprefix(f"{TEXT}-"),
         )
-        computed = collector.fill(count).computed
+        for name, rows in collector.fill(count).computed.items():
+            computed[name] += rows
     tables.judge(dataset, count)
-    return computed
 
 
 def stored_outcomes(

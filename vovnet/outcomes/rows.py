@@ -56,14 +56,6 @@ class BlockRows:
         """The whole matrix in memory, in its own type."""
         return np.concatenate(list(self.blocks())) if len(self) else np.zeros((0, 0), dtype=np.float32)
 
-    def source(self) -> tuple[tuple[str, int, int], ...] | None:
-        """File, offset and rows of each block, which tell the content: a store's file is named after its checksum.
-
-        None where a block lies in no file.
-        """
-        found = [(str(b.path), b.offset, len(b)) for b in self._blocks if isinstance(b, FileRows)]
-        return tuple(found) if len(found) == len(self._blocks) else None
-
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Some rows as one float32 array [len(rows), D]."""
         import torch  # widens half precision four times as fast as NumPy

@@ -184,10 +184,10 @@ class Table:
         return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop]
 
     def read(self, stop: int, start: int = 0) -> pa.Table:
-        """Rows [start, stop), memory-mapped; see ``open``."""
-        return self.open(stop, start).table
+        """Rows [start, stop), memory-mapped; see ``rows``."""
+        return self.rows(stop, start).table
 
-    def open(self, stop: int, start: int = 0) -> Rows:
+    def rows(self, stop: int, start: int = 0) -> Rows:
         """Rows [start, stop), memory-mapped.
 
         Raises:

@@ -10,12 +10,13 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.outcomes.convert import branch_from_table, column, scores_from_table, scores_table, text_from_table
-from vovnet.outcomes.judge import make_judge
+from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.keys import scores_key
 from vovnet.outcomes.rows import BranchOutcomes, Outcomes, TextOutcomes, no_text, scores_of, with_scores
-from vovnet.outcomes.store import TEXT, OutcomeStore, Table, TableKey
+from vovnet.outcomes.store import TEXT, OutcomeStore, Span, Table, TableKey
 from vovnet.session import Session
 
+BLOCK = 65_536  # answers that are judged before their scores are written
 KEPT = 8  # outcomes, and tables of them, that a session keeps
 JUDGED = "judged"  # column of scores: the checksum of the part that holds the answer
 Columns = TypeVar("Columns", TextOutcomes, BranchOutcomes)
@@ -54,29 +55,36 @@ class Tables:
         for name, scores in self.scores.items():
             answers = self.answers[name]
             for gap in scores.missing((0, stop)):
-                for start, end in answers.held(gap):
-                    rows = answers.open(end, start)
-                    said = column(rows.table["answer"])
-                    found = scores_of([judge(index, answer) for index, answer in enumerate(said, start)])
-                    scores.write(start, scores_table(found).append_column(JUDGED, [rows.checksums]), {})
+                for start in range(*gap, BLOCK):
+                    block = start, min(start + BLOCK, gap[1])
+                    if scores.missing(block):  # another job may have judged it meanwhile
+                        for span in answers.held(block):
+                            self._judge(name, judge, span)
+
+    def _judge(self, name: str, judge: Judge, span: Span) -> None:
+        start, stop = span
+        rows = self.answers[name].rows(stop, start)
+        answers = column(rows.table["answer"])
+        found = scores_of([judge(index, answer) for index, answer in enumerate(answers, start)])
+        self.scores[name].write(start, scores_table(found).append_column(JUDGED, [rows.checksums]), {})
 
     def text(self, stop: int) -> TextOutcomes:
         """Rows [0, stop) of the text pass.
 
         Raises:
-            DamagedPart, KeyError: as ``Table.open``.
+            DamagedPart, KeyError: as ``Table.rows``.
         """
-        rows = self.answers[TEXT].open(stop)
+        rows = self.answers[TEXT].rows(stop)
         return text_from_table(rows.table, rows.matrix("hidden"))
 
     def branch(self, name: str, stop: int) -> BranchOutcomes:
         """Rows [0, stop) of a look's answers with their scores.
 
         Raises:
-            DamagedPart: as ``Table.open``, or the scores are of answers that another part has replaced.
-            KeyError: as ``Table.open``.
+            DamagedPart: as ``Table.rows``, or the scores are of answers that another part has replaced.
+            KeyError: as ``Table.rows``.
         """
-        rows, scores = self.answers[name].open(stop), self.scores[name].open(stop)
+        rows, scores = self.answers[name].rows(stop), self.scores[name].rows(stop)
         table = scores.table
         if len(other := np.flatnonzero(column(table[JUDGED]) != rows.checksums)):
             raise scores.set_aside(int(other[0]), "the answers that it judges were replaced")

@@ -19,6 +19,7 @@ from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
 from vovnet.report.view import Column
 from vovnet.schema import ReportConfig
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ class Report:
     figures: list[Path]
 
 
-def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder: Path) -> Report:
+def write_report(
+    runs: Sequence[Path], store: str, limits: ReportConfig, folder: Path, session: Session | None = None
+) -> Report:
     """Read every run under ``runs`` and write tables, figures, ``report.html`` and summary.json into ``folder``.
 
     Raises:
@@ -57,7 +60,8 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
             log.warning("nothing to compare: %s and %s have no data set and setting in common", *runs)
         comparison = [compare.compare(first, second) for first, second in pairs]
     warn_of_unreadable([run.row for run in found.runs])
-    grouped = studies(found.runs, store)
+    session = session or Session()
+    grouped = studies(found.runs, store, session)
     written = _tables(grouped, comparison, found.profiles)
     for name, (columns, lines, view) in written.items():
         write_table(folder, name, lines, columns, view)
@@ -65,7 +69,7 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
         for kind in ("csv", "md", "tex"):
             (folder / f"{name}.{kind}").unlink(missing_ok=True)  # an earlier report's, of other runs
     figures = draw_figures(grouped, folder / "figures")
-    facts = provenance()
+    facts = provenance(session)
     shown = {"version": facts["versions"]["vovnet"], "commit": (facts["git_commit"] or "unknown")[:12]}
     shown_tables = {name: (columns, lines) for name, (columns, lines, _) in written.items()}
     write_text(folder / PAGE, page(write_page_data(found, grouped, shown_tables, shown, limits)))
