@@ -141,7 +141,7 @@ class Command:
                 raise refusal
             return typed
 
-        record = _record(config.hydra.overrides.task, self.sweep_folder.token)
+        record = _record(composition.plain["hydra"]["overrides"]["task"], self.sweep_folder.token)
         with batch.begun(composition, folder) as ended:
             self.folders.append(folder)
             if config.launcher.kind in ("local", "slurm"):

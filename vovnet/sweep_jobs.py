@@ -13,7 +13,7 @@ from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -58,6 +58,12 @@ def _product(overrides: Sequence[Override]) -> list[list[str]]:
 def task_overrides(job: Job) -> list[str]:
     """A job's overrides but those of Hydra's own keys, which are the same in all jobs."""
     return [text for text in job if not text.lstrip("+~").startswith(("hydra.", "hydra/"))]
+
+
+def given_overrides(config: DictConfig, which: Literal["task", "hydra"]) -> list[str]:
+    """Overrides as they were given: OmegaConf would resolve an interpolation in one that is read."""
+    given: Any = OmegaConf.to_container(config.hydra.overrides[which], resolve=False)
+    return list(given)
 
 
 class Composition:
@@ -139,7 +145,7 @@ class Compositions:
             return False
         if not override.is_add() or override.package is not None:
             return True
-        given = list(self._master.hydra.overrides.hydra)
+        given = given_overrides(self._master, "hydra")
         name = self._master.hydra.job.config_name
         return bool(self._loader.get_group_options(override.key_or_group, None, name, given))
 
@@ -153,7 +159,7 @@ class Compositions:
         key = tuple(fixed)
         if key not in self._known:
             config = self._loader.load_sweep_config(self._master, list(fixed))
-            if not any(text.lstrip("+").startswith("hydra.sweep.dir=") for text in config.hydra.overrides.hydra):
+            if not any(text.lstrip("+").startswith("hydra.sweep.dir=") for text in given_overrides(config, "hydra")):
                 config.hydra.sweep.dir = self._master.hydra.sweep.dir  # one for all jobs, whatever they set
             self._known[key] = Composition(config)
         return self._known[key]
@@ -225,7 +231,7 @@ class Batch:
         self._log_into(composition, folder)
         if (records := config.hydra.output_subdir) is not None:
             write_records(folder / records, composition.plain)
-        ended = JobReturn(list(config.hydra.overrides.task), config, config, status=JobStatus.COMPLETED)
+        ended = JobReturn(composition.plain["hydra"]["overrides"]["task"], config, config, status=JobStatus.COMPLETED)
         before, held.cfg = held.cfg, config  # type: ignore[assignment]  # ``set_config`` copies all of it
         try:
             with env_override(config.hydra.job.env_set), chdir(folder) if config.hydra.job.chdir else nullcontext():

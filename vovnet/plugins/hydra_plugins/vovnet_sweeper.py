@@ -5,7 +5,7 @@ program that uses it starts. So this module imports VoVNet when it sweeps, not b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -26,8 +26,8 @@ class SweeperConf:
     """
 
     _target_: str = "hydra_plugins.vovnet_sweeper.VoVNetSweeper"
-    params: dict[str, str] | None = None
-    grids: dict[str, dict[str, str]] | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    grids: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="vovnet", node=SweeperConf, provider="vovnet")
@@ -36,10 +36,8 @@ ConfigStore.instance().store(group="hydra/sweeper", name="vovnet", node=SweeperC
 class VoVNetSweeper(Sweeper):
     """Hands all jobs of a sweep over at once: calls ``task_function.sweep(batch)``, see ``vovnet.sweep_jobs.Batch``."""
 
-    def __init__(
-        self, params: Mapping[str, str] | None = None, grids: Mapping[str, Mapping[str, str]] | None = None
-    ) -> None:
-        self.params, self.grids = params or {}, grids or {}
+    def __init__(self, params: Mapping[str, str], grids: Mapping[str, Mapping[str, str]]) -> None:
+        self.params, self.grids = params, grids
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra has composed."""
