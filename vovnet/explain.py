@@ -20,7 +20,10 @@ UNIONS = (("training",), ("policy", "baseline"), ("launcher",))  # keys whose fi
 FREE = {  # keys whose names are the user's, and how one is added
     "launcher.additional_parameters": "+launcher.additional_parameters.{name}={value}",
     "prepare.evaluation": "+dataset@prepare.evaluation.{name}={value}",
-    **{key: f"+{key}.{{name}}={{value}}" for key in ("dataset.reader", "dataset.scorer", "policy.objective.code")},
+    **{
+        key: f"+{key}.{{name}}={{value}}"
+        for key in ("dataset.reader", "dataset.scorer", "policy.objective.code", "eval.metrics", "report.parts")
+    },
 }
 VALUE = "VALUE"  # where it is not known
 MISSING = ("missing", "missing_argument")

@@ -23,7 +23,7 @@ from vovnet.results.columns import (
     PROTOCOL,
     SETTINGS,
     ResultRow,
-    extra_settings,
+    as_family,
     grouped,
     order,
     record,
@@ -43,7 +43,7 @@ EXTRA = {"words": 3, "rate": 0.25, "kind": "tf-idf, (1, 2)", "lower": True, "uns
 
 
 def with_extra(**settings: Any) -> ResultRow:
-    return replace(ROW, extra=extra_settings(settings))
+    return replace(ROW, extra=as_family(settings))
 
 
 def changed(path: Path, change: Any) -> None:

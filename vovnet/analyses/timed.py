@@ -78,6 +78,7 @@ def _row(
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
+        baseline_name=policy.name,
         policy=policy.label(),
         settings=policy.columns(),
         config_hash=config_hash(config, policy.file),

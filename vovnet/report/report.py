@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def write_report(
     warn_of_unreadable([run.row for run in found.runs])
     session = session or Session()
     grouped = studies(found.runs, store, session)
-    written = _tables(grouped, comparison, found.profiles)
+    written = _tables(grouped, comparison, found.profiles, limits.parts)
     for name, (columns, lines, view) in written.items():
         write_table(folder, name, lines, columns, view)
     for name in {"comparison", "profile"} - written.keys():
@@ -91,9 +91,16 @@ Written = tuple[Sequence[str], list[Line], Sequence[Column]]
 
 
 def _tables(
-    grouped: Sequence[Study], comparison: list[Line], profiles: Sequence[Mapping[str, Any]]
+    grouped: Sequence[Study],
+    comparison: list[Line],
+    profiles: Sequence[Mapping[str, Any]],
+    parts: Mapping[str, Callable[[Study], Iterable[Line]]],
 ) -> dict[str, Written]:
-    """Every table by its file name: columns, lines and how people see them."""
+    """Every table by its file name: columns, lines and how people see them.
+
+    Args:
+        parts: of the user's own; each gives the lines of a study.
+    """
     main, pareto = _each(grouped, tables.main_lines), _each(grouped, tables.pareto_lines)
     made: dict[str, Written] = {
         "main_table": (tables.MAIN, main, tables.with_unreadable(tables.MAIN_VIEW, main)),
@@ -103,6 +110,10 @@ def _tables(
     for name, (columns, lines) in all_lines(grouped).items():
         made[name] = (columns, lines, tables.plain_view(columns))
     made["equal_cost"] = (equal_cost.COLUMNS, _each(grouped, equal_cost.equal_cost_lines), tables.EQUAL_COST_VIEW)
+    for name, part in parts.items():
+        lines = [dict(line) for line in _each(grouped, part)]
+        columns = list(dict.fromkeys(column for line in lines for column in line))
+        made[name] = (columns, lines, tables.plain_view(columns))
     if comparison:
         made["comparison"] = (compare.COLUMNS, comparison, tables.plain_view(compare.COLUMNS))
     if profiles:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
+from vovnet.results.own_metrics import own_metrics
 from vovnet.results.read import read_results
 from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
@@ -43,6 +45,7 @@ from vovnet.results.write import (
     write_rows,
 )
 from vovnet.schema import RunConfig
+from vovnet.scoring.official import OfficialScores
 from vovnet.session import Session
 
 log = logging.getLogger(__name__)
@@ -56,11 +59,15 @@ class Evaluation:
         row: its line of results.csv.
         routed: what was done to each sample.
         computed: outcome rows computed for it, per branch; empty in live mode.
+        scores: what each set's own evaluator would say.
+        notes: further facts for summary.json.
     """
 
     row: ResultRow
     routed: Routed
     computed: dict[str, int]
+    scores: Mapping[str, OfficialScores]
+    notes: Mapping[str, Any]
 
 
 def evaluate(config: RunConfig, folder: Path, session: Session | None = None) -> Evaluation:
@@ -71,8 +78,20 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
     """
     begun, session = time.monotonic(), session or Session()
     checkpoint = find_checkpoint(config.backbone, session=session)
-    dataset = load_dataset(config.dataset, config.eval.split, session=session)
     policy = make_policy(config, checkpoint, session)
+    found = measure(config, policy, session)
+    write_evaluation(config, policy, found, folder, begun, session)
+    return found
+
+
+def measure(config: RunConfig, policy: Policy, session: Session) -> Evaluation:
+    """Run a policy over the configured questions; writes no result.
+
+    Raises:
+        VoVNetError: among others, an evaluation sample is in the policy's training data.
+    """
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
     leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     notes: dict[str, Any] = {"rows_computed": {}}
@@ -82,6 +101,9 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
         routed, notes = _replay(config, checkpoint, dataset, policy, count, session)
         memory = None
     split = split_columns(dataset, count, session)
+    routed, drawn = (
+        with_random_fallback(dataset, routed, config.eval.seed) if config.eval.random_fallback else (routed, 0)
+    )
     facts = RunFacts(
         split=dataset.split,
         metric=dataset.metric,
@@ -91,30 +113,43 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
+        baseline_name=policy.name,
         policy=policy.label(),
         settings=policy.columns(),
         config_hash=config_hash(config, policy.file),
         memory_mb=memory,
-    )
-    routed, drawn = (
-        with_random_fallback(dataset, routed, config.eval.seed) if config.eval.random_fallback else (routed, 0)
+        metrics=own_metrics(config.eval.metrics, routed, dataset),
     )
     scores = official_scores(dataset, split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
+    notes |= {"random_fallback_draws": drawn, "leak_guard": leaks}
+    return Evaluation(row, routed, notes["rows_computed"], scores, notes)
+
+
+def write_evaluation(
+    config: RunConfig, policy: Policy, found: Evaluation, folder: Path, begun: float, session: Session
+) -> None:
+    """Write the files of an evaluation, its summary last.
+
+    Args:
+        begun: reading of ``time.monotonic`` when it began.
+    """
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    split, row = split_columns(dataset, len(found.routed.actions), session), found.row
     retract(folder, row)
-    write_predictions(folder / PREDICTIONS, split, routed, policy.valued, session)
+    write_predictions(folder / PREDICTIONS, split, found.routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
-    write_rows(folder / CATEGORIES, category_rows(split, routed), CATEGORY_COLUMNS)
-    summary = _summary(config, checkpoint, dataset, row, session) | notes
-    if "expected" in notes:
-        summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"])]
-    summary["checks"] += [check.as_json() for check in unread_sets(scores)]
-    summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
+    write_rows(folder / CATEGORIES, category_rows(split, found.routed), CATEGORY_COLUMNS)
+    checks = [*run_checks(row)]
+    if "expected" in found.notes:
+        checks += draw_checks(row, found.notes["expected"])
+    summary = _summary(config, dataset, row, session) | dict(found.notes)
+    summary["checks"] = [check.as_json() for check in (*checks, *unread_sets(found.scores))]
+    summary["scores"] = {name: asdict(score) for name, score in found.scores.items()}
     if config.eval.mode == "live":
         summary["inputs"] = inputs_key(config, dataset, policy.file, session)
-    write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
+    write_json(folder / SUMMARY, summary | {"wall_seconds": round(time.monotonic() - begun, 3)})
     warn_of_unreadable([row])
-    return Evaluation(row, routed, notes["rows_computed"])
 
 
 def existing_row(config: RunConfig, folder: Path, session: Session | None = None) -> ResultRow | None:
@@ -184,13 +219,8 @@ def route_live(
     return join_routed(parts), peak_mb(router.backbone.device)
 
 
-def _summary(
-    config: RunConfig,
-    checkpoint: Checkpoint,
-    dataset: VQADataset,
-    row: ResultRow,
-    session: Session,
-) -> dict[str, Any]:
+def _summary(config: RunConfig, dataset: VQADataset, row: ResultRow, session: Session) -> dict[str, Any]:
+    checkpoint = find_checkpoint(config.backbone, session=session)
     return {
         "config": asdict(config),
         "config_hash": row.config_hash,
@@ -201,6 +231,5 @@ def _summary(
         "policy_file": row.checkpoint,
         "result": record(row),
         "rows_skipped": list(dataset.skipped),
-        "checks": [check.as_json() for check in run_checks(row)],
         **provenance(session),
     }

@@ -129,5 +129,5 @@ def _part(kind: str, target: str) -> Any:
 Reader = Annotated[Code | None, code_of("dataset")]
 ScorerCode = Annotated[Code | str | None, BeforeValidator(_scorer)]  # a name is looked up when it is used
 ObjectiveCode = Annotated[Code | None, code_of("objective")]
-Metrics = tuple[Annotated[Code, code_of("metric")], ...]
-ReportParts = tuple[Annotated[Code, code_of("report_part")], ...]
+Metrics = dict[str, Annotated[Code, code_of("metric")]]
+ReportParts = dict[str, Annotated[Code, code_of("report_part")]]
