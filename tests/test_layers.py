@@ -29,6 +29,7 @@ LAYERS = (
     "cluster",
     "training",
     "command launch plugins",
+    "api",
     "benchmark",
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

@@ -51,7 +51,8 @@ class Command:
         session: what its jobs share.
         sweep_folder: that of a sweep whose jobs begin; None for a single job.
         folders: of the jobs that have begun, in order.
-        errors: of the jobs that ran here.
+        results: what the jobs that ran here returned.
+        errors: of those that failed.
         prepared: jobs that run elsewhere.
         reported: lines already logged.
     """
@@ -64,6 +65,7 @@ class Command:
     session: Session = field(default_factory=Session)
     sweep_folder: SweepFolder | None = None
     folders: list[Path] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
     reported: set[str] = field(default_factory=set)
@@ -74,6 +76,7 @@ class Command:
         if hydra_config.mode == RunMode.MULTIRUN:  # another sweeper of Hydra's, chosen in a file
             raise VoVNetError(FOREIGN_PLUGIN.format(given="another hydra/sweeper"))
         folder, record = Path(hydra_config.runtime.output_dir), _record(hydra_config.overrides.task, None)
+        self.folders.append(folder)
         # Hydra prints a line of its own about an exception, so a job hands its error over instead.
         self._work(lambda: to_typed(composed), folder, record)
 
@@ -159,6 +162,7 @@ class Command:
             if is_main_rank():
                 self._report_idle_keys(config, record["overrides"])
             result = self.run(config, folder, self.session)
+            self.results.append(result)
             if record["sweep"] is None and is_main_rank():
                 self.show(result, folder)
 
