@@ -39,7 +39,8 @@ ROW = ResultRow(
     | {"accuracy": 0.5, "accuracy_ci_low": 0.4, "accuracy_ci_high": 0.6}
     | {"action_rate_no": 1.0, "action_rate_coarse": 0.0, "action_rate_full": 0.0}
 )
-EXTRA = {"words": 3, "rate": 0.25, "kind": "tf-idf, (1, 2)", "lower": True, "unset": None, "code": "007", "no": "nan"}
+EXTRA = {"words": 3, "rate": 0.25, "kind": "tf-idf, (1, 2)", "lower": True, "code": "007", "no": "nan"}
+LEFT_OUT = {"unset": None, "empty": ""}
 
 
 def with_extra(**settings: Any) -> ResultRow:
@@ -93,10 +94,10 @@ def test_columns_of_a_later_version_are_ignored(tmp_path: Path) -> None:
 
 
 def test_a_policys_settings_come_back_as_they_were(tmp_path: Path) -> None:
-    rows = [with_extra(**EXTRA), with_extra(other=-1e-9), ROW]
+    rows = [with_extra(**EXTRA, **LEFT_OUT), with_extra(other=-1e-9), ROW]
     write_results(tmp_path / "results.csv", rows)
     header = (tmp_path / "results.csv").read_text().splitlines()[0].split(",")
-    names = [f"policy.{name}" for name in sorted([*EXTRA, "other"]) if name != "unset"]
+    names = [f"policy.{name}" for name in sorted([*EXTRA, "other"])]
     assert header == [*COLUMNS, *names]
     assert read_results(tmp_path / "results.csv") == rows
 

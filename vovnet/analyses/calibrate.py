@@ -55,10 +55,10 @@ class Calibrated:
 def candidates(values: np.ndarray, costs: np.ndarray) -> np.ndarray:
     """Lambdas at which some decision changes, thinned to ``CANDIDATES`` by rank; 0 is among them."""
     found = [np.zeros(1)]
-    for dear in range(1, values.shape[1]):
-        for cheap in range(dear):
-            price = costs[:, dear] - costs[:, cheap]
-            gain = values[:, dear] - values[:, cheap]
+    for expensive in range(1, values.shape[1]):
+        for cheap in range(expensive):
+            price = costs[:, expensive] - costs[:, cheap]
+            gain = values[:, expensive] - values[:, cheap]
             # Both below 0 where the second action costs less, see ``Choices``.
             moves = ((price > 0) & (gain > 0)) | ((price < 0) & (gain < 0))
             found.append(gain[moves] / price[moves])

@@ -13,5 +13,5 @@ class Check:
     observed: str
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in summary.json."""
+        """As summary.json holds it."""
         return {"name": self.name, "passed": self.passed, "observed": self.observed}

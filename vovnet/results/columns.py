@@ -170,14 +170,15 @@ RATES = ("action_rate_no", "action_rate_coarse", "action_rate_full")
 
 def as_family(values: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
     """Columns of the user's own as ``ResultRow`` holds them; those that do not apply are left out."""
-    return tuple(sorted((name, value) for name, value in values.items() if value is not None))
+    return tuple(sorted((name, value) for name, value in values.items() if value not in (None, "")))
 
 
 def record(row: ResultRow, names: Sequence[str] = tuple(DESCRIBED)) -> dict[str, Value]:
     """Some columns of a row by name; ``extra`` and ``metrics`` give one for each of the user's own."""
     found = {name: getattr(row, name) for name in names if name not in FAMILIES}
-    for family in FAMILIES.keys() & set(names):
-        found |= {f"{FAMILIES[family]}{name}": value for name, value in getattr(row, family)}
+    for family, prefix in FAMILIES.items():
+        if family in names:
+            found |= {f"{prefix}{name}": value for name, value in getattr(row, family)}
     return found
 
 

@@ -1,4 +1,4 @@
-"""Work that stands already: a run is not done again while its folder holds the results of the very same inputs.
+"""A run is not done again while its folder holds the results of the same inputs.
 
 Replayed evaluations need none of this, since the outcome store makes them cheap. Trainings, live runs and
 profiles would spend their time anew whenever a sweep or a pipeline is repeated.
@@ -48,7 +48,7 @@ def inputs_key(
 def existing_summary(folder: Path, key: str) -> dict[str, Any] | None:
     """The summary of a finished run with these inputs in ``folder``, None where there is none.
 
-    A run writes its summary last, so where it stands the other files do.
+    A run writes its summary last, so where it exists the other files do.
     """
     try:
         summary = read_object(folder / SUMMARY)

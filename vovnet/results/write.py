@@ -49,7 +49,7 @@ def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
 
 
 def retract(folder: Path, row: ResultRow) -> None:
-    """Remove the summary of another result before its files are replaced: where one stands, the files belong to it."""
+    """Remove the summary of another result before its files are replaced: where one exists, the files belong to it."""
     if not is_main_rank() or not (folder / SUMMARY).is_file():
         return
     try:
