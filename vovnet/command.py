@@ -55,6 +55,7 @@ class Command:
         errors: of those that failed.
         prepared: jobs that run elsewhere.
         reported: lines already logged.
+        idle: lines of each job of several grids, of which one may need what the others do not.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Command:
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
     reported: set[str] = field(default_factory=set)
+    idle: list[set[str]] | None = None
 
     def __call__(self, composed: DictConfig) -> None:
         """Run a single job, for which Hydra has made a folder."""
@@ -88,12 +90,15 @@ class Command:
         self.sweep_folder.enter([task_overrides(job) for job in batch.jobs])
         plain: Any = OmegaConf.to_container(batch.config, resolve=False, enum_to_str=True)
         write_plain(self.sweep_folder.path / "multirun.yaml", plain)
+        self.idle = [] if len(batch.grids) > 1 else None
         for number, job in enumerate(batch.jobs):
             with batch.composed(job, number) as composition:
                 self._begin(batch, composition, number)
             if number == 0:
                 _settle_memory()
         configure_log(batch.config.hydra.hydra_logging, batch.config.hydra.verbose)  # closes the last job's log
+        for line in sorted(set.intersection(*self.idle)) if self.idle else ():
+            log.warning("%s", line)
 
     def _check(self, batch: Batch) -> None:
         """Refuse what is no sweep of ours."""
@@ -183,8 +188,12 @@ class Command:
         self.prepared.append(Prepared(folder, config, {**record, "status": "pending", **git_state()}))
 
     def _report_idle_keys(self, config: RunConfig, overrides: Sequence[str]) -> None:
-        """Say once which of the given keys have no effect."""
-        for line in no_effect_lines(self.name, config, overrides, self.is_stage):
+        """Say once which of the given keys have no effect; in several grids those that have none in any job."""
+        lines = no_effect_lines(self.name, config, overrides, self.is_stage)
+        if self.idle is not None:
+            self.idle.append(set(lines))
+            return
+        for line in lines:
             if line not in self.reported:
                 self.reported.add(line)
                 log.warning("%s", line)
