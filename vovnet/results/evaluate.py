@@ -13,11 +13,11 @@ from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.reading import reading_facts
 from vovnet.compose import config_hash
-from vovnet.data import VQADataset, item, load_dataset
+from vovnet.data import VQADataset, load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
-from vovnet.outcomes.routed import Routed, join_routed, route
+from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.protocol import SAMPLES, TEXT, Policy
 from vovnet.policy.steps import first_view, follow
@@ -77,7 +77,9 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     notes: dict[str, Any] = {"rows_computed": {}}
     if config.eval.mode == "live":
-        routed, memory = route_live(config, dataset, policy, count)
+        from vovnet.results.live import route_live  # imports torch and Lightning
+
+        routed, memory = route_live(config, dataset, policy, count, folder)
     else:
         routed, notes = _replay(config, checkpoint, dataset, policy, count)
         memory = None
@@ -158,25 +160,6 @@ def read_outcomes(config: RunConfig, actions: tuple[Action, ...]) -> tuple[Outco
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count, with_text=False).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens
-
-
-def route_live(config: RunConfig, dataset: VQADataset, policy: Policy, count: int) -> tuple[Routed, float]:
-    """Run the routed model end to end; also the peak memory in MB, see ``vovnet.memory``."""
-    import torch
-
-    from vovnet.memory import peak_mb, reset_peak
-    from vovnet.policy.route import make_router
-    from vovnet.progress import progress
-
-    router = make_router(config, dataset, policy)
-    reset_peak(router.backbone.device)
-    parts = []
-    with torch.inference_mode(), progress(f"live routing {dataset.name}/{dataset.split}", count, "samples") as bar:
-        for start in range(0, count, config.eval.batch_size):
-            rows = range(start, min(start + config.eval.batch_size, count))
-            parts.append(router([item(dataset, i) for i in rows]))
-            bar.advance(len(rows))
-    return join_routed(parts), peak_mb(router.backbone.device)
 
 
 def _summary(
