@@ -14,10 +14,10 @@ from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.cluster import slurm, work
 from vovnet.cluster.run import _lost
 from vovnet.cluster.slurm import SlurmQueue, sbatch_parameters
-from vovnet.cluster.work import read_config, write_config
 from vovnet.compose import config_hash
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
+from vovnet.job_config import read_config, write_config
 from vovnet.jobs import read_record, write_record
 from vovnet.provenance import git_state
 from vovnet.ranks import local_rank, rank, world_size

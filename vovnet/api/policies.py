@@ -115,7 +115,7 @@ def evaluate(
         policy = make_policy(config, outcomes.checkpoint, outcomes.session)
     else:
         config = replace(base, policy=_described(policy, base.policy))
-    found = measure(config, policy, outcomes.session)
+    found = measure(config, policy, Path(folder or base.paths.runs).expanduser(), outcomes.session)
     if folder is not None:
         write_evaluation(config, policy, found, Path(folder).expanduser(), begun, outcomes.session)
     return found
