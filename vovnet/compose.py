@@ -20,7 +20,7 @@ from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra, explain_validation
 from vovnet.options import conf_dir
 from vovnet.ranks import is_main_rank
-from vovnet.schema import Launched, RunConfig, RunFolder
+from vovnet.schema import Launched, LocalLauncher, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
 Kind = TypeVar("Kind")  # of configuration
@@ -117,6 +117,7 @@ def register_resolvers() -> None:
     """Make the resolvers known that the configuration files use."""
     OmegaConf.register_new_resolver("job_id", _job_id, replace=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("shards", _shards, replace=True)
     OmegaConf.register_new_resolver("records", lambda: ".hydra" if is_main_rank() else None, replace=True)
 
 
@@ -137,6 +138,14 @@ def _run_folder(*, _root_: DictConfig) -> str:
     """
     found = _validated(RunFolder, {"name": _root_.name, "paths": resolved(_root_.paths)})
     return str(Path(found.paths.runs) / found.name)
+
+
+def _shards(*, _root_: DictConfig) -> Any:
+    """Parts of a collection: as given, or without a number as many as launcher=local runs at once."""
+    if _root_.eval.num_shards != 1:
+        return _root_.eval.num_shards
+    launcher = _validated(Launched, {"launcher": resolved(_root_.launcher)}).launcher
+    return len(launcher.places()) if isinstance(launcher, LocalLauncher) else 1
 
 
 def job_name(config: RunConfig) -> str:
