@@ -33,9 +33,12 @@ def show(prepared: "Prepared", folder: Path) -> None:
     say(f"outputs: {folder}")
 
 
+finish = None  # it is not swept
+
+
 def main() -> None:
     """Console entry point."""
-    launch("prepare", run, show, None)
+    launch("prepare", run, show, finish)
 
 
 if __name__ == "__main__":

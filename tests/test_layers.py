@@ -28,7 +28,7 @@ LAYERS = (
     "report",
     "cluster",
     "training",
-    "command launch plugins",
+    "command launch plugins stages",
     "api",
     "benchmark",
 )

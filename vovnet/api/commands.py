@@ -61,7 +61,7 @@ def run(name: str, overrides: Sequence[str] = ()) -> Finished:
         raise VoVNetError(f"there is no command {name}; choose one of {', '.join(commands())}.")
     refuse_arguments(overrides)
     entry = importlib.import_module(f"experiments.{name}")
-    command = Command(name, entry.run, entry.show, getattr(entry, "finish", None), is_stage=False)
+    command = Command(name, entry.run, entry.show, entry.finish, is_stage=False)
     given = [text for text in overrides if text not in MULTIRUN]
     register_resolvers()
     try:

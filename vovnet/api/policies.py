@@ -64,10 +64,9 @@ def train_policy(
         folder: of the policy file and curves; None names one under the results' folder.
         options: other values for keys under ``training``, such as ``epochs`` or ``seed``.
     """
-    from vovnet.training.report import existing_training, write_training
-    from vovnet.training.stages import train_policy as train
+    from vovnet.training.run import train
 
-    base, begun = outcomes.config, time.monotonic()
+    base = outcomes.config
     goal = compose_typed("train", [f"policy/objective={objective}"]).policy.objective
     config = replace(
         base,
@@ -75,9 +74,7 @@ def train_policy(
         training=with_options(base.training, {"max_samples": len(outcomes), **options}),
     )
     place = Path(folder or Path(base.paths.runs) / "train" / job_name(config)).expanduser()
-    if existing_training(config, place, outcomes.session) is None:
-        trained = train(config, config.training, place, outcomes.session)  # type: ignore[arg-type]  # a policy's
-        write_training(config, trained, place, time.monotonic() - begun, outcomes.session)
+    train(config, place, outcomes.session)
     return _policy_file(place / FILE_NAME, outcomes.checkpoint, lambda_cost)
 
 
