@@ -22,6 +22,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict
 
     A policy training that stands there with the same inputs is kept.
     """
+    from vovnet.rank_launch import launch_ranks, needs_launch
     from vovnet.ranks import check_ranks, is_main_rank, world_size
 
     config = replace(config, policy=replace(config.policy, baseline=Trained("")))  # VoVNet itself is trained
@@ -32,7 +33,6 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict
 
         return train_tiny_backbone(config, config.training, folder)
     from vovnet.results.read import read_summary
-    from vovnet.training.launch import launch_ranks, needs_launch
     from vovnet.training.questions import training_data
     from vovnet.training.report import existing_training, write_training
     from vovnet.training.stages import train_policy
@@ -44,7 +44,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict
         return existing
     if needs_launch(config):
         training_data(config, config.training, session)  # generates, reads and refuses once instead of on every rank
-        launch_ranks(config, folder)
+        launch_ranks(config, folder, "vovnet.training.rank", "goes on from the last checkpoint")
         return read_summary(folder)
     trained = train_policy(config, config.training, folder, session)
     return write_training(config, trained, folder, time.monotonic() - begun, session) if is_main_rank() else {}

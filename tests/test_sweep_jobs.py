@@ -71,6 +71,16 @@ def test_every_job_is_composed_as_by_hydra(batch: Batch, jobs: list[list[str]]) 
             assert OmegaConf.is_struct(composition.config)
 
 
+@pytest.mark.parametrize(
+    "given", ["dataset=mini_mmmu eval.seed=3", "+experiment=b1_fixed ++eval.seed=4 policy.lambda_cost=1"]
+)
+def test_what_holds_for_all_jobs_is_composed_once(given: str) -> None:
+    batch = batch_of("eval", [*given.split(), "eval.max_samples=4,8", "policy/objective=value,mixture"])
+    for job in [*batch.jobs, given.split()]:
+        with batch.composed(job) as composition:
+            assert composition.plain == by_hydra(batch, job)
+
+
 def test_a_checked_job_is_that_of_its_whole_configuration(batch: Batch) -> None:
     for value in ("0.25", "${eval.seed}"):
         with batch.composed(["eval.seed=3", f"policy.lambda_cost={value}"]) as composition:

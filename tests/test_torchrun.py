@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands import ROOT, Done, start, variables
 from tests.experiments.test_commands import base, rows  # noqa: F401
-from vovnet.training.launch import _places
+from vovnet.rank_launch import _places
 
 TRAIN = (
     "trainer=ddp", "trainer.devices=2", "training.max_samples=30", "training.epochs=1", "training.batch_size=16",

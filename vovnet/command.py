@@ -51,9 +51,11 @@ class Command:
         session: what its jobs share.
         sweep_folder: that of a sweep whose jobs begin; None for a single job.
         folders: of the jobs that have begun, in order.
-        errors: of the jobs that ran here.
+        results: what the jobs that ran here returned.
+        errors: of those that failed.
         prepared: jobs that run elsewhere.
         reported: lines already logged.
+        idle: lines of each job of several grids, of which one may need what the others do not.
     """
 
     name: str
@@ -64,9 +66,11 @@ class Command:
     session: Session = field(default_factory=Session)
     sweep_folder: SweepFolder | None = None
     folders: list[Path] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
     reported: set[str] = field(default_factory=set)
+    idle: list[set[str]] | None = None
 
     def __call__(self, composed: DictConfig) -> None:
         """Run a single job, for which Hydra has made a folder."""
@@ -74,6 +78,7 @@ class Command:
         if hydra_config.mode == RunMode.MULTIRUN:  # another sweeper of Hydra's, chosen in a file
             raise VoVNetError(FOREIGN_PLUGIN.format(given="another hydra/sweeper"))
         folder, record = Path(hydra_config.runtime.output_dir), _record(hydra_config.overrides.task, None)
+        self.folders.append(folder)
         # Hydra prints a line of its own about an exception, so a job hands its error over instead.
         self._work(lambda: to_typed(composed), folder, record)
 
@@ -85,12 +90,15 @@ class Command:
         self.sweep_folder.enter([task_overrides(job) for job in batch.jobs])
         plain: Any = OmegaConf.to_container(batch.config, resolve=False, enum_to_str=True)
         write_plain(self.sweep_folder.path / "multirun.yaml", plain)
+        self.idle = [] if len(batch.grids) > 1 else None
         for number, job in enumerate(batch.jobs):
             with batch.composed(job, number) as composition:
                 self._begin(batch, composition, number)
             if number == 0:
                 _settle_memory()
         configure_log(batch.config.hydra.hydra_logging, batch.config.hydra.verbose)  # closes the last job's log
+        for line in sorted(set.intersection(*self.idle)) if self.idle else ():
+            log.warning("%s", line)
 
     def _check(self, batch: Batch) -> None:
         """Refuse what is no sweep of ours."""
@@ -159,6 +167,7 @@ class Command:
             if is_main_rank():
                 self._report_idle_keys(config, record["overrides"])
             result = self.run(config, folder, self.session)
+            self.results.append(result)
             if record["sweep"] is None and is_main_rank():
                 self.show(result, folder)
 
@@ -179,8 +188,12 @@ class Command:
         self.prepared.append(Prepared(folder, config, {**record, "status": "pending", **git_state()}))
 
     def _report_idle_keys(self, config: RunConfig, overrides: Sequence[str]) -> None:
-        """Say once which of the given keys have no effect."""
-        for line in no_effect_lines(self.name, config, overrides, self.is_stage):
+        """Say once which of the given keys have no effect; in several grids those that have none in any job."""
+        lines = no_effect_lines(self.name, config, overrides, self.is_stage)
+        if self.idle is not None:
+            self.idle.append(set(lines))
+            return
+        for line in lines:
             if line not in self.reported:
                 self.reported.add(line)
                 log.warning("%s", line)

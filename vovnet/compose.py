@@ -5,20 +5,22 @@ A configuration's hash names the folder of its job, so that the same job finds i
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from vovnet import registry
 from vovnet.errors import VoVNetError
-from vovnet.explain import explain_validation
+from vovnet.explain import explain_hydra, explain_validation
+from vovnet.options import conf_dir
 from vovnet.ranks import is_main_rank
-from vovnet.schema import Launched, RunConfig, RunFolder
+from vovnet.schema import Launched, LocalLauncher, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
 
 Kind = TypeVar("Kind")  # of configuration
@@ -94,10 +96,28 @@ def config_hash(config: RunConfig, policy_file: Path | None = None) -> str:
     return digest([identity, policy], 12)
 
 
+def compose_typed(root: str, overrides: Sequence[str]) -> RunConfig:
+    """The checked configuration of a command, without running it; for Python programs.
+
+    Raises:
+        VoVNetError: one sentence naming the key.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return to_typed(compose(root, list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise VoVNetError(explain_hydra(error)) from error
+
+
 def register_resolvers() -> None:
     """Make the resolvers known that the configuration files use."""
     OmegaConf.register_new_resolver("job_id", _job_id, replace=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("shards", _shards, replace=True)
     OmegaConf.register_new_resolver("records", lambda: ".hydra" if is_main_rank() else None, replace=True)
 
 
@@ -118,6 +138,14 @@ def _run_folder(*, _root_: DictConfig) -> str:
     """
     found = _validated(RunFolder, {"name": _root_.name, "paths": resolved(_root_.paths)})
     return str(Path(found.paths.runs) / found.name)
+
+
+def _shards(*, _root_: DictConfig) -> Any:
+    """Parts of a collection: as given, or without a number as many as launcher=local runs at once."""
+    if _root_.eval.num_shards != 1:
+        return _root_.eval.num_shards
+    launcher = _validated(Launched, {"launcher": resolved(_root_.launcher)}).launcher
+    return len(launcher.places()) if isinstance(launcher, LocalLauncher) else 1
 
 
 def job_name(config: RunConfig) -> str:

@@ -1,4 +1,4 @@
-"""Which process of several this is; set by torchrun, by srun or by ``vovnet.training.launch``.
+"""Which process of several this is; set by torchrun, by srun or by ``vovnet.rank_launch``.
 
 SLURM_STEP_NUM_TASKS says that srun has started this process. SLURM_NTASKS also stands in the shell that an
 allocation opens, where a command runs alone.
@@ -7,6 +7,7 @@ allocation opens, where a command runs alone.
 import os
 import threading
 import time
+from typing import Any
 
 from vovnet.errors import VoVNetError
 
@@ -48,11 +49,22 @@ def check_ranks(devices: int, nodes: int) -> None:
 
 
 def wait_for_all() -> None:
-    """Until every rank of this training is here."""
+    """Until every rank is here."""
     from torch import distributed  # which most commands do without
 
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
+
+
+def from_all(value: Any) -> list[Any]:
+    """The values of all ranks, in their order, on every rank."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [value]
+    found: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(found, value)
+    return found
 
 
 def end_with_parent(parent: int | None = None) -> None:

@@ -4,6 +4,7 @@ Hydra reads and merges all files anew for every job. Which files these are depen
 only, so jobs that choose the same groups share a composition: each sets its values in it and sets them back.
 """
 
+import copy
 import itertools
 import json
 import logging
@@ -126,13 +127,18 @@ class Compositions:
         Raises:
             HydraException: there is no such key or group.
         """
+        fixed, values = self._split(job)
+        composition = self._compose(fixed)
+        if all(composition.sets(override) for override in values):
+            return composition, values
+        return self._compose(tuple(job)), []
+
+    def _split(self, job: Job) -> tuple[tuple[str, ...], list[Override]]:
+        """Overrides for Hydra to compose, and those that may only set a value."""
         overrides = [self._parse(text) for text in job]
         changing = [place for place, override in enumerate(overrides) if not self._is_plain(override)]
         values = [o for o in overrides[max(changing, default=-1) + 1 :] if not self._is_fixed(o)]
-        composition = self._compose([text for text, o in zip(job, overrides, strict=True) if o not in values])
-        if all(composition.sets(override) for override in values):
-            return composition, values
-        return self._compose(job), []
+        return tuple(text for text, o in zip(job, overrides, strict=True) if o not in values), values
 
     def _parse(self, text: str) -> Override:
         if text not in self._parsed:
@@ -155,14 +161,22 @@ class Compositions:
         chosen = override.is_add() or override.package is not None or key in self._groups
         return chosen or override.is_hydra_override()
 
-    def _compose(self, fixed: Job) -> Composition:
-        key = tuple(fixed)
-        if key not in self._known:
-            config = self._loader.load_sweep_config(self._master, list(fixed))
+    @cached_property
+    def _of_master(self) -> tuple[str, ...]:
+        """What Hydra has composed already: every job sets what else is given for all of them."""
+        given = given_overrides(self._master, "task")
+        return self._split([text for text in given if not self._parse(text).is_sweep_override()])[0]
+
+    def _compose(self, fixed: tuple[str, ...]) -> Composition:
+        if fixed not in self._known:
+            if fixed == self._of_master:
+                config = copy.deepcopy(self._master)
+            else:
+                config = self._loader.load_sweep_config(self._master, list(fixed))
             if not any(text.lstrip("+").startswith("hydra.sweep.dir=") for text in given_overrides(config, "hydra")):
                 config.hydra.sweep.dir = self._master.hydra.sweep.dir  # one for all jobs, whatever they set
-            self._known[key] = Composition(config)
-        return self._known[key]
+            self._known[fixed] = Composition(config)
+        return self._known[fixed]
 
 
 @dataclass

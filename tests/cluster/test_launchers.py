@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
 from submitit.slurm.slurm import _make_sbatch_string
 
 from tests.commands import command, last_line
@@ -14,10 +15,10 @@ from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.cluster import slurm, work
 from vovnet.cluster.run import _lost
 from vovnet.cluster.slurm import SlurmQueue, sbatch_parameters
-from vovnet.cluster.work import read_config, write_config
 from vovnet.compose import config_hash
 from vovnet.errors import VoVNetError
-from vovnet.files import write_json
+from vovnet.files import read_object, write_json
+from vovnet.job_config import read_config, write_config
 from vovnet.jobs import read_record, write_record
 from vovnet.provenance import git_state
 from vovnet.ranks import local_rank, rank, world_size
@@ -209,3 +210,37 @@ def test_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
     write_json(tmp_path / "a.json", {})
     assert list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "visible", "places"),
+    [
+        (["launcher.jobs=3"], 2, "", (None, None, None)),
+        (["launcher.jobs=3", "launcher.devices=[4,5]"], 2, "", ("4", "5", "4")),
+        (["launcher.devices=[4,5]"], 8, "", ("4", "5")),
+        ([], 2, "", ("0", "1")),
+        ([], 2, "5,7", ("5", "7")),
+        ([], 0, "", (None,) * max(1, (os.cpu_count() or 1) // 2)),
+    ],
+)
+def test_jobs_at_once_are_as_many_as_devices(
+    given: list[str], found: int, visible: str, places: tuple[str | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    launcher = compose_config("launcher=local", *given).launcher
+    assert isinstance(launcher, LocalLauncher)
+    assert launcher.places() == places
+
+
+def test_a_collection_is_shared_out_to_the_jobs_that_run_at_once(
+    base: list[str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    settings = ("launcher=local", "eval.chunk_rows=8", "eval.max_samples=16", "name=shared")
+    process = command("collect", *base, *settings, "launcher.jobs=2")
+    assert process.returncode == 0, process.stderr
+    jobs = sorted(path.parent.name for path in tmp_path.glob("runs/shared/*/job.json"))
+    assert [name[-7:] for name in jobs] == ["-0-of-2", "-1-of-2"]
+    summaries = [read_object(tmp_path / "runs/shared" / name / "summary.json") for name in jobs]
+    assert [one["rows_computed"]["full"] for one in summaries] == [8, 8]

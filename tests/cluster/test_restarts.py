@@ -18,8 +18,9 @@ from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.cluster import slurm
 from vovnet.cluster.run import Backend, NotSubmittedError, _wait, run_jobs
 from vovnet.cluster.slurm import SlurmQueue
-from vovnet.cluster.work import Prepared, write_config
+from vovnet.cluster.work import Prepared
 from vovnet.errors import VoVNetError
+from vovnet.job_config import write_config
 from vovnet.jobs import read_record, write_record
 
 LIMIT = 120.0  # seconds

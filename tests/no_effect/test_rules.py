@@ -95,6 +95,7 @@ EVALUATED = [
     case("eval", f"{NO} eval.mode=live", "eval.num_shards=1|2", NO),
     case("eval", FULL, "training.epochs=1|2"),
     case("eval", f"{FULL} trainer=ddp", "trainer.devices=2|3", f"{FULL} launcher=slurm"),
+    case("eval", f"{FULL} trainer=ddp", "trainer.devices=2|3", f"{FULL} eval.mode=live"),
     case("eval", FULL, "logger=csv|tensorboard"),
     case("eval", FULL, "backbone.revision=a|b"),
     case("eval", FULL, "backbone.cuda_graphs=true|false", "backbone.device=auto"),

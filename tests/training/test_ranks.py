@@ -11,8 +11,8 @@ from experiments.train import run
 from tests.commands import Ranks
 from tests.conftest import Configure
 from tests.training.test_stages import SMALL, weights
+from vovnet import rank_launch as launch
 from vovnet.errors import VoVNetError
-from vovnet.training import launch
 
 STAGE1 = (*SMALL, "training.stage1_epochs=1", "training.backbone.lora.dropout=0", "training.max_samples=100")
 
@@ -99,9 +99,9 @@ def test_a_rank_that_a_signal_ends_is_said(tmp_path: Path, monkeypatch: pytest.M
     for rank in ranks:
         rank.kill()
     with pytest.raises(
-        VoVNetError, match=r"rank 1 of 2 was ended by signal 11 \(Segmentation fault\); the same command"
+        VoVNetError, match=r"rank 1 of 2 was ended by signal 11 \(Segmentation fault\); the same command begins anew"
     ):
-        launch._explain(statuses, tmp_path)
+        launch._explain(statuses, tmp_path, "begins anew")
 
 
 def test_several_nodes_need_a_launcher(configure: Configure, tmp_path: Path) -> None:
@@ -117,4 +117,4 @@ def test_one_device_cannot_be_two(configure: Configure) -> None:
 def test_more_ranks_than_the_machine_bears_are_refused(configure: Configure, tmp_path: Path) -> None:
     config = configure("trainer=ddp", "trainer.devices=4000", "backbone.device=cpu", root="train")
     with pytest.raises(VoVNetError, match=r"trainer.devices=4000, but this machine has \d+ processes .*; lower it"):
-        launch.launch_ranks(config, tmp_path)
+        launch.launch_ranks(config, tmp_path, "vovnet.training.rank", "begins anew")

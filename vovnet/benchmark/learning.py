@@ -16,6 +16,7 @@ from vovnet.benchmark import floors
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import new_and_past, prompt_length
 from vovnet.benchmark.workload import Bench, Timing
+from vovnet.lightning_parts import quiet_lightning
 from vovnet.outcomes.judge import make_judge
 from vovnet.policy.features import feature_width
 from vovnet.policy.fixed import Always
@@ -25,7 +26,6 @@ from vovnet.schema import PolicyTraining
 from vovnet.training.adapt import AdaptationModule, Scoring
 from vovnet.training.module import VoVNetModule
 from vovnet.training.questions import LiveBatch
-from vovnet.training.quiet import quiet_lightning
 from vovnet.training.trainable import add_lora
 
 SMALL, LARGE = 4, 16  # questions at once without and with gradient checkpointing

@@ -21,14 +21,14 @@ from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import new_and_past
 from vovnet.benchmark.training import Clock
 from vovnet.benchmark.workload import TINY, Bench, Timing, Workload
-from vovnet.cluster.work import read_config
 from vovnet.files import write_json
+from vovnet.job_config import read_config
+from vovnet.lightning_parts import quiet_lightning
+from vovnet.rank_launch import launch_ranks
 from vovnet.ranks import end_with_parent, is_main_rank
 from vovnet.schema import PolicyTraining, RunConfig, TrainerConfig
 from vovnet.training.adapt import AdaptationModule, Scoring
-from vovnet.training.launch import launch_ranks
 from vovnet.training.order import StepLoader
-from vovnet.training.quiet import quiet_lightning
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import add_lora
 from vovnet.training.trainer import Place, Plan
@@ -62,7 +62,7 @@ def ranks(bench: Bench, folder: Path) -> Iterator[Measurement | Timing]:
         place = folder / "ranks" / strategy
         shutil.rmtree(place, ignore_errors=True)  # an earlier benchmark's, which the ranks would go on from
         place.mkdir(parents=True)
-        launch_ranks(replace(bench.config, trainer=trainer), place, "vovnet.benchmark.ranks")
+        launch_ranks(replace(bench.config, trainer=trainer), place, "vovnet.benchmark.ranks", "begins anew")
         step = Step(**json.loads((place / FOUND).read_text(encoding="utf-8")))
         rows, case = count * _rows(bench.load), f"stage 1, LoRA, FULL, {strategy} on {count}"
         yield Timing("training over devices", case, rows, count * step.tokens, step.seconds, None, step.peak)

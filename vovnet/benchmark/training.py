@@ -16,6 +16,7 @@ from vovnet.backbone.inputs import Batch
 from vovnet.benchmark.measure import Measurement, peak_mb, ratio, seconds
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.lightning_parts import quiet_lightning
 from vovnet.outcomes.collect import build_batch
 from vovnet.policy.features import SCALARS
 from vovnet.policy.head import PolicyHead
@@ -26,7 +27,6 @@ from vovnet.training.module import VoVNetModule
 from vovnet.training.optimizer import rate
 from vovnet.training.order import EachOnce, StepLoader, StepOrder
 from vovnet.training.policy import OutcomeBatches, rows_of
-from vovnet.training.quiet import quiet_lightning
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import trainable_backbone
 from vovnet.training.trainer import Place, Plan

@@ -25,6 +25,9 @@ class LocalPool:
     slots: dict[Path, int] = field(default_factory=dict)  # which of the jobs that run at once a job is
     ended: dict[Path, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.places = self.launcher.places()
+
     def find(self, folders: Sequence[Path]) -> Mapping[Path, Record]:
         """None: the processes of an earlier command have ended with it."""
         return {}
@@ -33,7 +36,7 @@ class LocalPool:
         """Start the first jobs; returns what to call them all."""
         self.waiting += folders
         self._start()
-        return f"{len(folders)} jobs, {self.launcher.jobs} at once"
+        return f"{len(folders)} jobs, {len(self.places)} at once"
 
     def over(self) -> Mapping[Path, str]:
         """Jobs whose process has ended, each with how and where its log is."""
@@ -57,17 +60,16 @@ class LocalPool:
         return "its jobs were ended"
 
     def _start(self) -> None:
-        while self.waiting and len(self.running) < self.launcher.jobs:
+        while self.waiting and len(self.running) < len(self.places):
             folder = self.waiting.pop(0)
-            slot = min(set(range(self.launcher.jobs)) - set(self.slots.values()))
+            slot = min(set(range(len(self.places))) - set(self.slots.values()))
             with (folder / LOG_FILE).open("wb") as output:
                 self.running[folder] = self._process(folder, slot, output)
             self.slots[folder] = slot
 
     def _process(self, folder: Path, slot: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        devices = self.launcher.devices
         environment = dict(os.environ)
-        if devices:
-            environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
+        if (device := self.places[slot]) is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = device
         command = [sys.executable, "-m", "vovnet.cluster.work", self.entry, str(folder)]
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vovnet.cluster.local import LocalPool
-from vovnet.cluster.work import Prepared, log_lines, read_config, write_config
+from vovnet.cluster.work import Prepared, log_lines
 from vovnet.compose import job_name
 from vovnet.errors import VoVNetError
+from vovnet.job_config import read_config, write_config
 from vovnet.jobs import ARRAY_TASK, ENDED, Record, failure, read_record, report_failure, write_record
 from vovnet.progress import progress
 from vovnet.rank_errors import left_error

@@ -10,20 +10,16 @@ import socket
 import subprocess
 import sys
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from vovnet.errors import VoVNetError, explained
-from vovnet.explain import explain_validation
-from vovnet.files import read_object, write_json
+from vovnet.job_config import read_config
 from vovnet.jobs import Record, read_record, run_recorded
 from vovnet.provenance import git_state
-from vovnet.rank_errors import clear_errors, leave_error
+from vovnet.rank_errors import leave_error
 from vovnet.ranks import end_with_parent, is_main_rank, world_size
-from vovnet.registry import TRUSTED
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.terminal import log_handler
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
 log = logging.getLogger(__name__)
-
-CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)
@@ -47,27 +41,6 @@ class Prepared:
     folder: Path
     config: RunConfig
     record: Record
-
-
-def write_config(config: RunConfig, folder: Path) -> None:
-    """Leave a job's configuration in its folder, and nothing that tasks of an earlier run left there."""
-    clear_errors(folder)
-    write_json(folder / CONFIG_FILE, asdict(config))
-
-
-def read_config(folder: Path) -> RunConfig:
-    """Read a job's configuration.
-
-    Raises:
-        VoVNetError: it cannot be read, or does not fit the code, which may have changed while the job waited.
-    """
-    try:
-        return TypeAdapter(RunConfig).validate_python(read_object(folder / CONFIG_FILE), context=TRUSTED)
-    except ValidationError as error:  # a ValueError too
-        raise VoVNetError(f"{folder / CONFIG_FILE}: {explain_validation(error)}; submit the job again.") from error
-    except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise VoVNetError(f"{folder / CONFIG_FILE} is damaged ({said}); submit the job again.") from error
 
 
 @dataclass(frozen=True)

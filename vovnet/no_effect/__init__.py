@@ -6,7 +6,7 @@ Keys that were not given are not reported.
 
 from collections.abc import Iterator, Sequence
 
-from vovnet.no_effect.conditions import off_slurm
+from vovnet.no_effect.conditions import off_slurm, replays_here
 from vovnet.no_effect.deciding import DECIDING
 from vovnet.no_effect.rule import Rule, always
 from vovnet.no_effect.training import TRAINING
@@ -44,6 +44,6 @@ def no_effect_lines(command: str, config: RunConfig, overrides: Sequence[str], i
     """
     reasons: dict[str, list[str]] = {}
     for key, rule in without_effect(command, config, [key_of(override) for override in overrides]):
-        if not (rule.sweeps_only or (is_stage and rule.when in (always, off_slurm))):
+        if not (rule.sweeps_only or (is_stage and rule.when in (always, off_slurm, replays_here))):
             reasons.setdefault(rule.why, []).append(shown(key))
     return [f"{', '.join(keys)}: no effect here, {why}" for why, keys in reasons.items()]

@@ -61,6 +61,11 @@ def off_slurm(config: RunConfig) -> bool:
     return config.launcher.kind != "slurm"
 
 
+def replays_here(config: RunConfig) -> bool:
+    """Stored outcomes are evaluated, and not by Slurm's jobs."""
+    return off_slurm(config) and config.eval.mode == "replay"
+
+
 def stages(test: Callable[[PolicyTraining], bool]) -> When:
     """A condition on a policy's training."""
     return lambda config: isinstance(config.training, PolicyTraining) and test(config.training)

@@ -5,11 +5,12 @@ from vovnet.no_effect.conditions import (
     is_live,
     learns_value,
     off_slurm,
+    replays_here,
     stages,
     trains_backbone,
     trains_lora,
 )
-from vovnet.no_effect.rule import DECIDE, FALLBACK, FILES, TRAIN, Rule, others
+from vovnet.no_effect.rule import DECIDE, EVALUATE, FALLBACK, FILES, TRAIN, Rule, others
 from vovnet.schema import TinyBackboneTraining
 
 SOFT = "policy.objective.temperature policy.objective.entropy_weight policy.objective.loss"
@@ -90,10 +91,11 @@ TRAINING = (
         lambda c: c.logger.name != "wandb",
     ),
     Rule("logger", others("train"), "only experiments.train has metrics to log"),
+    Rule("trainer", EVALUATE, "only trainings and eval.mode=live run on its devices", replays_here),
     Rule(
         "trainer",
-        others("train"),
-        "only experiments.train reads it",
+        others("train", *EVALUATE),
+        "only trainings and eval.mode=live run on its devices; launcher=local shares a collection out",
         off_slurm,
     ),
     # What else a training does without.

@@ -17,11 +17,11 @@ from vovnet.checks.baselines import draw_checks
 from vovnet.checks.blocks import run_checks
 from vovnet.checks.readable import unread_sets, warn_of_unreadable
 from vovnet.compose import config_hash
-from vovnet.data import VQADataset, item, load_dataset
+from vovnet.data import VQADataset, load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
-from vovnet.outcomes.routed import Routed, join_routed, route
+from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.protocol import SAMPLES, TEXT, Policy
 from vovnet.policy.steps import first_view, follow
@@ -79,13 +79,16 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
     begun, session = time.monotonic(), session or Session()
     checkpoint = find_checkpoint(config.backbone, session=session)
     policy = make_policy(config, checkpoint, session)
-    found = measure(config, policy, session)
+    found = measure(config, policy, folder, session)
     write_evaluation(config, policy, found, folder, begun, session)
     return found
 
 
-def measure(config: RunConfig, policy: Policy, session: Session) -> Evaluation:
+def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -> Evaluation:
     """Run a policy over the configured questions; writes no result.
+
+    Args:
+        folder: where live runs on several devices keep what they exchange.
 
     Raises:
         VoVNetError: among others, an evaluation sample is in the policy's training data.
@@ -96,7 +99,9 @@ def measure(config: RunConfig, policy: Policy, session: Session) -> Evaluation:
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     notes: dict[str, Any] = {"rows_computed": {}}
     if config.eval.mode == "live":
-        routed, memory = route_live(config, dataset, policy, count, session)
+        from vovnet.results.live import route_live  # imports torch and Lightning
+
+        routed, memory = route_live(config, dataset, policy, count, folder, session)
     else:
         routed, notes = _replay(config, checkpoint, dataset, policy, count, session)
         memory = None
@@ -196,27 +201,6 @@ def read_outcomes(
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count, False, session).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens
-
-
-def route_live(
-    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, session: Session
-) -> tuple[Routed, float]:
-    """Run the routed model end to end; also the peak memory in MB, see ``vovnet.memory``."""
-    import torch
-
-    from vovnet.memory import peak_mb, reset_peak
-    from vovnet.policy.route import make_router
-    from vovnet.progress import progress
-
-    router = make_router(config, dataset, policy, session=session)
-    reset_peak(router.backbone.device)
-    parts = []
-    with torch.inference_mode(), progress(f"live routing {dataset.name}/{dataset.split}", count, "samples") as bar:
-        for start in range(0, count, config.eval.batch_size):
-            rows = range(start, min(start + config.eval.batch_size, count))
-            parts.append(router([item(dataset, i) for i in rows]))
-            bar.advance(len(rows))
-    return join_routed(parts), peak_mb(router.backbone.device)
 
 
 def _summary(config: RunConfig, dataset: VQADataset, row: ResultRow, session: Session) -> dict[str, Any]:

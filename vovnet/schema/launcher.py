@@ -1,8 +1,9 @@
 """Keys of launchers: where the jobs of a sweep run. None of them changes a result."""
 
-from typing import Annotated, Any, Literal
+import os
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.ranges import STRICT, Count, Positive, Rate
@@ -16,6 +17,15 @@ def _one_or_several(value: Any) -> Any:
     return tuple(map(str, several)) if several is value else value
 
 
+def _auto_or(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    """The word, or a number; a union of types would object once for each of them."""
+    return value if value == "auto" else number(value)
+
+
+if TYPE_CHECKING:
+    Jobs = int | Literal["auto"]
+else:
+    Jobs = Annotated[Positive, WrapValidator(_auto_or)]
 Option = Annotated[bool | int | float | str | tuple[str, ...], BeforeValidator(_one_or_several)]
 
 
@@ -31,8 +41,24 @@ class LocalLauncher:
     """A process for each job, several at once on this machine."""
 
     kind: Literal["local"]
-    jobs: Positive  # at once
-    devices: tuple[str, ...]  # CUDA devices, one for each job that runs at once; empty shows all to every job
+    jobs: Jobs  # at once; auto: as many as CUDA devices, else as half the cores
+    devices: tuple[
+        str, ...
+    ]  # CUDA devices, one for each job that runs at once; empty: with auto each its own, else all
+
+    def places(self) -> tuple[str | None, ...]:
+        """The CUDA device of each job that runs at once; None shows it all."""
+        if self.jobs != "auto":
+            devices = self.devices or (None,)
+            return tuple(devices[number % len(devices)] for number in range(self.jobs))
+        if self.devices:
+            return self.devices
+        import torch
+
+        found = torch.cuda.device_count()
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",")[:found] if visible else [str(number) for number in range(found)]
+        return tuple(names) or (None,) * max(1, (os.cpu_count() or 1) // 2)
 
 
 @dataclass(frozen=True, config=STRICT)

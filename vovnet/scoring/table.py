@@ -1,54 +1,35 @@
-"""Scores of a split as a torchmetrics state that adds up over ranks."""
+"""Values of a split's samples as a torchmetrics state, which all ranks complete for each other."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-
-from vovnet.data import Sample
-from vovnet.scoring.official import aggregate
+from torchmetrics.utilities.data import dim_zero_cat
 
 
 class ScoreTable(Metric):
-    """One cell per sample of a split.
+    """Scores and what belongs to them, [N, C] by sample.
 
-    A sample that a distributed sampler hands out twice fills its cell twice with the same number, so nothing
-    is counted double, and scores of whole groups (MMBench's circular score) are right however the rows were
-    spread over ranks.
-
-    Args:
-        samples: the split, in order; indices of ``update`` count along it.
-        metric: name of a row's score.
+    Sums over samples are right however these were spread over ranks; one that came twice, as samplers pad the
+    shares of ranks, is in the table once.
     """
 
-    score: Tensor
-    parsed: Tensor
-    seen: Tensor
     full_state_update = False
+    seen: list[Tensor]
 
-    def __init__(self, samples: Sequence[Sample], metric: str, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.samples, self.metric = samples, metric
-        for name in ("score", "parsed", "seen"):
-            self.add_state(name, torch.zeros(len(samples), dtype=torch.float64), dist_reduce_fx="max")
+        self.add_state("seen", [], dist_reduce_fx="cat")
 
-    def update(self, indices: Tensor, scores: Tensor, parsed: Tensor) -> None:
-        """Fill cells. All arguments [B]; scores in [0, 1], parsed true where an answer could be read."""
-        place = indices.to(self.score.device)
-        self.score[place] = scores.to(self.score)
-        self.parsed[place] = parsed.to(self.parsed)
-        self.seen[place] = 1.0
+    def update(self, rows: Tensor, values: Tensor) -> None:
+        """Add samples by their places in the split, [B], with their values, [B, C]."""
+        self.seen.append(torch.cat([rows[:, None].double(), values.double()], dim=1).to(self.device))
 
-    def compute(self) -> dict[str, Any]:
-        """The fields of ``OfficialScores`` over the samples that were seen; torchmetrics takes no frozen object.
-
-        Raises:
-            ValueError: none was seen.
-        """
-        rows = torch.nonzero(self.seen)[:, 0].tolist()
-        some = [self.samples[row] for row in rows]
-        score, parsed = (state[rows].cpu().numpy() for state in (self.score, self.parsed))
-        return asdict(aggregate(some, score, parsed, self.metric))
+    def compute(self) -> Tensor:
+        """The values of all ranks' samples in the order of the split, float64 [N, C]."""
+        seen = dim_zero_cat(self.seen)
+        seen = seen[seen[:, 0].argsort(stable=True)]
+        first = torch.ones(len(seen), dtype=torch.bool, device=seen.device)
+        first[1:] = seen[1:, 0] != seen[:-1, 0]
+        return seen[first, 1:]

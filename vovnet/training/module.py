@@ -1,4 +1,4 @@
-"""The LightningModule around backbone and policy network."""
+"""The LightningModule around backbone and policy network that trains them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from vovnet.actions import ACTION_SPACES, Action
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import TextState, check_finite, read_text, text_outcomes
-from vovnet.outcomes.routed import Routed
 from vovnet.policy.decide import choose
 from vovnet.policy.features import SCALARS
 from vovnet.policy.head import PolicyHead
+from vovnet.policy.module import RoutingModule
 from vovnet.policy.objective import OutcomeBatch, make_objective
 from vovnet.policy.route import Router
 from vovnet.schema import PolicyConfig, PolicyTraining
@@ -22,7 +22,7 @@ from vovnet.training.questions import LiveBatch
 from vovnet.training.step_module import StepModule, adamw
 
 
-class VoVNetModule(StepModule):
+class VoVNetModule(RoutingModule, StepModule):
     """Trains the head on stored or live outcomes; predicts by routing live.
 
     Args:
@@ -42,14 +42,12 @@ class VoVNetModule(StepModule):
         router: Router | None = None,
         steps: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(router)
         self.head = head
         self.policy = policy
         self.objective = make_objective(policy.objective, policy.use_straight_through)
         self.training_config = training
         self.steps = steps
-        # A frozen backbone is no registered submodule: Lightning would move, count and save it with the head.
-        self._router = (router,)
         learns = training.stage2_backbone != "frozen" and router is not None
         self.backbone = router.backbone if learns and router is not None else None
         self.actions = ACTION_SPACES[policy.action_space]
@@ -67,15 +65,26 @@ class VoVNetModule(StepModule):
         return loss * outcomes.weight
 
     def validation_step(self, batch: OutcomeBatch | LiveBatch, batch_idx: int) -> None:
-        """Loss, and what the greedy decision at the configured lambda yields."""
-        outcomes = batch if isinstance(batch, OutcomeBatch) else self.live_outcomes(batch.items, scored=True)
-        size = len(outcomes.score)
-        costs = outcomes.cost.double().cpu().numpy()
+        """Loss, and the greedy decision at the configured lambda beside what every action yields."""
+        if isinstance(batch, OutcomeBatch):  # the same on every rank
+            outcomes, rows = batch, torch.arange(len(batch.score)) + (batch_idx << 32)
+        else:
+            outcomes = self.live_outcomes(batch.items, scored=True)
+            rows = torch.tensor([index for index, _, _ in batch.items])
         values = self.head(outcomes.features).double().cpu().numpy()
         if not np.isfinite(values).all():
             raise VoVNetError("the policy's values became NaN or infinite; lower training.learning_rate.")
-        chosen = choose(values, costs, self.policy.lambda_cost)
-        rows, scores, price = np.arange(size), outcomes.score.cpu().numpy(), self.policy.lambda_cost
+        costs = outcomes.cost.double().cpu()
+        chosen = torch.from_numpy(choose(values, costs.numpy(), self.policy.lambda_cost))
+        self.scores.update(rows, torch.cat([outcomes.score.double().cpu(), costs, chosen[:, None].double()], dim=1))
+        self.log("val/loss", self.loss(outcomes, self.policy.lambda_cost), batch_size=len(rows), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """What the decisions yield over the validation questions of all ranks."""
+        table, most, price = self.scores.compute().cpu(), len(self.actions), self.policy.lambda_cost
+        self.scores.reset()
+        scores, costs = table[:, :most].float().numpy(), table[:, most : 2 * most].numpy()
+        chosen, rows = table[:, -1].long().numpy(), np.arange(len(table))
         accuracy = float(scores[rows, chosen].mean())
         cost = float(costs[rows, chosen].mean())
         fixed = {
@@ -83,19 +92,14 @@ class VoVNetModule(StepModule):
             for column, a in enumerate(self.actions)
         }
         rates = {f"val/rate_{a.label}": float((chosen == column).mean()) for column, a in enumerate(self.actions)}
-        metrics: dict[str, Tensor | float] = {
-            "val/loss": self.loss(outcomes, price),
+        metrics = {
             "val/acc": accuracy,
             "val/cost": cost,
             "val/utility": accuracy - price * cost,
             **fixed,
             **rates,
         }
-        self.log_dict(metrics, batch_size=size, sync_dist=True)
-
-    def predict_step(self, batch: Sequence[Item], batch_idx: int) -> Routed:
-        """Route and answer a batch."""
-        return self.router(batch)
+        self.log_dict(metrics, sync_dist=True)
 
     def loss(self, outcomes: OutcomeBatch, lambda_cost: float) -> Tensor:
         """The objective on a batch of outcomes."""
@@ -150,13 +154,6 @@ class VoVNetModule(StepModule):
         hidden = state.prefill.hidden.to(self.router.backbone.feature_dtype).float()
         scalars = [getattr(state, name).float()[:, None] for name in SCALARS[self.policy.feature_mode]]
         return torch.cat([hidden, *scalars], dim=1)
-
-    @property
-    def router(self) -> Router:
-        """Backbone, decoding and judging, where this module was given them."""
-        if self._router[0] is None:
-            raise VoVNetError("this step needs the backbone, but the module was made for stored outcomes only.")
-        return self._router[0]
 
     def configure_optimizers(self) -> Any:
         """AdamW over the head, and over what is trained of the backbone at a rate of its own."""

@@ -18,6 +18,7 @@ from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object, write_json
+from vovnet.lightning_parts import quiet_lightning
 from vovnet.locks import Claim
 from vovnet.provenance import SUMMARY
 from vovnet.ranks import is_main_rank
@@ -26,7 +27,6 @@ from vovnet.session import Session
 from vovnet.training.adapt import adapt_backbone
 from vovnet.training.policy import Trained, train_head
 from vovnet.training.questions import training_data
-from vovnet.training.quiet import quiet_lightning
 
 log = logging.getLogger(__name__)
 CLAIM_FILE = "training.json"  # what the checkpoints in a folder belong to

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vovnet.errors import VoVNetError, keeps_from_writing
+from vovnet.lightning_parts import interruptible
 from vovnet.training.callbacks import BestMetrics, StepLog, StepSeed
 from vovnet.training.checkpoint_io import read_state
 from vovnet.training.step_module import StepModule
@@ -64,7 +65,8 @@ def fit_steps(
         module.check_fits(read_state(resumed))
         log.info("going on from %s", resumed)
     try:
-        trainer.fit(module, batches, validation, ckpt_path=resumed, weights_only=True)
+        with interruptible():
+            trainer.fit(module, batches, validation, ckpt_path=resumed, weights_only=True)
         _save_end(trainer, saved, plan)
     except OSError as error:
         if not keeps_from_writing(error):

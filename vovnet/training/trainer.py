@@ -1,23 +1,19 @@
 """Lightning's Trainer for a stage: devices, strategy, who started the ranks, where metrics go."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies.model_parallel import ModelParallelStrategy
 from lightning.pytorch.strategies.strategy import Strategy
 
 from vovnet.errors import VoVNetError, first_line
-from vovnet.ranks import check_ranks, world_size
+from vovnet.lightning_parts import environment
+from vovnet.ranks import check_ranks
 from vovnet.schema import LoggerConfig, Precision, TrainerConfig
 from vovnet.training.checkpoint_io import AtomicCheckpointIO
 
@@ -91,7 +87,7 @@ def make_trainer(
             strategy=_strategy(where),
             devices=single if where.strategy == "single" else where.devices,
             num_nodes=where.num_nodes,
-            plugins=[_environment(), AtomicCheckpointIO()],
+            plugins=[environment(), AtomicCheckpointIO()],
             precision=plan.precision,
             max_steps=plan.steps,
             accumulate_grad_batches=plan.accumulate,
@@ -111,27 +107,11 @@ def make_trainer(
         raise VoVNetError(f"trainer={where.strategy} cannot run here: {first_line(error)}") from error
 
 
-class StartedRanks(LightningEnvironment):
-    """This process alone, or ranks that ``vovnet.training.launch`` has started."""
-
-    def teardown(self) -> None:
-        """Lightning's own forgets the number of ranks, which the next stage has to know."""
-
-
 def _strategy(where: TrainerConfig) -> Strategy | str:
     if where.strategy == "fsdp":  # its second version: layer by layer, trained and frozen weights side by side
         ranks = where.devices * where.num_nodes
         return ModelParallelStrategy(ranks, tensor_parallel_size=1, save_distributed_checkpoint=False)
     return {"single": "auto", "ddp": "ddp"}[where.strategy]
-
-
-def _environment() -> ClusterEnvironment:
-    """Who started the ranks. Requeueing is submitit's alone: two owners would requeue twice or not at all."""
-    if TorchElasticEnvironment.detect():
-        return TorchElasticEnvironment()
-    if "LOCAL_RANK" not in os.environ and world_size() > 1:
-        return SLURMEnvironment(auto_requeue=False)
-    return StartedRanks()
 
 
 def make_loggers(place: Place, version: str) -> list[Logger]:

@@ -1,4 +1,4 @@
-"""Several ranks on this machine: the same training in as many processes, as torchrun would start them."""
+"""Several ranks on this machine: the same work in as many processes, as torchrun would start them."""
 
 import faulthandler
 import logging
@@ -8,16 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from vovnet.cluster.work import read_config, write_config
 from vovnet.errors import VoVNetError, explained
 from vovnet.files import write_bytes
+from vovnet.job_config import read_config, write_config
 from vovnet.ranks import end_with_parent, rank, world_size
-from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.schema import RunConfig
 from vovnet.terminal import log_handler
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,12 @@ def needs_launch(config: RunConfig) -> bool:
     return config.trainer.devices > 1 and world_size() == 1
 
 
-def launch_ranks(config: RunConfig, folder: Path, module: str = __name__) -> None:
-    """Run a module in ``trainer.devices`` processes, this one's training by default, and wait for them.
+def launch_ranks(config: RunConfig, folder: Path, module: str, again: str) -> None:
+    """Run a module in ``trainer.devices`` processes and wait for them.
+
+    Args:
+        folder: takes the configuration and the errors of ranks; the module's only argument.
+        again: what the same command does after a rank was ended by a signal.
 
     Raises:
         VoVNetError: several nodes are asked for, or a rank failed (with its own sentence).
@@ -59,7 +63,7 @@ def launch_ranks(config: RunConfig, folder: Path, module: str = __name__) -> Non
     finally:
         for process in processes:
             process.kill()
-    _explain(statuses, folder)
+    _explain(statuses, folder, again)
 
 
 def _places(ranks: int) -> list[dict[str, str]]:
@@ -89,7 +93,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         time.sleep(0.1)
 
 
-def _explain(statuses: Sequence[int | None], folder: Path) -> None:
+def _explain(statuses: Sequence[int | None], folder: Path, again: str) -> None:
     """Say which rank failed: with its own sentence, else ended by a signal, which the others' connections fail after.
 
     Args:
@@ -102,7 +106,7 @@ def _explain(statuses: Sequence[int | None], folder: Path) -> None:
     if failed:
         status, number = min(failed)
         which = f"rank {number} of {len(statuses)} {_ended(status)}"
-        raise VoVNetError(f"{which}; the same command goes on from the last checkpoint.")
+        raise VoVNetError(f"{which}; the same command {again}.")
 
 
 def _ended(status: int) -> str:
@@ -111,29 +115,18 @@ def _ended(status: int) -> str:
     return f"ended with status {status}"
 
 
-def _rank(folder: Path) -> None:
-    """One rank's work."""
+def run_rank(folder: Path, work: Callable[[RunConfig], object]) -> None:
+    """Be one of the ranks: do its work, or leave the sentence of its error where ``launch_ranks`` reads it."""
     faulthandler.enable()  # a crash in compiled code leaves the stack of every thread on stderr
     end_with_parent()
-    from vovnet.training.report import write_training
-    from vovnet.training.stages import train_policy
-
     level = logging.INFO if rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, handlers=[log_handler("%(asctime)s %(message)s", "%H:%M:%S")])
     config = read_config(folder)
-    assert isinstance(config.training, PolicyTraining)
-    begun = time.monotonic()
     try:
-        trained = train_policy(config, config.training, folder)
-        if rank() == 0:
-            write_training(config, trained, folder, time.monotonic() - begun)
+        work(config)
     except (VoVNetError, OSError) as error:
         problem = explained(error)
         if not isinstance(problem, VoVNetError):
             raise
         write_bytes(folder / ERROR_FILE.format(rank()), str(problem).encode())
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    _rank(Path(sys.argv[1]))

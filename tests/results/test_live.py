@@ -1,0 +1,118 @@
+"""Live evaluation through Lightning's Trainer: on one rank, on two, and how it ends."""
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands import Ranks
+from tests.conftest import Configure
+from tests.policy.test_route import policy_file
+from vovnet import rank_launch
+from vovnet.data import load_dataset
+from vovnet.errors import VoVNetError
+from vovnet.policy.route import Router
+from vovnet.ranks import rank
+from vovnet.results.evaluate import evaluate
+from vovnet.results.live import RANKS, Batches
+from vovnet.results.write import PREDICTIONS
+
+LIVE = ("eval.mode=live", "eval.max_samples=13", "eval.batch_size=2", "backbone.device=cpu")
+
+
+@pytest.fixture(autouse=True)
+def _ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that start within milliseconds."""
+    monkeypatch.setattr(rank_launch, "subprocess", Ranks())
+
+
+def test_two_ranks_answer_as_one(configure: Configure, tmp_path: Path) -> None:
+    """Seven batches, so that the ranks have unlike numbers of them; every one is answered as on one device."""
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    given = (*LIVE, f"eval.checkpoint={path}", "policy.lambda_cost=0.01")
+    one = evaluate(configure(*given), tmp_path / "one")
+    two = evaluate(configure(*given, "trainer=ddp"), tmp_path / "two")
+    assert (tmp_path / "one" / PREDICTIONS).read_bytes() == (tmp_path / "two" / PREDICTIONS).read_bytes()
+    assert len(np.unique(one.routed.actions)) > 1
+    for name in ("accuracy", "avg_cost", "unparsed_rate", "avg_text_tokens", "config_hash", "num_samples"):
+        assert getattr(one.row, name) == getattr(two.row, name), name
+    assert two.row.mem_peak_mb
+    assert not (tmp_path / "two" / RANKS).exists()
+
+
+def test_a_rank_without_a_batch_of_its_own_is_no_trouble(configure: Configure, tmp_path: Path) -> None:
+    given = (*LIVE, "eval.batch_size=16", "policy/baseline=always_coarse")
+    one = evaluate(configure(*given), tmp_path / "one")
+    two = evaluate(configure(*given, "trainer=ddp"), tmp_path / "two")
+    assert np.array_equal(one.routed.chosen.prediction, two.routed.chosen.prediction)
+    assert two.row.num_samples == 13
+
+
+@pytest.mark.parametrize(("count", "size", "ranks"), [(7, 2, 2), (1, 4, 3), (8, 1, 3), (9, 9, 1)])
+def test_ranks_share_the_batches_of_one_device(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, count: int, size: int, ranks: int
+) -> None:
+    dataset, shares = load_dataset(configure().dataset, "test"), []
+    monkeypatch.setenv("WORLD_SIZE", str(ranks))
+    for number in range(ranks):
+        monkeypatch.setenv("RANK", str(number))
+        shares.append([tuple(i for i, _, _ in batch) for batch in Batches(dataset, count, size)])
+        assert len(Batches(dataset, count, size)) == len(shares[-1]) > 0
+    alone = [tuple(range(start, min(start + size, count))) for start in range(0, count, size)]
+    assert sorted({batch for share in shares for batch in share}) == alone
+
+
+def test_a_rank_that_fails_ends_the_other_which_waits_for_it(
+    configure: Configure, tmp_path: Path, easy_data: Path
+) -> None:
+    """An image of the second rank's batch cannot be read."""
+    folder = Path(shutil.copytree(easy_data, tmp_path / "data"))
+    dataset = load_dataset(configure().dataset, "test")
+    groups = [dataset[i].group for i in range(len(dataset))]
+    size = next(i for i, group in enumerate(groups) if group != groups[0])
+    (folder / "test/images" / dataset[size].images[0].path.name).write_bytes(b"no image")
+    given = (*LIVE, "trainer=ddp", "policy/baseline=always_full", f"dataset.path={folder}")
+    with pytest.raises(VoVNetError, match=r"image .*png cannot be read"):
+        evaluate(configure(*given, f"eval.batch_size={size}", f"eval.max_samples={size + 1}"), tmp_path / "run")
+    assert not (tmp_path / "run" / RANKS).exists()
+    assert not (tmp_path / "run" / PREDICTIONS).exists()
+
+
+def test_ranks_that_exist_must_be_those_asked_for(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(VoVNetError, match=r"trainer.devices=1 on trainer.num_nodes=1 needs 1 processes, but 2 run"):
+        evaluate(configure(*LIVE, "policy/baseline=no_vision"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_as_it_ends_others(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Ctrl-C stays what it is afterwards too, as a notebook needs it."""
+
+    class Ended(BaseException):
+        pass
+
+    def end(*_: object) -> None:
+        raise Ended
+
+    def interrupted(self: Router, items: object) -> None:
+        os.kill(os.getpid(), number)
+        threading.Event().wait(5)
+
+    before, ctrl_c = signal.signal(signal.SIGTERM, end), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Router, "__call__", interrupted)
+    try:
+        with pytest.raises((KeyboardInterrupt, Ended)):
+            evaluate(configure(*LIVE, "policy/baseline=no_vision"), tmp_path / "run")
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == (end, ctrl_c)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not (tmp_path / "run" / PREDICTIONS).exists()
+    assert rank() == 0

@@ -1,0 +1,71 @@
+"""The LightningModule around backbone and policy; what trains them as well is ``vovnet.training.module``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from vovnet.data import Item
+from vovnet.errors import VoVNetError
+from vovnet.memory import peak_mb, reset_peak
+from vovnet.outcomes.routed import Routed, join_routed
+from vovnet.policy.route import Router
+from vovnet.ranks import from_all
+from vovnet.scoring.table import ScoreTable
+
+
+class RoutingModule(L.LightningModule):
+    """Predicts by routing live; ``routed`` then holds the batches of all ranks in the order of the split.
+
+    Attributes:
+        scores: values of the samples so far, complete over ranks when it is computed.
+        routed: what was done to each sample.
+        memory_mb: the largest peak memory of a rank.
+    """
+
+    routed: Routed
+    memory_mb: float
+
+    def __init__(self, router: Router | None = None) -> None:
+        super().__init__()
+        # A frozen backbone is no registered submodule: Lightning would move, count and save it with the head.
+        self._router = (router,)
+        self.scores = ScoreTable()
+        self._parts: dict[int, Routed] = {}  # batches by their first row
+
+    @property
+    def router(self) -> Router:
+        """Backbone, policy, decoding and judging, where this module was given them."""
+        if self._router[0] is None:
+            raise VoVNetError("this step needs the backbone, but the module was made for stored outcomes only.")
+        return self._router[0]
+
+    def on_predict_start(self) -> None:
+        """Begin with nothing."""
+        self._parts.clear()
+        self.scores.reset()
+        reset_peak(self.router.backbone.device)
+
+    def predict_step(self, batch: Sequence[Item], batch_idx: int) -> Routed:
+        """Route and answer a batch."""
+        routed, rows = self.router(batch), [index for index, _, _ in batch]
+        judged = np.stack([routed.chosen.score, routed.chosen.parsed], axis=1)
+        self.scores.update(torch.tensor(rows), torch.from_numpy(judged))
+        self._parts[rows[0]] = routed
+        return routed
+
+    def on_predict_epoch_end(self) -> None:
+        """Join the ranks' batches; every rank has at least one."""
+        ranks = from_all((self._parts, peak_mb(self.router.backbone.device)))
+        parts = {row: part for some, _ in ranks for row, part in some.items()}
+        joined = join_routed([parts[row] for row in sorted(parts)])
+        score, parsed = self.scores.compute().cpu().numpy().T
+        self.routed = replace(joined, chosen=replace(joined.chosen, score=score, parsed=parsed > 0))
+        self.memory_mb = max(memory for _, memory in ranks)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Questions stay as they are; the backbone moves what it needs."""
+        return batch

@@ -1,0 +1,160 @@
+"""Live evaluation: Lightning's Trainer routes the questions, on one device or shared out to several.
+
+``python -m vovnet.results.live FOLDER`` is one of several ranks on this machine.
+"""
+
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import Item, VQADataset, item, load_dataset
+from vovnet.errors import VoVNetError, first_line
+from vovnet.lightning_parts import environment, interruptible, quiet_lightning
+from vovnet.outcomes.exchange import read_routed, write_routed
+from vovnet.outcomes.routed import Routed
+from vovnet.policy.module import RoutingModule
+from vovnet.policy.protocol import Policy
+from vovnet.policy.route import make_router
+from vovnet.progress import Progress, progress
+from vovnet.rank_launch import launch_ranks, needs_launch, run_rank
+from vovnet.ranks import check_ranks, is_main_rank, rank, world_size
+from vovnet.results.matching import make_policy
+from vovnet.schema import RunConfig
+from vovnet.session import Session
+
+RANKS = "ranks"  # folder of started ranks while they run
+ROUTED = "routed.npz"
+
+
+def route_live(
+    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, folder: Path, session: Session
+) -> tuple[Routed, float]:
+    """Answer the first ``count`` questions on ``trainer.devices``; also the peak memory in MB, see ``vovnet.memory``.
+
+    Where ranks exist already, each gets all results.
+
+    Raises:
+        VoVNetError: the devices are not there, the policy cannot run live, or a rank failed.
+    """
+    if not needs_launch(config):
+        return _predict(config, dataset, policy, count, session)
+    if policy.file is not None:  # that very file, whatever is trained meanwhile
+        config = replace(config, eval=replace(config.eval, checkpoint=str(policy.file), ddp_checkpoint_path=None))
+    place = folder / RANKS
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        launch_ranks(config, place, "vovnet.results.live", "begins anew")
+        return read_routed(place / ROUTED)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _as_rank(config: RunConfig, folder: Path) -> None:
+    """One rank's work; rank 0 hands over what all have found."""
+    session = Session()
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    policy = make_policy(config, find_checkpoint(config.backbone, session=session), session)
+    found = _predict(config, dataset, policy, min(len(dataset), config.eval.max_samples or len(dataset)), session)
+    if is_main_rank():
+        write_routed(folder / ROUTED, *found)
+
+
+def _predict(
+    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, session: Session
+) -> tuple[Routed, float]:
+    quiet_lightning()
+    check_ranks(config.trainer.devices, config.trainer.num_nodes)
+    module = RoutingModule(make_router(config, dataset, policy, session=session))
+    batches = Batches(dataset, count, config.eval.batch_size)
+    with ExitStack() as shown:
+        bar = None
+        if is_main_rank():
+            bar = shown.enter_context(progress(f"live routing {dataset.name}/{dataset.split}", count, "samples"))
+        trainer = _trainer(config, module, Watch(batches, bar))
+        with interruptible():
+            trainer.predict(module, batches, return_predictions=False)
+    return module.routed, module.memory_mb
+
+
+def _trainer(config: RunConfig, module: RoutingModule, callback: L.Callback) -> L.Trainer:
+    """A trainer that predicts on the configured devices, with a whole backbone on each."""
+    where, device = config.trainer, module.router.backbone.device
+    several, cuda = where.devices * where.num_nodes > 1, device.type == "cuda"
+    try:
+        return L.Trainer(
+            accelerator="gpu" if cuda else "cpu",
+            strategy="ddp" if several else "auto",
+            devices=[device.index or 0] if cuda and not several else where.devices,
+            num_nodes=where.num_nodes,
+            plugins=[environment()],
+            callbacks=[callback],
+            logger=False,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise VoVNetError(f"trainer.devices={where.devices} cannot run here: {first_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class Batches:
+    """This rank's batches of a split, in order: those of one device, dealt in turn.
+
+    A rank that would have none takes the last one too, since all ranks have to come together in the end.
+    """
+
+    dataset: VQADataset
+    count: int
+    size: int
+
+    def __len__(self) -> int:
+        return len(self._starts())
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        for start in self._starts():
+            yield [item(self.dataset, i) for i in range(start, min(start + self.size, self.count))]
+
+    def _starts(self) -> range:
+        every = range(0, self.count, self.size)
+        return every[rank() :: world_size()] or every[-1:]
+
+    def answered(self, number: int) -> int:
+        """About how many questions all ranks have answered when this one has finished a batch."""
+        return min(self.count, (number + 1) * world_size() * self.size)
+
+
+class Watch(L.Callback):
+    """Shows progress, and leaves SIGTERM to whoever handled it before: Lightning goes on predicting after one."""
+
+    def __init__(self, batches: Batches, bar: Progress | None) -> None:
+        self.batches, self.bar = batches, bar
+        self.terminate = signal.getsignal(signal.SIGTERM)
+
+    def on_predict_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Signals are Lightning's by now."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.terminate)
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Count this rank's batch, and as many of each other rank."""
+        if self.bar is not None:
+            self.bar.advance(self.batches.answered(batch_idx) - self.bar.done)
+
+
+if __name__ == "__main__":
+    folder_of_rank = Path(sys.argv[1])
+    run_rank(folder_of_rank, lambda config: _as_rank(config, folder_of_rank))
