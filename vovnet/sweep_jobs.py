@@ -117,7 +117,7 @@ class Compositions:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader, self._master = loader, master
         self._parser = OverridesParser.create(config_loader=loader)
-        self._groups = set(master.hydra.runtime.choices)
+        self._groups = dict.fromkeys(master.hydra.runtime.choices, True)  # whether a key is one
         self._parsed: dict[str, Override] = {}
         self._known: dict[tuple[str, ...], Composition] = {}
 
@@ -151,14 +151,16 @@ class Compositions:
             return False
         if not override.is_add() or override.package is not None:
             return True
-        given = given_overrides(self._master, "hydra")
-        name = self._master.hydra.job.config_name
-        return bool(self._loader.get_group_options(override.key_or_group, None, name, given))
+        key = override.key_or_group
+        if key not in self._groups:
+            given, name = given_overrides(self._master, "hydra"), self._master.hydra.job.config_name
+            self._groups[key] = bool(self._loader.get_group_options(key, None, name, given))
+        return self._groups[key]
 
     def _is_fixed(self, override: Override) -> bool:
         """It chooses an option, or sets a key of Hydra's own, which is the same in all jobs."""
         key = override.key_or_group
-        chosen = override.is_add() or override.package is not None or key in self._groups
+        chosen = override.is_add() or override.package is not None or self._groups.get(key, False)
         return chosen or override.is_hydra_override()
 
     @cached_property
