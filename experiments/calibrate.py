@@ -4,7 +4,6 @@ python -m experiments.calibrate calibrate.cost=0.3
 python -m experiments.calibrate calibrate.accuracy_kept=0.95 dataset=mini
 """
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,38 +13,14 @@ from vovnet.schema import RunConfig
 from vovnet.session import Session
 
 if TYPE_CHECKING:
-    from vovnet.results.calibrate import Calibrated
-
-log = logging.getLogger(__name__)
+    from vovnet.analyses.calibrate import Calibrated
 
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[Calibrated]":
     """Calibrate one lambda for all data sets and one for each; write ``calibration.csv`` and summary.json."""
-    from dataclasses import asdict, fields
+    from vovnet.analyses.calibration import calibrate_policy
 
-    from vovnet.errors import VoVNetError
-    from vovnet.files import write_json
-    from vovnet.provenance import SUMMARY, provenance
-    from vovnet.results.calibrate import Calibrated, calibrate, per_dataset
-    from vovnet.results.held_out import held_out
-    from vovnet.results.write import write_rows
-
-    asked = config.calibrate
-    if asked is None or (asked.cost is None and asked.accuracy_kept is None):
-        raise VoVNetError("give calibrate.cost=0.3 (a budget) or calibrate.accuracy_kept=0.99 (of FULL's).")
-    everything, names, policy_file, leaks = held_out(config)
-    found = [calibrate(everything, asked.cost, asked.accuracy_kept)]
-    for part in per_dataset(everything, names):
-        try:
-            found.append(calibrate(part, asked.cost, asked.accuracy_kept))
-        except VoVNetError as error:  # one set out of reach takes nothing from the others
-            log.warning("left out: %s", error)
-    lines = [asdict(one) for one in found]
-    (folder / SUMMARY).unlink(missing_ok=True)  # where one stands, the table belongs to it
-    write_rows(folder / "calibration.csv", lines, [f.name for f in fields(Calibrated)])
-    facts = {"config": asdict(config), "policy_file": str(policy_file), "calibration": lines, "leak_guard": leaks}
-    write_json(folder / SUMMARY, facts | provenance())
-    return found
+    return calibrate_policy(config, folder, session or Session())
 
 
 def show(found: "list[Calibrated]", folder: Path) -> None:
@@ -55,9 +30,12 @@ def show(found: "list[Calibrated]", folder: Path) -> None:
     print_calibrated(found, folder)
 
 
+finish = all_done  # a sweep of it leaves no table
+
+
 def main() -> None:
     """Console entry point."""
-    launch("calibrate", run, show, all_done)
+    launch("calibrate", run, show, finish)
 
 
 if __name__ == "__main__":

@@ -18,29 +18,9 @@ Sliced = tuple["Evaluation", list[dict[str, Any]]]
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> Sliced:
     """Evaluate, then compare each choice with what every other action would have scored."""
-    import numpy as np
+    from vovnet.analyses.sliced import evaluate_in_slices
 
-    from vovnet.actions import ACTION_SPACES
-    from vovnet.data import load_dataset
-    from vovnet.files import write_json
-    from vovnet.results.evaluate import evaluate, read_outcomes
-    from vovnet.results.slices import COLUMNS, error_kinds, examples, slice_rows
-    from vovnet.results.write import write_rows
-
-    evaluation = evaluate(config, folder, session)
-    taken = evaluation.routed.actions
-    # The policy's space, widened by what a baseline or a fallback chose outside it.
-    actions = tuple(sorted({*ACTION_SPACES[config.policy.action_space], *np.unique(taken).tolist()}))
-    actions = tuple(a for a in ACTION_SPACES["ternary"] if a in actions)
-    outcomes, _ = read_outcomes(config, actions)
-    columns = np.searchsorted([int(a) for a in actions], taken)
-    kinds = error_kinds(outcomes.stacked("score", actions), columns)
-    dataset = load_dataset(config.dataset, config.eval.split)
-    lines = slice_rows(dataset, evaluation.routed, kinds)
-    write_rows(folder / "error_slices.csv", lines, COLUMNS)
-    listed = examples(dataset, outcomes, evaluation.routed, kinds, actions)
-    write_json(folder / "error_slices.json", {"slices": lines, "examples": listed})
-    return evaluation, lines
+    return evaluate_in_slices(config, folder, session or Session())
 
 
 def show(sliced: Sliced, folder: Path) -> None:

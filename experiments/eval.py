@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> "ResultRow":
-    """Evaluate into ``folder``; a live run that stands there with the same inputs is kept."""
-    from vovnet.results.evaluate import evaluate, standing_row
+    """Evaluate into ``folder``; a live run that exists there with the same inputs is kept."""
+    from vovnet.results.evaluate import evaluate, existing_row
 
-    return standing_row(config, folder) or evaluate(config, folder, session).row
+    return existing_row(config, folder, session) or evaluate(config, folder, session).row
 
 
 def show(row: "ResultRow", folder: Path) -> None:

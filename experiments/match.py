@@ -36,9 +36,12 @@ def show(target: Target, folder: Path) -> None:
         say(f"policy.baseline.bucket_thresholds=[{','.join(f'{bound:.6f}' for bound in target.thresholds)}]")
 
 
+finish = None  # it is not swept
+
+
 def main() -> None:
     """Console entry point."""
-    launch("match", run, show, None)
+    launch("match", run, show, finish)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ python -m experiments.oracle eval.max_samples=200
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.errors import VoVNetError
 from vovnet.launch import launch
-from vovnet.policy.oracle import Oracle
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 
@@ -18,21 +16,9 @@ if TYPE_CHECKING:
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Evaluation":
     """Evaluate the oracle, then write ``analysis_oracle.json`` beside its results."""
-    from vovnet.actions import ACTION_SPACES
-    from vovnet.data import load_dataset
-    from vovnet.files import write_json
-    from vovnet.results.evaluate import evaluate, read_outcomes
-    from vovnet.results.oracle import analyse
+    from vovnet.analyses.bound import evaluate_oracle
 
-    if not isinstance(config.policy.baseline, Oracle):
-        raise VoVNetError("experiments.oracle is about policy/baseline=oracle; leave policy/baseline out.")
-    evaluation = evaluate(config, folder, session)
-    actions = ACTION_SPACES[config.policy.action_space]
-    outcomes, costs = read_outcomes(config, actions)
-    dataset = load_dataset(config.dataset, config.eval.split)
-    categories = [dataset[i].category for i in range(len(costs))]
-    write_json(folder / "analysis_oracle.json", analyse(outcomes, costs, actions, categories))
-    return evaluation
+    return evaluate_oracle(config, folder, session or Session())
 
 
 def show(evaluation: "Evaluation", folder: Path) -> None:

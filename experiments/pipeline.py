@@ -3,21 +3,12 @@
 python -m experiments.pipeline
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vovnet.compose import quoted
-from vovnet.errors import VoVNetError
-from vovnet.jobs import JOB_FILE
 from vovnet.launch import launch
-from vovnet.ranks import PARENT
-from vovnet.schema import RunConfig, Stage
+from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.terminal import say
 
 if TYPE_CHECKING:
     from vovnet.results.columns import ResultRow
@@ -25,74 +16,27 @@ if TYPE_CHECKING:
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[ResultRow]":
     """Run every stage in its own process, then merge all results of the stages into ``folder``."""
-    from vovnet.report.frontier import plot_frontier
-    from vovnet.results.columns import evaluated
-    from vovnet.results.read import read_results
-    from vovnet.results.sweep import write_merged
-    from vovnet.results.write import RESULTS
+    from vovnet.stages import run_stages
 
-    if config.pipeline is None:
-        raise VoVNetError("this configuration has no pipeline.stages; start from the root config `pipeline`.")
-    passed_on = [o for o in json.loads((folder / JOB_FILE).read_text())["overrides"] if not _own(o)]
-    rows: list[ResultRow] = []
-    for stage in config.pipeline.stages:
-        place = folder / stage.name
-        launched = config.launcher.kind != "basic" and stage.entry not in ("pipeline", "report")
-        _run_stage(stage, folder, launched, [*passed_on, f"paths.runs={quoted(config.paths.runs)}"])
-        if (place / RESULTS).exists():  # a training leaves none
-            rows += [row for row in read_results(place / RESULTS) if row not in rows]
-    write_merged(folder, rows)
-    plot_frontier(evaluated(rows), folder / "frontier.png")
-    return rows
-
-
-def _run_stage(stage: Stage, folder: Path, launched: bool, passed_on: list[str]) -> None:
-    """Run a stage in a folder of its own; a launcher makes a sweep of one of a stage that is none."""
-    given = {_key(o) for o in passed_on}  # what the user says wins over the stage's own
-    own = [o.replace("{folder}", str(folder)) for o in stage.overrides if _key(o) not in given]
-    place = quoted(str(folder / stage.name))
-    if stage.sweep:
-        where = [f"hydra.sweep.dir={place}"]
-    elif launched:
-        where = [f"hydra.sweep.dir={quoted(str(folder))}", f"hydra.sweep.subdir={quoted(stage.name)}"]
-    else:
-        where = [f"hydra.run.dir={place}"]
-    arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, *where]
-    say(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}")
-    # Set by this process's own launcher; a stage explains its errors itself.
-    environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
-    environment[PARENT] = str(os.getpid())
-    done = subprocess.run([sys.executable, "-m", f"experiments.{stage.entry}", *arguments], env=environment)
-    if done.returncode != 0:
-        raise VoVNetError(
-            f"stage {stage.name} ended with status {done.returncode}; its message stands above. "
-            "Run the same command again when it is mended: what is computed is kept."
-        )
-
-
-def _own(override: str) -> bool:
-    """Whether an override is the pipeline's and not its stages'."""
-    key = _key(override)
-    return key in ("experiment", "name", "paths.runs") or key.startswith("pipeline")
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
+    return run_stages(config, folder)
 
 
 def show(rows: "list[ResultRow]", folder: Path) -> None:
     """Print the merged table and the checks."""
+    from vovnet.checks.blocks import sweep_checks
     from vovnet.report.table import print_checks, print_rows
-    from vovnet.results.checks import sweep_checks
     from vovnet.results.columns import evaluated
 
     print_rows(rows, folder)
     print_checks(sweep_checks(evaluated(rows)))
 
 
+finish = None  # it is not swept
+
+
 def main() -> None:
     """Console entry point."""
-    launch("pipeline", run, show, None)
+    launch("pipeline", run, show, finish)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Pre
 
     if config.prepare is None:
         raise VoVNetError("this configuration has no prepare section; start from the root config `prepare`.")
-    return prepare(config, config.prepare, folder)
+    return prepare(config, config.prepare, folder, session)
 
 
 def show(prepared: "Prepared", folder: Path) -> None:
@@ -33,9 +33,12 @@ def show(prepared: "Prepared", folder: Path) -> None:
     say(f"outputs: {folder}")
 
 
+finish = None  # it is not swept
+
+
 def main() -> None:
     """Console entry point."""
-    launch("prepare", run, show, None)
+    launch("prepare", run, show, finish)
 
 
 if __name__ == "__main__":

@@ -12,50 +12,14 @@ from vovnet.schema import RunConfig
 from vovnet.session import Session
 
 if TYPE_CHECKING:
-    from vovnet.results.profile import ProfileRow
+    from vovnet.analyses.profile import ProfileRow
 
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> "list[ProfileRow]":
     """Measure and write ``profile.csv`` and ``results.csv``, with the machine and the settings in ``summary.json``."""
-    import resource
-    from dataclasses import asdict, fields
+    from vovnet.analyses.profiled import profile_policy
 
-    from vovnet.backbone.files import find_checkpoint
-    from vovnet.data import item, load_dataset
-    from vovnet.errors import VoVNetError
-    from vovnet.files import write_json
-    from vovnet.policy.route import make_router
-    from vovnet.provenance import SUMMARY, provenance
-    from vovnet.results.matching import make_policy
-    from vovnet.results.profile import ProfileRow, as_rows, profile
-    from vovnet.results.standing import inputs_key, standing_summary
-    from vovnet.results.timed import timed_rows
-    from vovnet.results.write import RESULTS, write_results, write_rows
-
-    if config.profile is None:
-        raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
-    dataset = load_dataset(config.dataset, config.eval.split)
-    checkpoint = find_checkpoint(config.backbone)
-    policy = make_policy(config, checkpoint, session or Session())
-    key = inputs_key(config, dataset, policy.file)
-    if (standing := standing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
-        return [ProfileRow(**row) for row in standing["profile"]]
-    router = make_router(config, dataset, policy)
-    count = min(len(dataset), config.eval.max_samples or len(dataset))
-    rows, answered = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
-    (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
-    write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
-    write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered))
-    facts = {
-        "config": asdict(config),
-        "inputs": key,
-        "device": str(router.backbone.device),
-        "cache_reuse": router.backbone.cache_reuse,
-        "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),  # kilobytes on Linux
-        "profile": as_rows(rows),
-    }
-    write_json(folder / SUMMARY, facts | provenance())
-    return rows
+    return profile_policy(config, folder, session or Session())
 
 
 def show(rows: "list[ProfileRow]", folder: Path) -> None:
@@ -65,9 +29,12 @@ def show(rows: "list[ProfileRow]", folder: Path) -> None:
     print_profile(rows, folder)
 
 
+finish = all_done  # a sweep of it leaves no table
+
+
 def main() -> None:
     """Console entry point."""
-    launch("profile", run, show, all_done)
+    launch("profile", run, show, finish)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Rep
     if config.report is None:
         raise VoVNetError("report.samples and report.image_megabytes are missing; start from conf/report.yaml.")
     folders = [Path(name).expanduser() for name in config.runs or (config.paths.runs,)]
-    return write_report(folders, config.paths.store, config.report, folder)
+    return write_report(folders, config.paths.store, config.report, folder, session)
 
 
 def show(report: "Report", folder: Path) -> None:
@@ -34,9 +34,12 @@ def show(report: "Report", folder: Path) -> None:
     print_report(report, folder)
 
 
+finish = all_done  # a sweep of it leaves no table
+
+
 def main() -> None:
     """Console entry point."""
-    launch("report", run, show, all_done)
+    launch("report", run, show, finish)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,12 @@ def show(tables: "list[TableSummary]", folder: Path) -> None:
     print_store(tables)
 
 
+finish = None  # it is not swept
+
+
 def main() -> None:
     """Console entry point."""
-    launch("store", run, show, None)
+    launch("store", run, show, finish)
 
 
 if __name__ == "__main__":

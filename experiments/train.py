@@ -4,15 +4,11 @@ python -m experiments.train
 python -m experiments.train -m training.seed=0,1,2
 """
 
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vovnet.errors import VoVNetError
 from vovnet.launch import launch
-from vovnet.policy.trained import Trained
-from vovnet.schema import RunConfig, TinyBackboneTraining
+from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.terminal import say
 
@@ -22,32 +18,9 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict
 
     A policy training that stands there with the same inputs is kept.
     """
-    from vovnet.rank_launch import launch_ranks, needs_launch
-    from vovnet.ranks import check_ranks, is_main_rank, world_size
+    from vovnet.training.run import train
 
-    config = replace(config, policy=replace(config.policy, baseline=Trained("")))  # VoVNet itself is trained
-    if isinstance(config.training, TinyBackboneTraining):
-        if world_size() > 1:
-            raise VoVNetError("the packaged backbone is trained by one process; run this without torchrun.")
-        from vovnet.training.tiny_backbone import train_tiny_backbone
-
-        return train_tiny_backbone(config, config.training, folder)
-    from vovnet.results.read import read_summary
-    from vovnet.training.questions import training_data
-    from vovnet.training.report import standing_training, write_training
-    from vovnet.training.stages import train_policy
-
-    begun = time.monotonic()
-    if world_size() > 1:
-        check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work
-    if (standing := standing_training(config, folder)) is not None:
-        return standing
-    if needs_launch(config):
-        training_data(config, config.training)  # generates, reads and refuses once instead of on every rank
-        launch_ranks(config, folder, "vovnet.training.rank", "goes on from the last checkpoint")
-        return read_summary(folder)
-    trained = train_policy(config, config.training, folder)
-    return write_training(config, trained, folder, time.monotonic() - begun) if is_main_rank() else {}
+    return train(config, folder, session or Session())
 
 
 def show(trained: dict[str, Any] | Path, folder: Path) -> None:

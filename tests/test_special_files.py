@@ -24,9 +24,9 @@ from vovnet.policy.checkpoint import read_card
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
+from vovnet.results.existing import existing_summary
 from vovnet.results.matching import matched_row
 from vovnet.results.read import read_predictions, read_results, read_summary
-from vovnet.results.standing import standing_summary
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def test_among_runs(tmp_path: Path) -> None:
     ):
         find_runs([tmp_path])
     with at_once():
-        assert standing_summary(tmp_path, "key") is None
+        assert existing_summary(tmp_path, "key") is None
 
 
 def test_in_place_of_a_memory_of_ours(tmp_path: Path) -> None:

@@ -1,59 +1,66 @@
 """A sweep's folder: its jobs' folders lie directly in it, and one command at a time writes into it."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.commands import command, last_line
-from tests.composer import composed
 from tests.experiments.test_commands import base  # noqa: F401
+from tests.sweeps import batch_of
 from vovnet.errors import VoVNetError
 from vovnet.jobs import begin_sweep
 from vovnet.locks import Claim
-from vovnet.sweep_folder import (
-    LOCK_FILE,
-    SweepCallback,
-    enter_folder,
-    forget_sweep,
-    leave_folder,
-    refuse_nested,
-    return_to_folder,
-)
+from vovnet.sweep_folder import LOCK_FILE, SweepFolder, refuse_nested, sweep_place
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Iterator[SweepFolder]:
     """That of a sweep which this process has begun."""
-    SweepCallback.folder = tmp_path
-    enter_folder([["a=1"]])
-    yield tmp_path
-    forget_sweep()
+    begun = SweepFolder(tmp_path)
+    begun.enter([["a=1"]])
+    yield begun
+    begun.leave()
 
 
-def is_free(folder: Path) -> bool:
-    other = Claim(folder / LOCK_FILE)
+def is_free(folder: SweepFolder) -> bool:
+    other = Claim(folder.path / LOCK_FILE)
     taken = other.take(wait=False)
     other.release()
     return taken
 
 
-def test_others_are_kept_out_but_while_jobs_go_on_without_this_command(folder: Path) -> None:
+def test_others_are_kept_out_but_while_jobs_go_on_without_this_command(folder: SweepFolder) -> None:
     assert not is_free(folder)
-    return_to_folder()  # it has not left
+    folder.come_back()  # it has not left
     assert not is_free(folder)
-    leave_folder()
+    folder.leave()
     assert is_free(folder)
-    return_to_folder()
+    folder.come_back()
     assert not is_free(folder)
 
 
-def test_a_sweep_that_was_begun_again_is_left_to_the_other_command(folder: Path) -> None:
-    leave_folder()
-    begin_sweep(folder, "another", [])
-    with Claim(folder / LOCK_FILE), pytest.raises(VoVNetError, match="the same sweep was begun again meanwhile"):
-        return_to_folder()
+def test_a_sweep_that_was_begun_again_is_left_to_the_other_command(folder: SweepFolder) -> None:
+    folder.leave()
+    begin_sweep(folder.path, "another", [])
+    with Claim(folder.path / LOCK_FILE), pytest.raises(VoVNetError, match="the same sweep was begun again meanwhile"):
+        folder.come_back()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ("paths.runs=/r", "eval-642df60e"),
+        ("paths.runs=/r policy.lambda_cost=0,0.1", "eval-263b4e0e"),
+        ("paths.runs=/r policy.lambda_cost=0,0.1 launcher=local launcher.jobs=3 hydra.mode=MULTIRUN", "eval-263b4e0e"),
+        ("paths.runs=/r policy.lambda_cost=0,0.1 name=mine", "mine"),
+        ("paths.runs=/r +experiment=b1_fixed", "b1_fixed-642df60e"),
+        ("paths.runs=/r hydra.sweep.dir=/elsewhere", "elsewhere"),
+    ],
+)
+def test_a_folder_is_named_after_the_run_and_what_the_command_line_adds(overrides: str, name: str) -> None:
+    """The names that earlier versions gave: a repeated sweep finds its results."""
+    assert sweep_place(batch_of("eval", overrides.split()).config).name == name
 
 
 @pytest.mark.parametrize(
@@ -61,14 +68,15 @@ def test_a_sweep_that_was_begun_again_is_left_to_the_other_command(folder: Path)
 )
 def test_a_jobs_folder_lies_directly_in_the_sweeps(subdir: str) -> None:
     named = [f"hydra.sweep.subdir='{subdir}'", "policy/baseline=random_policy_matched", "policy.baseline.match=a/b"]
+    batch = batch_of("eval", named)
     with pytest.raises(VoVNetError, match=r"hydra\.sweep\.subdir=\S+ is no folder directly in the sweep's own"):
-        refuse_nested([named], partial(composed, "eval"))
+        refuse_nested(batch)
 
 
 @pytest.mark.parametrize("subdir", ["${job_id:}", "${hydra.job.num}", "lambda-${policy.lambda_cost}", "${nothing}"])
 def test_other_names_are_not_refused(subdir: str) -> None:
     """One that cannot be resolved is explained by its job."""
-    refuse_nested([[f"hydra.sweep.subdir='{subdir}'"]] * 2, partial(composed, "eval"))
+    refuse_nested(batch_of("eval", [f"hydra.sweep.subdir='{subdir}'", "policy.lambda_cost=0,0.1"]))
 
 
 @pytest.mark.parametrize("how", [["-m", "eval.max_samples=2,4"], ["launcher=local", "eval.max_samples=2"]])

@@ -29,9 +29,10 @@ from vovnet.provenance import git_state
 from vovnet.ranks import is_main_rank, world_size
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.sweep_batch import Batch, write_plain
 from vovnet.sweep_check import check_sweep
 from vovnet.sweep_folder import USUAL, SweepFolder, refuse_nested, sweep_place
-from vovnet.sweep_jobs import Batch, Composition, task_overrides, write_plain
+from vovnet.sweep_jobs import Composition, task_overrides
 from vovnet.torchrun import refuse_sweep, run_as_rank
 
 log = logging.getLogger(__name__)
@@ -51,9 +52,11 @@ class Command:
         session: what its jobs share.
         sweep_folder: that of a sweep whose jobs begin; None for a single job.
         folders: of the jobs that have begun, in order.
-        errors: of the jobs that ran here.
+        results: what the jobs that ran here returned.
+        errors: of those that failed.
         prepared: jobs that run elsewhere.
         reported: lines already logged.
+        idle: lines of each job of several grids, of which one may need what the others do not.
     """
 
     name: str
@@ -64,9 +67,11 @@ class Command:
     session: Session = field(default_factory=Session)
     sweep_folder: SweepFolder | None = None
     folders: list[Path] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
     reported: set[str] = field(default_factory=set)
+    idle: list[set[str]] | None = None
 
     def __call__(self, composed: DictConfig) -> None:
         """Run a single job, for which Hydra has made a folder."""
@@ -74,6 +79,7 @@ class Command:
         if hydra_config.mode == RunMode.MULTIRUN:  # another sweeper of Hydra's, chosen in a file
             raise VoVNetError(FOREIGN_PLUGIN.format(given="another hydra/sweeper"))
         folder, record = Path(hydra_config.runtime.output_dir), _record(hydra_config.overrides.task, None)
+        self.folders.append(folder)
         # Hydra prints a line of its own about an exception, so a job hands its error over instead.
         self._work(lambda: to_typed(composed), folder, record)
 
@@ -85,12 +91,15 @@ class Command:
         self.sweep_folder.enter([task_overrides(job) for job in batch.jobs])
         plain: Any = OmegaConf.to_container(batch.config, resolve=False, enum_to_str=True)
         write_plain(self.sweep_folder.path / "multirun.yaml", plain)
+        self.idle = [] if len(batch.grids) > 1 else None
         for number, job in enumerate(batch.jobs):
             with batch.composed(job, number) as composition:
                 self._begin(batch, composition, number)
             if number == 0:
                 _settle_memory()
         configure_log(batch.config.hydra.hydra_logging, batch.config.hydra.verbose)  # closes the last job's log
+        for line in sorted(set.intersection(*self.idle)) if self.idle else ():
+            log.warning("%s", line)
 
     def _check(self, batch: Batch) -> None:
         """Refuse what is no sweep of ours."""
@@ -119,8 +128,8 @@ class Command:
                 stack.close()
                 return stack.enter_context(batch.composed(job)).config
 
-            for grid in batch.grids:
-                check_sweep(self.name, grid, compose)
+            for grid, jobs in batch.grids.items():
+                check_sweep(self.name, jobs, compose, grid)
         refuse_nested(batch)
 
     def _begin(self, batch: Batch, composition: Composition, number: int) -> None:
@@ -141,7 +150,7 @@ class Command:
                 raise refusal
             return typed
 
-        record = _record(config.hydra.overrides.task, self.sweep_folder.token)
+        record = _record(composition.plain["hydra"]["overrides"]["task"], self.sweep_folder.token)
         with batch.begun(composition, folder) as ended:
             self.folders.append(folder)
             if config.launcher.kind in ("local", "slurm"):
@@ -159,6 +168,7 @@ class Command:
             if is_main_rank():
                 self._report_idle_keys(config, record["overrides"])
             result = self.run(config, folder, self.session)
+            self.results.append(result)
             if record["sweep"] is None and is_main_rank():
                 self.show(result, folder)
 
@@ -179,8 +189,12 @@ class Command:
         self.prepared.append(Prepared(folder, config, {**record, "status": "pending", **git_state()}))
 
     def _report_idle_keys(self, config: RunConfig, overrides: Sequence[str]) -> None:
-        """Say once which of the given keys have no effect."""
-        for line in no_effect_lines(self.name, config, overrides, self.is_stage):
+        """Say once which of the given keys have no effect; in several grids those that have none in any job."""
+        lines = no_effect_lines(self.name, config, overrides, self.is_stage)
+        if self.idle is not None:
+            self.idle.append(set(lines))
+            return
+        for line in lines:
             if line not in self.reported:
                 self.reported.add(line)
                 log.warning("%s", line)

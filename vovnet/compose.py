@@ -5,18 +5,20 @@ A configuration's hash names the folder of its job, so that the same job finds i
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from vovnet import registry
 from vovnet.errors import VoVNetError
-from vovnet.explain import explain_validation
+from vovnet.explain import explain_hydra, explain_validation
+from vovnet.options import conf_dir
 from vovnet.ranks import is_main_rank
 from vovnet.schema import Launched, LocalLauncher, RunConfig, RunFolder
 from vovnet.secrets import refuse_secrets
@@ -24,8 +26,8 @@ from vovnet.secrets import refuse_secrets
 Kind = TypeVar("Kind")  # of configuration
 
 # Keys that say how a run is done, not what it computes.
-NOT_IDENTITY = ("name", "paths", "launcher", "trainer", "logger")
-NOT_IDENTITY_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
+EXCLUDED_FROM_HASH = ("name", "paths", "launcher", "trainer", "logger")
+EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
 
 def to_typed(config: DictConfig) -> RunConfig:
@@ -80,8 +82,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def config_identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that determines results."""
-    identity = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
-    identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in NOT_IDENTITY_EVAL}
+    identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH}
+    identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in EXCLUDED_FROM_HASH_EVAL}
     return identity
 
 
@@ -92,6 +94,23 @@ def config_hash(config: RunConfig, policy_file: Path | None = None) -> str:
         policy = hashlib.sha256(policy_file.read_bytes()).hexdigest()
         identity["eval"] |= {"checkpoint": None, "ddp_checkpoint_path": None}
     return digest([identity, policy], 12)
+
+
+def compose_typed(root: str, overrides: Sequence[str]) -> RunConfig:
+    """The checked configuration of a command, without running it; for Python programs.
+
+    Raises:
+        VoVNetError: one sentence naming the key.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return to_typed(compose(root, list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise VoVNetError(explain_hydra(error)) from error
 
 
 def register_resolvers() -> None:

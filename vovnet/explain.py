@@ -14,11 +14,16 @@ from vovnet.options import defaults, groups, owners
 from vovnet.registry import POLICIES, load
 from vovnet.renamed import NOTHING, RENAMED
 from vovnet.schema import PolicyOptions, RunConfig
+from vovnet.schema.code import Code
 
 UNIONS = (("training",), ("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
 FREE = {  # keys whose names are the user's, and how one is added
     "launcher.additional_parameters": "+launcher.additional_parameters.{name}={value}",
     "prepare.evaluation": "+dataset@prepare.evaluation.{name}={value}",
+    **{
+        key: f"+{key}.{{name}}={{value}}"
+        for key in ("dataset.reader", "dataset.scorer", "policy.objective.code", "eval.metrics", "report.parts")
+    },
 }
 VALUE = "VALUE"  # where it is not known
 MISSING = ("missing", "missing_argument")
@@ -137,6 +142,8 @@ def known_keys(cls: type = RunConfig, prefix: str = "") -> tuple[str, ...]:
 
 def _dataclasses_in(kind: Any) -> list[type]:
     """The configuration classes that a type names, inside unions and annotations; members of lists have no keys."""
+    if kind is Code:  # its keys are the user's
+        return []
     if kind is PolicyOptions:  # each policy brings its own keys
         return [load(path) for path in dict.fromkeys(POLICIES.values())]
     if isinstance(kind, type) and is_dataclass(kind):

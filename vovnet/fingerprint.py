@@ -59,35 +59,30 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     return found
 
 
-def unsound(paths: Iterable[Path], is_sound: Callable[[Path], bool]) -> list[Path]:
-    """Files that are not sound; only those are asked about that were not found sound in the state they are in.
+def failed_checksum(paths: Iterable[Path], is_sound: Callable[[Path], bool]) -> list[Path]:
+    """Files that are not sound; large ones are asked about once in each state that they are in.
 
     Raises:
         OSError: a file is missing or cannot be read.
     """
     stats = {str(path.absolute()): (path, path.stat()) for path in paths}
-    asked = {place: file_state(stat) for place, (_, stat) in stats.items() if _SOUND.get(place) != file_state(stat)}
-    known = _recall(asked) if asked else {}
+    large = {place: file_state(stat) for place, (_, stat) in stats.items() if stat.st_size > SMALL}
+    known = _recall(large) if large else {}
     wrong: list[Path] = []
     fresh: dict[str, tuple[int, int, int, str]] = {}
-    for place, state in asked.items():
-        path, stat = stats[place]
-        settled = time.time() - stat.st_ctime > SETTLED
-        if not settled or known.get(place) != SOUND:
-            if not is_sound(path):
-                wrong.append(path)
-                continue
-            if settled:
-                fresh[place] = (*state, SOUND)
-        if settled:
-            _SOUND[place] = state
+    for place, (path, stat) in stats.items():
+        if known.get(place) == SOUND and time.time() - stat.st_ctime > SETTLED:
+            continue
+        if not is_sound(path):
+            wrong.append(path)
+        elif place in large and time.time() - stat.st_ctime > SETTLED:
+            fresh[place] = (*large[place], SOUND)
     if fresh:
         _remember(fresh)
     return wrong
 
 
-SOUND = "sound"  # stands where a hash stands
-_SOUND: dict[str, State] = {}  # sound files of this process
+SOUND = "sound"  # in the place of a hash
 
 
 def file_state(stat: os.stat_result) -> State:

@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import features
 
+from vovnet.session import Session
+
 SUMMARY = "summary.json"  # where a run says it
 PACKAGES = (
     "vovnet", "torch", "transformers", "tokenizers", "jinja2", "pillow", "torchvision", "numpy", "safetensors", "peft",
@@ -21,14 +23,14 @@ WHY_NOT = (
 )
 
 
-def provenance() -> dict[str, Any]:
-    """Versions of what took part, and the git commit when run from a checkout."""
+def provenance(session: Session | None = None) -> dict[str, Any]:
+    """Versions of what took part, and the git commit when run from a checkout, which is asked for once a session."""
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": {**{name: _version(name) for name in PACKAGES}, "libjpeg": _libjpeg()},
         "determinism": determinism(),
-        **git_state(),
+        **(session or Session()).once("git", None, git_state),
     }
 
 
@@ -64,7 +66,6 @@ def _libjpeg() -> str | None:
     return f"turbo {turbo}" if turbo else features.version_codec("jpg")
 
 
-@cache
 def git_state() -> dict[str, Any]:
     """Commit of the checkout that this code runs from, and whether files differ from it; None outside of one."""
     root = Path(__file__).resolve().parents[1]

@@ -12,6 +12,7 @@ from vovnet.errors import VoVNetError
 from vovnet.no_effect import RULES, key_of, shown, without_effect
 from vovnet.no_effect.rule import Rule
 from vovnet.schema import RunConfig
+from vovnet.sweep_jobs import given_overrides
 
 Job = Sequence[str]  # its overrides
 Compose = Callable[[Job], DictConfig]  # what it returns is a job's until the next call
@@ -33,11 +34,14 @@ class _Seen:
     config: RunConfig | None
 
 
-def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
+def check_sweep(command: str, jobs: Sequence[Job], compose: Compose, grid: str = "") -> None:
     """Refuse a sweep or a grid whose jobs would do the same, or would leave their results in each other's place.
 
     A sweep that an experiment's file holds is run although one of its keys has no effect under what else is given: its
     jobs report that.
+
+    Args:
+        grid: the name of the grid in ``hydra.sweeper.grids`` whose jobs these are.
 
     Raises:
         VoVNetError: one sentence naming the key.
@@ -49,7 +53,7 @@ def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
     if any(key.partition(".")[0] == "launcher" for key in swept):
         raise VoVNetError("the launcher and its keys hold for a whole sweep; give each one value.")
     sweeper = compose(jobs[0]).hydra.sweeper
-    by_file = {key_of(name) for part in (sweeper.params or {}, *(sweeper.grids or {}).values()) for name in part}
+    by_file = {key_of(name) for name in (*sweeper.params, *sweeper.grids.get(grid, ()))}
     configs: dict[int, RunConfig | None] = {}
 
     def idle(key: str, place: int) -> Rule | None:
@@ -116,7 +120,7 @@ def _seen(composed: DictConfig) -> _Seen:
         base, name = (str(OmegaConf.select(composed, key)) for key in LIKELY)
     except (VoVNetError, OmegaConfBaseException):
         return _Seen(None, False, None)  # its job will say so
-    is_named = any(override.startswith(LIKELY[1]) for override in composed.hydra.overrides.hydra)
+    is_named = any(override.startswith(LIKELY[1]) for override in given_overrides(composed, "hydra"))
     return _Seen((base, name), is_named, _typed(composed))
 
 

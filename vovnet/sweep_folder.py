@@ -12,7 +12,8 @@ from vovnet.compose import digest
 from vovnet.errors import VoVNetError
 from vovnet.jobs import begin_sweep, sweep_token
 from vovnet.locks import Claim
-from vovnet.sweep_jobs import Batch
+from vovnet.sweep_batch import Batch
+from vovnet.sweep_jobs import given_overrides
 from vovnet.terminal import say
 
 LOCK_FILE = "sweep.lock"
@@ -72,7 +73,7 @@ def sweep_place(master: DictConfig) -> Path:
     Args:
         master: the sweep's configuration; its ``hydra.sweep.dir`` becomes the path, unless the command line names one.
     """
-    given = [*master.hydra.overrides.task, *master.hydra.overrides.hydra]
+    given = given_overrides(master, "task") + given_overrides(master, "hydra")
     keys = [override.partition("=")[0].lstrip("+") for override in given]
     path = Path(master.hydra.sweep.dir).expanduser().absolute()
     if "hydra.sweep.dir" in keys:

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from tests.conftest import Configure
-from vovnet.backbone.files import open_checkpoint
 from vovnet.backbone.loading import load_backbone
 from vovnet.errors import VoVNetError
 
@@ -154,7 +153,6 @@ def test_weights_in_several_files_are_the_same_weights(configure: Configure, fol
     (folder / "model.safetensors").unlink()
     one.model.save_pretrained(folder, max_shard_size="40KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
-    open_checkpoint.cache_clear()
     several = load_backbone(run.backbone, run.vision_budget)
     assert several.fingerprint != one.fingerprint  # of files, not of meaning
     for name, weights in one.state_dict().items():

@@ -12,14 +12,16 @@ from PIL import Image
 from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.backbone import processors, prompt, reading
-from vovnet.backbone.files import find_checkpoint, open_checkpoint
+from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.loading import load_builder
 from vovnet.backbone.reading import reading_facts, reading_of
 from vovnet.data import decoding, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
-from vovnet.results.standing import inputs_key
+from vovnet.outcomes.looks import usual_looks
+from vovnet.results.existing import inputs_key
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 TIMED = "{{ strftime_now('%H:%M:%S.%f') }} {{ messages[0].content[0].text }}"
 ALL = {"text", "no", "coarse", "full"}
@@ -29,22 +31,17 @@ ALL = {"text", "no", "coarse", "full"}
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Nothing is remembered, neither in this process nor in its user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    forget()
-    yield
-    forget()
-
-
-def forget() -> None:
-    reading._reading.cache_clear()
     decoding.decoding_digest.cache_clear()
-    open_checkpoint.cache_clear()
+    yield
+    decoding.decoding_digest.cache_clear()
 
 
-def keys(config: RunConfig) -> dict[str, str]:
+def keys(config: RunConfig, session: Session | None = None) -> dict[str, str]:
     """The ids of a configuration's tables, and its key of a live run."""
-    dataset = load_dataset(config.dataset, "test")
-    found = table_keys(config, find_checkpoint(config.backbone), dataset, tuple(Action))
-    return {**{name: key.id for name, key in found.items()}, "live": inputs_key(config, dataset)}
+    session = session or Session()
+    dataset, checkpoint = load_dataset(config.dataset, "test"), find_checkpoint(config.backbone, session=session)
+    found = table_keys(config, checkpoint, dataset, usual_looks(config, tuple(Action)))
+    return {**{name: key.id for name, key in found.items()}, "live": inputs_key(config, dataset, session=session)}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -72,9 +69,8 @@ def test_another_filter_decoder_or_tokenizer_changes_the_keys_that_depend_on_it(
             prompt, "encode_user_texts", lambda tokenizer, texts: [ids[1:] for ids in encode(tokenizer, texts)]
         )
         patched.setattr(reading, "version", lambda name: "99")  # what is remembered is another version's
-        forget()
         assert changed(before, keys(config)) == ALL | {"live"}
-    forget()
+    decoding.decoding_digest.cache_clear()
     assert keys(config) == before
 
 
@@ -100,13 +96,11 @@ def test_a_reading_is_remembered_by_files_and_versions(configure: Configure, mon
     def refuse(folder: Path) -> None:
         raise AssertionError(folder)
 
-    forget()
     monkeypatch.setattr(processors, "load_processors", refuse)
-    assert reading_of(config.backbone, checkpoint) == first
-    forget()
+    assert reading_of(config.backbone, find_checkpoint(config.backbone)) == first
     monkeypatch.setattr(reading, "version", lambda name: "99")
     with pytest.raises(AssertionError):
-        reading_of(config.backbone, checkpoint)
+        reading_of(config.backbone, find_checkpoint(config.backbone))
 
 
 def test_bare_text_is_another_prompt_and_has_to_be_asked_for(configure: Configure, qwen3: Path, tmp_path: Path) -> None:
@@ -121,21 +115,20 @@ def test_bare_text_is_another_prompt_and_has_to_be_asked_for(configure: Configur
     assert changed(keys(configure()), keys(configure("backbone.chat_template=none"))) == ALL | {"live"}
 
 
-def test_what_a_template_prints_is_in_the_key_and_one_process_prints_one_thing(
+def test_what_a_template_prints_is_in_the_key_and_one_session_prints_one_thing(
     configure: Configure, qwen3: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(qwen3, tmp_path / "copy"))
     (folder / "chat_template.jinja").write_text(TIMED)
     config = configure(f"backbone.path={folder}")
-    before = keys(config)
-    checkpoint = find_checkpoint(config.backbone)
+    session = Session()
+    before = keys(config, session)
+    checkpoint = find_checkpoint(config.backbone, session=session)
     builder = load_builder(config.backbone, config.vision_budget, checkpoint)
     assert builder.tokenizer.decode(builder.format.head) == reading_of(config.backbone, checkpoint).head
-    assert keys(config) == before
+    assert keys(config, session) == before
     assert [record.getMessage() for record in caplog.records if "print the date" in record.getMessage()]
-    forget()  # as another process does
-    assert changed(before, keys(config)) == ALL | {"live"}
-    forget()
+    assert changed(before, keys(config)) == ALL | {"live"}  # as another process does
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(VoVNetError, match="several ranks may render at different times; train in one process"):
         keys(config)

@@ -33,7 +33,6 @@ def spelled(folder: Path, change: Callable[[Tensors], Tensors]) -> None:
     """Save weights by other names; those of today's transformers are the beginning."""
     model = load(folder)
     save_file(change(dict(model.state_dict())), folder / "model.safetensors", {"format": "pt"})
-    open_checkpoint.cache_clear()
 
 
 def nested(found: Tensors) -> Tensors:
@@ -236,7 +235,6 @@ def test_no_other_file_is_read_because_a_configuration_says_so(folder: Path) -> 
     (folder / "adapter_model.bin").write_bytes(b"no weights")
     expected = logits(load(folder))
     settings(transformers_weights="adapter_model.bin", fusion_config={"patch_embeddings": True})(folder)
-    open_checkpoint.cache_clear()
     torch.testing.assert_close(logits(load(folder)), expected, **SAME)
 
 

@@ -12,7 +12,6 @@ from tests.conftest import compose_config
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
 from vovnet.launch import launch
-from vovnet.sweep_folder import SweepCallback
 
 WRONG = [
     "dataset.prompt_template=''", "dataset.open_template=''", "policy=null", "dataset=mini dataset.path=/tmp",
@@ -69,6 +68,11 @@ THROUGH_LAUNCH = [
     "--config a.yaml --pareto 0 0.1",
     "-m policy/baseline=no_vision policy.lambda_cost=0,1",
     "-m policy.lambda_cost=0,1 hydra.sweep.dir=x/${policy.lambda_cost}",
+    "+experiment=question policy.lambda_cost=0,1",
+    "-m hydra/launcher=joblib policy.lambda_cost=0,1",
+    "-m hydra/launcher=submitit_local policy.lambda_cost=0,1",
+    "-m hydra/sweeper=optuna policy.lambda_cost=0,1",
+    "-m hydra/sweeper=basic policy.lambda_cost=0,1",
 ]
 REFUSALS = (VoVNetError, HydraException, OmegaConfBaseException, ValueError)  # what ``launch`` turns into a sentence
 
@@ -91,7 +95,6 @@ def test_the_entry_point_ends_with_it_and_status_1(
     monkeypatch.chdir(tmp_path)  # where a sweep's folder is made
     monkeypatch.setattr(sys, "argv", ["eval", f"paths.runs={tmp_path}/runs", *overrides.split(" ")])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.setattr(SweepCallback, "folder", None)
     with pytest.raises(SystemExit) as ended:
         launch("eval", run, show, finish)
     assert ended.value.code == 1
@@ -106,9 +109,8 @@ def test_idle_keys_are_reported_in_a_line_and_the_run_goes_on(
     given = [f"paths.runs={tmp_path}/runs", "policy/baseline=no_vision", "policy.lambda_cost=0.1"]
     monkeypatch.setattr(sys, "argv", ["eval", *given])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which ``launch`` sets
-    monkeypatch.setattr(SweepCallback, "folder", None)
     seen: list[float] = []
-    launch("eval", lambda config, _: seen.append(config.policy.lambda_cost), lambda *_: None, finish)
+    launch("eval", lambda config, *_: seen.append(config.policy.lambda_cost), lambda *_: None, finish)
     assert seen == [0.1]
     said = [line for line in capfd.readouterr().err.splitlines() if "no effect" in line]
     assert len(said) == 1

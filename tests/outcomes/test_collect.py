@@ -15,11 +15,12 @@ from vovnet.actions import Action
 from vovnet.backbone.files import UNSAID, TrainedOn, find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes import branches, collect, store
+from vovnet.outcomes import branches, collect, parts
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import Loaded, load_outcomes
+from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
-from vovnet.outcomes.store import DamagedPart
 from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
 
@@ -50,7 +51,7 @@ def test_weights_that_were_trained_here_have_answers_of_their_own(configure: Con
     dataset, bare = load_dataset(config.dataset, "test"), find_checkpoint(config.backbone)
     trained = replace(bare, trained_on=(TrainedOn("easy_vqa", "0" * 64, "{}"),))
     one, other, unsaid = (
-        table_keys(config, checkpoint, dataset, ALL)
+        table_keys(config, checkpoint, dataset, usual_looks(config, ALL))
         for checkpoint in (bare, trained, replace(bare, trained_on=(UNSAID,)))
     )
     assert one == unsaid
@@ -117,7 +118,7 @@ def test_scores_are_the_scorers(configure: Configure) -> None:
     for action in Action:
         branch = outcomes.branches[action]
         for i in range(60):
-            judged = SCORERS["easy_vqa"](branch.prediction[i], dataset[i])
+            judged = SCORERS["easy_vqa"](branch.answer[i], dataset[i])
             assert (judged.value, judged.parsed) == (branch.score[i], branch.parsed[i])
 
 
@@ -162,7 +163,7 @@ CHANGES = {
 def test_keys_change_with_what_determines_an_outcome_and_with_nothing_else(configure: Configure, override: str) -> None:
     def keys(config: RunConfig) -> dict[str, str]:
         dataset = load_dataset(config.dataset, "test")
-        found = table_keys(config, find_checkpoint(config.backbone), dataset, ALL)
+        found = table_keys(config, find_checkpoint(config.backbone), dataset, usual_looks(config, ALL))
         return {name: key.id for name, key in found.items()}
 
     before, after = keys(configure()), keys(configure(override))
@@ -174,7 +175,7 @@ def test_the_seed_of_sampling_is_part_of_the_key(configure: Configure) -> None:
     for seed in (0, 1):
         config = configure("eval.do_sample=true", f"eval.seed={seed}")
         dataset = load_dataset(config.dataset, "test")
-        ids.append(table_keys(config, find_checkpoint(config.backbone), dataset, ALL)["full"].id)
+        ids.append(table_keys(config, find_checkpoint(config.backbone), dataset, usual_looks(config, ALL))["full"].id)
     assert ids[0] != ids[1]
 
 
@@ -232,7 +233,7 @@ def test_a_damaged_part_is_computed_again(configure: Configure) -> None:
 
 
 def test_a_disk_that_damages_every_part_is_given_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_intact", lambda path: not path.parent.name.startswith("full-"))
+    monkeypatch.setattr(parts, "_intact", lambda path: not path.parent.name.startswith("full-"))
     with pytest.raises(DamagedPart, match="its checksum is wrong"):
         load(configure())
 

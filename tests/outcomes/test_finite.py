@@ -13,7 +13,7 @@ from vovnet.backbone.decoding import decoding_of
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import check_finite, make_judge, run_branch
+from vovnet.outcomes.branches import check_finite, run_branch
 from vovnet.outcomes.load import branch_backbone, load_outcomes
 from vovnet.outcomes.rows import BlockRows, TextOutcomes
 from vovnet.policy.decide import choose
@@ -48,7 +48,7 @@ def test_logits_are_checked_in_collections_and_live(configure: Configure, action
             torch.inference_mode(),
             pytest.raises(VoVNetError, match=rf"^sample {dataset[3].id}: the probability of the"),
         ):
-            run_branch(backbone, batch, action, None, decoding_of(config.eval), make_judge(dataset), 0, with_nll=False)
+            run_branch(backbone, batch, action, None, decoding_of(config.eval), 0, with_nll=False)
         with (
             torch.inference_mode(),
             pytest.raises(VoVNetError, match=rf"^sample {dataset[3].id}: the probability of the"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import Configure, compose_config
 from tests.policy.test_route import COUNT, policy_file
 from vovnet.actions import Action
+from vovnet.checks.baselines import draw_checks
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, no_text
 from vovnet.policy.cascade import Cascade
@@ -20,7 +21,6 @@ from vovnet.policy.protocol import SPLIT, TEXT, Seen, Target, View
 from vovnet.policy.random_matched import Draw, uniform
 from vovnet.policy.steps import chosen_of
 from vovnet.policy.uncertainty import UncertaintyThreshold
-from vovnet.results.baseline_checks import draw_checks
 from vovnet.results.columns import ResultRow
 from vovnet.results.evaluate import evaluate
 from vovnet.results.matching import bucket_ratios

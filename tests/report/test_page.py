@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from vovnet.analyses.slices import KINDS, error_kinds
 from vovnet.policy.decide import choose
 from vovnet.report.page.build import page
 from vovnet.report.report import write_report
 from vovnet.report.runs import find_runs
 from vovnet.report.study import studies
-from vovnet.results.slices import KINDS, error_kinds
 from vovnet.schema import ReportConfig
 
 CHROMIUM = shutil.which("chromium")

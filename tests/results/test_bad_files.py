@@ -13,9 +13,9 @@ from tests.conftest import Configure
 from vovnet.errors import VoVNetError
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
+from vovnet.results.existing import existing_summary
 from vovnet.results.matching import bucket_ratios, matched_row
 from vovnet.results.read import read_predictions, read_results, read_summary
-from vovnet.results.standing import standing_summary
 
 Change = Callable[[bytes], bytes]
 
@@ -181,7 +181,7 @@ def test_predictions_without_a_text_pass_match_nothing(run: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "{", "null", "[" * 100_000])
 def test_a_damaged_summary_stands_for_no_run(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "summary.json").write_text(content)
-    assert standing_summary(tmp_path, "key") is None
+    assert existing_summary(tmp_path, "key") is None
     assert "summary.json is damaged" in caplog.text
     with pytest.raises(VoVNetError, match=r"summary.json cannot be read .* remove"):
         read_summary(tmp_path)

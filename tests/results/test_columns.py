@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vovnet.analyses.seeds import seed_rows
 from vovnet.errors import VoVNetError
 from vovnet.report.curves import curves
 from vovnet.report.labels import setting
@@ -22,14 +23,13 @@ from vovnet.results.columns import (
     PROTOCOL,
     SETTINGS,
     ResultRow,
-    extra_settings,
+    as_family,
     grouped,
     order,
     record,
     same_row,
 )
 from vovnet.results.read import read_results
-from vovnet.results.seeds import seed_rows
 from vovnet.results.sweep import write_tables
 from vovnet.results.write import write_results
 
@@ -39,11 +39,12 @@ ROW = ResultRow(
     | {"accuracy": 0.5, "accuracy_ci_low": 0.4, "accuracy_ci_high": 0.6}
     | {"action_rate_no": 1.0, "action_rate_coarse": 0.0, "action_rate_full": 0.0}
 )
-EXTRA = {"words": 3, "rate": 0.25, "kind": "tf-idf, (1, 2)", "lower": True, "unset": None, "code": "007", "no": "nan"}
+EXTRA = {"words": 3, "rate": 0.25, "kind": "tf-idf, (1, 2)", "lower": True, "code": "007", "no": "nan"}
+LEFT_OUT = {"unset": None, "empty": ""}
 
 
 def with_extra(**settings: Any) -> ResultRow:
-    return replace(ROW, extra=extra_settings(settings))
+    return replace(ROW, extra=as_family(settings))
 
 
 def changed(path: Path, change: Any) -> None:
@@ -93,10 +94,10 @@ def test_columns_of_a_later_version_are_ignored(tmp_path: Path) -> None:
 
 
 def test_a_policys_settings_come_back_as_they_were(tmp_path: Path) -> None:
-    rows = [with_extra(**EXTRA), with_extra(other=-1e-9), ROW]
+    rows = [with_extra(**EXTRA, **LEFT_OUT), with_extra(other=-1e-9), ROW]
     write_results(tmp_path / "results.csv", rows)
     header = (tmp_path / "results.csv").read_text().splitlines()[0].split(",")
-    names = [f"policy.{name}" for name in sorted([*EXTRA, "other"]) if name != "unset"]
+    names = [f"policy.{name}" for name in sorted([*EXTRA, "other"])]
     assert header == [*COLUMNS, *names]
     assert read_results(tmp_path / "results.csv") == rows
 
@@ -129,6 +130,14 @@ def test_a_policys_settings_tell_rows_apart(tmp_path: Path) -> None:
     write_tables(tmp_path, [few, many])
     with (tmp_path / "eval_matrix.csv").open(newline="") as file:
         assert [line["policy.words"] for line in csv.DictReader(file)] == ["3", "20"]
+
+
+def test_rows_are_sorted_by_their_settings_an_empty_one_first() -> None:
+    settings = [("entropy", 0.1, None), ("entropy", 0.5, 8), ("entropy", 0.5, 16), ("margin", None, None)]
+    rows = [replace(ROW, uncertainty_metric=m, threshold=t, long_side=s) for m, t, s in settings]
+    rows = [ROW, *rows, replace(ROW, baseline_name="zero"), replace(ROW, dataset="vqa", baseline_name="")]
+    mixed = rows[::-1]
+    assert sorted(mixed, key=order) == rows
 
 
 anything = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=3)

@@ -170,7 +170,6 @@ def test_nothing_that_a_file_says_of_training_data_is_drawn_downloaded_or_writte
         card = replace(make_card(config, find_checkpoint(config.backbone), 3), dataset=seen.dataset)
         card = replace(card, data_fingerprint=seen.fingerprint, data_config=seen.config)
         write_origin(trained, find_checkpoint(configure().backbone), [seen])
-        open_checkpoint.cache_clear()
         checkpoint = find_checkpoint(config.backbone)
         assert checkpoint.trained_on == (seen,)
         (verdict,) = look_for_leaks(config, checkpoint, card, dataset)

@@ -57,14 +57,6 @@ def test_no_scorer_reads_the_reasoning(name: str, markers: tuple[str, str], thou
         assert SCORERS[name](reasoning.answer(f"{thought}{said}", False), sample(name)) == Score(0.0, False)
 
 
-@pytest.mark.parametrize("name", sorted(SCORERS))
-def test_a_rule_called_with_a_whole_text_cuts_the_common_markers(name: str) -> None:
-    """Predictions from elsewhere, such as another evaluator's file."""
-    one = sample(name)
-    for text, found in ((f"<think>A (C) no</think>{one.answers[0]}", (1.0, True)), ("<think>A (C)", (0.0, False))):
-        assert SCORERS[name].rule(text, one.answers, one.options) == found
-
-
 @given(st.lists(st.sampled_from(["<think>", "</think>", "A", " ", "\n", "B."]), max_size=12).map("".join))
 def test_cutting_twice_cuts_no_more(text: str) -> None:
     answer = final_answer(text)

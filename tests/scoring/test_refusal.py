@@ -4,6 +4,7 @@ import pytest
 
 from vovnet.data import Sample
 from vovnet.scoring import SCORERS, Score
+from vovnet.scoring.reasoning import final_answer
 from vovnet.scoring.refusal import is_refusal
 
 
@@ -84,4 +85,4 @@ def test_what_the_question_offers_is_an_answer() -> None:
 
 def test_a_refusal_inside_the_reasoning_is_none() -> None:
     one = Sample("0", "?", (), ("red",), "g", "")
-    assert not SCORERS["easy_vqa"]("<think>I cannot see the image. Hm.</think>red", one).refused
+    assert not SCORERS["easy_vqa"](final_answer("<think>I cannot see the image. Hm.</think>red"), one).refused

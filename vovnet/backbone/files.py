@@ -2,10 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vovnet.backbone.adapters import means_more_than_peft_reads
 from vovnet.backbone.lora_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_settings
@@ -15,6 +14,10 @@ from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.files import read_object, write_json
 from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import BackboneConfig
+from vovnet.session import Session
+
+if TYPE_CHECKING:
+    from vovnet.backbone.reading import Reading
 
 ORIGIN_FILE = "trained_on.json"  # beside trained weights: the backbone that they belong to, and their training data
 PACKAGED = Path(__file__).parent / "checkpoints"
@@ -23,6 +26,7 @@ PATTERNS = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.j
 IMAGE_TOKENS = ("image_token_id", "vision_start_token_id", "vision_end_token_id")
 REQUIRED = ("vision_config", *IMAGE_TOKENS)
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
+KEPT = 4  # checkpoints that a session keeps; one is small
 RANDOM = "random/"  # begins the names of ``random_weights``
 
 
@@ -54,6 +58,7 @@ class Checkpoint:
         config: the parsed ``config.json``.
         adapter: LoRA weights that belong on top, or None; the fingerprint covers them.
         trained_on: what this project trained it on; of a published model nobody knows.
+        readings: what ``backbone.reading`` found in its files, so that each is read once.
     """
 
     folder: Path
@@ -61,6 +66,7 @@ class Checkpoint:
     config: dict[str, Any]
     adapter: Path | None = None
     trained_on: tuple[TrainedOn, ...] = ()
+    readings: dict[str, "Reading"] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def trained_here(self) -> bool:
@@ -83,8 +89,8 @@ class Checkpoint:
         return dict(self.config.get("text_config") or self.config)
 
 
-def find_checkpoint(config: BackboneConfig, only_local: bool = False) -> Checkpoint:
-    """Locate a checkpoint in a local folder, in the package or on the hub.
+def find_checkpoint(config: BackboneConfig, only_local: bool = False, session: Session | None = None) -> Checkpoint:
+    """Locate a checkpoint in a local folder, in the package or on the hub; once a session.
 
     Args:
         only_local: download nothing. For a configuration that came with a file.
@@ -92,6 +98,10 @@ def find_checkpoint(config: BackboneConfig, only_local: bool = False) -> Checkpo
     Raises:
         VoVNetError: nothing there, files missing, another architecture, or random weights.
     """
+    return (session or Session()).once("checkpoint", (config, only_local), lambda: _find(config, only_local), KEPT)
+
+
+def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
     if config.name.startswith(RANDOM) and config.path is None:
         raise VoVNetError(f"{config.name} has random weights and serves experiments.benchmark only; choose another.")
     if config.path is not None:
@@ -170,9 +180,8 @@ def _origin(folder: Path) -> tuple[str, tuple[TrainedOn, ...]]:
         raise VoVNetError(f"{origin} does not say which backbone it is of; copy these weights again.") from error
 
 
-@lru_cache(maxsize=8)
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Read a folder's configuration and fingerprint its files; remembered for this process.
+    """Read a folder's configuration and fingerprint its files.
 
     Raises:
         VoVNetError: something is missing, damaged or not supported, or the files contradict each other.

@@ -39,14 +39,21 @@ transformers_logging.disable_progress_bar()
 
 
 def load_backbone(
-    config: BackboneConfig, budget: VisionBudgetConfig, cache_reuse: bool = True, pruning: Pruning | None = None
+    config: BackboneConfig,
+    budget: VisionBudgetConfig,
+    cache_reuse: bool = True,
+    pruning: Pruning | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Backbone:
     """Load model, tokeniser and image processor; evaluation mode, no gradients.
+
+    Args:
+        checkpoint: the configured one, where it has been found already.
 
     Raises:
         VoVNetError: missing or unreadable files, or a device that is not there.
     """
-    checkpoint = find_checkpoint(config)
+    checkpoint = find_checkpoint(config) if checkpoint is None else checkpoint
     device = pick_device(config.device)
     model = load_model(config, checkpoint)
     quicken(model, config)

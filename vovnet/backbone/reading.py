@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ class Reading:
         tokens: digest of the token ids of a fixed text, and of the text that they are decoded to.
         cut: digest of a fixed picture's patches.
         resample: the filter by which Pillow resizes; None for its default.
-        remarks: sentences for the user, which each process says once.
+        remarks: sentences for the user, said when the files are read.
     """
 
     head: str
@@ -70,17 +69,19 @@ def reading_facts(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, s
 
 
 def reading_of(config: BackboneConfig, checkpoint: Checkpoint) -> Reading:
-    """How a checkpoint's files are read; the same throughout a process, even by a template that prints the time.
+    """How a checkpoint's files are read; the same for one object, even by a template that prints the time.
 
     Raises:
         VoVNetError: no tokenizer, image processor or chat template, or one that cannot be used.
     """
-    return _reading(checkpoint.folder, checkpoint.fingerprint, config.chat_template)
+    known = checkpoint.readings
+    if config.chat_template not in known:
+        known[config.chat_template] = _reading(checkpoint.folder, config.chat_template)
+    return known[config.chat_template]
 
 
-@lru_cache(maxsize=8)
-def _reading(folder: Path, fingerprint: str, chat_template: str) -> Reading:
-    """Remembered across processes too: the libraries alone take seconds to import, which a warm evaluation does not."""
+def _reading(folder: Path, chat_template: str) -> Reading:
+    """Remembered on disk: the libraries alone take seconds to import, which a warm evaluation does not."""
     files = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.suffix != ".safetensors"}
     versions = [version(name) for name in LIBRARIES]
     name = "reading " + _digest([FORMAT, fingerprint_files(files), chat_template, versions])

@@ -29,6 +29,7 @@ from vovnet.outcomes.collect import Chunk, Collector
 from vovnet.outcomes.convert import branch_from_table
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import shared_backbone
+from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.policy.route import Router
 from vovnet.schema import Resolution, RunConfig
@@ -57,7 +58,7 @@ def collection(config: RunConfig, rounds: int) -> list[Measurement]:
     plain = _plain(config, backbone)
     count = min(amounts.collected, len(dataset))
     options = replace(config.eval, num_shards=1, shard=None)
-    keys = table_keys(config, find_checkpoint(config.backbone), dataset, tuple(Action))
+    keys = table_keys(config, find_checkpoint(config.backbone), dataset, usual_looks(config, tuple(Action)))
 
     def collector(folder: str) -> Collector:
         store = OutcomeStore(folder)

@@ -17,7 +17,7 @@ from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import new_and_past, prompt_length
 from vovnet.benchmark.workload import Bench, Timing
 from vovnet.lightning_parts import quiet_lightning
-from vovnet.outcomes.branches import make_judge
+from vovnet.outcomes.judge import make_judge
 from vovnet.policy.features import feature_width
 from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead

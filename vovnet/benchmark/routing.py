@@ -17,9 +17,11 @@ from vovnet.benchmark.clock import once, timed
 from vovnet.benchmark.measure import Measurement, ratio
 from vovnet.benchmark.workload import Bench, Side, Synthetic, Timing
 from vovnet.data import VQADataset
-from vovnet.outcomes.branches import make_judge, read_text, run_branch, text_outcomes
+from vovnet.outcomes.branches import read_text, run_branch, text_outcomes
 from vovnet.outcomes.collect import Collector
+from vovnet.outcomes.judge import judged, make_judge
 from vovnet.outcomes.keys import table_keys
+from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.policy.checkpoint import make_card
 from vovnet.policy.features import feature_width
@@ -95,7 +97,7 @@ def _collection(bench: Bench, size: int, image: Side) -> Measurement:
     items, builder = data.items(), bench.backbone.builder
     batches = [builder.build(items[start : start + size], VISUAL_ACTIONS) for start in range(0, len(items), size)]
     bare = BareLoop.of(bench.backbone, batches, options.max_new_tokens)
-    keys = table_keys(config, TOKENIZER, data, tuple(Action))
+    keys = table_keys(config, TOKENIZER, data, usual_looks(config, tuple(Action)))
 
     def collect() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +159,8 @@ def _groups(bench: Bench, data: Synthetic, actions: np.ndarray) -> float:
         state, judge = read_text(bench.backbone, batch), make_judge(data)
 
         def branch(batch=batch, action=action, state=state, judge=judge) -> None:  # type: ignore[no-untyped-def]
-            run_branch(bench.backbone, batch, action, state.prefill, _greedy(bench), judge, 0, with_nll=False)
+            made = run_branch(bench.backbone, batch, action, state.prefill, _greedy(bench), 0, with_nll=False)
+            judged(made, batch.indices, judge)
 
         branch()
         total += statistics.median(once(branch, bench.device) for _ in range(bench.rounds))

@@ -15,12 +15,20 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.benchmark.measure import Measurement, in_a_process, peak_mb
-from vovnet.outcomes.convert import branch_from_table, branch_table, text_from_table, text_table
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes
+from vovnet.outcomes.convert import (
+    branch_from_table,
+    branch_table,
+    scores_from_table,
+    scores_table,
+    text_from_table,
+    text_table,
+)
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, with_scores
 from vovnet.outcomes.store import OutcomeStore, TableKey
 
 WIDTH, PART = 4096, 4096  # half-precision features of a sample; samples of a part
 TOKENS = {Action.NO: 0, Action.COARSE: 64, Action.FULL: 1024}  # vision tokens
+SCORES = TableKey("scores", {"made_up": True})
 PRICES = np.linspace(0, 1, 10)  # lambdas
 SETTLED = 4.0  # seconds until a file that does not change counts as settled, see vovnet.fingerprint
 
@@ -61,7 +69,9 @@ def write_store(folder: Path, samples: int) -> None:
         tables["text"].write(start, text_table([text], range(size)), {})
         for action, tokens in TOKENS.items():
             easy = hidden[:, 0].astype(np.float32) > (0.5, -0.5, -2.0)[int(action)]
-            tables[action.label].write(start, branch_table([_branch(easy, tokens, rng)], range(size)), {})
+            made = _branch(easy, tokens, rng)
+            tables[action.label].write(start, branch_table([made], range(size)), {})
+            tables[action.label].inner(SCORES).write(start, scores_table(made), {})
 
 
 def _branch(right: np.ndarray, tokens: int, rng: np.random.Generator) -> BranchOutcomes:
@@ -69,7 +79,8 @@ def _branch(right: np.ndarray, tokens: int, rng: np.random.Generator) -> BranchO
         return np.full(len(right), value, np.int32)
 
     return BranchOutcomes(
-        prediction=np.where(right, "right", "wrong").astype(object),
+        prediction=(said := np.where(right, "right", "wrong").astype(object)),
+        answer=said,
         score=right.astype(np.float64),
         parsed=np.ones(len(right), bool),
         refused=np.zeros(len(right), bool),
@@ -103,19 +114,21 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
     torch.nn.init.normal_(head.output.weight)  # a fresh head's values are all equal
     begun = time.perf_counter()
     tables = {name: OutcomeStore(folder).table(key) for name, key in _keys().items()}
-    read = {name: table.read(samples) for name, table in tables.items()}
-    hidden = tables["text"].matrix("hidden", samples)
+    rows = {name: table.rows(samples) for name, table in tables.items()}
+    judged = {action: tables[action.label].inner(SCORES).read(samples) for action in TOKENS}
+    read, hidden = {name: one.table for name, one in rows.items()}, rows["text"].matrix("hidden")
     opened = time.perf_counter() - begun
 
     text = text_from_table(read["text"], hidden)
-    outcomes = Outcomes(text, {action: branch_from_table(read[action.label]) for action in TOKENS})
+    branches = {a: with_scores(branch_from_table(read[a.label]), scores_from_table(judged[a])) for a in TOKENS}
+    outcomes = Outcomes(text, branches)
     actions = tuple(TOKENS)
     values = head_values(head, text, "hidden")
     costs = outcomes.stacked("vision_tokens", actions) / max(TOKENS.values())
     scores = outcomes.stacked("score", actions)
     chosen = choose(values, costs, 0.1)
-    rows = {action: np.flatnonzero(chosen == int(action)) for action in TOKENS}
-    pieces = [Piece(action, own, outcomes.branches[action].take(own)) for action, own in rows.items()]
+    places = {action: np.flatnonzero(chosen == int(action)) for action in TOKENS}
+    pieces = [Piece(action, own, outcomes.branches[action].take(own)) for action, own in places.items()]
     routed = route(Course(chosen, pieces, values, None), text, max(TOKENS.values()), reads_text=True)
     clustered_interval(routed.chosen.score, np.arange(samples) // 2)
     evaluated = time.perf_counter() - begun

@@ -9,19 +9,23 @@ from pathlib import Path
 from vovnet.data.benchmarks import KINDS, Benchmark
 from vovnet.data.easy_vqa import EasyVQA
 from vovnet.data.mixture import Mixture
-from vovnet.data.opened import opened
+from vovnet.data.outside import OutsideSet
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
+from vovnet.session import Session
 
 __all__ = ["ImageRef", "Item", "Sample", "VQADataset", "item", "load_dataset", "prompt_text"]
 
 Item = tuple[int, Sample, str]  # index in the data set, sample, prompt text
+KEPT = 4  # splits that a session keeps; a training and what it is compared with
 FIELD = re.compile(r"\{(question|Question|options|hint)\}")
 
 
-def load_dataset(config: DatasetConfig, split: str, only_local: bool = False) -> VQADataset:
-    """Open one split, once per process while its files stay as they are; images stay on disk.
+def load_dataset(
+    config: DatasetConfig, split: str, only_local: bool = False, session: Session | None = None
+) -> VQADataset:
+    """Open one split, once a session; images stay on disk.
 
     A mini set that is not there yet is drawn first, and a set of the hub is downloaded.
 
@@ -32,22 +36,31 @@ def load_dataset(config: DatasetConfig, split: str, only_local: bool = False) ->
     Raises:
         VoVNetError: unknown name, missing file or malformed row; with ``only_local`` what is not on this machine.
     """
+    asked = (repr(config), split, only_local)
+    return (session or Session()).once("dataset", asked, lambda: _open(config, split, only_local), KEPT)
+
+
+def _open(config: DatasetConfig, split: str, only_local: bool) -> VQADataset:
     if config.parts:
         skip = config.on_error == "skip"  # said of the mixture, it holds for every part
         parts = {n: replace(part, on_error="skip") if skip else part for n, part in config.parts.items()}
-        return Mixture(config, split, {name: load_dataset(part, split, only_local) for name, part in parts.items()})
+        return Mixture(config, split, {name: _open(part, split, only_local) for name, part in parts.items()})
     if only_local and config.path is not None:
         _refuse_system(config.path)
+    if config.reader is not None:
+        return OutsideSet(config.reader, config, split)
     if config.name == "easy_vqa":
-        return opened(config, split, lambda: EasyVQA(config, split))
+        return EasyVQA(config, split)
     if config.generate is not None and config.path is not None:
         from vovnet.data.mini.generate import ensure_mini  # draws; needs matplotlib's typefaces
 
         ensure_mini(config.name, Path(config.path).expanduser(), config.generate, only_local)
     if config.name in KINDS:
-        return opened(config, split, lambda: Benchmark(KINDS[config.name], config, split, only_local))
+        return Benchmark(KINDS[config.name], config, split, only_local)
     known = ", ".join(("easy_vqa", *KINDS))
-    raise VoVNetError(f"dataset.name={config.name} is unknown; choose one of {known}.")
+    raise VoVNetError(
+        f"dataset.name={config.name} is unknown; choose one of {known}, or name your own reader by dataset.reader."
+    )
 
 
 def _refuse_system(path: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vovnet.data.broken import without_broken_images
+from vovnet.data.embedded import OpenFiles
 from vovnet.data.hub import hub_table
 from vovnet.data.jsonl import read_jsonl
 from vovnet.data.llava import read_llava
@@ -102,9 +103,10 @@ def _tables(kind: Kind, config: DatasetConfig, split: str, only_local: bool) -> 
     patterns = config.files.train if split == "train" else config.files.test
     if not patterns:
         raise VoVNetError(f"dataset={config.name} has no {split} split; its published files are for evaluation.")
+    opened = OpenFiles()
     if config.path is not None:
         found = files_under(Path(config.path).expanduser(), patterns, split, kind.advice)
-        return [(path, table_rows(path)) for path in found]
+        return [(path, table_rows(path, opened)) for path in found]
     if config.hub is None:
         raise VoVNetError(f"dataset={config.name} needs dataset.path=FILE or FOLDER; {kind.advice}")
-    return hub_table(config.name, config.hub, split, kind.advice, only_local)
+    return hub_table(config.name, config.hub, split, kind.advice, opened, only_local)

@@ -1,10 +1,8 @@
 """Images that lie inside table files: opened when they are looked at, and only then."""
 
 import base64
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +10,14 @@ import pyarrow.parquet as pq
 from vovnet.data.sample import ImageRef
 from vovnet.data.tsv import cells_of
 from vovnet.files import open_file
+from vovnet.session import Session
+
+
+class OpenFiles(Session):
+    """What a split keeps open of its files; a copy in another process opens them anew."""
+
+    def __reduce__(self) -> tuple[type["OpenFiles"], tuple[()]]:
+        return OpenFiles, ()
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,12 @@ class ParquetImage(ImageRef):
 
     row: int = 0
     column: str = "image"
+    opened: OpenFiles = field(default_factory=OpenFiles, repr=False, compare=False)
 
     def content(self) -> bytes:
         """The cell's bytes."""
         try:
-            cell = parquet_cell(self.path, self.column, self.row)
+            cell = parquet_cell(self.path, self.column, self.row, self.opened)
         except (OSError, pa.ArrowException) as error:
             raise self.refused(f"cannot be read ({' '.join(str(error).split())})") from error
         content = cell.get("bytes") if isinstance(cell, dict) else None
@@ -70,22 +77,14 @@ class ParquetImage(ImageRef):
         return f"in {self.path}, row {self.row}, {self.column},"
 
 
-def parquet_cell(path: Path, column: str, row: int) -> object:
+def parquet_cell(path: Path, column: str, row: int, opened: OpenFiles) -> object:
     """One cell, by way of its row group; neighbours come from the same read."""
-    file = _parquet(path)
+    file = opened.once("parquet", path, lambda: pq.ParquetFile(path), keep=32)
     for group in range(file.num_row_groups):
         size = file.metadata.row_group(group).num_rows
         if row < size:
-            return _group_column(path, group, column)[row].as_py()
+            asked = path, group, column
+            cells = opened.once("cells", asked, lambda: file.read_row_group(group, columns=[column]).column(0), keep=4)  # noqa: B023
+            return cells[row].as_py()
         row -= size
     raise IndexError(f"{path} has no row {row}")
-
-
-@lru_cache(maxsize=32)
-def _parquet(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path)
-
-
-@lru_cache(maxsize=4)
-def _group_column(path: Path, group: int, column: str) -> Any:
-    return _parquet(path).read_row_group(group, columns=[column]).column(0)

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vovnet.data.embedded import OpenFiles
 from vovnet.data.sample import ImageRef
 from vovnet.data.tables import Row, lower_names, or_nothing
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
@@ -28,10 +28,11 @@ class HubImage(ImageRef):
     table: Key = ("", None, "", True)
     row: int = 0
     column: str = "image"
+    opened: OpenFiles = field(default_factory=OpenFiles, repr=False, compare=False)
 
     def content(self) -> bytes:
         """The cell's bytes."""
-        cell = _open_table(*self.table)[self.row][self.column]
+        cell = _open_table(self.table, self.opened)[self.row][self.column]
         stored: bytes | None = cell.get("bytes") if cell else None
         if not stored:  # a path in its place may lead anywhere and is not followed
             raise self.refused("holds no bytes")
@@ -43,7 +44,7 @@ class HubImage(ImageRef):
 
 
 def hub_table(
-    name: str, hub: HubConfig, split: str, advice: str, only_local: bool = False
+    name: str, hub: HubConfig, split: str, advice: str, opened: OpenFiles, only_local: bool = False
 ) -> list[tuple[Path, Iterator[Row]]]:
     """Each configuration's cache file with its rows.
 
@@ -57,7 +58,7 @@ def hub_table(
     for config in hub.configs or (None,):
         key = (hub.id, config, upstream, only_local)
         try:
-            table = _open_table(*key)
+            table = _open_table(key, opened)
         except Exception as error:  # the library raises whatever its back ends raise; all of it means: not there
             if keeps_from_writing(error):
                 raise
@@ -71,12 +72,15 @@ def hub_table(
                 f"({type(error).__name__}: {first_line(error)}); {advice} Then set dataset.path to where it lies."
             ) from error
         path = Path(table.cache_files[0]["filename"])
-        tables.append((path, _rows(key, path)))
+        tables.append((path, _rows(key, path, opened)))
     return tables
 
 
-@lru_cache(maxsize=64)
-def _open_table(name: str, config: str | None, split: str, only_local: bool) -> Any:
+def _open_table(key: Key, opened: OpenFiles) -> Any:
+    return opened.once("hub", key, lambda: _opened_table(*key), keep=64)
+
+
+def _opened_table(name: str, config: str | None, split: str, only_local: bool) -> Any:
     """A split with its images as stored bytes.
 
     The library asks the hub even about a set that it has cached. So it is remembered where each cache lies, and with
@@ -100,11 +104,11 @@ def _open_table(name: str, config: str | None, split: str, only_local: bool) -> 
     return table
 
 
-def _rows(key: Key, path: Path) -> Iterator[Row]:
+def _rows(key: Key, path: Path, opened: OpenFiles) -> Iterator[Row]:
     """Rows without images' bytes."""
     from datasets import Image as ImageFeature
 
-    table = _open_table(*key)
+    table = _open_table(key, opened)
     images = [name for name, feature in table.features.items() if isinstance(feature, ImageFeature)]
     lower_names(path, table.column_names)
     small = table.remove_columns(images)
@@ -112,6 +116,6 @@ def _rows(key: Key, path: Path) -> Iterator[Row]:
     for number, record in enumerate(small):
         present = [name for name in images if filled[name][number]]
         found: dict[str, ImageRef] = {
-            name.lower(): HubImage(f"{number}:{name}", path, key, number, name) for name in present
+            name.lower(): HubImage(f"{number}:{name}", path, key, number, name, opened) for name in present
         }
         yield Row(number, {name.lower(): or_nothing(value) for name, value in record.items()}, found)

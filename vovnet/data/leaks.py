@@ -11,6 +11,7 @@ from vovnet.data.sample import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object, write_json
 from vovnet.schema import DatasetConfig, LeaksConfig
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
 FORMAT = 3  # rises when the guard judges otherwise
@@ -45,10 +46,10 @@ def enforce(reports: Sequence[LeakReport], leaks: LeaksConfig) -> list[dict[str,
     return [report.as_json(leaks.allow) for report in reports]
 
 
-def held_out(config: DatasetConfig) -> list[VQADataset]:
+def held_out(config: DatasetConfig, session: Session | None = None) -> list[VQADataset]:
     """The evaluation splits that go with a training set: of itself, or of each part of a mixture."""
     leaves = list(config.parts.values()) or [config]
-    return [load_dataset(leaf, "test") for leaf in leaves if leaf.files.test]
+    return [load_dataset(leaf, "test", session=session) for leaf in leaves if leaf.files.test]
 
 
 def _file(training: str, evaluation: str, data_folder: Path) -> Path:

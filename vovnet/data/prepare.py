@@ -14,6 +14,7 @@ from vovnet.errors import VoVNetError, keeps_from_writing
 from vovnet.files import refuse_foreign, whole_folder, write_json
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.schema import PrepareConfig, RunConfig
+from vovnet.session import Session
 
 STAMP = "prepared.json"  # in a folder that was written here
 
@@ -49,7 +50,7 @@ class Prepared:
         return said
 
 
-def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared:
+def prepare(config: RunConfig, options: PrepareConfig, folder: Path, session: Session | None = None) -> Prepared:
     """Compare the training split with every evaluation split; write it if asked to.
 
     Raises:
@@ -58,9 +59,9 @@ def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared
     out = None if options.out is None else Path(options.out).expanduser()
     if out is not None:  # before minutes of comparing
         refuse_foreign(out, STAMP, "prepare.out")
-    training = load_dataset(config.dataset, "train")
-    chosen = [load_dataset(part, "test") for part in options.evaluation.values()]
-    evaluations = chosen or held_out(config.dataset)
+    training = load_dataset(config.dataset, "train", session=session)
+    chosen = [load_dataset(part, "test", session=session) for part in options.evaluation.values()]
+    evaluations = chosen or held_out(config.dataset, session)
     reports = [leak_report(training, evaluation, Path(config.paths.data)) for evaluation in evaluations]
     bad = [finding for report in reports for finding in report.refused(config.leaks.allow)]
     dropping = options.drop and options.out is not None and all(finding.kind != "split" for finding in bad)
@@ -71,7 +72,7 @@ def prepare(config: RunConfig, options: PrepareConfig, folder: Path) -> Prepared
             "dataset": {"name": training.name, "split": "train", "fingerprint": training.fingerprint},
             "rows_skipped": list(training.skipped),
             "leak_guard": [report.as_json(config.leaks.allow) for report in reports],
-            **provenance(),
+            **provenance(session),
         },
     )
     if not dropping:

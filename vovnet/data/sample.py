@@ -9,6 +9,7 @@ from PIL import Image
 from vovnet.data.pixels import NoImageError, read_image_file, shown, shown_size
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
+from vovnet.schema.code import Code
 
 MEND = "; replace it, or set dataset.on_error=skip."
 
@@ -139,7 +140,7 @@ class PlainSet:
     """What every set that is no mixture has in common.
 
     Attributes:
-        scorer: name in ``vovnet.scoring``.
+        scorer: name in ``vovnet.scoring``, or the user's own.
         rule: which of the benchmark's rules the scorer follows, where there are several.
         files: the tables that its rows come from.
     """
@@ -147,7 +148,7 @@ class PlainSet:
     name: str
     split: str
     metric: str
-    scorer: str
+    scorer: str | Code
     rule: str | None = None
     fingerprint: str
     config: DatasetConfig

@@ -5,15 +5,16 @@ import binascii
 import json
 import re
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vovnet.data.embedded import ParquetImage, TsvImage
+from vovnet.data.embedded import OpenFiles, ParquetImage, TsvImage
 from vovnet.data.sample import ImageRef
 from vovnet.data.tsv import Record, tsv_records
 from vovnet.errors import VoVNetError
@@ -41,13 +42,21 @@ class Row:
     problem: str = ""
 
 
-def table_rows(path: Path) -> Iterator[Row]:
+def table_rows(path: Path, opened: OpenFiles) -> Iterator[Row]:
     """The records of a file, by what its name ends in.
+
+    Args:
+        opened: where images keep the file open.
 
     Raises:
         VoVNetError: unreadable, or of a kind that is not known.
     """
-    readers = {".tsv": tsv_rows, ".parquet": parquet_rows, ".json": json_rows, ".jsonl": jsonl_rows}
+    readers: dict[str, Callable[[Path], Iterator[Row]]] = {
+        ".tsv": tsv_rows,
+        ".parquet": partial(parquet_rows, opened=opened),
+        ".json": json_rows,
+        ".jsonl": jsonl_rows,
+    }
     if path.suffix not in readers:
         raise VoVNetError(f"{path} is none of {', '.join(readers)}; convert it to one of them.")
     return _whole(path, readers[path.suffix](path))
@@ -116,7 +125,7 @@ def _base64_problem(content: str) -> str:
     return ""
 
 
-def parquet_rows(path: Path) -> Iterator[Row]:
+def parquet_rows(path: Path, opened: OpenFiles) -> Iterator[Row]:
     """Records of a parquet file of the hub's layout, whose images are cells of {bytes, path}."""
     try:
         file = pq.ParquetFile(path)
@@ -132,7 +141,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
         for record in batch.to_pylist():
             present = [name for name in columns if filled[name][number]]
             images: dict[str, ImageRef] = {
-                name.lower(): ParquetImage(f"{number}:{name}", path, number, name) for name in present
+                name.lower(): ParquetImage(f"{number}:{name}", path, number, name, opened) for name in present
             }
             yield Row(number, {name.lower(): or_nothing(value) for name, value in record.items()}, images)
             number += 1

@@ -1,11 +1,8 @@
-"""Running the branches of one batch: the only place where the backbone works for its living.
-
-Collection, live evaluation and live training all come through here, so that they cannot differ.
-"""
+"""Runs the branches of one batch. Collection, live evaluation and live training share this code."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -17,12 +14,9 @@ from vovnet.backbone.backbone import Backbone
 from vovnet.backbone.decoding import Answer, Decoding
 from vovnet.backbone.forward import Prefill, distribution_stats, join_prefills
 from vovnet.backbone.inputs import Batch, join_batches
-from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, TextOutcomes
-from vovnet.scoring import SCORERS, Score
-
-Judge = Callable[[int, str | None], Score]  # sample index, and ``Answer.final``
+from vovnet.outcomes.judge import Judge, judged
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, ModelOutcomes, TextOutcomes
 
 
 @dataclass(frozen=True)
@@ -64,25 +58,33 @@ def run_branch(
     action: Action,
     text: Prefill | None,
     decoding: Decoding,
-    judge: Judge,
     seed: int,
     with_nll: bool,
-) -> BranchOutcomes:
-    """Answer a batch under one action and judge the answers.
+    with_hidden: bool = False,
+) -> ModelOutcomes:
+    """Answer a batch under one action.
 
-    Without a text pass the whole prompt is read at once and nothing is reused. The reference's NLL
-    is for training; without ``with_nll`` that column is NaN and costs nothing.
+    Without a text pass the whole prompt is read at once and nothing is reused.
+
+    Args:
+        with_nll: measure the reference's NLL, which costs a pass over it.
+        with_hidden: keep the hidden state at the last token of the prompt.
     """
     begun = time.perf_counter()
     state = _read_prompt(backbone, batch, action, text)
     answers = backbone.decode(state, decoding, batch, action, seed)
     seconds = time.perf_counter() - begun
-    nll = torch.full((len(batch),), torch.nan)
+    reused = _reused_tokens(backbone, batch, action, state, text is not None)
+    outcomes = _branch_outcomes(backbone, batch, action, state, answers, reused, seconds / len(batch))
     if with_nll:
         nll = backbone.answer_nll(state, batch.references)
         check_finite({"answer NLL": nll}, batch)
-    reused = _reused_tokens(backbone, batch, action, state, text is not None)
-    return _branch_outcomes(backbone, batch, action, state, answers, nll, judge, reused, seconds / len(batch))
+        outcomes = replace(outcomes, nll=nll.detach().cpu().numpy())
+    if with_hidden:
+        hidden = state.hidden.detach().to(backbone.feature_dtype).cpu()
+        check_finite({"hidden": hidden}, batch)
+        outcomes = replace(outcomes, hidden=BlockRows([hidden.numpy()]))
+    return outcomes
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,14 @@ class Group:
 def run_groups(
     backbone: Backbone, groups: Sequence[Group], decoding: Decoding, judge: Judge, seed: int
 ) -> list[BranchOutcomes]:
-    """Answer groups of different actions: each prompt is read under its action, then all are decoded together.
+    """Answer and judge groups of different actions: each prompt is read under its action, all are decoded together.
 
     A decoding step reads every weight, for few samples as for many; group by group it would be paid for several
-    times. Beam search and sampling, which depend on the action, go group by group. The reference's NLL is NaN.
+    times. Beam search and sampling, which depend on the action, go group by group. No NLL is measured.
     """
     if decoding.num_beams > 1 or decoding.do_sample:
-        return [run_branch(backbone, g.batch, g.action, g.text, decoding, judge, seed, with_nll=False) for g in groups]
+        alone = [run_branch(backbone, g.batch, g.action, g.text, decoding, seed, with_nll=False) for g in groups]
+        return [judged(one, group.batch.indices, judge) for one, group in zip(alone, groups, strict=True)]
     begun = time.perf_counter()
     states = [_read_prompt(backbone, group.batch, group.action, group.text) for group in groups]
     everyone = join_batches([group.batch for group in groups])
@@ -111,9 +114,10 @@ def run_groups(
     seconds = (time.perf_counter() - begun) / len(everyone)
     found = []
     for group, state in zip(groups, states, strict=True):
-        own, nll = list(islice(answers, len(group.batch))), torch.full((len(group.batch),), torch.nan)
+        own = list(islice(answers, len(group.batch)))
         reused = _reused_tokens(backbone, group.batch, group.action, state, group.text is not None)
-        found.append(_branch_outcomes(backbone, group.batch, group.action, state, own, nll, judge, reused, seconds))
+        one = _branch_outcomes(backbone, group.batch, group.action, state, own, reused, seconds)
+        found.append(judged(one, group.batch.indices, judge))
     return found
 
 
@@ -130,27 +134,21 @@ def _branch_outcomes(
     action: Action,
     state: Prefill,
     answers: Sequence[Answer],
-    nll: Tensor,
-    judge: Judge,
     reused: np.ndarray,
     seconds: float,
-) -> BranchOutcomes:
+) -> ModelOutcomes:
     size = len(batch)
     # Logits that are NaN or infinite anywhere along an answer leave no probability of it.
     confidence = torch.tensor([answer.confidence for answer in answers])
     check_finite({f"probability of the {action.label.upper()} answer (its logits)": confidence}, batch)
-    judged = [judge(index, answer.final) for index, answer in zip(batch.indices, answers, strict=True)]
     patches = tokens = np.zeros(size, dtype=np.int64)
     if action is not Action.NO:
         pixels = batch.pixels[action]
         patches = np.array([sum(t * h * w for t, h, w in pixels.grids(row)) for row in range(size)])
         tokens = np.array([backbone.builder.read_tokens(pixels, row) for row in range(size)])
-    return BranchOutcomes(
+    return ModelOutcomes(
         prediction=np.array([answer.text for answer in answers], dtype=object),
-        score=np.array([score.value for score in judged], dtype=np.float64),
-        parsed=np.array([score.parsed for score in judged], dtype=bool),
-        refused=np.array([score.refused for score in judged], dtype=bool),
-        nll=nll.detach().cpu().numpy(),
+        answer=np.array([answer.final for answer in answers], dtype=object),
         confidence=confidence.numpy(),
         vision_tokens=tokens.astype(np.int32),
         prompt_tokens=state.mask.sum(1).cpu().numpy().astype(np.int32),
@@ -190,15 +188,6 @@ def not_finite(name: str, finite: Tensor, batch: Batch) -> VoVNetError:
         f"sample {sample}: the {name} is NaN or infinite; the backbone's weights are damaged or "
         "overflow in this precision, try backbone.dtype=float32."
     )
-
-
-def make_judge(dataset: VQADataset) -> Judge:
-    """The data set's scoring rule by sample index: the only place where references meet answers."""
-
-    def judge(index: int, answer: str | None) -> Score:
-        return SCORERS[dataset.member(index).scorer](answer, dataset[index])
-
-    return judge
 
 
 def batch_rows(order: Sequence[int], batch_size: int) -> Iterable[list[int]]:

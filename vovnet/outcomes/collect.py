@@ -19,9 +19,9 @@ from vovnet.backbone.inputs import Batch, InputBuilder
 from vovnet.data import VQADataset, item
 from vovnet.errors import VoVNetError
 from vovnet.locks import Claim
-from vovnet.outcomes.branches import batch_rows, make_judge, read_text, run_branch, text_outcomes
+from vovnet.outcomes.branches import batch_rows, read_text, run_branch, text_outcomes
 from vovnet.outcomes.convert import branch_table, text_table
-from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes
+from vovnet.outcomes.rows import ModelOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
@@ -170,10 +170,10 @@ class Collector:
 
     def _compute(self, backbone: Backbone, chunk: Chunk, batches: Iterable[Batch], collection: Collection) -> None:
         """Run a chunk's batches and write one part per branch."""
-        judge, decoding = make_judge(self.dataset), decoding_of(self.options)
+        decoding = decoding_of(self.options)
         order: list[int] = []
         texts: list[TextOutcomes] = []
-        answers: dict[Action, list[BranchOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
+        answers: dict[Action, list[ModelOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
         reads_text = "text" in chunk.branches or Action.NO in answers or backbone.cache_reuse
 
         def answer(batch: Batch) -> None:
@@ -185,7 +185,7 @@ class Collector:
             )
             prefill = None if state is None else state.prefill
             found = [
-                run_branch(backbone, batch, action, prefill, decoding, judge, self.options.seed, with_nll=True)
+                run_branch(backbone, batch, action, prefill, decoding, self.options.seed, True, self._hidden(action))
                 for action in answers
             ]
             order.extend(batch.indices)  # nothing is kept of a batch that did not fit
@@ -201,6 +201,10 @@ class Collector:
         for name, table in rows.items():
             self.tables[name].write(chunk.span[0], table, self.note)
             collection.computed[name] += len(table)
+
+    def _hidden(self, action: Action) -> bool:
+        """Whether a look's table holds hidden states."""
+        return "hidden" in self.tables[action.label].key.facts
 
     def _in_parts(
         self, whole: Batch, chunk: Chunk, backbone: Backbone, collection: Collection, answer: Callable[[Batch], None]

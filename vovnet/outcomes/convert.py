@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pyarrow as pa
 
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, FileRows, TextOutcomes
+from vovnet.outcomes.rows import BlockRows, FileRows, ModelOutcomes, Scores, TextOutcomes
 
 
 def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
@@ -17,19 +17,31 @@ def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
         for name in ("entropy", "margin", "text_tokens")
     }
     hidden = np.concatenate([block for part in parts for block in part.hidden.blocks()])[place]
-    flat = pa.array(np.ascontiguousarray(hidden).reshape(-1))
-    matrix = pa.FixedSizeListArray.from_arrays(flat, hidden.shape[1])
-    return pa.table({"hidden": matrix, **{name: pa.array(column) for name, column in columns.items()}})
+    return pa.table({"hidden": _matrix(hidden), **{name: pa.array(column) for name, column in columns.items()}})
 
 
-def branch_table(parts: Sequence[BranchOutcomes], order: Sequence[int]) -> pa.Table:
-    """Join batches of one branch into one table, rows in the order of their indices."""
-    place = np.argsort(order)
-    columns = {}
-    for field in fields(BranchOutcomes):
-        column = np.concatenate([getattr(part, field.name) for part in parts])[place]
-        columns[field.name] = pa.array(column, type=pa.string() if column.dtype == object else None)
-    return pa.table(columns)
+def branch_table(parts: Sequence[ModelOutcomes], order: Sequence[int]) -> pa.Table:
+    """Join batches of one branch into one table, rows in the order of their indices; without scores."""
+    place, whole = np.argsort(order), ModelOutcomes.join(parts)
+    columns = {
+        name: pa.array(column[place], type=pa.string() if column.dtype == object else None)
+        for name, column in whole.columns().items()
+    }
+    return pa.table(columns if whole.hidden is None else columns | {"hidden": _matrix(whole.hidden.joined()[place])})
+
+
+def scores_table(scores: Scores) -> pa.Table:
+    """Columns as they are."""
+    return pa.table({field.name: pa.array(getattr(scores, field.name)) for field in fields(Scores)})
+
+
+def scores_from_table(table: pa.Table) -> Scores:
+    """The same back."""
+    return Scores(**{field.name: column(table[field.name]) for field in fields(Scores)})
+
+
+def _matrix(rows: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
 
 
 def text_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows]) -> TextOutcomes:
@@ -40,9 +52,15 @@ def text_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows]) ->
     )
 
 
-def branch_from_table(table: pa.Table) -> BranchOutcomes:
-    """Columns of a branch table."""
-    return BranchOutcomes(**{field.name: column(table[field.name]) for field in fields(BranchOutcomes)})
+def branch_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows] = ()) -> ModelOutcomes:
+    """Columns of a branch table, None where there is none; hidden states stay in their files."""
+    # Where nothing is cut off, which is the rule, answer and prediction are one array in memory.
+    same = table["answer"].equals(table["prediction"])
+    names = [f.name for f in fields(ModelOutcomes) if f.name in table.column_names]
+    columns = {name: column(table[name]) for name in names if name != "hidden" and not (same and name == "answer")}
+    return ModelOutcomes(
+        hidden=BlockRows(hidden) if hidden else None, **({"answer": columns["prediction"]} if same else {}), **columns
+    )
 
 
 def column(chunked: pa.ChunkedArray) -> np.ndarray:

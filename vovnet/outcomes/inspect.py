@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.store import CLAIMS, PART, read_description
+from vovnet.outcomes.parts import PART
+from vovnet.outcomes.store import CLAIMS, FORMAT, read_description
 
-TABLE = re.compile(r"^[a-z]+-[0-9a-f]{16}$")  # folder name of a table
+TABLE = re.compile(r"^[a-z0-9_]+-[0-9a-f]{16}$")  # folder name of a table
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,11 @@ class TableSummary:
     """One table of the store.
 
     Attributes:
+        id: its folder in the store; scores are in the folder of the answers that they judge.
         rows: distinct rows in finished parts.
         bytes: on disk, damaged parts included.
         facts: the table's key in the clear; empty where its description is missing or damaged.
+        format: of which it says to be; other versions' tables are never read.
     """
 
     id: str
@@ -29,20 +32,26 @@ class TableSummary:
     bytes: int
     damaged: int
     facts: dict[str, Any]
+    format: int = FORMAT
 
 
 def summarise(root: Path) -> list[TableSummary]:
-    """All tables of a store, by data set and branch.
+    """All tables of a store, by data set and branch, each with the scores of its answers behind it.
 
     Raises:
         VoVNetError: there is no store.
     """
     if not root.is_dir():
         raise VoVNetError(f"paths.store={root} is not there; name the store, or collect outcomes into it first.")
-    tables = [_summary(path) for path in root.glob("*-*/") if TABLE.match(path.name)]
+    tables = [_summary(path, root) for path in root.glob("*-*/") if TABLE.match(path.name)]
     if not tables and not (root / CLAIMS).is_dir() and any(root.iterdir()):
         raise VoVNetError(f"paths.store={root} holds something else than outcomes; name the store.")
-    return sorted(tables, key=lambda t: (json.dumps(t.facts.get("dataset"), sort_keys=True), t.branch, t.id))
+    tables.sort(key=lambda t: (json.dumps(t.facts.get("dataset"), sort_keys=True), t.branch, t.id))
+    return [one for table in tables for one in (table, *_scores(root, table))]
+
+
+def _scores(root: Path, table: TableSummary) -> list[TableSummary]:
+    return [_summary(path, root) for path in sorted((root / table.id).glob("scores-*/")) if TABLE.match(path.name)]
 
 
 def may_hold(root: Path, backbone: str, dataset: str) -> bool:
@@ -65,21 +74,22 @@ def may_hold(root: Path, backbone: str, dataset: str) -> bool:
 
 
 def prune(root: Path, prefix: str, confirm: bool) -> list[TableSummary]:
-    """Tables whose id starts with ``prefix``; deleted when confirmed.
+    """Tables whose id or whose own folder's name starts with ``prefix``, and the scores inside; deleted when confirmed.
 
     Raises:
         VoVNetError: no table is called so.
     """
-    chosen = [table for table in summarise(root) if table.id.startswith(prefix)]
+    chosen = [t for t in summarise(root) if t.id.startswith(prefix) or Path(t.id).name.startswith(prefix)]
     if not prefix or not chosen:
         raise VoVNetError(f"no table in {root} has an id that starts with {prefix!r}; list them without store.prune.")
     if confirm:
         for table in chosen:
-            shutil.rmtree(root / table.id)
+            if (root / table.id).is_dir():  # not gone with the answers around it
+                shutil.rmtree(root / table.id)
     return chosen
 
 
-def _summary(folder: Path) -> TableSummary:
+def _summary(folder: Path, root: Path) -> TableSummary:
     described = read_description(folder) or {}
     rows, cursor = 0, 0
     for span in sorted((int(m[1]), int(m[2])) for path in folder.iterdir() if (m := PART.match(path.name))):
@@ -87,10 +97,11 @@ def _summary(folder: Path) -> TableSummary:
         cursor = max(cursor, span[1])
     files = [path for path in folder.iterdir() if path.suffix in (".arrow", ".damaged", ".json")]
     return TableSummary(
-        id=folder.name,
+        id=folder.relative_to(root).as_posix(),
         branch=folder.name.rpartition("-")[0],
         rows=rows,
         bytes=sum(path.stat().st_size for path in files),
         damaged=sum(path.suffix == ".damaged" for path in files),
         facts=described.get("facts", {}),
+        format=described.get("format", FORMAT),
     )

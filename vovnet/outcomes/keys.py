@@ -1,22 +1,22 @@
 """What determines an outcome, spelled out: the store's keys."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from vovnet.actions import Action
 from vovnet.backbone.files import Checkpoint
 from vovnet.backbone.reading import reading_facts
 from vovnet.data import VQADataset
-from vovnet.outcomes.store import TableKey
-from vovnet.outcomes.variants import branch_budget, full_pruning
+from vovnet.outcomes.looks import Look
+from vovnet.outcomes.store import TEXT, TableKey
 from vovnet.schema import RunConfig
-from vovnet.scoring import SCORERS
+from vovnet.scoring import scorer_named
 
-# Raised by hand whenever a change to the code changes what a branch yields.
+# Raised by hand whenever a change to the code changes what a kind of table holds: the text pass, answers without an
+# image, answers with one. A scorer has a version of its own.
 # 2: images upright, on white and scaled from 16 bits; no added token of a tokenizer is read out of a question.
 # 3: norms, rotations and patch embedding in fewer calls (``backbone.fused``): last bits, half precision's roundings.
-CODE_VERSION = {"text": 3, "no": 3, "coarse": 3, "full": 3}
+CODE_VERSION = {"text": 3, "blind": 3, "seen": 3}
 
 
 def reuses_cache(config: RunConfig) -> bool:
@@ -34,12 +34,12 @@ def decoding_facts(config: RunConfig, seed: int) -> dict[str, Any]:
 
 
 def table_keys(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: tuple[Action, ...]
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, looks: Iterable[Look]
 ) -> Mapping[str, TableKey]:
-    """Keys of the text table and of one table per action.
+    """Keys of the text table and of one table per look, by their names.
 
-    The text pass and NO depend on neither budget nor order. COARSE depends on FULL's bounds as well: it is fitted
-    inside FULL's size, whose sides are rounded.
+    The text pass and looks without an image depend on neither budget nor order. References count, by the data set's
+    fingerprint: a branch holds their NLL, and the files that hold them often hold the images too.
     """
     reading = reading_facts(config.backbone, checkpoint)
     common = {
@@ -58,22 +58,33 @@ def table_keys(
         # Decides what an answer is where the prompt opens the reasoning; the fingerprint leaves out who trained.
         **({"answers_directly": True} if checkpoint.trained_here else {}),
         **({} if config.backbone.cuda_graphs else {"graphs": False}),  # they may differ in the last bits
-        "scorers": [[m.scorer, SCORERS[m.scorer].version] for m in dataset.members],
     }
-    keys = {"text": TableKey("text", common | {"code": CODE_VERSION["text"]})}
-    for action in actions:
-        facts: dict[str, Any] = common | answered | {"code": CODE_VERSION[action.label]}
-        if action is not Action.NO:
-            budget, pruning = branch_budget(config), full_pruning(config)
+    keys = {TEXT: TableKey(TEXT, common | {"code": CODE_VERSION["text"]})}
+    for look in looks:
+        facts: dict[str, Any] = common | answered | {"code": CODE_VERSION["blind"]}
+        if look.resolution is not None:
             facts |= {
+                "code": CODE_VERSION["seen"],
                 "pictures": reading["pictures"],
                 "order": config.backbone.prompt_order,
-                "resolution": asdict(budget.coarse if action is Action.COARSE else budget.full),
+                "resolution": asdict(look.resolution),
                 "cache_reuse": reuses_cache(config),
             }
-            if action is Action.COARSE:
-                facts["inside"] = asdict(budget.full)
-            if action is Action.FULL and pruning is not None:
-                facts["pruning"] = {"mode": pruning[0], "ratio": pruning[1]}
-        keys[action.label] = TableKey(action.label, facts)
+        if look.inside is not None:
+            facts["inside"] = asdict(look.inside)
+        if look.pruning is not None:
+            facts["pruning"] = dict(zip(("mode", "ratio"), look.pruning, strict=True))
+        if look.hidden:
+            facts["hidden"] = True
+        keys[look.name] = TableKey(look.name, facts)
     return keys
+
+
+def scores_key(branch: TableKey, dataset: VQADataset) -> TableKey:
+    """Key of the scores of a branch table's answers; the branch's own key holds the references."""
+    return TableKey("scores", {"of": branch.id, "scorers": scorer_facts(dataset)})
+
+
+def scorer_facts(dataset: VQADataset) -> list[list[str | int]]:
+    """What tells apart the scores that two versions of each member's scorer give."""
+    return [scorer_named(member.scorer).identity for member in dataset.members]

@@ -2,27 +2,31 @@
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vovnet.actions import Action
-from vovnet.backbone.files import Checkpoint
+from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.reading import reading_of
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.convert import branch_from_table, text_from_table
 from vovnet.outcomes.keys import table_keys
-from vovnet.outcomes.rows import Outcomes, no_text
-from vovnet.outcomes.store import DamagedPart, OutcomeStore, Table
+from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.parts import DamagedPart
+from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.store import TEXT, OutcomeStore
+from vovnet.outcomes.tables import KEPT, Tables
 from vovnet.outcomes.variants import branch_budget, pruning_of
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig
+from vovnet.session import Session
 
 if TYPE_CHECKING:
     from vovnet.backbone.backbone import Backbone
     from vovnet.backbone.pruning import Pruning
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,26 +44,28 @@ def load_outcomes(
     actions: tuple[Action, ...],
     count: int,
     with_text: bool = True,
+    session: Session | None = None,
 ) -> Loaded:
     """The first ``count`` samples' outcomes under ``actions``, and their text pass where it is needed.
 
-    A warm call touches neither torch nor transformers: it maps the store's files and returns.
+    A warm call touches neither torch nor transformers: it maps the store's files and returns. In one session the same
+    tables give the same object. Answers that the configured scorer has not judged yet are judged, without a model.
+
+    Raises:
+        VoVNetError: a part of the store is damaged again and again, or cannot be read or written.
     """
+    session = session or Session()
     if config.eval.shard is not None or config.eval.num_shards > 1:
         raise VoVNetError("eval.num_shards and eval.shard are experiments.collect's; leave them out here.")
     tables = _tables(config, checkpoint, dataset, actions, with_text)
-    computed = dict.fromkeys(tables, 0)
-    damaged: set[str] = set()
-    while True:
-        for name, rows in collect_outcomes(config, checkpoint, dataset, actions, count, with_text).items():
-            computed[name] += rows
-        try:
-            return Loaded(_read(tables, actions, count), computed)
-        except DamagedPart as damage:  # set aside by the reader; its rows are missing now
-            if damage.rows in damaged:  # computed anew, and damaged again
-                raise
-            damaged.add(damage.rows)
-            log.warning("%s", damage)
+    computed = dict.fromkeys(tables.answers, 0)
+
+    def collected() -> Outcomes:
+        _fill(config, checkpoint, dataset, tables, count, computed, session)
+        return tables.outcomes(actions, count, session)
+
+    asked = tables.ids, count
+    return Loaded(session.once("outcomes", asked, lambda: _with_repairs(collected), KEPT), computed)
 
 
 def collect_outcomes(
@@ -69,93 +75,112 @@ def collect_outcomes(
     actions: tuple[Action, ...],
     count: int,
     with_text: bool = True,
+    session: Session | None = None,
 ) -> Mapping[str, int]:
-    """Fill the store with what is missing of the first ``count`` samples, or of ``eval.shard`` of them.
+    """Fill the store with what is missing of the first ``count`` samples, or of ``eval.shard`` of them, and judge it.
 
     Returns:
         How many rows were computed, per branch.
     """
     tables = _tables(config, checkpoint, dataset, actions, with_text)
-    if not any(table.missing((0, count)) for table in tables.values()):
-        return dict.fromkeys(tables, 0)
-    from vovnet.outcomes.collect import Collector  # imports torch
+    computed = dict.fromkeys(tables.answers, 0)
+    _with_repairs(lambda: _fill(config, checkpoint, dataset, tables, count, computed, session))
+    return computed
 
-    collector = Collector(
-        store=OutcomeStore(config.paths.store),
-        tables=tables,
-        dataset=dataset,
-        options=config.eval,
-        backbone=lambda: branch_backbone(config),
-        note=_note(config.backbone, checkpoint),
-        subject=table_keys(config, checkpoint, dataset, ())["text"].id.removeprefix("text-"),
-    )
-    return collector.fill(count).computed
+
+def _with_repairs(work: Callable[[], T]) -> T:
+    """Do something again whenever a part was found damaged and set aside: its rows are missing then.
+
+    Raises:
+        DamagedPart: rows were computed anew and are damaged again.
+    """
+    damaged: set[str] = set()
+    while True:
+        try:
+            return work()
+        except DamagedPart as damage:
+            if damage.rows in damaged:
+                raise
+            damaged.add(damage.rows)
+            log.warning("%s", damage)
+
+
+def _fill(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    tables: Tables,
+    count: int,
+    computed: dict[str, int],
+    session: Session | None,
+) -> None:
+    """Compute and judge what is missing; adds what was computed to ``computed``."""
+    if any(table.missing((0, count)) for table in tables.answers.values()):
+        from vovnet.outcomes.collect import Collector  # imports torch
+
+        collector = Collector(
+            store=OutcomeStore(config.paths.store),
+            tables=tables.answers,
+            dataset=dataset,
+            options=config.eval,
+            backbone=lambda: branch_backbone(config, session),
+            note=_note(config.backbone, checkpoint),
+            subject=table_keys(config, checkpoint, dataset, ())[TEXT].id.removeprefix(f"{TEXT}-"),
+        )
+        for name, rows in collector.fill(count).computed.items():
+            computed[name] += rows
+    tables.judge(dataset, count)
 
 
 def stored_outcomes(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: tuple[Action, ...], count: int
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    actions: tuple[Action, ...],
+    count: int,
+    session: Session | None = None,
 ) -> Outcomes | None:
-    """The same from what the store holds already, computing nothing; None where a row is missing or damaged."""
+    """The same from answers that the store holds already; None where a row is missing or damaged."""
     tables = _tables(config, checkpoint, dataset, actions)
+    if any(table.missing((0, count)) for table in tables.answers.values()):
+        return None
     try:
-        return None if any(t.missing((0, count)) for t in tables.values()) else _read(tables, actions, count)
+        tables.judge(dataset, count)
+        return tables.outcomes(actions, count, session or Session())
     except DamagedPart as damage:
         log.warning("%s", damage)
         return None
 
 
 def _tables(
-    config: RunConfig,
-    checkpoint: Checkpoint,
-    dataset: VQADataset,
-    actions: tuple[Action, ...],
-    with_text: bool = True,
-) -> Mapping[str, Table]:
-    store = OutcomeStore(config.paths.store)
-    keys = table_keys(config, checkpoint, dataset, actions)
-    return {name: store.table(key) for name, key in keys.items() if with_text or name != "text"}
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: tuple[Action, ...], with_text: bool = True
+) -> Tables:
+    keys = table_keys(config, checkpoint, dataset, usual_looks(config, actions))
+    return Tables.of(OutcomeStore(config.paths.store), keys, dataset, with_text)
 
 
-_READ: dict[tuple[object, ...], Outcomes] = {}  # the last ones: jobs of a sweep ask for the same again
-
-
-def _read(tables: Mapping[str, Table], actions: tuple[Action, ...], count: int) -> Outcomes:
-    """Stored outcomes, as they were read before where no part's file has changed since."""
-    asked = (actions, count, *((name, table.state()) for name, table in tables.items()))
-    if asked not in _READ:
-        _READ.clear()  # first, or two would lie in memory
-        _READ[asked] = _read_parts(tables, actions, count)
-    return _READ[asked]
-
-
-def _read_parts(tables: Mapping[str, Table], actions: tuple[Action, ...], count: int) -> Outcomes:
-    text = tables.get("text")
-    return Outcomes(
-        text=no_text(count) if text is None else text_from_table(text.read(count), text.matrix("hidden", count)),
-        branches={action: branch_from_table(tables[action.label].read(count)) for action in actions},
-    )
-
-
-_LOADED: "dict[tuple[BackboneConfig, VisionBudgetConfig, bool, Pruning | None], Backbone]" = {}
-
-
-def branch_backbone(config: RunConfig) -> "Backbone":
+def branch_backbone(config: RunConfig, session: Session | None = None) -> "Backbone":
     """The backbone as the configuration's branches need it."""
-    return shared_backbone(config.backbone, branch_budget(config), config.eval.cache_reuse, pruning_of(config))
+    return shared_backbone(config.backbone, branch_budget(config), config.eval.cache_reuse, pruning_of(config), session)
 
 
 def shared_backbone(
-    config: BackboneConfig, budget: VisionBudgetConfig, cache_reuse: bool, pruning: "Pruning | None" = None
+    config: BackboneConfig,
+    budget: VisionBudgetConfig,
+    cache_reuse: bool,
+    pruning: "Pruning | None" = None,
+    session: Session | None = None,
 ) -> "Backbone":
-    """The backbone, loaded once per process however many jobs of a sweep need it."""
+    """The backbone, loaded once a session; the old one goes first, since two may not fit into the device's memory."""
     from vovnet.backbone.loading import load_backbone
 
-    key = (config, budget, cache_reuse, pruning)
-    if key not in _LOADED:
-        _LOADED.clear()  # let go of the old one first: two may not fit into the device's memory
+    session = session or Session()
+
+    def load() -> "Backbone":
         log.info("loading backbone %s", config.path or config.name)
-        _LOADED[key] = load_backbone(config, budget, cache_reuse, pruning)
-    return _LOADED[key]
+        return load_backbone(config, budget, cache_reuse, pruning, find_checkpoint(config, session=session))
+
+    return session.once("backbone", (config, budget, cache_reuse, pruning), load)
 
 
 def _note(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, Any]:

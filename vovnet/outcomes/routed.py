@@ -1,7 +1,7 @@
 """What was done to each sample once a policy had chosen: the common form of replay and live runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -146,7 +146,7 @@ def _joined(course: Course) -> tuple[BranchOutcomes, list[Earlier]]:
     if len(chosen) == 1:
         return chosen[0][1], earlier
     order = np.argsort(np.concatenate([rows for rows, _ in chosen]))
-    return _join([outcomes for _, outcomes in chosen]).take(order), earlier
+    return BranchOutcomes.join([outcomes for _, outcomes in chosen]).take(order), earlier
 
 
 def join_routed(parts: Sequence[Routed]) -> Routed:
@@ -157,17 +157,11 @@ def join_routed(parts: Sequence[Routed]) -> Routed:
     fallback = [p.fallback for p in parts if p.fallback is not None]
     starts = np.cumsum([0, *(len(p.actions) for p in parts)])
     return Routed(
-        chosen=_join([p.chosen for p in parts]),
+        chosen=BranchOutcomes.join([p.chosen for p in parts]),
         values=np.concatenate(values) if values else None,
         fallback=np.concatenate(fallback) if fallback else None,
         earlier=tuple(
             replace(e, rows=e.rows + start) for p, start in zip(parts, starts[:-1], strict=True) for e in p.earlier
         ),
         **columns,
-    )
-
-
-def _join(parts: Sequence[BranchOutcomes]) -> BranchOutcomes:
-    return BranchOutcomes(
-        **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(BranchOutcomes)}
     )

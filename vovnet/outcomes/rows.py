@@ -1,13 +1,15 @@
 """Outcomes in memory: plain columns, aligned by sample."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from vovnet.actions import Action
+from vovnet.errors import VoVNetError
+from vovnet.scoring import Score
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,9 @@ class BlockRows:
         """The blocks in order, without a copy."""
         yield from map(np.asarray, self._blocks)
 
-    def source(self) -> tuple[tuple[str, int, int], ...] | None:
-        """File, offset and rows of each block, which tell the content: a store's file is named after its checksum.
-
-        None where a block lies in no file.
-        """
-        found = [(str(b.path), b.offset, len(b)) for b in self._blocks if isinstance(b, FileRows)]
-        return tuple(found) if len(found) == len(self._blocks) else None
+    def joined(self) -> np.ndarray:
+        """The whole matrix in memory, in its own type."""
+        return np.concatenate(list(self.blocks())) if len(self) else np.zeros((0, 0), dtype=np.float32)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Some rows as one float32 array [len(rows), D]."""
@@ -100,16 +98,13 @@ class TextOutcomes:
         return TextOutcomes(hidden, self.entropy[rows], self.margin[rows], self.text_tokens[rows])
 
 
-@dataclass(frozen=True)
-class BranchOutcomes:
-    """What happens to each sample under one action; all [N].
+@dataclass(frozen=True, kw_only=True)
+class ModelOutcomes:
+    """What the model did with each sample under one look; all [N] but ``hidden`` [N, D].
 
     Attributes:
-        prediction: the decoded answer, with any reasoning before it.
-        score: correctness in [0, 1].
-        parsed: whether an answer could be read from the prediction.
-        refused: whether it declines to answer; its score is what the benchmark's rule gives it.
-        nll: mean NLL of the reference answer, nats per token; NaN in live runs, which need none.
+        prediction: the decoded text, with any reasoning before the answer.
+        answer: what scorers read, None where there is no answer; see ``backbone.decoding.Answer.final``.
         confidence: probability of the predicted token sequence.
         vision_tokens: image tokens that enter the language model.
         prompt_tokens: length of the whole prompt.
@@ -118,13 +113,12 @@ class BranchOutcomes:
         generated_tokens: length of the answer with its end token.
         seconds: wall time of the batch divided by its samples; of the branch when collected, of everything
             from question to answer when routed live.
+        nll: mean NLL of the reference answer, nats per token; None where nobody asked for it, as in live runs.
+        hidden: last-layer hidden state at the last token of the prompt; None where nobody asked for it.
     """
 
     prediction: np.ndarray
-    score: np.ndarray
-    parsed: np.ndarray
-    refused: np.ndarray
-    nll: np.ndarray
+    answer: np.ndarray
     confidence: np.ndarray
     vision_tokens: np.ndarray
     prompt_tokens: np.ndarray
@@ -132,13 +126,67 @@ class BranchOutcomes:
     patches: np.ndarray
     generated_tokens: np.ndarray
     seconds: np.ndarray
+    nll: np.ndarray | None = None
+    hidden: BlockRows | None = None
 
     def __len__(self) -> int:
-        return len(self.score)
+        return len(self.prediction)
 
-    def take(self, rows: np.ndarray) -> "BranchOutcomes":
-        """Some samples' outcomes."""
-        return BranchOutcomes(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+    def take(self, rows: np.ndarray) -> Self:
+        """Some samples' outcomes, by their places [n] or a mask [N]."""
+        places = np.flatnonzero(rows) if rows.dtype == bool else rows
+        hidden = None if self.hidden is None else BlockRows([self.hidden.take(places)])
+        return replace(self, hidden=hidden, **{name: column[rows] for name, column in self.columns().items()})
+
+    def columns(self) -> dict[str, Any]:
+        """The columns that there are, without ``hidden``."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "hidden"}
+        return {name: column for name, column in found.items() if column is not None}
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Parts one after the other; an optional column that one of them lacks is left out."""
+        known = [part.columns() for part in parts]
+        common = [name for name in known[0] if all(name in one for one in known)]
+        hidden = [part.hidden for part in parts if part.hidden is not None]
+        return cls(
+            hidden=BlockRows([b for one in hidden for b in one.blocks()]) if len(hidden) == len(parts) else None,
+            **{name: np.concatenate([one[name] for one in known]) for name in common},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a scorer says of each answer, all [N].
+
+    Attributes:
+        score: correctness in [0, 1].
+        parsed: whether an answer could be read from the prediction.
+        refused: whether it declines to answer; its score is what the benchmark's rule gives it.
+    """
+
+    score: np.ndarray
+    parsed: np.ndarray
+    refused: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchOutcomes(ModelOutcomes, Scores):
+    """What the model did with each sample under one look, and its scores."""
+
+
+def scores_of(judged: Sequence[Score]) -> Scores:
+    """Scores as columns."""
+    return Scores(
+        score=np.array([one.value for one in judged], dtype=np.float64),
+        parsed=np.array([one.parsed for one in judged], dtype=bool),
+        refused=np.array([one.refused for one in judged], dtype=bool),
+    )
+
+
+def with_scores(model: ModelOutcomes, scores: Scores) -> BranchOutcomes:
+    """What the model did, and its scores."""
+    return BranchOutcomes(**{f.name: getattr(part, f.name) for part in (model, scores) for f in fields(part)})
 
 
 @dataclass(frozen=True)
@@ -152,8 +200,18 @@ class Outcomes:
         return len(self.text)
 
     def stacked(self, column: str, actions: Sequence[Action]) -> np.ndarray:
-        """One branch column for several actions, [N, len(actions)] as float64."""
-        return np.stack([getattr(self.branches[a], column) for a in actions], axis=1).astype(np.float64)
+        """One branch column for several actions, [N, len(actions)] as float64.
+
+        Raises:
+            VoVNetError: a branch lacks this optional column.
+        """
+        found = {action: getattr(self.branches[action], column) for action in actions}
+        if lacking := [action.label.upper() for action, values in found.items() if values is None]:
+            raise VoVNetError(
+                f"the outcomes of {lacking[0]} hold no {column}, since this backbone gives none; choose an objective "
+                "or a policy that does without it."
+            )
+        return np.stack(list(found.values()), axis=1).astype(np.float64)
 
 
 def no_text(size: int) -> TextOutcomes:
@@ -162,4 +220,4 @@ def no_text(size: int) -> TextOutcomes:
     return TextOutcomes(BlockRows([np.zeros((size, 0), dtype=np.float32)]), nothing, nothing, np.zeros(size, np.int32))
 
 
-BRANCH_COLUMNS = tuple(f.name for f in fields(BranchOutcomes))
+BRANCH_COLUMNS = tuple(f.name for f in fields(BranchOutcomes) if f.name != "hidden")

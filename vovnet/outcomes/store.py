@@ -1,9 +1,10 @@
 """The outcome store: finished rows on disk, shared by every job.
 
-A *table* holds one branch of one split under one backbone, prompt, budget and decoding. Its folder
-is named by a hash of exactly those; change any of them and another table is used. A table grows by
-*parts*: immutable Arrow files of consecutive rows, memory-mapped when read. A part appears by one
-rename, so a reader sees whole parts only, and a killed writer loses at most the part it was on.
+A *table* holds what the model did in one look at one split, under one backbone, prompt, budget and decoding. Its folder
+is named by a hash of exactly those; change any of them and another table is used. Scores of its answers are tables
+inside that folder, one for each scorer. A table grows by *parts*: immutable Arrow files of consecutive rows,
+memory-mapped when read. A part appears by one rename, so a reader sees whole parts only, and a killed writer loses at
+most the part it was on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,19 @@ import pyarrow as pa
 
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write, read_object, write_bytes
-from vovnet.fingerprint import State, file_state, unsound
 from vovnet.locks import Claim
-from vovnet.outcomes.convert import values
-from vovnet.outcomes.rows import FileRows
+from vovnet.outcomes.parts import PART, Piece, Rows, arrow_bytes, check, map_arrow, set_aside
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # rises when the layout of parts changes; older tables are then left alone
+# Rises when the layout of parts changes; older tables are then left alone.
+# 2: scores are tables of their own, inside the folder of the answers that they judge; optional columns; any look.
+FORMAT = 2
+TEXT = "text"  # the table of text passes; the others are named after their looks
+NAME = re.compile(r"[a-z0-9_]+")  # of a table
 TABLE = b"vovnet.table"  # in a part's metadata: which table it is of
 CLAIMS = "claims"  # folder of a store's locks
 TABLE_FILE = "table.json"  # a table's key in the clear
-PART = re.compile(r"^(\d{9})-(\d{9})-([0-9a-f]{8})\.arrow$")  # first row, row after the last, CRC-32 of the file
 Span = tuple[int, int]  # rows [start, stop)
 
 
@@ -43,30 +45,22 @@ class TableKey:
     """All that determines the rows of a table.
 
     Attributes:
-        branch: ``text``, ``no``, ``coarse``, ``full`` ...
+        branch: ``text``, or the name of a look, such as ``full``; ``scores`` inside another table.
         facts: JSON-able description, written beside the rows in the clear.
     """
 
     branch: str
     facts: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.branch):
+            raise ValueError(f"{self.branch!r} cannot be the name of a folder")
+
     @property
     def id(self) -> str:
         """Folder name: the branch and 64 bits of SHA-256 over the facts."""
         text = json.dumps([FORMAT, self.branch, self.facts], sort_keys=True, ensure_ascii=True, allow_nan=False)
         return f"{self.branch}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-class DamagedPart(VoVNetError):  # noqa: N818  (a thing that is handled, not only reported)
-    """A part is damaged and was set aside, or has gone; its rows now count as missing.
-
-    Attributes:
-        rows: the part's rows and table, whatever its checksum.
-    """
-
-    def __init__(self, path: Path, sentence: str) -> None:
-        super().__init__(sentence)
-        self.rows = str(path).rpartition("-")[0]
 
 
 class Table:
@@ -101,12 +95,12 @@ class Table:
         return gaps
 
     def write(self, start: int, rows: pa.Table, note: Mapping[str, Any]) -> None:
-        """Add consecutive rows; ``note`` (versions, device) is kept beside the key for the curious.
+        """Add consecutive rows; ``note`` (versions, device) is stored with the key for debugging.
 
         Two writers of the same rows do no harm: the outcomes are the same, and a reader takes each row once.
         """
         describe = self.folder / TABLE_FILE
-        content = _arrow_bytes(rows.replace_schema_metadata({TABLE: self.key.id}))
+        content = arrow_bytes(rows.replace_schema_metadata({TABLE: self.key.id}))
         path = self.folder / f"{start:09d}-{start + len(rows):09d}-{zlib.crc32(content):08x}.arrow"
         try:
             if not describe.exists():
@@ -119,45 +113,33 @@ class Table:
                 "to a writable folder. What was written before is kept."
             ) from error
 
-    def state(self) -> tuple[tuple[str, State], ...]:
-        """Path, size, modification and status time of every part: whether anything has been written or changed.
+    def inner(self, key: TableKey) -> Table:
+        """A table inside this one, which is pruned with it."""
+        return Table(self.folder, key)
 
-        Raises:
-            DamagedPart: a part has gone meanwhile.
-        """
-        self._check_format()
-        try:
-            return tuple((str(path), file_state(path.stat())) for _, path in self.parts())
-        except FileNotFoundError as error:
-            raise _gone(error.filename) from error
+    def held(self, span: Span) -> list[Span]:
+        """The parts of a span that files hold; ``missing`` is the rest."""
+        edges = [span[0], *(edge for gap in self.missing(span) for edge in gap), span[1]]
+        return [(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop]
 
-    def read(self, stop: int) -> pa.Table:
-        """Rows [0, stop), memory-mapped.
+    def read(self, stop: int, start: int = 0) -> pa.Table:
+        """Rows [start, stop), memory-mapped; see ``rows``."""
+        return self.rows(stop, start).table
+
+    def rows(self, stop: int, start: int = 0) -> Rows:
+        """Rows [start, stop), memory-mapped.
 
         Raises:
             DamagedPart: a part cannot be read.
             VoVNetError: another version of this program wrote the table.
             KeyError: rows are missing.
         """
-        return pa.concat_tables([piece.rows for piece in self._pieces(stop)])
+        return Rows(self._pieces(stop, start))
 
-    def matrix(self, column: str, stop: int) -> list[FileRows]:
-        """Where the rows [0, stop) of a column of fixed-size lists lie; none is read into memory.
-
-        Raises:
-            DamagedPart, KeyError: as ``read``.
-        """
-        found = []
-        for piece in self._pieces(stop):
-            for chunk in piece.rows[column].chunks:
-                rows = values(chunk)
-                found.append(FileRows(piece.path, rows.ctypes.data - piece.address, rows.shape, rows.dtype))
-        return found
-
-    def _pieces(self, stop: int) -> list[_Piece]:
-        """Mapped parts that hold the rows [0, stop), each row once."""
+    def _pieces(self, stop: int, begin: int) -> list[Piece]:
+        """Mapped parts that hold the rows [begin, stop), each row once."""
         self._check_format()
-        taken, cursor = [], 0
+        taken, cursor = [], begin
         for (start, end), path in self.parts():
             if end <= cursor or start >= stop:
                 continue
@@ -165,14 +147,14 @@ class Table:
                 break
             taken.append((start, end, path, cursor))
             cursor = min(end, stop)
-        _check([path for _, _, path, _ in taken])
+        check([path for _, _, path, _ in taken])
         pieces = []
         for start, end, path, first in taken:
-            piece = _map_arrow(path)
+            piece = map_arrow(path)
             if (own := (piece.rows.schema.metadata or {}).get(TABLE)) not in (None, self.key.id.encode()):
-                raise _set_aside(path, f"it belongs to the table {own.decode(errors='replace')}")
+                raise set_aside(path, f"it belongs to the table {own.decode(errors='replace')}")
             if len(piece.rows) != end - start:
-                raise _set_aside(path, f"{len(piece.rows)} rows instead of {end - start}")
+                raise set_aside(path, f"{len(piece.rows)} rows instead of {end - start}")
             pieces.append(replace(piece, rows=piece.rows.slice(first - start, min(end, stop) - first)))
         if cursor < stop:
             raise KeyError(f"{self.folder} holds rows up to {cursor}, not {stop}")
@@ -226,94 +208,3 @@ class OutcomeStore:
                 f"the outcome store {self.root} cannot be written ({error.strerror}); free space or set paths.store "
                 "to a writable folder."
             ) from error
-
-
-def _arrow_bytes(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def _check(paths: Sequence[Path]) -> None:
-    """Compare parts with the checksums in their names, those that have changed since they were last compared.
-
-    A gigabyte takes half a second, so that a part is sound is remembered beyond this process.
-
-    Raises:
-        DamagedPart: the first that differs was set aside.
-    """
-    try:
-        wrong = unsound(paths, _intact)
-    except FileNotFoundError as error:
-        raise _gone(error.filename) from error
-    except OSError as error:
-        raise _unreadable(error.filename, error) from error
-    if wrong:
-        raise _set_aside(wrong[0], "its checksum is wrong")
-
-
-def _unreadable(path: Path | str, error: OSError) -> VoVNetError:
-    """What the machine refuses to read may be sound: it stays where it is."""
-    return VoVNetError(
-        f"the outcome file {path} cannot be read ({error.strerror or error}); see to the disk, its permissions or the "
-        "memory, or remove the file, and its rows are computed anew."
-    )
-
-
-def _gone(path: Path | str) -> DamagedPart:
-    return DamagedPart(Path(path), f"the outcome file {path} was set aside by another job")
-
-
-def _intact(path: Path) -> bool:
-    """Whether a part's bytes have the checksum in its name."""
-    match = PART.match(path.name)
-    checksum = 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                checksum = zlib.crc32(block, checksum)
-    except OSError as error:
-        error.filename = str(path)  # an error of reading has none
-        raise
-    return match is not None and f"{checksum:08x}" == match[3]
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Rows of a part, and where in memory its file is mapped."""
-
-    path: Path
-    rows: pa.Table
-    address: int
-
-
-def _map_arrow(path: Path) -> _Piece:
-    try:
-        whole = pa.memory_map(str(path), "r").read_buffer()
-        return _Piece(path, pa.ipc.open_file(pa.BufferReader(whole)).read_all(), whole.address)
-    except FileNotFoundError as error:
-        raise _gone(path) from error
-    except pa.ArrowInvalid as error:
-        raise _set_aside(path, str(error)) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _set_aside(path: Path, reason: str) -> DamagedPart:
-    """Rename a damaged part so that its rows count as missing."""
-    aside = path.with_suffix(".damaged")
-    try:
-        path.replace(aside)
-    except FileNotFoundError:  # another reader was faster
-        log.info("%s was set aside by another job", path)
-    except OSError as error:
-        raise VoVNetError(
-            f"the outcome file {path} is damaged ({reason}) and cannot be renamed ({error.strerror}); remove it."
-        ) from error
-    return DamagedPart(
-        path,
-        f"the outcome file {path} is damaged ({reason}); it was renamed to {aside.name} and its rows are computed "
-        "anew.",
-    )

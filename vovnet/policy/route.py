@@ -14,13 +14,15 @@ from vovnet.backbone.forward import Prefill
 from vovnet.backbone.inputs import Batch
 from vovnet.data import Item, Sample, VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Group, Judge, TextState, make_judge, read_text, run_groups, text_outcomes
+from vovnet.outcomes.branches import Group, TextState, read_text, run_groups, text_outcomes
+from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import BranchOutcomes, no_text
 from vovnet.policy.protocol import COSTS, SAMPLES, TEXT, Policy, Question, View
 from vovnet.policy.steps import Asked, follow
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,21 @@ class Router:
         return Group(self.backbone.builder.with_images(batch.select(rows), samples, [action]), action, text)
 
 
-def make_router(config: RunConfig, dataset: VQADataset, policy: Policy, backbone: Backbone | None = None) -> Router:
-    """A router over a backbone; the process's one copy unless another is given.
+def make_router(
+    config: RunConfig,
+    dataset: VQADataset,
+    policy: Policy,
+    backbone: Backbone | None = None,
+    session: Session | None = None,
+) -> Router:
+    """A router over a backbone; the session's one copy unless another is given.
 
     Raises:
         VoVNetError: the policy must know every outcome first, as the oracle, or the whole split's text passes.
     """
     if why := policy.only_replayed():
         raise VoVNetError(why)
-    backbone = branch_backbone(config) if backbone is None else backbone
+    backbone = branch_backbone(config, session) if backbone is None else backbone
     factor = backbone.builder.budget.factor  # pixels a token's side
     return Router(
         backbone=backbone,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import ACTION_SPACES, Action
+from vovnet.analyses.slices import KINDS, error_kinds
 from vovnet.metrics.calibration import brier_score, expected_calibration_error
 from vovnet.metrics.frontier import Point, aiq, concave_hull, hypervolume
 from vovnet.metrics.oracle_gap import budgeted_oracle, gap_closed, mean_gap_closed
@@ -18,7 +19,6 @@ from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
 from vovnet.results.columns import ResultRow
-from vovnet.results.slices import KINDS, error_kinds
 
 Line = dict[str, Any]
 METHOD_COLUMNS = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.compose import NOT_IDENTITY, NOT_IDENTITY_EVAL
+from vovnet.compose import EXCLUDED_FROM_HASH, EXCLUDED_FROM_HASH_EVAL
 from vovnet.errors import VoVNetError
 from vovnet.metrics.paired import mcnemar_p, paired_bootstrap
 from vovnet.report.labels import seeded_label
@@ -138,4 +138,5 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _idle(key: str) -> bool:
     """Whether a key changes no result."""
     top, _, rest = key.partition(".")
-    return top in NOT_IDENTITY or (top == "eval" and rest in (*NOT_IDENTITY_EVAL, "checkpoint", "ddp_checkpoint_path"))
+    minor = (*EXCLUDED_FROM_HASH_EVAL, "checkpoint", "ddp_checkpoint_path")
+    return top in EXCLUDED_FROM_HASH or (top == "eval" and rest in minor)

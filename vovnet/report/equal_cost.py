@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vovnet.actions import FIXED_POLICIES
+from vovnet.analyses.seeds import SETTING, one_per_seed
 from vovnet.metrics.equal_cost import drawn, mixture
 from vovnet.metrics.oracle_gap import gap_closed
 from vovnet.metrics.paired import paired_bootstraps
@@ -15,7 +16,6 @@ from vovnet.report.labels import usual_settings, vovnet_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
 from vovnet.results.columns import grouped
-from vovnet.results.seeds import SETTING, one_per_seed
 
 COLUMNS = (
     "dataset policy policies baseline avg_cost accuracy baseline_cost baseline_accuracy difference ci_low ci_high "

@@ -2,11 +2,12 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vovnet.checks.readable import warn_of_unreadable
 from vovnet.files import write_json, write_text
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.report import compare, equal_cost, tables
@@ -17,8 +18,8 @@ from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
 from vovnet.report.view import Column
-from vovnet.results.readable import warn_of_unreadable
 from vovnet.schema import ReportConfig
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ class Report:
     figures: list[Path]
 
 
-def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder: Path) -> Report:
+def write_report(
+    runs: Sequence[Path], store: str, limits: ReportConfig, folder: Path, session: Session | None = None
+) -> Report:
     """Read every run under ``runs`` and write tables, figures, ``report.html`` and summary.json into ``folder``.
 
     Raises:
@@ -57,15 +60,16 @@ def write_report(runs: Sequence[Path], store: str, limits: ReportConfig, folder:
             log.warning("nothing to compare: %s and %s have no data set and setting in common", *runs)
         comparison = [compare.compare(first, second) for first, second in pairs]
     warn_of_unreadable([run.row for run in found.runs])
-    grouped = studies(found.runs, store)
-    written = _tables(grouped, comparison, found.profiles)
+    session = session or Session()
+    grouped = studies(found.runs, store, session)
+    written = _tables(grouped, comparison, found.profiles, limits.parts)
     for name, (columns, lines, view) in written.items():
         write_table(folder, name, lines, columns, view)
     for name in {"comparison", "profile"} - written.keys():
         for kind in ("csv", "md", "tex"):
             (folder / f"{name}.{kind}").unlink(missing_ok=True)  # an earlier report's, of other runs
     figures = draw_figures(grouped, folder / "figures")
-    facts = provenance()
+    facts = provenance(session)
     shown = {"version": facts["versions"]["vovnet"], "commit": (facts["git_commit"] or "unknown")[:12]}
     shown_tables = {name: (columns, lines) for name, (columns, lines, _) in written.items()}
     write_text(folder / PAGE, page(write_page_data(found, grouped, shown_tables, shown, limits)))
@@ -87,9 +91,16 @@ Written = tuple[Sequence[str], list[Line], Sequence[Column]]
 
 
 def _tables(
-    grouped: Sequence[Study], comparison: list[Line], profiles: Sequence[Mapping[str, Any]]
+    grouped: Sequence[Study],
+    comparison: list[Line],
+    profiles: Sequence[Mapping[str, Any]],
+    parts: Mapping[str, Callable[[Study], Iterable[Line]]],
 ) -> dict[str, Written]:
-    """Every table by its file name: columns, lines and how people see them."""
+    """Every table by its file name: columns, lines and how people see them.
+
+    Args:
+        parts: of the user's own; each gives the lines of a study.
+    """
     main, pareto = _each(grouped, tables.main_lines), _each(grouped, tables.pareto_lines)
     made: dict[str, Written] = {
         "main_table": (tables.MAIN, main, tables.with_unreadable(tables.MAIN_VIEW, main)),
@@ -99,6 +110,10 @@ def _tables(
     for name, (columns, lines) in all_lines(grouped).items():
         made[name] = (columns, lines, tables.plain_view(columns))
     made["equal_cost"] = (equal_cost.COLUMNS, _each(grouped, equal_cost.equal_cost_lines), tables.EQUAL_COST_VIEW)
+    for name, part in parts.items():
+        lines = [dict(line) for line in _each(grouped, part)]
+        columns = list(dict.fromkeys(column for line in lines for column in line))
+        made[name] = (columns, lines, tables.plain_view(columns))
     if comparison:
         made["comparison"] = (compare.COLUMNS, comparison, tables.plain_view(compare.COLUMNS))
     if profiles:

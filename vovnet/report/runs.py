@@ -16,7 +16,7 @@ from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
 from vovnet.provenance import SUMMARY
 from vovnet.report.predictions import Predictions, predictions_of
-from vovnet.results.columns import ResultRow, same_row
+from vovnet.results.columns import ResultRow, order, same_row
 from vovnet.results.read import read_results
 from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import RunConfig
@@ -161,7 +161,8 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
         left = f" ({unfinished[0]})" if unfinished else ""
         raise VoVNetError(f"{names} holds no finished evaluation{left}; run `python -m experiments.eval` first.")
     timed = tuple(line for lines in profiles.values() for line in lines)
-    return Found(tuple(runs.values()), tuple(checks.values()), tuple(unfinished), timed)
+    ordered = sorted(runs.values(), key=lambda run: order(run.row))  # whatever their folders are called
+    return Found(tuple(ordered), tuple(checks.values()), tuple(unfinished), timed)
 
 
 def _profile_lines(name: str, place: Path, summary: Mapping[str, Any]) -> list[dict[str, Any]]:

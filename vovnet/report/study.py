@@ -22,6 +22,7 @@ from vovnet.report.runs import Run
 from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS
 from vovnet.schema import RunConfig
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -85,19 +86,19 @@ class Study:
         return fixed["no_vision"], fixed["always_full"]
 
 
-def studies(runs: Sequence[Run], store: str) -> list[Study]:
+def studies(runs: Sequence[Run], store: str, session: Session | None = None) -> list[Study]:
     """Group runs by protocol and mode, largest group of a data set first; branches come from ``store``."""
-    groups: dict[str, list[Run]] = {}
+    session, groups = session or Session(), dict[str, list[Run]]()
     for run in runs:
         groups.setdefault(json.dumps([run.protocol, run.row.mode], sort_keys=True), []).append(run)
     ordered = sorted(groups.values(), key=lambda g: (g[0].row.dataset, g[0].row.split, -len(g)))
     names = [_name(group, ordered) for group in ordered]
-    return [_study(name, group, store) for name, group in zip(names, ordered, strict=True)]
+    return [_study(name, group, store, session) for name, group in zip(names, ordered, strict=True)]
 
 
-def _study(name: str, group: Sequence[Run], store: str) -> Study:
+def _study(name: str, group: Sequence[Run], store: str, session: Session) -> Study:
     """A group with its branches, or with the reason why there are none, which is logged too."""
-    found = _branches(group, store)
+    found = _branches(group, store, session)
     if isinstance(found, Branches):
         return Study(name, tuple(group), found)
     log.warning("%s: no oracle and no sample browser: %s", group[0].folder, found)
@@ -118,7 +119,7 @@ def _name(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     return f"{name}, {', '.join(facts)}"
 
 
-def _branches(group: Sequence[Run], store: str) -> Branches | str:
+def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | str:
     """All branches' outcomes of the group's samples, or why there are none.
 
     A run may come from elsewhere: nothing that its summary names is computed, drawn or downloaded, and nothing is
@@ -136,14 +137,14 @@ def _branches(group: Sequence[Run], store: str) -> Branches | str:
         return lacks
     try:
         config = _everything(run.config, store)
-        checkpoint = find_checkpoint(config.backbone, only_local=True)
-        dataset = load_dataset(config.dataset, config.eval.split, only_local=True)
+        checkpoint = find_checkpoint(config.backbone, only_local=True, session=session)
+        dataset = load_dataset(config.dataset, config.eval.split, only_local=True, session=session)
     except (VoVNetError, OSError) as error:
         return str(error)
     if dataset.fingerprint != prints[1]:
         return "the data set has changed since"
     _check_order(group, dataset)
-    outcomes = stored_outcomes(config, checkpoint, dataset, tuple(Action), run.row.num_samples)
+    outcomes = stored_outcomes(config, checkpoint, dataset, tuple(Action), run.row.num_samples, session)
     if outcomes is None:
         return lacks
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)

@@ -8,19 +8,20 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from vovnet.checks.check import Check
+from vovnet.checks.readable import is_unreadable
 from vovnet.outcomes.inspect import TableSummary
+from vovnet.outcomes.store import FORMAT
 from vovnet.report.labels import setting
 from vovnet.report.view import Column, cell, described
-from vovnet.results.check import Check
 from vovnet.results.columns import DESCRIBED, RATES, ResultRow, record
-from vovnet.results.readable import is_unreadable
 from vovnet.results.sweep import Job
 from vovnet.terminal import say, shown
 
 if TYPE_CHECKING:
+    from vovnet.analyses.calibrate import Calibrated
+    from vovnet.analyses.profile import ProfileRow  # imports the models
     from vovnet.report.report import Report  # imports this module
-    from vovnet.results.calibrate import Calibrated
-    from vovnet.results.profile import ProfileRow  # imports the models
 
 
 class PlainConsole(Console):
@@ -172,8 +173,10 @@ def print_store(tables: Sequence[TableSummary]) -> None:
     names, lines = [column.name for column in STORE], []
     for item in tables:
         damaged = f" damaged={item.damaged}" if item.damaged else ""
+        damaged += "" if item.format == FORMAT else " (of another version, never read: prune it)"
         *cells, detail = _of_table(item) or ("?", "?", "?", "?", "table.json is missing or damaged")
-        values = (item.id, *cells, detail + damaged, item.rows, item.bytes / 2**20)
+        name = "  " * item.id.count("/") + Path(item.id).name
+        values = (name, *cells, detail + damaged, item.rows, item.bytes / 2**20)
         lines.append(dict(zip(names, values, strict=True)))
     print_table(STORE, lines)
 
@@ -182,6 +185,9 @@ def _of_table(item: TableSummary) -> tuple[str, ...] | None:
     """Data set, backbone, dtype, prompt and what else tells tables apart; None where the description is damaged."""
     facts = item.facts
     try:
+        if "scorers" in facts and "of" in facts:
+            named = [f"{name} version {version}" for name, version, *_ in facts["scorers"]]
+            return "", "", "", "", f"scores by {', '.join(named)}"
         dataset, backbone = facts["dataset"], facts["backbone"]
         detail = {key: facts[key] for key in ("order", "resolution", "cache_reuse", "pictures") if key in facts}
         return (
@@ -191,7 +197,7 @@ def _of_table(item: TableSummary) -> tuple[str, ...] | None:
             repr(facts["prompts"][0][0])[:40],
             " ".join(f"{k}={list(v.values()) if isinstance(v, dict) else v}" for k, v in detail.items()),
         )
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, ValueError):
         return None
 
 

@@ -34,5 +34,5 @@ def cell(value: Any, column: Column) -> str:
     if value is None:
         return ""
     if isinstance(value, bool | str | int) or column.digits is None:
-        return " ".join(str(value).split())  # names of data sets and folders are anybody's: a line break ends a row
+        return " ".join(str(value).splitlines())  # whatever a data set is called: a row is one line
     return f"{value:.{column.digits}f}"

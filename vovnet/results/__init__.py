@@ -1,1 +1,1 @@
-"""From decisions to numbers and files."""
+"""From decisions to rows and files."""

@@ -1,7 +1,7 @@
 """The columns of results.csv, each described once: type, meaning, role, label, digits, bounds.
 
 Whatever prints, sorts, compares or reads results takes it from here. A policy may add settings of its own, written as
-columns ``policy.NAME`` after these.
+columns ``policy.NAME`` after these, and ``eval.metrics`` adds ``metric.NAME``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ from typing import Any, Literal, get_args
 from vovnet.policy.protocol import Value
 
 Role = Literal["protocol", "subject", "made", "asked", "result"]
-EXTRA = "policy."  # begins the names of columns that a policy adds
+# Fields that hold columns of the user's own, and what begins the names of these.
+EXTRA, OWN_METRIC = "policy.", "metric."
+FAMILIES = {"extra": EXTRA, "metrics": OWN_METRIC}
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,9 @@ class ResultRow:
     checkpoint: str | None = column("the policy file", "made")
     decoding_seed: int | None = column("of sampling", "protocol")
     config_hash: str = column("of the resolved configuration", default="")
+    metrics: tuple[tuple[str, Value], ...] = column(
+        "what eval.metrics measures, by name; no column, but one each", in_matrix=True, default=()
+    )
 
 
 def _described() -> dict[str, Column]:
@@ -144,7 +149,7 @@ def _described() -> dict[str, Column]:
 
 
 DESCRIBED = _described()  # by the name of a field
-COLUMNS = tuple(name for name in DESCRIBED if name != "extra")
+COLUMNS = tuple(name for name in DESCRIBED if name not in FAMILIES)
 ESSENTIAL = frozenset(name for name, one in DESCRIBED.items() if one.default is MISSING)
 
 
@@ -163,20 +168,23 @@ OF_POLICY = tuple(  # filled by ``Policy.columns``; other settings are ``extra``
 RATES = ("action_rate_no", "action_rate_coarse", "action_rate_full")
 
 
-def extra_settings(settings: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
-    """A policy's own settings as ``ResultRow`` holds them; those that do not apply are left out."""
-    return tuple(sorted((name, value) for name, value in settings.items() if value is not None))
+def as_family(values: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
+    """Columns of the user's own as ``ResultRow`` holds them; those that do not apply are left out."""
+    return tuple(sorted((name, value) for name, value in values.items() if value not in (None, "")))
 
 
 def record(row: ResultRow, names: Sequence[str] = tuple(DESCRIBED)) -> dict[str, Value]:
-    """Some columns of a row by name; ``extra`` gives one for each of the policy's own settings."""
-    own = {name: getattr(row, name) for name in names if name != "extra"}
-    return own | {f"{EXTRA}{name}": value for name, value in row.extra if "extra" in names}
+    """Some columns of a row by name; ``extra`` and ``metrics`` give one for each of the user's own."""
+    found = {name: getattr(row, name) for name in names if name not in FAMILIES}
+    for family, prefix in FAMILIES.items():
+        if family in names:
+            found |= {f"{prefix}{name}": value for name, value in getattr(row, family)}
+    return found
 
 
 def table_columns(rows: Sequence[ResultRow], names: Sequence[str] = tuple(DESCRIBED)) -> list[str]:
-    """Columns of a table of some rows: those named, and last the policies' own settings."""
-    known = [name for name in names if name != "extra"]
+    """Columns of a table of some rows: those named, and last the user's own."""
+    known = [name for name in names if name not in FAMILIES]
     return [*known, *sorted({name for row in rows for name in record(row, names)} - set(known))]
 
 
@@ -204,7 +212,7 @@ def same_row(row: ResultRow, recorded: Any) -> bool:
     if not isinstance(recorded, Mapping):
         return False
     own = record(row)
-    names = own.keys() | {name for name in recorded if name.startswith(EXTRA)}
+    names = own.keys() | {name for name in recorded if name.startswith(tuple(FAMILIES.values()))}
     defaults = {name: one.default for name, one in DESCRIBED.items()}
     return all(_cell(own.get(name)) == _cell(recorded.get(name, defaults.get(name))) for name in names)
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from vovnet.actions import Action
 from vovnet.backbone.budget import make_budget
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.backbone.reading import reading_facts
+from vovnet.checks.baselines import draw_checks
+from vovnet.checks.blocks import run_checks
+from vovnet.checks.readable import unread_sets, warn_of_unreadable
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset, load_dataset
 from vovnet.files import write_json
@@ -22,17 +26,15 @@ from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.protocol import SAMPLES, TEXT, Policy
 from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.baseline_checks import draw_checks
-from vovnet.results.checks import run_checks
 from vovnet.results.columns import ESSENTIAL, ResultRow, record
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
+from vovnet.results.own_metrics import own_metrics
 from vovnet.results.read import read_results
-from vovnet.results.readable import unread_sets, warn_of_unreadable
 from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
-from vovnet.results.standing import inputs_key, standing_summary
 from vovnet.results.write import (
     CATEGORIES,
     PREDICTIONS,
@@ -43,6 +45,7 @@ from vovnet.results.write import (
     write_rows,
 )
 from vovnet.schema import RunConfig
+from vovnet.scoring.official import OfficialScores
 from vovnet.session import Session
 
 log = logging.getLogger(__name__)
@@ -56,11 +59,15 @@ class Evaluation:
         row: its line of results.csv.
         routed: what was done to each sample.
         computed: outcome rows computed for it, per branch; empty in live mode.
+        scores: what each set's own evaluator would say.
+        notes: further facts for summary.json.
     """
 
     row: ResultRow
     routed: Routed
     computed: dict[str, int]
+    scores: Mapping[str, OfficialScores]
+    notes: Mapping[str, Any]
 
 
 def evaluate(config: RunConfig, folder: Path, session: Session | None = None) -> Evaluation:
@@ -70,61 +77,94 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
         session: keeps what the jobs of a sweep share.
     """
     begun, session = time.monotonic(), session or Session()
-    checkpoint = find_checkpoint(config.backbone)
-    dataset = load_dataset(config.dataset, config.eval.split)
+    checkpoint = find_checkpoint(config.backbone, session=session)
     policy = make_policy(config, checkpoint, session)
-    leaks = look_for_leaks(config, checkpoint, policy.card, dataset)
+    found = measure(config, policy, folder, session)
+    write_evaluation(config, policy, found, folder, begun, session)
+    return found
+
+
+def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -> Evaluation:
+    """Run a policy over the configured questions; writes no result.
+
+    Args:
+        folder: where live runs on several devices keep what they exchange.
+
+    Raises:
+        VoVNetError: among others, an evaluation sample is in the policy's training data.
+    """
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     notes: dict[str, Any] = {"rows_computed": {}}
     if config.eval.mode == "live":
         from vovnet.results.live import route_live  # imports torch and Lightning
 
-        routed, memory = route_live(config, dataset, policy, count, folder)
+        routed, memory = route_live(config, dataset, policy, count, folder, session)
     else:
-        routed, notes = _replay(config, checkpoint, dataset, policy, count)
+        routed, notes = _replay(config, checkpoint, dataset, policy, count, session)
         memory = None
+    split = split_columns(dataset, count, session)
+    routed, drawn = (
+        with_random_fallback(dataset, routed, config.eval.seed) if config.eval.random_fallback else (routed, 0)
+    )
     facts = RunFacts(
         split=dataset.split,
         metric=dataset.metric,
         scoring_rule=rule_of(dataset),
         dataset=dataset.name,
-        groups=split_columns(dataset, count).groups,
+        groups=split.groups,
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
+        baseline_name=policy.name,
         policy=policy.label(),
         settings=policy.columns(),
         config_hash=config_hash(config, policy.file),
         memory_mb=memory,
+        metrics=own_metrics(config.eval.metrics, routed, dataset),
     )
-    routed, drawn = (
-        with_random_fallback(dataset, routed, config.eval.seed) if config.eval.random_fallback else (routed, 0)
-    )
-    scores = official_scores(dataset, routed)
+    scores = official_scores(dataset, split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
+    notes |= {"random_fallback_draws": drawn, "leak_guard": leaks}
+    return Evaluation(row, routed, notes["rows_computed"], scores, notes)
+
+
+def write_evaluation(
+    config: RunConfig, policy: Policy, found: Evaluation, folder: Path, begun: float, session: Session
+) -> None:
+    """Write the files of an evaluation, its summary last.
+
+    Args:
+        begun: reading of ``time.monotonic`` when it began.
+    """
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    split, row = split_columns(dataset, len(found.routed.actions), session), found.row
     retract(folder, row)
-    write_predictions(folder / PREDICTIONS, dataset, routed, policy.valued)
+    write_predictions(folder / PREDICTIONS, split, found.routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
-    write_rows(folder / CATEGORIES, category_rows(dataset, routed), CATEGORY_COLUMNS)
-    summary = _summary(config, checkpoint, dataset, row) | notes
-    if "expected" in notes:
-        summary["checks"] += [check.as_json() for check in draw_checks(row, notes["expected"])]
-    summary["checks"] += [check.as_json() for check in unread_sets(scores)]
-    summary |= {"scores": {name: asdict(score) for name, score in scores.items()}, "random_fallback_draws": drawn}
+    write_rows(folder / CATEGORIES, category_rows(split, found.routed), CATEGORY_COLUMNS)
+    checks = [*run_checks(row)]
+    if "expected" in found.notes:
+        checks += draw_checks(row, found.notes["expected"])
+    summary = _summary(config, dataset, row, session) | dict(found.notes)
+    summary["checks"] = [check.as_json() for check in (*checks, *unread_sets(found.scores))]
+    summary["scores"] = {name: asdict(score) for name, score in found.scores.items()}
     if config.eval.mode == "live":
-        summary["inputs"] = inputs_key(config, dataset, policy.file)
-    write_json(folder / SUMMARY, summary | {"leak_guard": leaks, "wall_seconds": round(time.monotonic() - begun, 3)})
+        summary["inputs"] = inputs_key(config, dataset, policy.file, session)
+    write_json(folder / SUMMARY, summary | {"wall_seconds": round(time.monotonic() - begun, 3)})
     warn_of_unreadable([row])
-    return Evaluation(row, routed, notes["rows_computed"])
 
 
-def standing_row(config: RunConfig, folder: Path, session: Session | None = None) -> ResultRow | None:
+def existing_row(config: RunConfig, folder: Path, session: Session | None = None) -> ResultRow | None:
     """The result of a live run with the same inputs that ``folder`` already holds, if it does."""
     if config.eval.mode != "live":
         return None
-    dataset = load_dataset(config.dataset, config.eval.split)
-    policy = make_policy(config, find_checkpoint(config.backbone), session or Session())
-    found = standing_summary(folder, inputs_key(config, dataset, policy.file))
+    session = session or Session()
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    policy = make_policy(config, find_checkpoint(config.backbone, session=session), session)
+    found = existing_summary(folder, inputs_key(config, dataset, policy.file, session))
     if found is None or not found.get("result", {}).keys() >= ESSENTIAL:
         return None
     row = read_results(folder / RESULTS)[0]
@@ -133,14 +173,12 @@ def standing_row(config: RunConfig, folder: Path, session: Session | None = None
 
 
 def _replay(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int, session: Session
 ) -> tuple[Routed, dict[str, Any]]:
     """Decide on stored outcomes; computes those that are missing."""
-    loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs)
-    outcomes, limit = (
-        loaded.outcomes,
-        make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size).max_tokens,
-    )
+    loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session)
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    outcomes, limit = loaded.outcomes, budget.max_tokens
     costs = outcomes.stacked("vision_tokens", policy.looks) / limit
     samples = [dataset[i] for i in range(count)] if SAMPLES in policy.needs else []
     view = first_view(policy, np.arange(count), outcomes, costs, samples)
@@ -152,22 +190,21 @@ def _replay(
     return route(course, outcomes.text, limit, TEXT in policy.needs), notes
 
 
-def read_outcomes(config: RunConfig, actions: tuple[Action, ...]) -> tuple[Outcomes, np.ndarray]:
+def read_outcomes(
+    config: RunConfig, actions: tuple[Action, ...], session: Session | None = None
+) -> tuple[Outcomes, np.ndarray]:
     """Every sample's outcomes under ``actions``, and the normalised costs [N, A]; for analyses."""
-    checkpoint = find_checkpoint(config.backbone)
-    dataset = load_dataset(config.dataset, config.eval.split)
+    session = session or Session()
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    outcomes = load_outcomes(config, checkpoint, dataset, actions, count, with_text=False).outcomes
+    outcomes = load_outcomes(config, checkpoint, dataset, actions, count, False, session).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens
 
 
-def _summary(
-    config: RunConfig,
-    checkpoint: Checkpoint,
-    dataset: VQADataset,
-    row: ResultRow,
-) -> dict[str, Any]:
+def _summary(config: RunConfig, dataset: VQADataset, row: ResultRow, session: Session) -> dict[str, Any]:
+    checkpoint = find_checkpoint(config.backbone, session=session)
     return {
         "config": asdict(config),
         "config_hash": row.config_hash,
@@ -178,6 +215,5 @@ def _summary(
         "policy_file": row.checkpoint,
         "result": record(row),
         "rows_skipped": list(dataset.skipped),
-        "checks": [check.as_json() for check in run_checks(row)],
-        **provenance(),
+        **provenance(session),
     }

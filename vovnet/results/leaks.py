@@ -14,12 +14,17 @@ from vovnet.data.leaks import enforce, leak_report, recalled
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import UNKNOWN, PolicyCard
 from vovnet.schema import DatasetConfig, RunConfig
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
 
 
 def look_for_leaks(
-    config: RunConfig, checkpoint: Checkpoint, card: PolicyCard | None, dataset: VQADataset
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    card: PolicyCard | None,
+    dataset: VQADataset,
+    session: Session | None = None,
 ) -> list[dict[str, Any]]:
     """The guard's verdicts on a policy, its backbone and the split they are evaluated on, for summary.json.
 
@@ -36,7 +41,7 @@ def look_for_leaks(
             seen[said, "policy"] = None
     reports, unchecked = list[LeakReport](), list[dict[str, Any]]()
     for trained_on, what in seen:
-        found = _compared(config, trained_on, dataset)
+        found = _compared(config, trained_on, dataset, session)
         if isinstance(found, LeakReport):
             reports.append(found)
         else:
@@ -46,7 +51,9 @@ def look_for_leaks(
     return [*enforce(reports, config.leaks), *unchecked]
 
 
-def _compared(config: RunConfig, trained_on: TrainedOn, dataset: VQADataset) -> LeakReport | str:
+def _compared(
+    config: RunConfig, trained_on: TrainedOn, dataset: VQADataset, session: Session | None
+) -> LeakReport | str:
     """What the guard finds between a training split and an evaluation split, or why it cannot look."""
     folder = Path(config.paths.data)
     if trained_on == UNSAID:
@@ -57,7 +64,7 @@ def _compared(config: RunConfig, trained_on: TrainedOn, dataset: VQADataset) -> 
         return known
     try:
         named = TypeAdapter(DatasetConfig).validate_json(trained_on.config)
-        training = load_dataset(named, "train", only_local=True)
+        training = load_dataset(named, "train", only_local=True, session=session)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"{key}: " for key in first["loc"])

@@ -3,7 +3,6 @@
 ``python -m vovnet.results.live FOLDER`` is one of several ranks on this machine.
 """
 
-import pickle
 import shutil
 import signal
 import sys
@@ -20,8 +19,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from vovnet.backbone.files import find_checkpoint
 from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.errors import VoVNetError, first_line
-from vovnet.files import write_bytes
 from vovnet.lightning_parts import environment, interruptible, quiet_lightning
+from vovnet.outcomes.exchange import read_routed, write_routed
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.module import RoutingModule
 from vovnet.policy.protocol import Policy
@@ -34,11 +33,11 @@ from vovnet.schema import RunConfig
 from vovnet.session import Session
 
 RANKS = "ranks"  # folder of started ranks while they run
-ROUTED = "routed.pickle"
+ROUTED = "routed.npz"
 
 
 def route_live(
-    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, folder: Path
+    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, folder: Path, session: Session
 ) -> tuple[Routed, float]:
     """Answer the first ``count`` questions on ``trainer.devices``; also the peak memory in MB, see ``vovnet.memory``.
 
@@ -48,32 +47,34 @@ def route_live(
         VoVNetError: the devices are not there, the policy cannot run live, or a rank failed.
     """
     if not needs_launch(config):
-        return _predict(config, dataset, policy, count)
+        return _predict(config, dataset, policy, count, session)
     if policy.file is not None:  # that very file, whatever is trained meanwhile
         config = replace(config, eval=replace(config.eval, checkpoint=str(policy.file), ddp_checkpoint_path=None))
     place = folder / RANKS
     place.mkdir(parents=True, exist_ok=True)
     try:
         launch_ranks(config, place, "vovnet.results.live", "begins anew")
-        found: tuple[Routed, float] = pickle.loads((place / ROUTED).read_bytes())  # noqa: S301  (our own rank wrote it)
-        return found
+        return read_routed(place / ROUTED)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
 def _as_rank(config: RunConfig, folder: Path) -> None:
     """One rank's work; rank 0 hands over what all have found."""
-    dataset = load_dataset(config.dataset, config.eval.split)
-    policy = make_policy(config, find_checkpoint(config.backbone), Session())
-    found = _predict(config, dataset, policy, min(len(dataset), config.eval.max_samples or len(dataset)))
+    session = Session()
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    policy = make_policy(config, find_checkpoint(config.backbone, session=session), session)
+    found = _predict(config, dataset, policy, min(len(dataset), config.eval.max_samples or len(dataset)), session)
     if is_main_rank():
-        write_bytes(folder / ROUTED, pickle.dumps(found))
+        write_routed(folder / ROUTED, *found)
 
 
-def _predict(config: RunConfig, dataset: VQADataset, policy: Policy, count: int) -> tuple[Routed, float]:
+def _predict(
+    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, session: Session
+) -> tuple[Routed, float]:
     quiet_lightning()
     check_ranks(config.trainer.devices, config.trainer.num_nodes)
-    module = RoutingModule(make_router(config, dataset, policy))
+    module = RoutingModule(make_router(config, dataset, policy, session=session))
     batches = Batches(dataset, count, config.eval.batch_size)
     with ExitStack() as shown:
         bar = None

@@ -7,7 +7,7 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.outcomes.routed import Routed
-from vovnet.results.split import split_columns
+from vovnet.results.split import SplitColumns
 from vovnet.scoring.official import OfficialScores
 
 CATEGORY_COLUMNS = (
@@ -16,20 +16,19 @@ CATEGORY_COLUMNS = (
 ).split()
 
 
-def official_scores(dataset: VQADataset, routed: Routed) -> dict[str, OfficialScores]:
+def official_scores(dataset: VQADataset, split: SplitColumns, routed: Routed) -> dict[str, OfficialScores]:
     """What each set's own evaluator would say."""
     scores = {}
-    split = split_columns(dataset, len(routed.actions))
     for name, rows in split.members.items():
         metric = dataset.member(int(rows[0])).metric
         scores[name] = split.sheets[name].scores(routed.chosen.score[rows], routed.chosen.parsed[rows], metric)
     return scores
 
 
-def category_rows(dataset: VQADataset, routed: Routed) -> list[dict[str, object]]:
+def category_rows(split: SplitColumns, routed: Routed) -> list[dict[str, object]]:
     """One line per set and category: score, cost and what was chosen."""
     lines = []
-    for (name, category), rows in split_columns(dataset, len(routed.actions)).categories.items():
+    for (name, category), rows in split.categories.items():
         taken = routed.actions[rows]
         rates = {f"action_rate_{action.label}": float((taken == int(action)).mean()) for action in Action}
         lines.append(

@@ -12,7 +12,7 @@ from vovnet.errors import VoVNetError
 from vovnet.files import open_file, read_object
 from vovnet.policy.protocol import Value
 from vovnet.provenance import SUMMARY
-from vovnet.results.columns import DESCRIBED, ESSENTIAL, EXTRA, RATES, ResultRow, extra_settings
+from vovnet.results.columns import DESCRIBED, ESSENTIAL, FAMILIES, RATES, ResultRow, as_family
 from vovnet.results.write import PREDICTIONS
 
 
@@ -101,8 +101,9 @@ def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:
             raise VoVNetError(
                 f"{path}, line {number}: {name}={row[name]!r} is not valid; run the evaluation again."
             ) from error
-    own = {name.removeprefix(EXTRA): cell for name, cell in row.items() if name.startswith(EXTRA)}
-    values["extra"] = extra_settings({name: _setting(cell) for name, cell in own.items() if cell})
+    for family, prefix in FAMILIES.items():
+        own = {name.removeprefix(prefix): cell for name, cell in row.items() if name.startswith(prefix)}
+        values[family] = as_family({name: _setting(cell) for name, cell in own.items() if cell})
     if problem := _impossible(values):
         raise VoVNetError(f"{path}, line {number}: {problem}; run the evaluation again.")
     return ResultRow(**values)

@@ -1,7 +1,7 @@
 """One row of results.csv from what was done to each sample."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.protocol import Value
-from vovnet.results.columns import OF_POLICY, ResultRow, extra_settings
+from vovnet.results.columns import OF_POLICY, ResultRow, as_family
 from vovnet.results.metrics import clustered_interval, prefill_flops
 from vovnet.schema import RunConfig
 from vovnet.scoring.official import OfficialScores
@@ -30,10 +30,12 @@ class RunFacts:
     text_config: Mapping[str, Any]
     cache_reuse: bool
     checkpoint: str | None
+    baseline_name: str  # of the policy; empty for VoVNet
     policy: str  # what it calls itself, see ``Policy.label``
     settings: Mapping[str, Value]  # of the policy, see ``Policy.columns``
     config_hash: str
     memory_mb: float | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: OfficialScores | None) -> ResultRow:
@@ -57,7 +59,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         split=facts.split,
         metric=facts.metric,
         num_samples=size,
-        baseline_name=config.policy.baseline.name,
+        baseline_name=facts.baseline_name,
         policy=facts.policy,
         **settings,
         remaining_vision_tokens=float(vision_tokens.mean()) if pruned else None,
@@ -93,6 +95,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         checkpoint=facts.checkpoint,
         decoding_seed=config.eval.seed if config.eval.do_sample else None,
         config_hash=facts.config_hash,
+        metrics=as_family(facts.metrics),
     )
 
 
@@ -102,4 +105,4 @@ def policy_columns(config: RunConfig, settings: Mapping[str, Value]) -> dict[str
     if (pruning := full_pruning(config)) is not None:
         columns |= {"pruning_mode": pruning[0], "pruning_ratio": pruning[1]}
     columns |= {name: value for name, value in settings.items() if name in columns}
-    return columns | {"extra": extra_settings({n: value for n, value in settings.items() if n not in columns})}
+    return columns | {"extra": as_family({n: value for n, value in settings.items() if n not in columns})}

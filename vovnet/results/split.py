@@ -1,14 +1,14 @@
-"""What every result of a split has in common, worked out once a process: a sweep's jobs ask the same questions."""
+"""What every result of a split has in common, worked out once a session: a sweep's jobs ask the same questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from json.encoder import encode_basestring as quote
 
 import numpy as np
 
 from vovnet.data import VQADataset
 from vovnet.scoring.official import AnswerSheet
+from vovnet.session import Session
 
 
 def rule_of(dataset: VQADataset) -> str | None:
@@ -37,9 +37,15 @@ class SplitColumns:
     categories: Mapping[tuple[str, str], np.ndarray]
 
 
-@lru_cache(maxsize=2)  # a million questions take half a gigabyte
-def split_columns(dataset: VQADataset, count: int) -> SplitColumns:
-    """The columns of the first ``count`` samples, remembered for the opened split itself."""
+KEPT = 2  # splits; a million questions take half a gigabyte
+
+
+def split_columns(dataset: VQADataset, count: int, session: Session) -> SplitColumns:
+    """The columns of the first ``count`` samples."""
+    return session.once("split", (dataset, count), lambda: _columns(dataset, count), KEPT)
+
+
+def _columns(dataset: VQADataset, count: int) -> SplitColumns:
     samples = [dataset[i] for i in range(count)]
     members: dict[str, list[int]] = {}
     categories: dict[tuple[str, str], list[int]] = {}

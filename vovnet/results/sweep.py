@@ -4,24 +4,28 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from vovnet.analyses.precision import precision_lines
+from vovnet.analyses.reuse import changed_answers, reuse_rows
+from vovnet.analyses.seeds import seed_rows
+from vovnet.checks.blocks import sweep_checks
+from vovnet.checks.check import Check
+from vovnet.checks.precision import precision_checks
+from vovnet.checks.readable import warn_of_unreadable
+from vovnet.checks.reuse import answer_checks, reuse_checks
+from vovnet.checks.seeds import seed_checks
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.jobs import Record, sweep_records
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.checks import sweep_checks
 from vovnet.results.columns import MATRIX, ResultRow, evaluated, order, record, table_columns
-from vovnet.results.precision import precision_checks, precision_lines
 from vovnet.results.read import read_results, read_summary
-from vovnet.results.readable import warn_of_unreadable
-from vovnet.results.reuse import answer_checks, reuse_rows
-from vovnet.results.seeds import seed_rows
 from vovnet.results.write import RESULTS, write_or_remove, write_results, write_rows
 
 log = logging.getLogger(__name__)
 Results = Sequence[tuple[ResultRow, Path]]  # rows, and the folders that hold their predictions
-T = TypeVar("T")
+Line = dict[str, Any]
 
 # Files that the specification names for sweeps of one baseline (blocks B2 and B4).
 BLOCK_FILES = {"uncertainty_threshold": "pareto_threshold", "vision_token_pruning_proxy": "pareto_pruning"}
@@ -57,15 +61,16 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     rows = sorted((row for row, _ in results), key=order)
     write_tables(folder, rows)
     warn_of_unreadable(rows)
-    precision, alike = _without_failing(precision_lines, results), _without_failing(answer_checks, results)
+    precision, answers = _without_failing(precision_lines, results), _without_failing(changed_answers, results)
     write_or_remove(folder / "precision.csv", precision)
     write_jobs(folder, jobs)
+    checks = [*_checks(rows), *precision_checks(precision), *answer_checks(answers)]
     write_json(
         folder / SUMMARY,
         {
             "jobs": [{"folder": job.folder.name, "overrides": list(job.overrides), "error": job.error} for job in jobs],
             "failed": len(failed),
-            "checks": [check.as_json() for check in (*sweep_checks(rows), *precision_checks(precision), *alike)],
+            "checks": [check.as_json() for check in checks],
             "metadata": {job.folder.name: _metadata(job.folder) for job in done},
             **provenance(),
         },
@@ -73,7 +78,7 @@ def merge_sweep(folder: Path) -> tuple[list[ResultRow], list[Job]]:
     return rows, failed
 
 
-def _without_failing(compare: Callable[[Results], list[T]], results: Results) -> list[T]:
+def _without_failing(compare: Callable[[Results], list[Line]], results: Results) -> list[Line]:
     """What a comparison of predictions finds; nothing where they cannot be read: the tables do without."""
     try:
         return compare(results)
@@ -99,7 +104,7 @@ def write_merged(folder: Path, rows: Sequence[ResultRow]) -> None:
     """Tables, checks and provenance of results that come from several sweeps."""
     write_tables(folder, rows)
     warn_of_unreadable(rows)
-    checks = [check.as_json() for check in sweep_checks(evaluated(rows))]
+    checks = [check.as_json() for check in _checks(evaluated(rows))]
     write_json(folder / SUMMARY, {"checks": checks, **provenance()})
 
 
@@ -118,6 +123,10 @@ def write_tables(folder: Path, rows: Sequence[ResultRow]) -> None:
             write_json(folder / f"{name}.json", block)
         else:
             (folder / f"{name}.json").unlink(missing_ok=True)
+
+
+def _checks(rows: Sequence[ResultRow]) -> list[Check]:
+    return [*sweep_checks(rows), *seed_checks(seed_rows(rows)), *reuse_checks(reuse_rows(rows))]
 
 
 def _job(folder: Path, record: Record) -> Job:

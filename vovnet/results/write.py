@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain, islice, repeat
 from json.encoder import encode_basestring as quote
 from pathlib import Path
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.data import VQADataset
 from vovnet.files import read_object, write_parts, write_text
 from vovnet.outcomes.routed import Routed
 from vovnet.provenance import SUMMARY
 from vovnet.ranks import is_main_rank
 from vovnet.results.columns import ResultRow, record, same_row, table_columns
-from vovnet.results.split import split_columns
+from vovnet.results.split import SplitColumns
+from vovnet.session import Session
 
 RESULTS, PREDICTIONS = "results.csv", "predictions.jsonl"
 CATEGORIES = "categories.csv"
@@ -49,7 +49,7 @@ def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
 
 
 def retract(folder: Path, row: ResultRow) -> None:
-    """Remove the summary of another result before its files are replaced: where one stands, the files belong to it."""
+    """Remove the summary of another result before its files are replaced: where one exists, the files belong to it."""
     if not is_main_rank() or not (folder / SUMMARY).is_file():
         return
     try:
@@ -60,13 +60,16 @@ def retract(folder: Path, row: ResultRow) -> None:
         (folder / SUMMARY).unlink()
 
 
-def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: Sequence[Action]) -> None:
+def write_predictions(
+    path: Path, split: SplitColumns, routed: Routed, actions: Sequence[Action], session: Session
+) -> None:
     """One line per sample: what was chosen, what came of it, and the estimates behind the choice.
 
     Args:
         actions: whose estimates they are, column by column.
+        session: keeps the texts that further jobs of a sweep write again.
     """
-    chosen, split = routed.chosen, split_columns(dataset, len(routed.actions))
+    chosen = routed.chosen
     # Column by column, and the numbers that come of a branch by their few values: a JSON encoder called for every
     # sample would take most of a sweep's time.
     columns: dict[str, Sequence[str]] = {
@@ -78,12 +81,12 @@ def write_predictions(path: Path, dataset: VQADataset, routed: Routed, actions: 
         "vision_tokens": _by_value(routed.paid("vision_tokens"), repr),
         "cost": _by_value(routed.cost, partial(_rounded, digits=8)),
         "answers": split.answers,
-        **_of_text_pass(*_content(routed.entropy), *_content(routed.margin)),
+        **{name: _once(session, getattr(routed, name), _of_text_pass) for name in ("entropy", "margin")},
     }
     if routed.fallback is not None:
         columns["fallback"] = _by_value(routed.fallback, json.dumps)
     if routed.values is not None:
-        columns["values"] = _estimates(routed.values.tobytes(), tuple(action.label for action in actions))
+        columns["values"] = _once(session, routed.values, _estimates, *(action.label for action in actions))
     write_parts(path, _lines(split.heads, columns))
 
 
@@ -105,21 +108,19 @@ def _by_value(column: np.ndarray, text: Callable[[Any], str]) -> list[str]:
     return texts
 
 
-def _content(values: np.ndarray) -> tuple[bytes, str]:
-    return values.tobytes(), values.dtype.str
+def _once(session: Session, values: np.ndarray, make: Callable[..., list[str]], *labels: str) -> list[str]:
+    """Values as texts, made once for the same content."""
+    asked = (make.__name__, values.tobytes(), values.dtype.str, labels)
+    return session.once("texts", asked, lambda: make(values, *labels), keep=6)
 
 
-@lru_cache(maxsize=1)
-def _of_text_pass(entropy: bytes, entropy_type: str, margin: bytes, margin_type: str) -> Mapping[str, Sequence[str]]:
-    """Entropy and margin, null where no text pass was read; a sweep writes the same ones in every job."""
-    columns = {"entropy": np.frombuffer(entropy, entropy_type), "margin": np.frombuffer(margin, margin_type)}
-    return {name: [_rounded(value, 6) for value in column.tolist()] for name, column in columns.items()}
+def _of_text_pass(values: np.ndarray) -> list[str]:
+    """Entropy or margin, null where no text pass was read."""
+    return [_rounded(value, 6) for value in values.tolist()]
 
 
-@lru_cache(maxsize=1)
-def _estimates(content: bytes, labels: Sequence[str]) -> Sequence[str]:
-    """Float64 values [N, A] as one JSON object a sample; a sweep over lambda has the same in every job."""
-    values = np.frombuffer(content, np.float64).reshape(-1, len(labels))
+def _estimates(values: np.ndarray, *labels: str) -> list[str]:
+    """Float64 values [N, A] as one JSON object a sample."""
     columns = (map(repr, column) for column in np.round(values, 6).T.tolist())
     one = ", ".join(f"{quote(label)}: %s" for label in labels)
     return [f"{{{one % row}}}" for row in zip(*columns, strict=True)]

@@ -5,6 +5,7 @@ below and nothing further inside ever sees a DictConfig. Unknown keys, wrong typ
 of range are errors here.
 """
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from vovnet.schema.backbone import BackboneConfig, Resolution, VisionBudgetConfig
 from vovnet.schema.baselines import BaselineConfig, FullLook, PolicyOptions, Ratios
+from vovnet.schema.code import ReportParts
 from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
@@ -199,10 +201,11 @@ class LoggerConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class ReportConfig:
-    """Limits of the HTML report."""
+    """Limits of the HTML report, and tables of the user's own."""
 
     samples: Count  # in the browser of each data set
     image_megabytes: NonNegative  # of images, all data sets together
+    parts: ReportParts = field(default_factory=dict)  # by the name of the table
 
 
 @dataclass(frozen=True, config=STRICT)

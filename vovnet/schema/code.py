@@ -1,5 +1,7 @@
 """Keys that name code of the user's own: ``{_target_: package.module.name, option: value}``, or a registered name."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
@@ -36,8 +38,14 @@ class Code:
         """The last part of its path."""
         return self.target.rpartition(".")[2]
 
+    @property
+    def identity(self) -> str:
+        """16 hex digits over its source and its options: what its results depend on."""
+        facts = json.dumps([self.target, self.source, self.options], sort_keys=True, default=repr)
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
     def __hash__(self) -> int:
-        return hash((self.kind, self.target, self.source, repr(self.options)))
+        return hash(self.identity)
 
     def part(self) -> Any:
         """The class or function itself.
@@ -90,6 +98,12 @@ def code_of(kind: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _scorer(value: Any, info: ValidationInfo) -> Code | str | None:
+    if isinstance(value, str):
+        return value
+    return read_code("scorer", value, info.context == registry.TRUSTED)
+
+
 def _path(kind: str, name: Any) -> str:
     """The dotted path of a registered name, or the path itself."""
     if not isinstance(name, str) or not name:
@@ -113,7 +127,7 @@ def _part(kind: str, target: str) -> Any:
 
 
 Reader = Annotated[Code | None, code_of("dataset")]
-ScorerCode = Annotated[Code | None, code_of("scorer")]
+ScorerCode = Annotated[Code | str | None, BeforeValidator(_scorer)]  # a name is looked up when it is used
 ObjectiveCode = Annotated[Code | None, code_of("objective")]
-Metrics = tuple[Annotated[Code, code_of("metric")], ...]
-ReportParts = tuple[Annotated[Code, code_of("report_part")], ...]
+Metrics = dict[str, Annotated[Code, code_of("metric")]]
+ReportParts = dict[str, Annotated[Code, code_of("report_part")]]

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
+from vovnet.schema.code import Reader, ScorerCode
 from vovnet.schema.ranges import STRICT, Pattern, Place, Positive, Seed
 
 PLACES = {"{question}", "{Question}", "{options}", "{hint}"}  # of a prompt template
@@ -58,6 +59,10 @@ class DatasetConfig:
     )
     hub: HubConfig | None = None
     generate: GenerateConfig | None = None  # the mini sets: written to `path` when it is not there
+    # A set of one's own: a function (config, split) that gives samples, their scorer, and what the score is called.
+    reader: Reader = None
+    scorer: ScorerCode = None
+    metric: str | None = None
     parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
 
     @model_validator(mode="after")
@@ -71,6 +76,12 @@ class DatasetConfig:
         if self.rule is not None and self.name.removeprefix("mini_") != "mmbench":
             instead = "give dataset.parts.NAME.rule of an MMBench part" if self.parts else "leave it out"
             raise ValueError(f"rule says how MMBench's letters are read, which {self.name} has none of; {instead}")
+        return self
+
+    @model_validator(mode="after")
+    def _reader_comes_with_a_scorer(self) -> "DatasetConfig":
+        if (self.reader is None) != (self.scorer is None):
+            raise ValueError("reader and scorer belong together; VoVNet's own sets bring both and take neither")
         return self
 
     @model_validator(mode="after")

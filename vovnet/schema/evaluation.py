@@ -1,10 +1,12 @@
 """Keys of an evaluation."""
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from vovnet.schema.code import Metrics
 from vovnet.schema.ranges import STRICT, Count, Int, Place, Positive, Seed, Split, Temperature
 
 
@@ -31,6 +33,8 @@ class EvalConfig:
     ddp_checkpoint_path: (
         Place | None
     )  # a plain checkpoint-*.pt or Lightning .ckpt instead, see policy/ddp_checkpoint.py
+
+    metrics: Metrics = field(default_factory=dict)  # of the user's own, by the name of its column
 
     @model_validator(mode="after")
     def _one_policy(self) -> "EvalConfig":

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from vovnet.data import Sample
+from vovnet.errors import VoVNetError
+from vovnet.registry import find, names, source_hash
+from vovnet.schema.code import Code
 from vovnet.scoring.easy_vqa import score_easy_vqa
 from vovnet.scoring.mmbench import RULES, score_mmbench
 from vovnet.scoring.mmmu import score_mmmu
 from vovnet.scoring.plain import score_plain
-from vovnet.scoring.reasoning import final_answer
 from vovnet.scoring.refusal import is_refusal
 from vovnet.scoring.textvqa import score_textvqa
 from vovnet.scoring.token_f1 import score_token_f1
@@ -37,18 +39,26 @@ class Score:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A benchmark's rule. ``version`` rises whenever the rule gives another score to anything.
+    """A benchmark's rule.
 
-    ``rule`` takes prediction, accepted answers and options, and returns (score, parsed).
+    Attributes:
+        version: rises whenever the rule gives another score to anything.
+        rule: takes answer, accepted answers and options, and returns (score, parsed).
+        source: hash of the rule's source where it is not this package's, whose changes no version tells.
     """
 
     name: str
     version: int
     rule: Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]]
+    source: str = ""
 
-    def __call__(self, prediction: str | None, sample: Sample) -> Score:
-        """Judge one prediction by what follows its reasoning; None, or reasoning without an end, is no answer."""
-        answer = None if prediction is None else final_answer(prediction)
+    @property
+    def identity(self) -> list[str | int]:
+        """What tells apart the scores of two versions."""
+        return [self.name, self.version, *([self.source] if self.source else [])]
+
+    def __call__(self, answer: str | None, sample: Sample) -> Score:
+        """Judge what follows the model's reasoning (``backbone.decoding.Answer.final``); None is no answer."""
         if answer is None:
             return Score(0.0, False)
         value, parsed = self.rule(answer, sample.answers, sample.options)
@@ -72,3 +82,38 @@ SCORERS = {
         Scorer("token_f1", 2, score_token_f1),
     )
 }
+
+
+def scorer_named(name: str | Code) -> Scorer:
+    """The scorer of a data set: one of VoVNet's, a registered one, or the user's own.
+
+    The user's own takes what ``Scorer.rule`` takes and returns a score in [0, 1], or (score, parsed).
+
+    Raises:
+        VoVNetError: there is none of this name.
+    """
+    if isinstance(name, Code):
+        return Scorer(name.target, 0, _checked(name.target, partial(name.part(), **name.options)), name.identity)
+    if name in SCORERS:
+        return SCORERS[name]
+    if (part := find("scorer", name)) is not None:
+        return Scorer(name, 0, _checked(name, part), source_hash(part))
+    known = ", ".join(sorted({*SCORERS, *names("scorer")}))
+    raise VoVNetError(f"there is no scorer named {name!r}; choose one of {known}, or give {{_target_: module.NAME}}.")
+
+
+def _checked(
+    name: str, rule: Callable[..., float | tuple[float, bool]]
+) -> Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]]:
+    """A user's rule whose results are looked at."""
+
+    def judge(answer: str, answers: tuple[str, ...], options: tuple[str, ...]) -> tuple[float, bool]:
+        given = rule(answer, answers, options)
+        score, parsed = given if isinstance(given, tuple) else (given, True)
+        if not 0 <= score <= 1:
+            raise VoVNetError(
+                f"the scorer {name} gives {answer[:40]!r} a score of {score}; it must be between 0 and 1."
+            )
+        return float(score), bool(parsed)
+
+    return judge

@@ -15,11 +15,13 @@ from vovnet.backbone.decoding import Decoding, decoding_of
 from vovnet.backbone.inputs import Batch
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import Judge, make_judge, not_finite
+from vovnet.outcomes.branches import not_finite
 from vovnet.outcomes.collect import build_batch
+from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.readable import warn_of_unread
 from vovnet.ranks import is_main_rank, wait_for_all
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
+from vovnet.session import Session
 from vovnet.training.order import EachOnce, StepLoader
 from vovnet.training.questions import QuestionBatches, TrainingData, micro_batches, validation_rows
 from vovnet.training.step_module import StepModule, adamw
@@ -32,7 +34,9 @@ log = logging.getLogger(__name__)
 VALIDATION_SAMPLES = 256  # held-out questions answered at each validation
 
 
-def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path) -> BackboneConfig:
+def adapt_backbone(
+    config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path, session: Session | None = None
+) -> BackboneConfig:
     """Train the backbone in ``folder/stage1`` and leave it in ``folder/stage1/backbone``; returns what loads it.
 
     A stage 1 that is finished is not run again; one that was stopped goes on.
@@ -44,7 +48,7 @@ def adapt_backbone(config: RunConfig, training: PolicyTraining, data: TrainingDa
     if done.is_dir():
         log.info("stage 1 is done: %s", done)
         return adapted
-    trainable = trainable_backbone(config, training.stage1_backbone)
+    trainable = trainable_backbone(config, training.stage1_backbone, session)
     backbone = trainable.backbone
     micro = micro_batches(data.train, training.backbone, training.seed)
     plan = adaptation_plan(training, data)

@@ -28,6 +28,7 @@ from vovnet.policy.objective import Objective, OutcomeBatch, make_objective
 from vovnet.policy.route import make_router
 from vovnet.ranks import is_main_rank, rank, wait_for_all, world_size
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
+from vovnet.session import Session
 from vovnet.training.module import VoVNetModule
 from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
 from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micro_batches, validation_rows
@@ -84,10 +85,12 @@ class Setup:
     unread: dict[str, float] | None = None
 
 
-def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path) -> Trained:
+def train_head(
+    config: RunConfig, training: PolicyTraining, data: TrainingData, folder: Path, session: Session | None = None
+) -> Trained:
     """Train the head in ``folder`` and write the best step's policy file there, and its backbone if that learned."""
     live = training.live or training.stage2_backbone != "frozen"
-    setup = _live(config, training, data) if live else _stored(config, training, data)
+    setup = (_live if live else _stored)(config, training, data, session or Session())
     log.info(
         "stage 2: the policy learns for %d epochs, %d steps; backbone %s",
         training.epochs,
@@ -127,7 +130,7 @@ def train_head(config: RunConfig, training: PolicyTraining, data: TrainingData, 
         backbone = saved_backbone(config.backbone, training.stage2_backbone, folder / "backbone")
     if is_main_rank():
         belongs = replace(config, backbone=backbone)
-        checkpoint = find_checkpoint(backbone)
+        checkpoint = find_checkpoint(backbone, session=session if setup.trainable is None else None)  # just written
         card = make_card(belongs, checkpoint, len(setup.module.head.mean), data.dataset.fingerprint)
         save_policy(path, setup.module.head, card)
     wait_for_all()
@@ -141,10 +144,10 @@ def _of_head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("head."): tensor for name, tensor in weights.items() if name.startswith("head.")}
 
 
-def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Setup:
+def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData, session: Session) -> Setup:
     """From stored outcomes: everything the head needs, as tensors in memory."""
-    checkpoint, actions = find_checkpoint(config.backbone), ACTION_SPACES[config.policy.action_space]
-    loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count)
+    checkpoint, actions = find_checkpoint(config.backbone, session=session), ACTION_SPACES[config.policy.action_space]
+    loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count, session=session)
     everything = training_tensors(config, checkpoint, loaded.outcomes)
     unread = unread_shares(loaded.outcomes, actions, np.concatenate([data.train, data.val]))
     warn_of_unread(unread, LEARNED)
@@ -164,14 +167,14 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData) -> 
     )
 
 
-def _live(config: RunConfig, training: PolicyTraining, data: TrainingData) -> Setup:
+def _live(config: RunConfig, training: PolicyTraining, data: TrainingData, session: Session) -> Setup:
     """Branches run in every step, with the backbone frozen or trained along."""
     actions = ACTION_SPACES[config.policy.action_space]
     trainable, backbone = None, None
     if training.stage2_backbone != "frozen":
-        trainable = trainable_backbone(config, training.stage2_backbone)
+        trainable = trainable_backbone(config, training.stage2_backbone, session)
         backbone = trainable.backbone
-    router = make_router(config, data.dataset, Always(*actions), backbone)
+    router = make_router(config, data.dataset, Always(*actions), backbone, session)
     width = feature_width(config.policy.feature_mode, router.backbone.hidden_size)
     micro = micro_batches(data.train, training.backbone, training.seed)
     steps = training.epochs * micro.order.steps_per_epoch
@@ -229,7 +232,10 @@ class OutcomeBatches:
 def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
     """Stored outcomes as the head learns from them: the score of a refusal is 0, whatever the benchmark gives it."""
     actions = ACTION_SPACES[config.policy.action_space]
-    score, refused, nll = (outcomes.stacked(name, actions) for name in ("score", "refused", "nll"))
+    score, refused = (outcomes.stacked(name, actions) for name in ("score", "refused"))
+    reads_nll = config.policy.objective.name == "mixture" and config.policy.objective.loss == "nll"
+    has_nll = all(outcomes.branches[action].nll is not None for action in actions)
+    nll = outcomes.stacked("nll", actions) if reads_nll or has_nll else np.full_like(score, np.nan)
     score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     tokens = outcomes.stacked("vision_tokens", actions) / budget.max_tokens

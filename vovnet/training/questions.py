@@ -18,6 +18,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.collect import build_batch
 from vovnet.ranks import rank, world_size
 from vovnet.schema import BackboneTraining, PolicyTraining, RunConfig
+from vovnet.session import Session
 from vovnet.training.order import StepOrder, even_parts
 
 
@@ -42,14 +43,14 @@ class TrainingData:
         return len(self.train) + len(self.val)
 
 
-def training_data(config: RunConfig, training: PolicyTraining) -> TrainingData:
+def training_data(config: RunConfig, training: PolicyTraining, session: Session | None = None) -> TrainingData:
     """Read the training split, look for leaks and hold out whole images for validation.
 
     Raises:
         VoVNetError: an evaluation sample is in the training data, or one of the parts is empty.
     """
-    dataset = load_dataset(config.dataset, "train")
-    reports = [leak_report(dataset, test, Path(config.paths.data)) for test in held_out(config.dataset)]
+    dataset = load_dataset(config.dataset, "train", session=session)
+    reports = [leak_report(dataset, test, Path(config.paths.data)) for test in held_out(config.dataset, session)]
     leaks = enforce(reports, config.leaks)
     groups, is_val = split_rows(dataset, training.max_samples, training.val_fraction, training.seed)
     data = TrainingData(dataset, np.flatnonzero(~is_val), np.flatnonzero(is_val), leaks)

@@ -8,6 +8,7 @@ from typing import Any
 
 from vovnet.backbone.files import find_checkpoint
 from vovnet.backbone.reading import reading_facts
+from vovnet.checks.check import Check
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
@@ -15,9 +16,9 @@ from vovnet.outcomes.readable import MOST_UNREAD, in_words
 from vovnet.policy.checkpoint import read_card
 from vovnet.policy.names import FILE_NAME
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.check import Check
-from vovnet.results.standing import inputs_key, standing_summary
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.session import Session
 from vovnet.terminal import say
 from vovnet.training.adapt import adaptation_plan
 from vovnet.training.curves import draw_training
@@ -30,13 +31,16 @@ COLLAPSED = 0.99  # share of one action above which a policy is said to have col
 SHOWN = 10  # saved steps in a check point's text, the last ones
 
 
-def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: float) -> dict[str, Any]:
+def write_training(
+    config: RunConfig, trained: Trained, folder: Path, seconds: float, session: Session | None = None
+) -> dict[str, Any]:
     """Write summary.json and return it."""
-    checkpoint, data = find_checkpoint(trained.backbone), trained.data
+    same = trained.backbone == config.backbone  # otherwise it was written since the session began
+    checkpoint, data = find_checkpoint(trained.backbone, session=session if same else None), trained.data
     summary = {
         "config": asdict(config),
         "config_hash": config_hash(config),
-        "inputs": inputs_key(config, data.dataset),
+        "inputs": inputs_key(config, data.dataset, session=session),
         "seed": config.training.seed,
         "dataset": {"name": config.dataset.name, "split": "train", "fingerprint": data.dataset.fingerprint},
         "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
@@ -52,7 +56,7 @@ def write_training(config: RunConfig, trained: Trained, folder: Path, seconds: f
         "leak_guard": data.leaks,
         "checks": [check.as_json() for check in training_checks(config, trained, folder)],
         "wall_seconds": round(seconds, 3),
-        **provenance(),
+        **provenance(session),
     }
     draw_training(folder)
     write_json(folder / SUMMARY, summary)
@@ -110,12 +114,14 @@ def backbone_overrides(config: RunConfig, trained: Trained) -> list[str]:
     return [f"backbone.{key}={after[key]}" for key in ("path", "packaged", "adapter") if before[key] != after[key]]
 
 
-def standing_training(config: RunConfig, folder: Path) -> dict[str, Any] | None:
+def existing_training(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any] | None:
     """The summary of a training with the same inputs that ``folder`` already holds, with its policy file.
 
     A file that does not say how it was trained, as older ones do not, is written again.
     """
-    found = standing_summary(folder, inputs_key(config, load_dataset(config.dataset, "train")))
+    session = session or Session()
+    data = load_dataset(config.dataset, "train", session=session)
+    found = existing_summary(folder, inputs_key(config, data, session=session))
     path = folder / FILE_NAME
     return found if found is not None and path.is_file() and read_card(path).training_config else None
 

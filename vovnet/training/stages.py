@@ -23,6 +23,7 @@ from vovnet.locks import Claim
 from vovnet.provenance import SUMMARY
 from vovnet.ranks import is_main_rank
 from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.session import Session
 from vovnet.training.adapt import adapt_backbone
 from vovnet.training.policy import Trained, train_head
 from vovnet.training.questions import training_data
@@ -33,14 +34,14 @@ LOCK_FILE = "training.lock"
 LEFT_BEHIND = ("log", "backbone", "stage1", "steps", SUMMARY)
 
 
-def train_policy(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
+def train_policy(config: RunConfig, training: PolicyTraining, folder: Path, session: Session | None = None) -> Trained:
     """Stage 1 where there is one, then stage 2; every rank runs this, rank 0 writes.
 
     Raises:
         VoVNetError: ``folder`` holds a stopped training of another configuration.
     """
     with alone(folder):
-        return _train(config, training, folder)
+        return _train(config, training, folder, session or Session())
 
 
 @contextmanager
@@ -60,28 +61,29 @@ def alone(folder: Path) -> Iterator[None]:
         place.release()
 
 
-def _train(config: RunConfig, training: PolicyTraining, folder: Path) -> Trained:
+def _train(config: RunConfig, training: PolicyTraining, folder: Path, session: Session) -> Trained:
     quiet_lightning()
-    data = training_data(config, training)
+    data = training_data(config, training, session)
     if is_main_rank():
-        claim(folder, config, data.dataset)
+        claim(folder, config, data.dataset, session)
     else:
-        wait_for_claim(folder, config, data.dataset)
-    backbone = adapt_backbone(config, training, data, folder)
+        wait_for_claim(folder, config, data.dataset, session)
+    backbone = adapt_backbone(config, training, data, folder, session)
     if backbone != config.backbone:
         log.info("stage 1 -> stage 2: training.stage1_epochs=%d are done", training.stage1_epochs)
+        session = Session()  # an earlier training may have written other weights to the same folder
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the branches' batches need what stage 1 held
-    return train_head(replace(config, backbone=backbone), training, data, folder)
+    return train_head(replace(config, backbone=backbone), training, data, folder, session)
 
 
-def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
+def claim(folder: Path, config: RunConfig, dataset: VQADataset, session: Session | None = None) -> None:
     """Write what this folder's checkpoints belong to, or compare; a finished training of other inputs is cleared.
 
     Raises:
         VoVNetError: a stopped training of another configuration lies there.
     """
-    wanted = _belonging(config, dataset)
+    wanted = _belonging(config, dataset, session)
     file = folder / CLAIM_FILE
     if file.is_file() and (found := _claimed(file)) != wanted:
         stopped = any((folder / name).exists() for name in LEFT_BEHIND) and not (folder / SUMMARY).is_file()
@@ -96,19 +98,19 @@ def claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
     write_json(file, wanted)
 
 
-def wait_for_claim(folder: Path, config: RunConfig, dataset: VQADataset) -> None:
+def wait_for_claim(folder: Path, config: RunConfig, dataset: VQADataset, session: Session | None = None) -> None:
     """Until rank 0 has claimed the folder: what it clears away before is nothing to go on from.
 
     Rank 0 may wait for another training itself. Where it has failed, whoever started the ranks ends this one.
     """
-    wanted, file = _belonging(config, dataset), folder / CLAIM_FILE
+    wanted, file = _belonging(config, dataset, session), folder / CLAIM_FILE
     while not file.is_file() or _claimed(file) != wanted:
         time.sleep(0.05)
 
 
-def _belonging(config: RunConfig, dataset: VQADataset) -> Any:
+def _belonging(config: RunConfig, dataset: VQADataset, session: Session | None) -> Any:
     """What checkpoints in a folder belong to, as it is written there."""
-    identity, checkpoint = config_identity(config), find_checkpoint(config.backbone)
+    identity, checkpoint = config_identity(config), find_checkpoint(config.backbone, session=session)
     wanted = {key: identity[key] for key in ("policy", "training", "dataset", "vision_budget")} | {
         "backbone": asdict(config.backbone) | {"fingerprint": checkpoint.fingerprint},
         "reading": reading_facts(config.backbone, checkpoint),

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vovnet.checks.check import Check
 from vovnet.files import write_json
 from vovnet.outcomes.readable import MOST_UNREAD
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.check import Check
 from vovnet.results.read import read_summary
 from vovnet.results.sweep import Job, sweep_jobs, write_jobs
 from vovnet.results.write import write_or_remove

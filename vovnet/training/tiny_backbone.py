@@ -24,8 +24,8 @@ from vovnet.backbone.loading import load_backbone
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.data.split import split_groups
 from vovnet.lightning_parts import quiet_lightning
-from vovnet.outcomes.branches import Judge, make_judge
 from vovnet.outcomes.collect import as_it_is
+from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.schema import BackboneConfig, RunConfig, TinyBackboneTraining
 from vovnet.training.optimizer import recipe_optimizer
 from vovnet.training.order import StepLoader

@@ -25,6 +25,7 @@ from vovnet.errors import VoVNetError
 from vovnet.files import whole_folder
 from vovnet.outcomes.variants import pruning_of
 from vovnet.schema import BackboneConfig, BackboneTraining, RunConfig
+from vovnet.session import Session
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def saved_backbone(config: BackboneConfig, method: Method, folder: Path) -> Back
     return replace(config, path=str(folder), adapter=None, packaged=False, revision=None)
 
 
-def trainable_backbone(config: RunConfig, method: Method) -> Trainable:
+def trainable_backbone(config: RunConfig, method: Method, session: Session | None = None) -> Trainable:
     """Load the configured backbone so that it can be trained.
 
     LoRA goes on from ``backbone.adapter`` where there is one. Full training keeps float32 weights unless the
@@ -62,7 +63,8 @@ def trainable_backbone(config: RunConfig, method: Method) -> Trainable:
     """
     settings = config.training.backbone  # type: ignore[union-attr]
     L.seed_everything(config.training.seed, verbose=False)  # LoRA's first matrices are drawn
-    trainable = _lora(config, settings) if method == "lora" else _full(config, settings)
+    make = _lora if method == "lora" else _full
+    trainable = make(config, settings, session or Session())
     if settings.gradient_checkpointing:
         trainable.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
     trainable.backbone.train()
@@ -99,13 +101,14 @@ def save_folder(folder: Path, fill: Callable[[Path], object]) -> None:
         raise OSError(int(match[1]), os.strerror(int(match[1])), str(folder)) from error
 
 
-def _lora(config: RunConfig, settings: BackboneTraining) -> Trainable:
+def _lora(config: RunConfig, settings: BackboneTraining, session: Session) -> Trainable:
     base = replace(config.backbone, adapter=None)
-    backbone = _load(config, base)
+    backbone = _load(config, base, session)
     wrapped = add_lora(backbone.model, settings, config.backbone.adapter)
     # LoRA that goes on has seen what it was trained on before, and belongs to the same backbone.
-    below, before = find_checkpoint(base), find_checkpoint(config.backbone).trained_on
-    seen = training_split(config)
+    below = find_checkpoint(base, session=session)
+    before = find_checkpoint(config.backbone, session=session).trained_on
+    seen = training_split(config, session)
 
     def fill(folder: Path) -> None:
         wrapped.save_pretrained(str(folder), save_embedding_layers=False)  # or peft asks the hub
@@ -148,14 +151,14 @@ def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None)
     return wrapped
 
 
-def _full(config: RunConfig, settings: BackboneTraining) -> Trainable:
+def _full(config: RunConfig, settings: BackboneTraining, session: Session) -> Trainable:
     half = settings.precision == "bf16-true"
-    backbone = _load(config, config.backbone if half else replace(config.backbone, dtype="float32"))
+    backbone = _load(config, config.backbone if half else replace(config.backbone, dtype="float32"), session)
     backbone.requires_grad_(True)
     if not settings.train_vision:
         backbone.model.model.visual.requires_grad_(False)
     dtype = getattr(torch, config.backbone.dtype)
-    below, seen = find_checkpoint(config.backbone), training_split(config)
+    below, seen = find_checkpoint(config.backbone, session=session), training_split(config, session)
 
     def fill(folder: Path) -> None:
         backbone.model.to(dtype)
@@ -172,14 +175,17 @@ def write_whole(backbone: Backbone, folder: Path, below: Checkpoint, seen: Train
     write_origin(folder, below, [seen])
 
 
-def training_split(config: RunConfig) -> TrainedOn:
+def training_split(config: RunConfig, session: Session | None = None) -> TrainedOn:
     """The configured training split, for the record of weights that have seen it."""
     data = json.dumps(asdict(config.dataset), sort_keys=True)
-    return TrainedOn(config.dataset.name, load_dataset(config.dataset, "train").fingerprint, data)
+    opened = load_dataset(config.dataset, "train", session=session)
+    return TrainedOn(config.dataset.name, opened.fingerprint, data)
 
 
-def _load(config: RunConfig, backbone: BackboneConfig) -> Backbone:
-    loaded = load_backbone(backbone, config.vision_budget, config.eval.cache_reuse, pruning_of(config))
+def _load(config: RunConfig, backbone: BackboneConfig, session: Session) -> Backbone:
+    """A copy of its own, since it is trained."""
+    checkpoint = find_checkpoint(backbone, session=session)
+    loaded = load_backbone(backbone, config.vision_budget, config.eval.cache_reuse, pruning_of(config), checkpoint)
     if is_quantised(loaded.model):
         raise VoVNetError(
             f"{backbone_label(backbone)} has quantised weights, into which nothing that is trained can be merged; "

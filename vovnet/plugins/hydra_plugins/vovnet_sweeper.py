@@ -5,7 +5,7 @@ program that uses it starts. So this module imports VoVNet when it sweeps, not b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -26,20 +26,18 @@ class SweeperConf:
     """
 
     _target_: str = "hydra_plugins.vovnet_sweeper.VoVNetSweeper"
-    params: dict[str, str] | None = None
-    grids: dict[str, dict[str, str]] | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    grids: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="vovnet", node=SweeperConf, provider="vovnet")
 
 
 class VoVNetSweeper(Sweeper):
-    """Hands all jobs of a sweep over at once: calls ``task_function.sweep(batch)``, see ``vovnet.sweep_jobs.Batch``."""
+    """Hands all jobs over at once: it calls ``task_function.sweep(batch)``, see ``vovnet.sweep_batch.Batch``."""
 
-    def __init__(
-        self, params: Mapping[str, str] | None = None, grids: Mapping[str, Mapping[str, str]] | None = None
-    ) -> None:
-        self.params, self.grids = params or {}, grids or {}
+    def __init__(self, params: Mapping[str, str], grids: Mapping[str, Mapping[str, str]]) -> None:
+        self.params, self.grids = params, grids
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra has composed."""
@@ -51,7 +49,8 @@ class VoVNetSweeper(Sweeper):
         Args:
             arguments: overrides of the command line.
         """
-        from vovnet.sweep_jobs import Batch, expand
+        from vovnet.sweep_batch import Batch
+        from vovnet.sweep_jobs import expand
 
         run = getattr(self.task_function, "sweep", None)
         if run is None or self.hydra_context is None or self.config is None or self.task_function is None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.backbone.budget import VisionBudget
+from vovnet.checks.readable import unreadable_sentence
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.metrics.frontier import concave_hull
@@ -19,7 +20,6 @@ from vovnet.report.analysis import Line, point, value_runs
 from vovnet.report.labels import point_label
 from vovnet.report.runs import Found, Run
 from vovnet.report.study import Branches, Study
-from vovnet.results.readable import unreadable_sentence
 from vovnet.schema import ReportConfig
 
 HERE = Path(__file__).parent

@@ -1,0 +1,128 @@
+"""A lambda for a budget: calibrated on questions that the policy was not trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+
+import numpy as np
+
+from vovnet.errors import VoVNetError
+from vovnet.metrics.paired import paired_bootstrap
+from vovnet.policy.decide import Choices
+from vovnet.results.metrics import clustered_interval
+from vovnet.schema.ranges import DIGITS
+
+CANDIDATES = 2_000  # lambdas that are tried at most
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Questions to calibrate on; values, scores and costs [N, A] in the policy's action space.
+
+    Attributes:
+        name: of the data set, or ``all``.
+        groups: questions about one image, [N].
+    """
+
+    name: str
+    values: np.ndarray
+    scores: np.ndarray
+    costs: np.ndarray
+    groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A lambda and what it gave on the held-out questions, with 95 % intervals clustered by image.
+
+    The intervals are those of a fixed lambda; choosing it on the same questions makes them a little too narrow. The
+    accuracy's is that of results.csv, the cost's a bootstrap's; few images have none.
+    """
+
+    dataset: str
+    num_samples: int
+    lambda_cost: float
+    accuracy: float
+    accuracy_ci_low: float
+    accuracy_ci_high: float
+    avg_cost: float
+    avg_cost_ci_low: float | None
+    avg_cost_ci_high: float | None
+    full_accuracy: float
+    full_cost: float
+
+
+def candidates(values: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Lambdas at which some decision changes, thinned to ``CANDIDATES`` by rank; 0 is among them."""
+    found = [np.zeros(1)]
+    for expensive in range(1, values.shape[1]):
+        for cheap in range(expensive):
+            price = costs[:, expensive] - costs[:, cheap]
+            gain = values[:, expensive] - values[:, cheap]
+            # Both below 0 where the second action costs less, see ``Choices``.
+            moves = ((price > 0) & (gain > 0)) | ((price < 0) & (gain < 0))
+            found.append(gain[moves] / price[moves])
+    distinct = np.unique(np.concatenate(found))
+    # A decision falls to the cheaper action at its breakpoint, rounding or not: step just past it.
+    distinct[1:] = np.nextafter(distinct[1:], np.inf)
+    if len(distinct) > CANDIDATES:
+        distinct = distinct[np.linspace(0, len(distinct) - 1, CANDIDATES).astype(int)]
+    return np.unique([_configurable(price) for price in distinct.tolist()])
+
+
+def _configurable(price: float) -> float:
+    """The smallest number from ``price`` on that a configuration holds as it is."""
+    exact = Decimal(price)
+    digits = Context(prec=DIGITS, rounding=ROUND_CEILING)
+    return float(digits.plus(exact))
+
+
+def calibrate(held_out: HeldOut, cost: float | None, accuracy_kept: float | None) -> Calibrated:
+    """The smallest lambda whose average cost is at most ``cost``, or the largest one that keeps this share of
+    the accuracy of always looking in FULL, which is pruned where ``policy.full_pruning_ratio`` says so.
+
+    Args:
+        cost: average normalised cost. ``accuracy_kept``: in (0, 1]. Exactly one of them is given.
+
+    Raises:
+        VoVNetError: no lambda reaches it.
+    """
+    full = float(held_out.scores[:, -1].mean())
+    tried = candidates(held_out.values, held_out.costs)
+    rows, choices = np.arange(len(held_out.values)), Choices(held_out.values, held_out.costs)
+    reached, nearest = None, None  # what the tried lambdas come closest with
+    for price in tried if cost is not None else tried[::-1]:
+        columns = choices.at(float(price))
+        paid, won = held_out.costs[rows, columns], held_out.scores[rows, columns]
+        seen = float(paid.mean() if cost is not None else won.mean())
+        nearest = seen if nearest is None else (min if cost is not None else max)(nearest, seen)
+        enough = paid.mean() <= cost if cost is not None else won.mean() >= (accuracy_kept or 0.0) * full
+        if enough:
+            reached = float(price), paid, won
+            break
+    if reached is None:
+        asked = f"calibrate.cost={cost}" if cost is not None else f"calibrate.accuracy_kept={accuracy_kept}"
+        best = f"a cost of {nearest:.4g}" if cost is not None else f"{nearest:.4g} against FULL's {full:.4g}"
+        raise VoVNetError(
+            f"{held_out.name}: no lambda reaches {asked} on {len(rows)} held-out questions (at best {best}); "
+            "relax it, or train the policy on more questions of this set."
+        )
+    price, paid, won = reached
+    low, high = clustered_interval(won, held_out.groups)
+    spent = paired_bootstrap(paid, np.zeros(len(rows)), held_out.groups, resamples=2_000)
+    return Calibrated(
+        held_out.name, len(rows), price, float(won.mean()), low, high, spent.mean, spent.low, spent.high,
+        full, float(held_out.costs[:, -1].mean()),
+    )  # fmt: skip
+
+
+def per_dataset(everything: HeldOut, names: Sequence[str]) -> list[HeldOut]:
+    """The same questions by data set, where there are several."""
+    member = np.asarray(names)
+    distinct = sorted(set(names))
+    if len(distinct) < 2:
+        return []
+    columns = ("values", "scores", "costs", "groups")
+    return [
+        HeldOut(name, *(getattr(everything, column)[member == name] for column in columns)) for name in distinct
+    ]  # fmt: skip

@@ -1,0 +1,87 @@
+"""Questions of a training split that a policy was not trained on, with its value estimates."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from vovnet.analyses.calibrate import HeldOut
+from vovnet.backbone.budget import make_budget
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import load_dataset
+from vovnet.data.split import split_rows
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.load import load_outcomes
+from vovnet.outcomes.readable import unread_shares, warn_of_unread
+from vovnet.policy.trained import VoVNet
+from vovnet.results.leaks import look_for_leaks
+from vovnet.results.matching import make_policy
+from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
+from vovnet.session import Session
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class SplitOptions:
+    """The options of a training that say which questions it held out."""
+
+    max_samples: Positive | None
+    val_fraction: Fraction
+    seed: Seed
+
+
+def held_out(
+    config: RunConfig, session: Session | None = None
+) -> tuple[HeldOut, list[str], Path, list[dict[str, Any]]]:
+    """Held-out questions, the data set each comes from, the policy file whose values they carry, and the leak guard's
+    verdicts on them.
+
+    Of the split that the policy was trained on they are those that it was validated on, which its file tells, whatever
+    the configuration says of a training. Of another one they are the configured share, if the leak guard finds none of
+    them in the policy's training data.
+
+    Raises:
+        VoVNetError: a baseline is configured, the policy has seen these questions, or does not say which it has seen.
+    """
+    session = session or Session()
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    policy = make_policy(config, checkpoint, session)
+    if not isinstance(policy, VoVNet) or policy.file is None or not isinstance(config.training, PolicyTraining):
+        raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
+    dataset = load_dataset(config.dataset, "train", session=session)
+    own = config.training
+    options, leaks = SplitOptions(own.max_samples, own.val_fraction, own.seed), list[dict[str, Any]]()
+    if policy.head.card.data_fingerprint != dataset.fingerprint:
+        leaks = look_for_leaks(config, checkpoint, policy.head.card, dataset, session)
+        if unknown := [verdict["why"] for verdict in leaks if verdict["passed"] is None]:
+            raise VoVNetError(
+                f"whether policy file {policy.file} was trained on these questions is not known ({unknown[0]}); "
+                "calibrate on the data set that it was trained on."
+            )
+    elif policy.head.card.training_config:
+        try:
+            options = TypeAdapter(SplitOptions).validate_json(policy.head.card.training_config)
+        except ValidationError as error:
+            raise VoVNetError(
+                f"the training options in policy file {policy.file} are damaged ({error.errors()[0]['msg']}); train it "
+                "again."
+            ) from error
+    else:
+        raise VoVNetError(
+            f"policy file {policy.file} does not say which questions it was not trained on; train it again."
+        )
+    groups, is_held_out = split_rows(dataset, options.max_samples, options.val_fraction, options.seed)
+    rows = np.flatnonzero(is_held_out)
+    outcomes = load_outcomes(config, checkpoint, dataset, policy.looks, len(groups), session=session).outcomes
+    warn_of_unread(unread_shares(outcomes, policy.looks, rows), "lambda is calibrated on")
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    costs = outcomes.stacked("vision_tokens", policy.looks) / budget.max_tokens
+    part = HeldOut(
+        name="all" if len(dataset.members) > 1 else dataset.name,
+        values=policy.head.values(outcomes.text)[rows],
+        scores=outcomes.stacked("score", policy.looks)[rows],
+        costs=costs[rows],
+        groups=np.array(groups)[rows],
+    )
+    return part, [dataset.member(int(i)).name for i in rows], policy.file, leaks

@@ -1,0 +1,47 @@
+"""Block F1 of a configuration: latencies measured and written."""
+
+import resource
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from vovnet.analyses.profile import ProfileRow, as_rows, profile
+from vovnet.analyses.timed import timed_rows
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import item, load_dataset
+from vovnet.errors import VoVNetError
+from vovnet.files import write_json
+from vovnet.policy.route import make_router
+from vovnet.provenance import SUMMARY, provenance
+from vovnet.results.existing import existing_summary, inputs_key
+from vovnet.results.matching import make_policy
+from vovnet.results.write import RESULTS, write_results, write_rows
+from vovnet.schema import RunConfig
+from vovnet.session import Session
+
+
+def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[ProfileRow]:
+    """Measure and write ``profile.csv`` and ``results.csv``, with the machine and the settings in ``summary.json``."""
+    if config.profile is None:
+        raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    policy = make_policy(config, checkpoint, session)
+    key = inputs_key(config, dataset, policy.file, session)
+    if (existing := existing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
+        return [ProfileRow(**row) for row in existing["profile"]]
+    router = make_router(config, dataset, policy, session=session)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    rows, answered = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
+    (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
+    write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
+    write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered, session))
+    facts = {
+        "config": asdict(config),
+        "inputs": key,
+        "device": str(router.backbone.device),
+        "cache_reuse": router.backbone.cache_reuse,
+        "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),  # kilobytes on Linux
+        "profile": as_rows(rows),
+    }
+    write_json(folder / SUMMARY, facts | provenance(session))
+    return rows

@@ -1,0 +1,33 @@
+"""Block E2 of a configuration: an evaluation and its error slices."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vovnet.actions import ACTION_SPACES
+from vovnet.analyses.slices import COLUMNS, error_kinds, examples, slice_rows
+from vovnet.data import load_dataset
+from vovnet.files import write_json
+from vovnet.results.evaluate import Evaluation, evaluate, read_outcomes
+from vovnet.results.write import write_rows
+from vovnet.schema import RunConfig
+from vovnet.session import Session
+
+
+def evaluate_in_slices(config: RunConfig, folder: Path, session: Session) -> tuple[Evaluation, list[dict[str, Any]]]:
+    """Evaluate, then compare each choice with what every other action would have scored."""
+    evaluation = evaluate(config, folder, session)
+    taken = evaluation.routed.actions
+    # The policy's space, widened by what a baseline or a fallback chose outside it.
+    actions = tuple(sorted({*ACTION_SPACES[config.policy.action_space], *np.unique(taken).tolist()}))
+    actions = tuple(a for a in ACTION_SPACES["ternary"] if a in actions)
+    outcomes, _ = read_outcomes(config, actions, session)
+    columns = np.searchsorted([int(a) for a in actions], taken)
+    kinds = error_kinds(outcomes.stacked("score", actions), columns)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    lines = slice_rows(dataset, evaluation.routed, kinds)
+    write_rows(folder / "error_slices.csv", lines, COLUMNS)
+    listed = examples(dataset, outcomes, evaluation.routed, kinds, actions)
+    write_json(folder / "error_slices.json", {"slices": lines, "examples": listed})
+    return evaluation, lines

@@ -1,0 +1,1 @@
+"""VoVNet from Python; ``import vovnet`` offers these names."""

@@ -1,0 +1,182 @@
+"""Data sets, models, and the outcomes of one on the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.backbone.budget import make_budget
+from vovnet.backbone.files import Checkpoint, find_checkpoint
+from vovnet.compose import compose_typed
+from vovnet.data import VQADataset
+from vovnet.data import load_dataset as open_split
+from vovnet.errors import VoVNetError
+from vovnet.options import groups
+from vovnet.outcomes import load
+from vovnet.outcomes.rows import Outcomes as Rows
+from vovnet.schema import BackboneConfig, DatasetConfig, RunConfig, VisionBudgetConfig
+from vovnet.session import Session
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Questions about images; nothing is read before it is needed."""
+
+    config: DatasetConfig
+
+    def split(self, name: str) -> VQADataset:
+        """The samples of ``train`` or ``test``."""
+        return open_split(self.config, name)
+
+
+@dataclass(frozen=True)
+class VLM:
+    """A vision-language model and what an image may cost; weights are loaded when outcomes are missing."""
+
+    config: BackboneConfig
+    budget: VisionBudgetConfig
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What every look yields for each of N questions of one split.
+
+    Attributes:
+        config: under which they were collected.
+        dataset: the questions.
+        rows: columns by look, and of the text pass.
+        costs: normalised cost of NO, COARSE and FULL, [N, 3]; 1 is a maximal FULL image.
+    """
+
+    config: RunConfig
+    dataset: VQADataset
+    checkpoint: Checkpoint
+    rows: Rows
+    costs: np.ndarray
+    session: Session = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Correctness of NO, COARSE and FULL in [0, 1], [N, 3]."""
+        return self.rows.stacked("score", tuple(Action))
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Decoded answers by look, each [N]."""
+        return {action.label: branch.prediction for action, branch in self.rows.branches.items()}
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Outcomes by split."""
+
+    splits: dict[str, Outcomes]
+
+    @property
+    def train(self) -> Outcomes:
+        """What policies are trained on."""
+        return self._split("train")
+
+    @property
+    def test(self) -> Outcomes:
+        """What they are evaluated on."""
+        return self._split("test")
+
+    def _split(self, name: str) -> Outcomes:
+        if name not in self.splits:
+            raise VoVNetError(f"these outcomes hold no split {name}; call collect(…, splits=[{name!r}]).")
+        return self.splits[name]
+
+
+def load_dataset(name: str = "easy_vqa", /, **options: Any) -> Dataset:
+    """A data set by the name of its option (``conf/dataset``), with other values for its keys.
+
+    Example:
+        ``load_dataset("jsonl", path="my_questions")``
+
+    Raises:
+        VoVNetError: no such option, or a value that a key does not take.
+    """
+    return Dataset(with_options(compose_typed("eval", [f"dataset={name}"]).dataset, options))
+
+
+def load_vlm(name: str = "tiny", /, **options: Any) -> VLM:
+    """A model by the name of its option (``conf/backbone``), a local folder, or an id of the hub.
+
+    Args:
+        options: other values for keys of the backbone, such as ``dtype="float32"``.
+
+    Raises:
+        VoVNetError: a value that a key does not take.
+    """
+    if name in groups()["backbone"]:
+        config = compose_typed("eval", [f"backbone={name}"])
+        return VLM(with_options(config.backbone, options), config.vision_budget)
+    config = compose_typed("eval", ["backbone=qwen3_vl_2b"])
+    place = {"path": name} if Path(name).expanduser().is_dir() else {"name": name}
+    return VLM(with_options(config.backbone, {**place, **options}), config.vision_budget)
+
+
+def collect(
+    vlm: VLM,
+    dataset: Dataset,
+    *,
+    splits: Sequence[str] = ("train", "test"),
+    max_samples: int | None = None,
+    runs: str | Path = "multirun",
+    session: Session | None = None,
+    **options: Any,
+) -> Collection:
+    """Run NO, COARSE and FULL once on every question; what the store holds already is read.
+
+    Args:
+        max_samples: questions of each split; None takes all.
+        runs: folder of results; the store is ``outcomes`` in it.
+        options: other values for keys under ``eval``, such as ``batch_size``.
+    """
+    base, session = compose_typed("eval", []), session or Session()
+    found = {}
+    for split in splits:
+        config = replace(
+            base,
+            backbone=vlm.config,
+            vision_budget=vlm.budget,
+            dataset=dataset.config,
+            eval=with_options(base.eval, {"split": split, "max_samples": max_samples, **options}),
+            paths=replace(base.paths, runs=str(runs), store=f"{runs}/outcomes", data=f"{runs}/data"),
+        )
+        found[split] = _collected(config, session)
+    return Collection(found)
+
+
+def _collected(config: RunConfig, session: Session) -> Outcomes:
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    data = open_split(config.dataset, config.eval.split, session=session)
+    count = min(len(data), config.eval.max_samples or len(data))
+    rows = load.load_outcomes(config, checkpoint, data, tuple(Action), count, session=session).outcomes
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    costs = rows.stacked("vision_tokens", tuple(Action)) / budget.max_tokens
+    return Outcomes(config, data, checkpoint, rows, costs, session)
+
+
+def with_options(config: Any, options: dict[str, Any]) -> Any:
+    """A part of a configuration with other values.
+
+    Raises:
+        VoVNetError: a key that it does not have, or a value that the key does not take.
+    """
+    from pydantic import ValidationError
+
+    from vovnet.explain import explain_validation
+
+    try:
+        return replace(config, **options)
+    except (ValidationError, TypeError) as error:
+        said = explain_validation(error) if isinstance(error, ValidationError) else str(error).partition(") ")[2]
+        raise VoVNetError(f"{type(config).__name__}: {said or error}") from error

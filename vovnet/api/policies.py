@@ -1,0 +1,159 @@
+"""Policies trained on outcomes, and what they reach: rows, frontiers, tables."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vovnet.api.outcomes import VLM, Outcomes, with_options
+from vovnet.backbone.files import Checkpoint, find_checkpoint
+from vovnet.compose import compose_typed, job_name
+from vovnet.policy.checkpoint import load_policy as load_head
+from vovnet.policy.names import FILE_NAME
+from vovnet.policy.outside import Outside
+from vovnet.policy.protocol import Policy
+from vovnet.policy.trained import Trained, ValueHead, VoVNet
+from vovnet.registry import path_of, source_hash
+from vovnet.results.columns import ResultRow, record, table_columns
+from vovnet.results.evaluate import Evaluation, measure, write_evaluation
+from vovnet.results.matching import make_policy
+from vovnet.results.read import read_results as read_rows
+from vovnet.results.write import RESULTS
+from vovnet.schema import PolicyConfig
+from vovnet.schema.baselines import PolicyOptions
+from vovnet.schema.code import Code
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIXED = ("always_full", "always_coarse", "no_vision")
+LAMBDAS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Accuracy against cost: a policy at several lambdas, and fixed policies beside it."""
+
+    rows: tuple[ResultRow, ...]
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """One line per point, the columns of results.csv."""
+        return frame(self.rows)
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw it into a PNG or PDF file."""
+        from vovnet.report.frontier import plot_frontier
+
+        plot_frontier(list(self.rows), Path(path))
+        return Path(path)
+
+
+def train_policy(
+    outcomes: Outcomes,
+    *,
+    lambda_cost: float = 0.05,
+    objective: str = "value",
+    folder: str | Path | None = None,
+    **options: Any,
+) -> VoVNet:
+    """Train a policy head on the outcomes of a training split; one that was trained with the same inputs is read.
+
+    Args:
+        lambda_cost: accuracy that one maximal FULL image is worth; the objective ``value`` serves every lambda.
+        folder: of the policy file and curves; None names one under the results' folder.
+        options: other values for keys under ``training``, such as ``epochs`` or ``seed``.
+    """
+    from vovnet.training.run import train
+
+    base = outcomes.config
+    goal = compose_typed("train", [f"policy/objective={objective}"]).policy.objective
+    config = replace(
+        base,
+        policy=with_options(base.policy, {"lambda_cost": lambda_cost, "objective": goal}),
+        training=with_options(base.training, {"max_samples": len(outcomes), **options}),
+    )
+    place = Path(folder or Path(base.paths.runs) / "train" / job_name(config)).expanduser()
+    train(config, place, outcomes.session)
+    return _policy_file(place / FILE_NAME, outcomes.checkpoint, lambda_cost)
+
+
+def load_policy(path: str | Path, vlm: VLM, *, lambda_cost: float = 0.05) -> VoVNet:
+    """A trained policy from its file, or from the folder that holds it.
+
+    Raises:
+        VoVNetError: missing, damaged, or of another model.
+    """
+    place = Path(path).expanduser()
+    return _policy_file(place / FILE_NAME if place.is_dir() else place, find_checkpoint(vlm.config), lambda_cost)
+
+
+def _policy_file(path: Path, checkpoint: Checkpoint, lambda_cost: float) -> VoVNet:
+    return VoVNet(ValueHead(*load_head(path, checkpoint), path), lambda_cost)
+
+
+def evaluate(
+    policy: Policy | str, outcomes: Outcomes, *, folder: str | Path | None = None, **options: Any
+) -> Evaluation:
+    """What a policy or a named baseline does with stored outcomes, on average and per question.
+
+    Args:
+        policy: one of ``train_policy``, one of your own, or the name of a baseline (``conf/policy/baseline``).
+        folder: where results.csv, summary.json and predictions.jsonl go; None writes nothing.
+        options: of a baseline, such as ``threshold=0.3``.
+
+    Raises:
+        VoVNetError: among others, a question was in the policy's training data.
+    """
+    begun, base = time.monotonic(), outcomes.config
+    if isinstance(policy, str):
+        named = compose_typed("eval", [f"policy/baseline={policy}"]).policy.baseline
+        config = replace(base, policy=replace(base.policy, baseline=with_options(named, options)))
+        policy = make_policy(config, outcomes.checkpoint, outcomes.session)
+    else:
+        config = replace(base, policy=_described(policy, base.policy))
+    found = measure(config, policy, Path(folder or base.paths.runs).expanduser(), outcomes.session)
+    if folder is not None:
+        write_evaluation(config, policy, found, Path(folder).expanduser(), begun, outcomes.session)
+    return found
+
+
+def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
+    """The configuration that says what a policy is."""
+    if isinstance(policy, VoVNet):
+        card = policy.head.card
+        own: dict[str, Any] = {"feature_mode": card.feature_mode, "action_space": card.action_space}
+        own["full_pruning_ratio"] = card.full_pruning_ratio
+        if card.full_pruning_mode is not None:
+            own["full_pruning_mode"] = card.full_pruning_mode
+        return with_options(base, {"lambda_cost": policy.lambda_cost, "baseline": Trained(""), **own})  # type: ignore[no-any-return]
+    options: PolicyOptions = policy
+    if not hasattr(policy, "__pydantic_config__"):  # of the user's own code
+        kind = type(policy)
+        options = Outside(policy.name, Code("policy", path_of(kind), dict(policy.columns()), source_hash(kind)))
+    return replace(base, baseline=options)
+
+
+def frontier(
+    policy: VoVNet, outcomes: Outcomes, *, lambdas: Iterable[float] = LAMBDAS, baselines: Iterable[str] = FIXED
+) -> Frontier:
+    """A trained policy at several lambdas, and baselines beside it, on stored outcomes."""
+    points = [evaluate(VoVNet(policy.head, price), outcomes).row for price in lambdas]
+    return Frontier((*points, *(evaluate(name, outcomes).row for name in baselines)))
+
+
+def read_results(folder: str | Path) -> "pd.DataFrame":
+    """The results.csv of a run, sweep or pipeline as a pandas table, older versions' files included.
+
+    Raises:
+        VoVNetError: the file is missing or damaged.
+    """
+    place = Path(folder).expanduser()
+    return frame(read_rows(place / RESULTS if place.is_dir() else place))
+
+
+def frame(rows: Sequence[ResultRow]) -> "pd.DataFrame":
+    """Rows of results.csv as a pandas table."""
+    import pandas as pd
+
+    return pd.DataFrame([record(row) for row in rows], columns=table_columns(rows))

@@ -1,0 +1,134 @@
+"""A policy and its model at work: questions in, answers out, each looked at as closely as it is worth."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vovnet.actions import Action
+from vovnet.api.outcomes import VLM, Dataset, load_dataset, with_options
+from vovnet.backbone.budget import VisionBudget
+from vovnet.backbone.decoding import decoding_of
+from vovnet.compose import compose_typed
+from vovnet.data import prompt_text
+from vovnet.data.sample import ImageRef, PlainSet, Sample
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.load import branch_backbone
+from vovnet.policy import route
+from vovnet.policy.protocol import Policy
+from vovnet.scoring import Score
+from vovnet.session import Session
+
+Picture = str | Path | Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImage(ImageRef):
+    """An image that the caller has opened."""
+
+    encoded: bytes = b""
+
+    def content(self) -> bytes:
+        """As PNG."""
+        return self.encoded
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, and what it took.
+
+    Attributes:
+        answer: what the model says after any reasoning; None where it gives no answer.
+        look: ``no``, ``coarse`` or ``full``.
+        cost: of all looks that were taken; 1 is a maximal FULL image.
+        vision_tokens: image tokens that entered the language model.
+        seconds: of the batch, divided by its questions.
+    """
+
+    answer: str | None
+    look: str
+    cost: float
+    vision_tokens: int
+    seconds: float
+
+
+class Router:
+    """Answers questions as a policy decides.
+
+    Args:
+        vlm: the model that the policy was trained with.
+        policy: one of ``train_policy`` or ``load_policy``, or one of your own.
+        dataset: whose prompt is used; None takes the question as it is.
+        options: other values for keys under ``eval``, such as ``max_new_tokens``.
+
+    Raises:
+        VoVNetError: the policy exists in replay only, such as the oracle.
+    """
+
+    def __init__(self, vlm: VLM, policy: Policy, dataset: Dataset | None = None, **options: Any) -> None:
+        if why := policy.only_replayed():
+            raise VoVNetError(why)
+        base = compose_typed("eval", [])
+        self._data = (dataset or load_dataset()).config
+        own = with_options(base.eval, options)
+        config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=self._data, eval=own)
+        backbone = branch_backbone(config, Session())
+        budget = VisionBudget(vlm.budget.coarse, vlm.budget.full, backbone.builder.budget.factor)
+        self._route = route.Router(backbone, policy, decoding_of(config.eval), _unjudged, 0, budget.max_tokens)
+
+    def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:
+        """Answer one question about one or several images, which are opened only if the policy looks at them."""
+        return self.answer([(question, images, options)])[0]
+
+    def answer(self, questions: Sequence[tuple[str, Picture | Sequence[Picture], Sequence[str]]]) -> list[Reply]:
+        """Answer a batch of (question, images, options)."""
+        import torch
+
+        samples = [_sample(place, *one) for place, one in enumerate(questions)]
+        asked = PlainSet()
+        asked.config, asked.name = self._data, self._data.name
+        with torch.inference_mode():
+            routed = self._route([(place, one, prompt_text(asked, one)) for place, one in enumerate(samples)])
+        chosen, tokens = routed.chosen, routed.paid("vision_tokens")
+        return [
+            Reply(
+                chosen.answer[row],
+                Action(routed.actions[row]).label,
+                float(routed.cost[row]),
+                int(tokens[row]),
+                float(chosen.seconds[row]),
+            )
+            for row in np.arange(len(samples)).tolist()
+        ]
+
+
+def _unjudged(index: int, answer: str | None) -> Score:
+    """There is no reference."""
+    return Score(0.0, answer is not None)
+
+
+def _sample(place: int, question: str, images: Picture | Sequence[Picture], options: Sequence[str]) -> Sample:
+    pictures = [images] if isinstance(images, str | Path | Image.Image) else list(images)
+    return Sample(
+        id=str(place),
+        question=question,
+        images=tuple(_image(place, number, one) for number, one in enumerate(pictures)),
+        answers=("",),
+        group=str(place),
+        category="",
+        options=tuple(options),
+    )
+
+
+def _image(place: int, number: int, picture: Picture) -> ImageRef:
+    if not isinstance(picture, Image.Image):
+        path = Path(picture).expanduser()
+        return ImageRef(str(path), path)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    name = f"image {number + 1} of question {place + 1}"
+    return HeldImage(name, Path(name), buffer.getvalue())

@@ -1,0 +1,109 @@
+"""The check points of the specification, evaluated on results."""
+
+import itertools
+from collections.abc import Sequence
+
+from vovnet.actions import FIXED_POLICIES, Action
+from vovnet.checks.baselines import pruning_checks, threshold_checks
+from vovnet.checks.check import Check
+from vovnet.checks.generalization import generalization_checks
+from vovnet.checks.readable import readable_check, readable_checks
+from vovnet.metrics.frontier import concave_hull
+from vovnet.results.columns import CURVE, PROTOCOL, ResultRow, grouped
+
+
+def run_checks(row: ResultRow) -> list[Check]:
+    """Check points of a single run: whether its answers could be read, and block B1."""
+    readable = readable_check(row)
+    if row.baseline_name not in FIXED_POLICIES:
+        return [readable]
+    expected = tuple(float(action is FIXED_POLICIES[row.baseline_name]) for action in Action)
+    seen = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
+    checks = [Check(f"{row.baseline_name}: action_ratio is {list(expected)}", seen == expected, str(list(seen)))]
+    if row.baseline_name == "no_vision":
+        checks.append(Check("no_vision: avg_cost is 0", row.avg_cost == 0, f"{row.avg_cost:.4f}"))
+    return [*checks, readable]
+
+
+def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """Check points over a sweep (blocks A1 and B1), per data set and otherwise equal settings."""
+    checks = readable_checks(rows)
+    for group in grouped(rows, CURVE):
+        over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
+        if len(over_lambda) > 1:
+            checks += _lambda_checks(over_lambda)
+    checks += adaptation_checks(rows) + generalization_checks(rows)
+    for group in grouped(rows, PROTOCOL):
+        checks += threshold_checks(group) + pruning_checks(group)
+        for policy in grouped([r for r in group if not r.baseline_name], CURVE):
+            checks += _routing_checks([*policy, *(r for r in group if r.baseline_name)])
+        fixed = {r.baseline_name: r.avg_cost for r in group if r.baseline_name in FIXED_POLICIES}
+        if len(fixed) == len(FIXED_POLICIES):
+            ordered = fixed["no_vision"] < fixed["always_coarse"] < fixed["always_full"]
+            seen = ", ".join(f"{name} {cost:.4f}" for name, cost in fixed.items())
+            checks.append(Check(f"{group[0].dataset}: avg_cost no < coarse < full", ordered, seen))
+    return checks
+
+
+def adaptation_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """Stage 1 of block A0: the adapted backbone answers better under FULL than the one below it."""
+    full = {(row.dataset, row.backbone): row.accuracy for row in rows if row.baseline_name == "always_full"}
+    checks = []
+    for (dataset, backbone), after in full.items():
+        below, _, adapter = backbone.partition(" + ")
+        if adapter and (dataset, below) in full:
+            before = full[dataset, below]
+            seen = f"{before:.4f} before, {after:.4f} after"
+            checks.append(Check(f"{dataset}: stage 1 raises always_full's accuracy", after > before, seen))
+    return checks
+
+
+def _lambda_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    label = f"{rows[0].dataset}, {rows[0].objective}"
+    costs = [r.avg_cost for r in rows]
+    full = [r.action_rate_full for r in rows]
+    return [
+        Check(
+            f"{label}: avg_cost never rises with lambda",
+            all(b <= a for a, b in itertools.pairwise(costs)),
+            " ".join(f"{c:.4f}" for c in costs),
+        ),
+        Check(
+            f"{label}: actions move from FULL towards NO and COARSE as lambda grows",
+            full[-1] < full[0],
+            " ".join(f"{f:.3f}" for f in full),
+        ),
+    ]
+
+
+def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """What routing must be good for, where a set holds both a lambda sweep and the fixed policies."""
+    fixed = {row.baseline_name: row for row in rows if row.baseline_name in FIXED_POLICIES}
+    routed = [row for row in rows if not row.baseline_name and row.fallback_mode is None]
+    # One point is no sweep: nobody chose its lambda for these goals.
+    if len(fixed) < len(FIXED_POLICIES) or len({row.lambda_cost for row in routed}) < 2:
+        return []
+    full = fixed["always_full"]
+    mixing = concave_hull([(row.avg_cost, row.accuracy) for row in fixed.values()])
+    gains = [row.accuracy - float(mixing.at(row.avg_cost)) for row in routed]
+    best = max(range(len(routed)), key=lambda i: gains[i])
+    free = min(routed, key=lambda row: row.lambda_cost or 0.0)
+    kept = [row.avg_cost / full.avg_cost for row in routed if row.accuracy >= full.accuracy - 0.01]
+    label = f"{full.dataset}, {routed[0].objective}"
+    return [
+        Check(
+            f"{label}: VoVNet at its smallest lambda is within one point of always_full",
+            free.accuracy >= full.accuracy - 0.01,
+            f"{free.accuracy:.4f} at lambda {free.lambda_cost:g} against {full.accuracy:.4f}",
+        ),
+        Check(
+            f"{label}: VoVNet keeps always_full's accuracy less one point at 60 % of its cost or less",
+            bool(kept) and min(kept) <= 0.6,
+            f"{min(kept):.3f} of its cost" if kept else "at no lambda",
+        ),
+        Check(
+            f"{label}: VoVNet lies above random mixing of the fixed policies, at no lambda more than a point below",
+            gains[best] > 0 and min(gains) > -0.01,
+            f"{gains[best]:+.4f} at lambda {routed[best].lambda_cost:g}, never below {min(gains):+.4f}",
+        ),
+    ]

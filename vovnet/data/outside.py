@@ -1,0 +1,85 @@
+"""Data sets that the user's own code reads: ``dataset.reader`` names a function of the configuration and the split."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from vovnet.data.broken import without_broken_images
+from vovnet.data.rows import RowErrors
+from vovnet.data.sample import ImageRef, PlainSet, Sample
+from vovnet.errors import VoVNetError, first_line
+from vovnet.fingerprint import fingerprint_files
+from vovnet.schema import DatasetConfig
+from vovnet.schema.code import Code
+
+
+class OutsideSet(PlainSet):
+    """One split as ``reader(config, split)`` gives it: an iterable of ``Sample``."""
+
+    def __init__(self, reader: Code, config: DatasetConfig, split: str) -> None:
+        if config.scorer is None:
+            raise VoVNetError(f"dataset={config.name} needs dataset.scorer, such as plain, textvqa or {{_target_: …}}.")
+        self.name, self.split, self.config = config.name, split, config
+        self.scorer = config.scorer
+        self.metric = config.metric or (config.scorer if isinstance(config.scorer, str) else config.scorer.name)
+        errors = RowErrors(config.on_error)
+        samples = list(_samples(reader, config, split, errors))
+        if config.on_error == "skip":
+            samples = without_broken_images(samples, errors)
+        if not samples:
+            raise VoVNetError(f"{reader.target} gives no question of {split}; {errors.why_none('see its code.')}")
+        self._samples, self.skipped = samples, tuple(errors.skipped)
+        self.fingerprint = _fingerprint(reader, samples)
+
+
+def _samples(reader: Code, config: DatasetConfig, split: str, errors: RowErrors) -> Iterable[Sample]:
+    """What the reader gives, each row checked.
+
+    Raises:
+        VoVNetError: a row is unusable and ``on_error`` is not ``skip``, or the reader itself fails.
+    """
+    place = Path(reader.target)  # stands for the file in sentences about a row
+    try:
+        rows = list(reader(config, split))
+    except VoVNetError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise VoVNetError(f"the reader {reader.target} fails on dataset={config.name} ({said}).") from error
+    for number, row in enumerate(rows):
+        if problem := _problem(row):
+            errors.report(place, number, problem)
+        elif errors.is_new(place, number, row.id):
+            yield row
+
+
+def _problem(row: object) -> str:
+    """What keeps a row from being asked, if anything does."""
+    if not isinstance(row, Sample):
+        return f"it is a {type(row).__name__}, no vovnet.Sample"
+    texts = (row.id, row.question, row.group, row.category, row.hint, *row.answers, *row.options)
+    if any(not isinstance(text, str) for text in texts):
+        return "an id, question, answer, option or label is no text"
+    if not all(isinstance(image, ImageRef) for image in row.images) or not row.images:
+        return "its images are no ImageRef, or there is none"
+    for name, value in (("id", row.id), ("question", row.question), ("group", row.group)):
+        if not value.strip():
+            return f"its {name} is empty"
+    return "" if any(row.answers) else "there is no answer"
+
+
+def _fingerprint(reader: Code, samples: list[Sample]) -> str:
+    """SHA-256 over the reader, every text and every image."""
+    digest = hashlib.sha256(reader.identity.encode())
+    for sample in samples:
+        facts = asdict(sample) | {"images": [image.key for image in sample.images]}
+        digest.update(json.dumps(facts, sort_keys=True).encode())
+    try:
+        digest.update(fingerprint_files({image.path for sample in samples for image in sample.images}).encode())
+    except OSError as error:
+        raise VoVNetError(
+            f"an image of {reader.target} cannot be read ({error.filename}: {error.strerror}); give its full path."
+        ) from error
+    return digest.hexdigest()

@@ -1,0 +1,50 @@
+"""Looks: in which form a question's image is shown to the model, if it is shown at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vovnet.actions import Action
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.store import NAME, TEXT
+from vovnet.outcomes.variants import branch_budget, full_pruning
+from vovnet.schema import PruningMode, Resolution, RunConfig
+
+
+@dataclass(frozen=True)
+class Look:
+    """One way of answering a question; the store holds a table of each.
+
+    Attributes:
+        name: lower-case letters, digits and underscores.
+        resolution: upper bounds on the image; None shows no image.
+        inside: bounds of a finer look within whose rounded size this one is fitted.
+        pruning: mode and share of the vision tokens that are kept; None keeps all.
+        hidden: whether the hidden state after the look is stored, for policies that look again.
+
+    Raises:
+        VoVNetError: the name cannot be a table's.
+    """
+
+    name: str
+    resolution: Resolution | None
+    inside: Resolution | None = None
+    pruning: tuple[PruningMode, float] | None = None
+    hidden: bool = False
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name) or self.name == TEXT:
+            raise VoVNetError(
+                f"a look cannot be named {self.name!r}; use lower-case letters, digits and underscores, and another "
+                f"name than {TEXT}."
+            )
+
+
+def usual_looks(config: RunConfig, actions: Sequence[Action]) -> tuple[Look, ...]:
+    """What some of the three actions mean under a configuration."""
+    budget = branch_budget(config)
+    looks = {
+        Action.NO: Look("no", None),
+        Action.COARSE: Look("coarse", budget.coarse, inside=budget.full),
+        Action.FULL: Look("full", budget.full, pruning=full_pruning(config)),
+    }
+    return tuple(looks[action] for action in actions)

@@ -1,0 +1,107 @@
+"""The tables that a run reads: answers of each look, and the scores of these answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.data import VQADataset
+from vovnet.outcomes.convert import branch_from_table, column, scores_from_table, scores_table, text_from_table
+from vovnet.outcomes.judge import Judge, make_judge
+from vovnet.outcomes.keys import scores_key
+from vovnet.outcomes.rows import BranchOutcomes, Outcomes, TextOutcomes, no_text, scores_of, with_scores
+from vovnet.outcomes.store import TEXT, OutcomeStore, Span, Table, TableKey
+from vovnet.session import Session
+
+BLOCK = 65_536  # answers that are judged before their scores are written
+KEPT = 8  # outcomes, and tables of them, that a session keeps
+JUDGED = "judged"  # column of scores: the checksum of the part that holds the answer
+Columns = TypeVar("Columns", TextOutcomes, BranchOutcomes)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a configuration, by their names.
+
+    Attributes:
+        answers: of the text pass, where it is needed, and of each look.
+        scores: of each look's answers.
+    """
+
+    answers: Mapping[str, Table]
+    scores: Mapping[str, Table]
+
+    @classmethod
+    def of(cls, store: OutcomeStore, keys: Mapping[str, TableKey], dataset: VQADataset, with_text: bool) -> "Tables":
+        """The tables of some keys, whether they exist or not."""
+        answers = {name: store.table(key) for name, key in keys.items() if with_text or name != TEXT}
+        scores = {n: table.inner(scores_key(table.key, dataset)) for n, table in answers.items() if n != TEXT}
+        return cls(answers, scores)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All that determines what is in them."""
+        return tuple(str(table.folder) for table in (*self.answers.values(), *self.scores.values()))
+
+    def judge(self, dataset: VQADataset, stop: int) -> None:
+        """Score the answers among the rows [0, stop) that are stored and have no score yet.
+
+        Two jobs that score the same answers write the same rows, which does no harm.
+        """
+        judge = make_judge(dataset)
+        for name, scores in self.scores.items():
+            answers = self.answers[name]
+            for gap in scores.missing((0, stop)):
+                for start in range(*gap, BLOCK):
+                    block = start, min(start + BLOCK, gap[1])
+                    if scores.missing(block):  # another job may have judged it meanwhile
+                        for span in answers.held(block):
+                            self._judge(name, judge, span)
+
+    def _judge(self, name: str, judge: Judge, span: Span) -> None:
+        start, stop = span
+        rows = self.answers[name].rows(stop, start)
+        answers = column(rows.table["answer"])
+        found = scores_of([judge(index, answer) for index, answer in enumerate(answers, start)])
+        self.scores[name].write(start, scores_table(found).append_column(JUDGED, [rows.checksums]), {})
+
+    def text(self, stop: int) -> TextOutcomes:
+        """Rows [0, stop) of the text pass.
+
+        Raises:
+            DamagedPart, KeyError: as ``Table.rows``.
+        """
+        rows = self.answers[TEXT].rows(stop)
+        return text_from_table(rows.table, rows.matrix("hidden"))
+
+    def branch(self, name: str, stop: int) -> BranchOutcomes:
+        """Rows [0, stop) of a look's answers with their scores.
+
+        Raises:
+            DamagedPart: as ``Table.rows``, or the scores are of answers that another part has replaced.
+            KeyError: as ``Table.rows``.
+        """
+        rows, scores = self.answers[name].rows(stop), self.scores[name].rows(stop)
+        table = scores.table
+        if len(other := np.flatnonzero(column(table[JUDGED]) != rows.checksums)):
+            raise scores.set_aside(int(other[0]), "the answers that it judges were replaced")
+        return with_scores(branch_from_table(rows.table, rows.matrix("hidden")), scores_from_table(table))
+
+    def outcomes(self, actions: tuple[Action, ...], stop: int, session: Session) -> Outcomes:
+        """Rows [0, stop); each table is read once a session.
+
+        Raises:
+            DamagedPart, KeyError: as ``branch``.
+        """
+
+        def once(name: str, read: Callable[[], Columns]) -> Columns:
+            known = tuple(str(of[name].folder) for of in (self.answers, self.scores) if name in of)
+            return session.once("rows", (known, stop), read, KEPT)
+
+        return Outcomes(
+            text=once(TEXT, lambda: self.text(stop)) if TEXT in self.answers else no_text(stop),
+            branches={action: once(action.label, partial(self.branch, action.label, stop)) for action in actions},
+        )

@@ -1,0 +1,45 @@
+"""Filling the outcome store without deciding anything, and what there is to say about it."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vovnet.actions import ACTION_SPACES
+from vovnet.backbone.files import find_checkpoint
+from vovnet.data import load_dataset
+from vovnet.files import write_json
+from vovnet.outcomes.load import collect_outcomes
+from vovnet.policy.protocol import TEXT
+from vovnet.provenance import SUMMARY, provenance
+from vovnet.results.matching import make_policy
+from vovnet.schema import RunConfig
+from vovnet.session import Session
+
+
+def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]:
+    """Collect a split, or ``eval.shard`` of it, and write ``summary.json``.
+
+    VoVNet's branches are its action space's, so that no policy need be trained yet; a baseline's are its own.
+    """
+    begun = time.monotonic()
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    actions, with_text = ACTION_SPACES[config.policy.action_space], True
+    if config.policy.baseline.name:
+        policy = make_policy(config, checkpoint, session)
+        actions, with_text = policy.looks, TEXT in policy.needs
+    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session)
+    summary = {
+        "config": asdict(config),
+        "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
+        "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
+        "num_samples": count,
+        "rows_computed": dict(computed),
+        "rows_skipped": list(dataset.skipped),
+        "wall_seconds": round(time.monotonic() - begun, 3),
+        **provenance(session),
+    }
+    write_json(folder / SUMMARY, summary)
+    return summary

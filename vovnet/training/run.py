@@ -1,0 +1,42 @@
+"""A training as a command asks for it: in this process, or as several ranks."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vovnet.errors import VoVNetError
+from vovnet.policy.trained import Trained
+from vovnet.rank_launch import launch_ranks, needs_launch
+from vovnet.ranks import check_ranks, is_main_rank, world_size
+from vovnet.results.read import read_summary
+from vovnet.schema import RunConfig, TinyBackboneTraining
+from vovnet.session import Session
+from vovnet.training.questions import training_data
+from vovnet.training.report import existing_training, write_training
+from vovnet.training.stages import train_policy
+
+
+def train(config: RunConfig, folder: Path, session: Session) -> dict[str, Any] | Path:
+    """Train into ``folder``; returns the policy training's summary, or the folder of the trained backbone.
+
+    A policy training that stands there with the same inputs is kept.
+    """
+    config = replace(config, policy=replace(config.policy, baseline=Trained("")))  # VoVNet itself is trained
+    if isinstance(config.training, TinyBackboneTraining):
+        if world_size() > 1:
+            raise VoVNetError("the packaged backbone is trained by one process; run this without torchrun.")
+        from vovnet.training.tiny_backbone import train_tiny_backbone
+
+        return train_tiny_backbone(config, config.training, folder)
+    begun = time.monotonic()
+    if world_size() > 1:
+        check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work
+    if (existing := existing_training(config, folder, session)) is not None:
+        return existing
+    if needs_launch(config):
+        training_data(config, config.training, session)  # generates, reads and refuses once instead of on every rank
+        launch_ranks(config, folder, "vovnet.training.rank", "goes on from the last checkpoint")
+        return read_summary(folder)
+    trained = train_policy(config, config.training, folder, session)
+    return write_training(config, trained, folder, time.monotonic() - begun, session) if is_main_rank() else {}
