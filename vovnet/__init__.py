@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vovnet.actions import Action
     from vovnet.api.commands import Finished, run
-    from vovnet.api.outcomes import VLM, Collection, Dataset, Outcomes, collect, load_dataset, load_vlm
+    from vovnet.api.outcomes import VLM, Collection, Dataset, collect, load_dataset, load_vlm
     from vovnet.api.policies import Frontier, evaluate, frontier, load_policy, read_results, train_policy
     from vovnet.api.router import Reply, Router
     from vovnet.data.sample import ImageRef, Sample
     from vovnet.errors import VoVNetError
+    from vovnet.outcomes.known import Outcomes
     from vovnet.policy.objective import Objective
-    from vovnet.policy.protocol import Policy, Step, View
+    from vovnet.policy.protocol import Context, Policy, Question, Seen, Step, View
     from vovnet.registry import register
     from vovnet.session import Session
 
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 _PLACES = {
     "vovnet.actions": "Action",
     "vovnet.api.commands": "Finished run",
-    "vovnet.api.outcomes": "VLM Collection Dataset Outcomes collect load_dataset load_vlm",
+    "vovnet.api.outcomes": "VLM Collection Dataset collect load_dataset load_vlm",
     "vovnet.api.policies": "Frontier evaluate frontier load_policy read_results train_policy",
     "vovnet.api.router": "Reply Router",
     "vovnet.data.sample": "ImageRef Sample",
     "vovnet.errors": "VoVNetError",
+    "vovnet.outcomes.known": "Outcomes",
     "vovnet.policy.objective": "Objective",
-    "vovnet.policy.protocol": "Policy Step View",
+    "vovnet.policy.protocol": "Context Policy Question Seen Step View",
     "vovnet.registry": "register",
     "vovnet.session": "Session",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "VLM",
     "Action",
     "Collection",
+    "Context",
     "Dataset",
     "Finished",
     "Frontier",
@@ -50,9 +53,11 @@ __all__ = [
     "Objective",
     "Outcomes",
     "Policy",
+    "Question",
     "Reply",
     "Router",
     "Sample",
+    "Seen",
     "Session",
     "Step",
     "View",

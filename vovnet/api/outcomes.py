@@ -1,24 +1,21 @@
 """Data sets, models, and the outcomes of one on the other."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vovnet.actions import Action
-from vovnet.backbone.budget import make_budget
-from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.compose import compose_typed
 from vovnet.data import VQADataset
 from vovnet.data import load_dataset as open_split
 from vovnet.errors import VoVNetError
 from vovnet.options import groups
-from vovnet.outcomes import load
-from vovnet.outcomes.rows import Outcomes as Rows
-from vovnet.schema import BackboneConfig, DatasetConfig, RunConfig, VisionBudgetConfig
+from vovnet.outcomes.known import Outcomes, known_outcomes
+from vovnet.schema import BackboneConfig, DatasetConfig, VisionBudgetConfig
 from vovnet.session import Session
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -38,38 +35,6 @@ class VLM:
 
     config: BackboneConfig
     budget: VisionBudgetConfig
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """What every look yields for each of N questions of one split.
-
-    Attributes:
-        config: under which they were collected.
-        dataset: the questions.
-        rows: columns by look, and of the text pass.
-        costs: normalised cost of NO, COARSE and FULL, [N, 3]; 1 is a maximal FULL image.
-    """
-
-    config: RunConfig
-    dataset: VQADataset
-    checkpoint: Checkpoint
-    rows: Rows
-    costs: np.ndarray
-    session: Session = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def scores(self) -> np.ndarray:
-        """Correctness of NO, COARSE and FULL in [0, 1], [N, 3]."""
-        return self.rows.stacked("score", tuple(Action))
-
-    @property
-    def predictions(self) -> dict[str, np.ndarray]:
-        """Decoded answers by look, each [N]."""
-        return {action.label: branch.prediction for action, branch in self.rows.branches.items()}
 
 
 @dataclass(frozen=True)
@@ -113,13 +78,20 @@ def load_vlm(name: str = "tiny", /, **options: Any) -> VLM:
         options: other values for keys of the backbone, such as ``dtype="float32"``.
 
     Raises:
-        VoVNetError: a value that a key does not take.
+        VoVNetError: there is no such model, or a value that a key does not take.
     """
     if name in groups()["backbone"]:
         config = compose_typed("eval", [f"backbone={name}"])
         return VLM(with_options(config.backbone, options), config.vision_budget)
+    is_folder = Path(name).expanduser().is_dir()
+    if not is_folder and not HUB_ID.fullmatch(name):
+        known = ", ".join(groups()["backbone"])
+        raise VoVNetError(
+            f"there is no model {name}; choose one of {known}, or give a folder that exists or an id of the hub, "
+            "such as Qwen/Qwen3-VL-2B-Instruct."
+        )
     config = compose_typed("eval", ["backbone=qwen3_vl_2b"])
-    place = {"path": name} if Path(name).expanduser().is_dir() else {"name": name}
+    place = {"path": name} if is_folder else {"name": name}
     return VLM(with_options(config.backbone, {**place, **options}), config.vision_budget)
 
 
@@ -151,18 +123,8 @@ def collect(
             eval=with_options(base.eval, {"split": split, "max_samples": max_samples, **options}),
             paths=replace(base.paths, runs=str(runs), store=f"{runs}/outcomes", data=f"{runs}/data"),
         )
-        found[split] = _collected(config, session)
+        found[split] = known_outcomes(config, session)
     return Collection(found)
-
-
-def _collected(config: RunConfig, session: Session) -> Outcomes:
-    checkpoint = find_checkpoint(config.backbone, session=session)
-    data = open_split(config.dataset, config.eval.split, session=session)
-    count = min(len(data), config.eval.max_samples or len(data))
-    rows = load.load_outcomes(config, checkpoint, data, tuple(Action), count, session=session).outcomes
-    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
-    costs = rows.stacked("vision_tokens", tuple(Action)) / budget.max_tokens
-    return Outcomes(config, data, checkpoint, rows, costs, session)
 
 
 def with_options(config: Any, options: dict[str, Any]) -> Any:

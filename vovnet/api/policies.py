@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vovnet.api.outcomes import VLM, Outcomes, with_options
+from vovnet.api.outcomes import VLM, with_options
 from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.compose import compose_typed, job_name
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.known import Outcomes
 from vovnet.policy.checkpoint import load_policy as load_head
 from vovnet.policy.names import FILE_NAME
 from vovnet.policy.outside import Outside
-from vovnet.policy.protocol import Policy
+from vovnet.policy.protocol import Policy, checked
 from vovnet.policy.trained import Trained, ValueHead, VoVNet
-from vovnet.registry import path_of, source_hash
+from vovnet.registry import POLICIES, path_of, source_hash
 from vovnet.results.columns import ResultRow, record, table_columns
 from vovnet.results.evaluate import Evaluation, measure, write_evaluation
 from vovnet.results.matching import make_policy
@@ -111,7 +113,7 @@ def evaluate(
         config = replace(base, policy=replace(base.policy, baseline=with_options(named, options)))
         policy = make_policy(config, outcomes.checkpoint, outcomes.session)
     else:
-        config = replace(base, policy=_described(policy, base.policy))
+        config = replace(base, policy=_described(checked(policy), base.policy))
     found = measure(config, policy, Path(folder or base.paths.runs).expanduser(), outcomes.session)
     if folder is not None:
         write_evaluation(config, policy, found, Path(folder).expanduser(), begun, outcomes.session)
@@ -130,6 +132,8 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
     options: PolicyOptions = policy
     if not hasattr(policy, "__pydantic_config__"):  # of the user's own code
         kind = type(policy)
+        if policy.name in POLICIES:
+            raise VoVNetError(f"{policy.name!r} is a policy of VoVNet; give {path_of(kind)} another name.")
         options = Outside(policy.name, Code("policy", path_of(kind), dict(policy.columns()), source_hash(kind)))
     return replace(base, baseline=options)
 

@@ -19,7 +19,7 @@ from vovnet.data.sample import ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import branch_backbone
 from vovnet.policy import route
-from vovnet.policy.protocol import Policy
+from vovnet.policy.protocol import Policy, checked
 from vovnet.scoring import Score
 from vovnet.session import Session
 
@@ -66,11 +66,11 @@ class Router:
         options: other values for keys under ``eval``, such as ``max_new_tokens``.
 
     Raises:
-        VoVNetError: the policy exists in replay only, such as the oracle.
+        VoVNetError: it is no policy, or exists in replay only, such as the oracle.
     """
 
     def __init__(self, vlm: VLM, policy: Policy, dataset: Dataset | None = None, **options: Any) -> None:
-        if why := policy.only_replayed():
+        if why := checked(policy).only_replayed():
             raise VoVNetError(why)
         base = compose_typed("eval", [])
         self._data = (dataset or load_dataset()).config

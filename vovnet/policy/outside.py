@@ -28,7 +28,7 @@ class Outside(PolicyOptions):
 
     def make(self, context: Context) -> Policy:
         """Import the class, call it, and let the policy see its context."""
-        return checked(self.code(), self).make(context)
+        return checked(self.code(), self.name).make(context)
 
 
 def outside(value: Mapping[str, Any], trusted: bool) -> Outside:

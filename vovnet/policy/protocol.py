@@ -11,10 +11,12 @@ from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import Outcomes, TextOutcomes
 from vovnet.schema.baselines import PolicyOptions, Ratios
+from vovnet.schema.ranges import Split
 
 if TYPE_CHECKING:
     from vovnet.backbone.files import Checkpoint
     from vovnet.data import Sample
+    from vovnet.outcomes.known import Outcomes as KnownOutcomes
     from vovnet.policy.checkpoint import PolicyCard
     from vovnet.schema import RunConfig
     from vovnet.session import Session
@@ -149,6 +151,25 @@ class Context:
     session: "Session"
     matched: Callable[[Any, "RunConfig"], Target]
 
+    def outcomes(self, split: Split = "train", max_samples: int | None = None) -> "KnownOutcomes":
+        """What every look yields on a split of the run's data set, for a policy that learns from it.
+
+        Args:
+            max_samples: the first so many questions; None takes all.
+
+        Raises:
+            VoVNetError: the policy would learn from the questions that it is evaluated on.
+        """
+        from vovnet.outcomes.known import known_outcomes
+
+        if split == self.config.eval.split and "split" not in self.config.leaks.allow:
+            raise VoVNetError(
+                f"policy {self.config.policy.baseline.name} learns from the split {split}, on which it is to be "
+                "evaluated; set eval.split to the other one, or leaks.allow=[split]."
+            )
+        own = replace(self.config.eval, split=split, max_samples=max_samples)
+        return known_outcomes(replace(self.config, eval=own), self.session)
+
 
 class Policy(PolicyOptions):
     """Decides per question how closely to look.
@@ -208,13 +229,18 @@ class Policy(PolicyOptions):
         return self
 
 
-def checked(policy: Any, options: PolicyOptions) -> Policy:
+def checked(policy: Any, name: str = "") -> Policy:
     """A policy of the user's own code, if it is one.
+
+    Args:
+        name: what results call it; empty leaves it its own.
 
     Raises:
         VoVNetError: it is none, or needs or looks at what there is not.
     """
-    what = f"{options.name} ({type(policy).__module__}.{type(policy).__qualname__})"
+    what = f"{type(policy).__module__}.{type(policy).__qualname__}"
+    if name:
+        what = f"{name} ({what})"
     if not isinstance(policy, Policy) or type(policy).step is Policy.step:
         raise VoVNetError(f"{what} is no policy; derive it from vovnet.Policy and define step(view).")
     known = {*NEEDS, *(f"{LOOK}{action.label}" for action in Action)}
@@ -224,7 +250,8 @@ def checked(policy: Any, options: PolicyOptions) -> Policy:
         )
     if not policy.looks or list(policy.looks) != sorted(set(policy.looks)):
         raise VoVNetError(f"{what} must name its looks once each and cheapest first, as in (Action.NO, Action.FULL).")
-    object.__setattr__(policy, "name", options.name)  # also of a frozen dataclass
+    if name:
+        object.__setattr__(policy, "name", name)  # also of a frozen dataclass
     return policy
 
 

@@ -1,0 +1,1 @@
+"""Parts as a user's own package would hold them; see ../extending.md."""

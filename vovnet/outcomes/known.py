@@ -1,0 +1,62 @@
+"""What every look yields on the questions of a split, for programs and for policies that learn from it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.backbone.budget import make_budget
+from vovnet.backbone.files import Checkpoint, find_checkpoint
+from vovnet.data import Sample, VQADataset, load_dataset
+from vovnet.outcomes.load import load_outcomes
+from vovnet.outcomes.rows import Outcomes as Rows
+from vovnet.schema import RunConfig
+from vovnet.session import Session
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What every look yields for each of N questions of one split.
+
+    Attributes:
+        config: under which they were collected.
+        dataset: the whole split, of which these are the first N questions.
+        rows: columns by look, and of the text pass.
+        costs: normalised cost of NO, COARSE and FULL, [N, 3]; 1 is a maximal FULL image.
+    """
+
+    config: RunConfig
+    dataset: VQADataset
+    checkpoint: Checkpoint
+    rows: Rows
+    costs: np.ndarray
+    session: Session = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The questions, [N]."""
+        return [self.dataset[row] for row in range(len(self))]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Correctness of NO, COARSE and FULL in [0, 1], [N, 3]."""
+        return self.rows.stacked("score", tuple(Action))
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        """Decoded answers by look, each [N]."""
+        return {action.label: branch.prediction for action, branch in self.rows.branches.items()}
+
+
+def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
+    """The outcomes of ``eval.split`` under a configuration, collected first where they are missing."""
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    rows = load_outcomes(config, checkpoint, dataset, tuple(Action), count, session=session).outcomes
+    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    costs = rows.stacked("vision_tokens", tuple(Action)) / budget.max_tokens
+    return Outcomes(config, dataset, checkpoint, rows, costs, session)
