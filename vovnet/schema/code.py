@@ -70,7 +70,7 @@ class Code:
 
 
 def read_code(kind: str, value: Any, trusted: bool) -> Code | None:
-    """The code that a configuration's value names; None for null.
+    """The code that a configuration's value names, or a program gives; None for null.
 
     Args:
         trusted: the user has composed the configuration.
@@ -79,6 +79,8 @@ def read_code(kind: str, value: Any, trusted: bool) -> Code | None:
         return None
     if isinstance(value, Code):
         return value
+    if callable(value):  # of a program
+        value = registry.path_of(value)
     if isinstance(value, Mapping) and registry.TARGET not in value:  # of a summary.json or a job's file
         found: Code = TypeAdapter(Code).validate_python(dict(value))
     else:
