@@ -113,6 +113,15 @@ def compose_typed(root: str, overrides: Sequence[str]) -> RunConfig:
         raise VoVNetError(explain_hydra(error)) from error
 
 
+def searched(config_dir: str | Path | None) -> list[str]:
+    """The override that makes Hydra look for option files in a folder besides VoVNet's; none for None."""
+    return (
+        []
+        if config_dir is None
+        else [f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).expanduser().resolve()}')}]"]
+    )
+
+
 def register_resolvers() -> None:
     """Make the resolvers known that the configuration files use."""
     OmegaConf.register_new_resolver("job_id", _job_id, replace=True)

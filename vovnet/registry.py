@@ -108,13 +108,22 @@ def call(kind: str, part: Any, given: Sequence[Any], options: Mapping[str, Any])
     Raises:
         VoVNetError: it does not take them.
     """
+    check_call(kind, part, given, options)
+    return part(*given, **options)
+
+
+def check_call(kind: str, part: Any, given: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """See that a class or function of the user's takes what it is to be called with.
+
+    Raises:
+        VoVNetError: it does not.
+    """
     try:
         inspect.signature(part).bind(*given, **options)
     except TypeError as error:
         raise VoVNetError(
             f"the {kind} {path_of(part)} does not take its options ({error}); see its signature."
         ) from error
-    return part(*given, **options)
 
 
 def path_of(part: Any) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vovnet.api.policies import read_results
 from vovnet.arguments import refuse_arguments
 from vovnet.command import Command
-from vovnet.compose import register_resolvers
+from vovnet.compose import register_resolvers, searched
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
 from vovnet.options import commands, conf_dir
@@ -42,8 +42,12 @@ class Finished:
         return read_results(self.folder)
 
 
-def run(name: str, overrides: Sequence[str] = ()) -> Finished:
+def run(name: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Finished:
     """Run a command in this process; shows what the command shows.
+
+    Args:
+        overrides: as on the command line, ``-m`` included; of its other flags only ``config_dir`` has a counterpart.
+        config_dir: a folder of option files of your own beside VoVNet's.
 
     Example:
         ``run("eval", ["-m", "policy.lambda_cost=0,0.05,0.1", "dataset=mini"])``
@@ -60,15 +64,17 @@ def run(name: str, overrides: Sequence[str] = ()) -> Finished:
     if name not in commands():
         raise VoVNetError(f"there is no command {name}; choose one of {', '.join(commands())}.")
     refuse_arguments(overrides)
+    if flags := [text for text in overrides if text.startswith("-") and text not in MULTIRUN]:
+        raise VoVNetError(f"vovnet.run takes no {flags[0]}; give overrides, -m, and config_dir=FOLDER.")
     entry = importlib.import_module(f"experiments.{name}")
     command = Command(name, entry.run, entry.show, entry.finish, is_stage=False)
-    given = [text for text in overrides if text not in MULTIRUN]
+    given = [*searched(config_dir), *(text for text in overrides if text not in MULTIRUN)]
     register_resolvers()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
             assert hydra is not None
-            swept = len(given) < len(overrides) or hydra.get_mode(name, given) == RunMode.MULTIRUN
+            swept = not set(MULTIRUN).isdisjoint(overrides) or hydra.get_mode(name, given) == RunMode.MULTIRUN
             # A notebook's own logging stays as it is.
             (hydra.multirun if swept else hydra.run)(name, command, given, with_log_configuration=False)
         command.settle()

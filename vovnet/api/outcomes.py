@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vovnet.compose import compose_typed
+from vovnet.compose import compose_typed, searched
 from vovnet.data import VQADataset
 from vovnet.data import load_dataset as open_split
 from vovnet.errors import VoVNetError
 from vovnet.options import groups
 from vovnet.outcomes.known import Outcomes, known_outcomes
+from vovnet.registry import TRUSTED
 from vovnet.schema import BackboneConfig, DatasetConfig, VisionBudgetConfig
 from vovnet.session import Session
 
@@ -59,8 +60,11 @@ class Collection:
         return self.splits[name]
 
 
-def load_dataset(name: str = "easy_vqa", /, **options: Any) -> Dataset:
+def load_dataset(name: str = "easy_vqa", /, *, config_dir: str | Path | None = None, **options: Any) -> Dataset:
     """A data set by the name of its option (``conf/dataset``), with other values for its keys.
+
+    Args:
+        config_dir: a folder of option files of your own beside VoVNet's.
 
     Example:
         ``load_dataset("jsonl", path="my_questions")``
@@ -68,7 +72,7 @@ def load_dataset(name: str = "easy_vqa", /, **options: Any) -> Dataset:
     Raises:
         VoVNetError: no such option, or a value that a key does not take.
     """
-    return Dataset(with_options(compose_typed("eval", [f"dataset={name}"]).dataset, options))
+    return Dataset(with_options(compose_typed("eval", [f"dataset={name}", *searched(config_dir)]).dataset, options))
 
 
 def load_vlm(name: str = "tiny", /, **options: Any) -> VLM:
@@ -133,12 +137,12 @@ def with_options(config: Any, options: dict[str, Any]) -> Any:
     Raises:
         VoVNetError: a key that it does not have, or a value that the key does not take.
     """
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     from vovnet.explain import explain_validation
 
-    try:
-        return replace(config, **options)
-    except (ValidationError, TypeError) as error:
-        said = explain_validation(error) if isinstance(error, ValidationError) else str(error).partition(") ")[2]
-        raise VoVNetError(f"{type(config).__name__}: {said or error}") from error
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    try:  # what a program gives may name code, as what is composed may
+        return TypeAdapter(type(config)).validate_python({**known, **options}, context=TRUSTED)
+    except ValidationError as error:
+        raise VoVNetError(f"{type(config).__name__}: {explain_validation(error)}") from error

@@ -141,7 +141,15 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
 def frontier(
     policy: VoVNet, outcomes: Outcomes, *, lambdas: Iterable[float] = LAMBDAS, baselines: Iterable[str] = FIXED
 ) -> Frontier:
-    """A trained policy at several lambdas, and baselines beside it, on stored outcomes."""
+    """A trained policy at several lambdas, and baselines beside it, on stored outcomes.
+
+    Raises:
+        VoVNetError: the policy knows no lambda.
+    """
+    if not isinstance(policy, VoVNet):
+        raise VoVNetError(
+            f"frontier takes a trained policy, not {policy!r}; call evaluate for each setting of any other."
+        )
     points = [evaluate(VoVNet(policy.head, price), outcomes).row for price in lambdas]
     return Frontier((*points, *(evaluate(name, outcomes).row for name in baselines)))
 

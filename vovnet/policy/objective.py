@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vovnet.errors import VoVNetError
 from vovnet.policy.head import PolicyHead
+from vovnet.registry import check_call
 from vovnet.schema import ObjectiveConfig
 
 
@@ -109,6 +110,7 @@ def make_objective(config: ObjectiveConfig, straight_through: bool) -> Objective
                 f"{config.code.target} is no objective; derive it from vovnet.Objective and define loss()."
             )
         return made
+    check_call("objective", part, (None, None, 0.0), config.code.options)  # head, batch, lambda
     return Function(partial(part, **config.code.options))
 
 

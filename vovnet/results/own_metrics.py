@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -50,8 +51,8 @@ def own_metrics(metrics: Mapping[str, Code], routed: Routed, dataset: VQADataset
     )
     found = {}
     for name, metric in metrics.items():
-        value = float(metric(measured))
-        if not math.isfinite(value):
-            raise VoVNetError(f"eval.metrics.{name} ({metric.target}) gives {value}; it must give a finite number.")
-        found[name] = value
+        value = metric(measured)
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise VoVNetError(f"eval.metrics.{name} ({metric.target}) gives {value!r}; it must give a finite number.")
+        found[name] = float(value)
     return found

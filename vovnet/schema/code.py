@@ -70,7 +70,7 @@ class Code:
 
 
 def read_code(kind: str, value: Any, trusted: bool) -> Code | None:
-    """The code that a configuration's value names; None for null.
+    """The code that a configuration's value names, or a program gives; None for null.
 
     Args:
         trusted: the user has composed the configuration.
@@ -79,6 +79,8 @@ def read_code(kind: str, value: Any, trusted: bool) -> Code | None:
         return None
     if isinstance(value, Code):
         return value
+    if callable(value):  # of a program
+        value = registry.path_of(value)
     if isinstance(value, Mapping) and registry.TARGET not in value:  # of a summary.json or a job's file
         found: Code = TypeAdapter(Code).validate_python(dict(value))
     else:
@@ -99,9 +101,10 @@ def code_of(kind: str) -> BeforeValidator:
 
 
 def _scorer(value: Any, info: ValidationInfo) -> Code | str | None:
-    if isinstance(value, str):
-        return value
-    return read_code("scorer", value, info.context == registry.TRUSTED)
+    trusted = info.context == registry.TRUSTED
+    if isinstance(value, str) and not (trusted and registry.find("scorer", value)):
+        return value  # one of VoVNet's, or what a file says
+    return read_code("scorer", value, trusted)
 
 
 def _path(kind: str, name: Any) -> str:
@@ -127,7 +130,7 @@ def _part(kind: str, target: str) -> Any:
 
 
 Reader = Annotated[Code | None, code_of("dataset")]
-ScorerCode = Annotated[Code | str | None, BeforeValidator(_scorer)]  # a name is looked up when it is used
+ScorerCode = Annotated[Code | str | None, BeforeValidator(_scorer)]
 ObjectiveCode = Annotated[Code | None, code_of("objective")]
 Metrics = dict[str, Annotated[Code, code_of("metric")]]
 ReportParts = dict[str, Annotated[Code, code_of("report_part")]]

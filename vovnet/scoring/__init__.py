@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import nan
+from typing import Any, SupportsFloat
 
 from vovnet.data import Sample
 from vovnet.errors import VoVNetError
-from vovnet.registry import find, names, source_hash
+from vovnet.registry import check_call, find, names, source_hash
 from vovnet.schema.code import Code
 from vovnet.scoring.easy_vqa import score_easy_vqa
 from vovnet.scoring.mmbench import RULES, score_mmbench
@@ -93,7 +95,9 @@ def scorer_named(name: str | Code) -> Scorer:
         VoVNetError: there is none of this name.
     """
     if isinstance(name, Code):
-        return Scorer(name.target, 0, _checked(name.target, partial(name.part(), **name.options)), name.identity)
+        rule = name.part()
+        check_call("scorer", rule, ("", ("",), ()), name.options)
+        return Scorer(name.target, 0, _checked(name.target, partial(rule, **name.options)), name.identity)
     if name in SCORERS:
         return SCORERS[name]
     if (part := find("scorer", name)) is not None:
@@ -103,17 +107,18 @@ def scorer_named(name: str | Code) -> Scorer:
 
 
 def _checked(
-    name: str, rule: Callable[..., float | tuple[float, bool]]
+    name: str, rule: Callable[..., Any]
 ) -> Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]]:
     """A user's rule whose results are looked at."""
 
     def judge(answer: str, answers: tuple[str, ...], options: tuple[str, ...]) -> tuple[float, bool]:
         given = rule(answer, answers, options)
         score, parsed = given if isinstance(given, tuple) else (given, True)
-        if not 0 <= score <= 1:
+        value = float(score) if isinstance(score, SupportsFloat) else nan
+        if not 0 <= value <= 1:
             raise VoVNetError(
-                f"the scorer {name} gives {answer[:40]!r} a score of {score}; it must be between 0 and 1."
+                f"the scorer {name} gives {answer[:40]!r} a score of {score!r}; it must be a number between 0 and 1."
             )
-        return float(score), bool(parsed)
+        return value, bool(parsed)
 
     return judge
