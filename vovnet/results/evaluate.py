@@ -78,6 +78,7 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
     """
     begun, session = time.monotonic(), session or Session()
     checkpoint = find_checkpoint(config.backbone, session=session)
+    load_dataset(config.dataset, config.eval.split, session=session)  # what is wrong with it is said first
     policy = make_policy(config, checkpoint, session)
     found = measure(config, policy, folder, session)
     write_evaluation(config, policy, found, folder, begun, session)
