@@ -14,8 +14,9 @@ from vovnet.errors import VoVNetError
 
 @pytest.fixture(autouse=True)
 def empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is registered."""
+    """Nothing is registered or installed."""
     monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(registry, "_installed", dict)
 
 
 def one(value: int, *, scale: int = 1) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import ROOT
+from vovnet import registry
 
 MORE = '''
 """Further parts, and parts that are wrong."""
@@ -58,7 +59,7 @@ def nan(measured):
 '''
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder on this Python's path that holds the package ``mine`` and its option files."""
     folder = tmp_path_factory.mktemp("outside")
@@ -75,8 +76,12 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "report_part.my_part = mine.more:longest\nobjective.my_squares = mine.more:squares\n"
     )
     sys.path.insert(0, str(folder))
+    registry._installed.cache_clear()
     yield folder
     sys.path.remove(str(folder))
+    registry._installed.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

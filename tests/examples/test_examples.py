@@ -29,7 +29,7 @@ from vovnet.training.trainable import training_split
 EXAMPLES = sorted(path for path in (ROOT / "experiments/examples").glob("*.py") if path.stem != "__init__")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def small(package: Path, charts: Path, qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Overrides of every run here: the outsider's data set, a small model, one store."""
     runs = tmp_path_factory.mktemp("runs")
@@ -39,13 +39,13 @@ def small(package: Path, charts: Path, qwen3: Path, tmp_path_factory: pytest.Tem
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def compose(small: list[str], package: Path) -> Callable[..., RunConfig]:
     """A configuration of an evaluation with the outsider's option files."""
     return lambda *given: compose_typed("eval", [*small, *given, *searched(package / "mine/conf")])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def evaluated(small: list[str], package: Path) -> Callable[..., vovnet.Finished]:
     """Evaluations from Python, each done once."""
 
@@ -94,29 +94,23 @@ def test_the_command_line_finds_option_files_with_config_dir(
     )  # fmt: skip
 
 
-def test_parts_are_found_by_the_names_of_entry_points(
-    small: list[str], package: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    registry._installed.cache_clear()
-    try:
-        assert {kind: registry.names(kind) for kind in ("policy", "metric")} == {
-            "policy": ("my_words",), "metric": ("my_misses",),
-        }  # fmt: skip
-        given = [
-            *small, "dataset=jsonl", "dataset.name=charts", "+dataset.reader=my_charts",
-            "+dataset.scorer={_target_: my_relaxed, tolerance: 0.1}", "+eval.metrics={missed: my_misses}",
-            "~policy/baseline", "+policy.baseline={name: my_words, gain: 0.5, questions: 24}",
-        ]  # fmt: skip
-        finished = vovnet.run("eval", given)
-        (row,) = finished.results
-        assert (row.baseline_name, dict(row.extra)["gain"], row.num_samples) == ("my_words", 0.5, 24)
-        assert [name for name, _ in row.metrics] == ["missed"]
-        report = vovnet.run(
-            "report", [f"runs=[{finished.folder}]", f"paths.runs={tmp_path}", "+report.parts={mine: my_part}"]
-        )
-        assert (report.folder / "mine.csv").read_text().splitlines()[0] == "policy,accuracy"
-    finally:
-        registry._installed.cache_clear()
+def test_parts_are_found_by_the_names_of_entry_points(small: list[str], package: Path, tmp_path: Path) -> None:
+    assert {kind: registry.names(kind) for kind in ("policy", "metric")} == {
+        "policy": ("my_words",), "metric": ("my_misses",),
+    }  # fmt: skip
+    given = [
+        *small, "dataset=jsonl", "dataset.name=charts", "+dataset.reader=my_charts",
+        "+dataset.scorer={_target_: my_relaxed, tolerance: 0.1}", "+eval.metrics={missed: my_misses}",
+        "~policy/baseline", "+policy.baseline={name: my_words, gain: 0.5, questions: 24}",
+    ]  # fmt: skip
+    finished = vovnet.run("eval", given)
+    (row,) = finished.results
+    assert (row.baseline_name, dict(row.extra)["gain"], row.num_samples) == ("my_words", 0.5, 24)
+    assert [name for name, _ in row.metrics] == ["missed"]
+    report = vovnet.run(
+        "report", [f"runs=[{finished.folder}]", f"paths.runs={tmp_path}", "+report.parts={mine: my_part}"]
+    )
+    assert (report.folder / "mine.csv").read_text().splitlines()[0] == "policy,accuracy"
 
 
 def test_an_objective_of_ones_own_teaches_the_head(small: list[str], package: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ TOKENS = {Action.NO: 0, Action.COARSE: 16, Action.FULL: 256}
 
 def outcomes(action: Action, rows: np.ndarray) -> BranchOutcomes:
     """Made up: each answer names its look and row."""
-    columns = {name: np.zeros(len(rows)) for name in BranchOutcomes.__dataclass_fields__}
+    columns = {name: np.zeros(len(rows)) for name in BranchOutcomes.__dataclass_fields__ if name != "hidden"}
     said = np.array([f"{action.label} {row}" for row in rows.tolist()], dtype=object)
     tokens = np.full(len(rows), TOKENS[action])
     confidence = (rows % 10) / 10
