@@ -27,12 +27,11 @@ class EasyVQA(PlainSet):
     """One split, in the order of ``questions.json``."""
 
     name = "easy_vqa"
-    metric = "exact_match"
-    scorer = "easy_vqa"
 
     def __init__(self, config: DatasetConfig, split: str) -> None:
         self.split = split
         self.config = config
+        self.scorer, self.metric = config.scorer or "easy_vqa", config.metric or "exact_match"
         questions_file = _questions_file(config, split)
         folder = questions_file.parent
         try:

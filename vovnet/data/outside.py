@@ -19,11 +19,9 @@ class OutsideSet(PlainSet):
     """One split as ``reader(config, split)`` gives it: an iterable of ``Sample``."""
 
     def __init__(self, reader: Code, config: DatasetConfig, split: str) -> None:
-        if config.scorer is None:
-            raise VoVNetError(f"dataset={config.name} needs dataset.scorer, such as plain, textvqa or {{_target_: …}}.")
         self.name, self.split, self.config = config.name, split, config
-        self.scorer = config.scorer
-        self.metric = config.metric or (config.scorer if isinstance(config.scorer, str) else config.scorer.name)
+        self.scorer = config.scorer or "plain"
+        self.metric = config.metric or (self.scorer if isinstance(self.scorer, str) else self.scorer.name)
         errors = RowErrors(config.on_error)
         samples = list(_samples(reader, config, split, errors))
         if config.on_error == "skip":

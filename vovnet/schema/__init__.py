@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from vovnet.schema.backbone import BackboneConfig, Resolution, VisionBudgetConfig
 from vovnet.schema.baselines import BaselineConfig, FullLook, PolicyOptions, Ratios
 from vovnet.schema.code import ReportParts
-from vovnet.schema.data import DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
+from vovnet.schema.data import Dataset, DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
@@ -216,7 +216,7 @@ class RunConfig:
     backbone: BackboneConfig
     policy: PolicyConfig
     vision_budget: VisionBudgetConfig
-    dataset: DatasetConfig
+    dataset: Dataset
     eval: EvalConfig
     training: Training
     trainer: TrainerConfig

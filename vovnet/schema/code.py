@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -127,6 +127,25 @@ def _part(kind: str, target: str) -> Any:
     """Registered in this process, such as in a notebook, or importable."""
     known = (registry.find(kind, name) for name in registry.names(kind))
     return next((part for part in known if registry.path_of(part) == target), None) or registry.load(target)
+
+
+def code_beside(key: str, usual: Mapping[str, Any], known: Collection[str]) -> Callable[[Any], Any]:
+    """Reads a section whose YAML says ``_target_`` itself, as a policy's does: the code goes under a key of its own.
+
+    Args:
+        usual: values of the section's other keys, where the YAML does not give them.
+        known: the section's own keys; the others are the code's options.
+    """
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, Mapping) or registry.TARGET not in value:
+            return value
+        options = {name: given for name, given in value.items() if name not in known}
+        own = {name: given for name, given in value.items() if name in known}
+        target = str(value[registry.TARGET])
+        return {"name": target.rpartition(".")[2], **usual, **own, key: options}
+
+    return read
 
 
 Reader = Annotated[Code | None, code_of("dataset")]

@@ -1,13 +1,13 @@
 """Keys of data sets, of the leak guard and of ``experiments.prepare``."""
 
 import re
-from dataclasses import field
-from typing import Literal
+from dataclasses import field, fields
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.code import Reader, ScorerCode
+from vovnet.schema.code import Reader, ScorerCode, code_beside
 from vovnet.schema.ranges import STRICT, Pattern, Place, Positive, Seed
 
 PLACES = {"{question}", "{Question}", "{options}", "{hint}"}  # of a prompt template
@@ -59,10 +59,9 @@ class DatasetConfig:
     )
     hub: HubConfig | None = None
     generate: GenerateConfig | None = None  # the mini sets: written to `path` when it is not there
-    # A set of one's own: a function (config, split) that gives samples, their scorer, and what the score is called.
-    reader: Reader = None
-    scorer: ScorerCode = None
-    metric: str | None = None
+    reader: Reader = None  # of a set of one's own: a function (config, split) that gives samples
+    scorer: ScorerCode = None  # null takes the set's own; `plain` for a set of one's own
+    metric: str | None = None  # what the score is called
     parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
 
     @model_validator(mode="after")
@@ -79,12 +78,6 @@ class DatasetConfig:
         return self
 
     @model_validator(mode="after")
-    def _reader_comes_with_a_scorer(self) -> "DatasetConfig":
-        if (self.reader is None) != (self.scorer is None):
-            raise ValueError("reader and scorer belong together; VoVNet's own sets bring both and take neither")
-        return self
-
-    @model_validator(mode="after")
     def _template_shows_question(self) -> "DatasetConfig":
         if (self.prompt_template is None) != bool(self.parts):
             raise ValueError("prompt_template must be set, except in a mixture, whose parts bring their own")
@@ -94,6 +87,17 @@ class DatasetConfig:
             if unknown := set(re.findall(r"\{\w+\}", template)) - PLACES:
                 raise ValueError(f"a template shows {min(unknown)}, which is none of {', '.join(sorted(PLACES))}")
         return self
+
+
+OWN_SET: dict[str, Any] = {  # what the YAML of a set of one's own need not say
+    "path": None,
+    "files": {"train": [], "test": []},
+    "prompt_template": "{question}",
+    "open_template": None,
+    "on_error": "raise",
+}
+DATASET_KEYS = frozenset(f.name for f in fields(DatasetConfig))
+Dataset = Annotated[DatasetConfig, BeforeValidator(code_beside("reader", OWN_SET, DATASET_KEYS))]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -107,6 +111,6 @@ class LeaksConfig:
 class PrepareConfig:
     """What ``experiments.prepare`` compares the training set with, and what it leaves behind."""
 
-    evaluation: dict[str, DatasetConfig]
+    evaluation: dict[str, Dataset]
     out: Place | None  # a folder for the training set as JSONL with its images; null writes none
     drop: bool  # leave rows that leak out of it instead of refusing

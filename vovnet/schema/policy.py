@@ -1,12 +1,13 @@
 """Keys of the policy."""
 
-from typing import Literal
+from dataclasses import fields
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.baselines import BaselineConfig
-from vovnet.schema.code import ObjectiveCode
+from vovnet.schema.code import ObjectiveCode, code_beside
 from vovnet.schema.ranges import STRICT, ActionSpace, FeatureMode, Kept, NonNegative, PruningMode, Temperature, Width
 
 OBJECTIVES = ("value", "mixture")
@@ -35,6 +36,11 @@ class ObjectiveConfig:
         return self
 
 
+OWN_OBJECTIVE = {"temperature": 1.0, "entropy_weight": 0.0, "loss": "nll"}  # unused by an objective of one's own
+OBJECTIVE_KEYS = frozenset(f.name for f in fields(ObjectiveConfig))
+Objective = Annotated[ObjectiveConfig, BeforeValidator(code_beside("code", OWN_OBJECTIVE, OBJECTIVE_KEYS))]
+
+
 @dataclass(frozen=True, config=STRICT)
 class PolicyConfig:
     """What the policy reads, what it may choose, and what a whole image is worth."""
@@ -44,7 +50,7 @@ class PolicyConfig:
     action_space: ActionSpace
     hidden_size: Width  # units of the head's hidden layer
     use_straight_through: bool  # `mixture`: hard Gumbel samples forward, soft gradient backward
-    objective: ObjectiveConfig
+    objective: Objective
     baseline: BaselineConfig
     # A NO whose text pass is uncertain is raised to this action; null never does.
     fallback_mode: Literal["coarse", "full"] | None
