@@ -10,7 +10,8 @@ from hydra.types import HydraContext, RunMode
 
 from vovnet.compose import register_resolvers
 from vovnet.options import conf_dir
-from vovnet.sweep_jobs import Batch, given_overrides
+from vovnet.sweep_batch import Batch
+from vovnet.sweep_jobs import given_overrides
 
 
 class Callbacks:

@@ -16,7 +16,8 @@ LAYERS = (
     "actions errors fingerprint files jobs locks memory options progress provenance rank_errors ranks registry "
     "renamed secrets session terminal",
     "schema",
-    "arguments compose exit_status explain job_config lightning_parts rank_launch sweep_folder sweep_jobs torchrun",
+    "arguments compose exit_status explain job_config lightning_parts rank_launch sweep_batch "
+    "sweep_folder sweep_jobs torchrun",
     "data metrics scoring",
     "backbone",
     "outcomes",

@@ -51,7 +51,7 @@ OPENED = {
     "results/existing.py": "a policy file, whose card was read",
     "report/page/build.py": "files of the package",
     "data/prepare.py": "writes",
-    "outcomes/store.py": "parts, which are listed where they are files",
+    "outcomes/parts.py": "parts, which are listed where they are files",
 }
 
 

@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tests.sweeps import batch_of
 from vovnet.compose import to_typed
-from vovnet.sweep_jobs import Batch, Job, task_overrides
+from vovnet.sweep_batch import Batch
+from vovnet.sweep_jobs import Job, task_overrides
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,8 @@ def test_jobs_are_the_union_of_the_grids_each_multiplied_with_what_is_swept(give
 
 def test_the_experiment_of_several_grids_keeps_them_apart() -> None:
     batch = batch_of("eval", ["+experiment=question", "dataset=mini_textvqa"])
-    assert [len(grid) for grid in batch.grids] == [5, 3, 10, 4]
+    sizes = {name: len(jobs) for name, jobs in batch.grids.items()}
+    assert sizes == {"lambdas": 5, "fixed": 3, "thresholds": 10, "pruning": 4}
     assert all(job[-2:] == ["+experiment=question", "dataset=mini_textvqa"] for job in batch.jobs)
 
 

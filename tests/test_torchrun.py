@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT, Done, start, variables
+from tests.commands import ROOT, Done, command, start, variables
 from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.rank_launch import _places
 
@@ -118,6 +118,21 @@ def test_two_ranks_of_an_evaluation_share_the_work_and_one_writes(
     (table,) = tmp_path.glob("runs/eval/*/results.csv")
     assert [row["num_samples"] for row in rows(table)] == ["16"]
     assert json.loads((table.parent / "job.json").read_text())["status"] == "done"
+
+
+def test_two_ranks_route_live_what_one_process_does(
+    base: list[str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    settings = ("policy/baseline=always_coarse", "eval.mode=live", "eval.max_samples=7", "eval.batch_size=2")
+    alone = command("eval", *base, *settings, "name=one")
+    assert alone.returncode == 0, alone.stderr
+    ranks = two_ranks(tmp_path / "logs", "eval", *base, *settings, "trainer=ddp", "name=two")
+    assert [done.returncode for done in ranks] == [0, 0], ranks
+    assert "outputs: " in ranks[0].stdout
+    assert ranks[1].stdout == ranks[1].stderr == ""
+    one, two = (path.read_bytes() for path in sorted(tmp_path.glob("runs/*/*/predictions.jsonl")))
+    assert one == two
 
 
 def test_a_rank_that_fails_alone_ends_the_main_one_which_says_why(tmp_path: Path) -> None:

@@ -29,9 +29,10 @@ from vovnet.provenance import git_state
 from vovnet.ranks import is_main_rank, world_size
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.sweep_batch import Batch, write_plain
 from vovnet.sweep_check import check_sweep
 from vovnet.sweep_folder import USUAL, SweepFolder, refuse_nested, sweep_place
-from vovnet.sweep_jobs import Batch, Composition, task_overrides, write_plain
+from vovnet.sweep_jobs import Composition, task_overrides
 from vovnet.torchrun import refuse_sweep, run_as_rank
 
 log = logging.getLogger(__name__)
@@ -127,8 +128,8 @@ class Command:
                 stack.close()
                 return stack.enter_context(batch.composed(job)).config
 
-            for grid in batch.grids:
-                check_sweep(self.name, grid, compose)
+            for grid, jobs in batch.grids.items():
+                check_sweep(self.name, jobs, compose, grid)
         refuse_nested(batch)
 
     def _begin(self, batch: Batch, composition: Composition, number: int) -> None:

@@ -34,11 +34,14 @@ class _Seen:
     config: RunConfig | None
 
 
-def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
+def check_sweep(command: str, jobs: Sequence[Job], compose: Compose, grid: str = "") -> None:
     """Refuse a sweep or a grid whose jobs would do the same, or would leave their results in each other's place.
 
     A sweep that an experiment's file holds is run although one of its keys has no effect under what else is given: its
     jobs report that.
+
+    Args:
+        grid: the name of the grid in ``hydra.sweeper.grids`` whose jobs these are.
 
     Raises:
         VoVNetError: one sentence naming the key.
@@ -50,7 +53,7 @@ def check_sweep(command: str, jobs: Sequence[Job], compose: Compose) -> None:
     if any(key.partition(".")[0] == "launcher" for key in swept):
         raise VoVNetError("the launcher and its keys hold for a whole sweep; give each one value.")
     sweeper = compose(jobs[0]).hydra.sweeper
-    by_file = {key_of(name) for part in (sweeper.params, *sweeper.grids.values()) for name in part}
+    by_file = {key_of(name) for name in (*sweeper.params, *sweeper.grids.get(grid, ()))}
     configs: dict[int, RunConfig | None] = {}
 
     def idle(key: str, place: int) -> Rule | None:

@@ -12,7 +12,8 @@ from vovnet.compose import digest
 from vovnet.errors import VoVNetError
 from vovnet.jobs import begin_sweep, sweep_token
 from vovnet.locks import Claim
-from vovnet.sweep_jobs import Batch, given_overrides
+from vovnet.sweep_batch import Batch
+from vovnet.sweep_jobs import given_overrides
 from vovnet.terminal import say
 
 LOCK_FILE = "sweep.lock"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from submitit.slurm.slurm import _make_sbatch_string
 
 from tests.commands import command, last_line
@@ -17,9 +18,10 @@ from vovnet.cluster.run import _lost
 from vovnet.cluster.slurm import SlurmQueue, sbatch_parameters
 from vovnet.compose import config_hash
 from vovnet.errors import VoVNetError
-from vovnet.files import read_object, write_json
+from vovnet.files import write_json
 from vovnet.job_config import read_config, write_config
 from vovnet.jobs import read_record, write_record
+from vovnet.options import conf_dir
 from vovnet.provenance import git_state
 from vovnet.ranks import local_rank, rank, world_size
 from vovnet.schema import LocalLauncher, SlurmLauncher
@@ -233,14 +235,16 @@ def test_jobs_at_once_are_as_many_as_devices(
     assert launcher.places() == places
 
 
-def test_a_collection_is_shared_out_to_the_jobs_that_run_at_once(
-    base: list[str],  # noqa: F811
-    tmp_path: Path,
-) -> None:
-    settings = ("launcher=local", "eval.chunk_rows=8", "eval.max_samples=16", "name=shared")
-    process = command("collect", *base, *settings, "launcher.jobs=2")
-    assert process.returncode == 0, process.stderr
-    jobs = sorted(path.parent.name for path in tmp_path.glob("runs/shared/*/job.json"))
-    assert [name[-7:] for name in jobs] == ["-0-of-2", "-1-of-2"]
-    summaries = [read_object(tmp_path / "runs/shared" / name / "summary.json") for name in jobs]
-    assert [one["rows_computed"]["full"] for one in summaries] == [8, 8]
+@pytest.mark.parametrize(
+    ("given", "shards"),
+    [
+        (["launcher=local", "launcher.jobs=3"], 3),
+        (["launcher=local", "launcher.jobs=3", "eval.num_shards=8"], 8),
+        (["launcher=slurm", "eval.num_shards=8"], 8),
+        ([], 1),
+    ],
+)
+def test_a_collection_is_shared_out_to_the_jobs_that_run_at_once(given: list[str], shards: int) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        params = compose("collect", given, return_hydra_config=True).hydra.sweeper.params
+        assert dict(params) == {"eval.num_shards": str(shards), "eval.shard": f"range({shards})"}

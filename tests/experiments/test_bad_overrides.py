@@ -68,6 +68,11 @@ THROUGH_LAUNCH = [
     "--config a.yaml --pareto 0 0.1",
     "-m policy/baseline=no_vision policy.lambda_cost=0,1",
     "-m policy.lambda_cost=0,1 hydra.sweep.dir=x/${policy.lambda_cost}",
+    "+experiment=question policy.lambda_cost=0,1",
+    "-m hydra/launcher=joblib policy.lambda_cost=0,1",
+    "-m hydra/launcher=submitit_local policy.lambda_cost=0,1",
+    "-m hydra/sweeper=optuna policy.lambda_cost=0,1",
+    "-m hydra/sweeper=basic policy.lambda_cost=0,1",
 ]
 REFUSALS = (VoVNetError, HydraException, OmegaConfBaseException, ValueError)  # what ``launch`` turns into a sentence
 

@@ -48,6 +48,7 @@ TRAINING, EVALUATION = ("training.max_samples=120", "training.epochs=10"), ("eva
 SIZES = {
     "train": TRAINING,
     "eval": EVALUATION,
+    "collect": EVALUATION,
     "error_slices": EVALUATION,
     "oracle": EVALUATION,
     "profile": ("eval.max_samples=12",),

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tests.commands import WARM
 from tests.faults.work import Fault, Strike, command
-from vovnet.outcomes.store import PART
+from vovnet.outcomes.parts import PART
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 LIMIT = 300.0  # seconds that a command may take on a busy machine

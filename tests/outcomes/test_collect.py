@@ -15,12 +15,12 @@ from vovnet.actions import Action
 from vovnet.backbone.files import UNSAID, TrainedOn, find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes import branches, collect, store
+from vovnet.outcomes import branches, collect, parts
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import Loaded, load_outcomes
 from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
-from vovnet.outcomes.store import DamagedPart
 from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
 
@@ -233,7 +233,7 @@ def test_a_damaged_part_is_computed_again(configure: Configure) -> None:
 
 
 def test_a_disk_that_damages_every_part_is_given_up(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_intact", lambda path: not path.parent.name.startswith("full-"))
+    monkeypatch.setattr(parts, "_intact", lambda path: not path.parent.name.startswith("full-"))
     with pytest.raises(DamagedPart, match="its checksum is wrong"):
         load(configure())
 

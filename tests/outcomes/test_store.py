@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import prune, summarise
-from vovnet.outcomes.store import FORMAT, DamagedPart, OutcomeStore, Table, TableKey
+from vovnet.outcomes.parts import DamagedPart
+from vovnet.outcomes.store import FORMAT, OutcomeStore, Table, TableKey
 from vovnet.report.table import print_store
 
 

@@ -351,6 +351,13 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(runs: Path, tmp_path: Pat
         find_runs([tmp_path])
 
 
+def test_runs_are_in_the_order_of_their_settings_whatever_their_folders_are_called(runs: Path, tmp_path: Path) -> None:
+    names = ["vovnet_0.0", "vovnet_0.1", "vovnet_0.5", "coarse", "full", "none"]
+    for place, name in zip("fedcba", names, strict=True):
+        shutil.copytree(runs / name, tmp_path / place)
+    assert [run.folder.name for run in find_runs([tmp_path]).runs] == list("fedcba")
+
+
 def test_a_run_of_another_version_is_reported(runs: Path, tmp_path: Path) -> None:
     """Its table and its summary lack the same columns, and hold one that is not known here."""
     shutil.copytree(runs / "full", tmp_path / "full")

@@ -132,6 +132,14 @@ def test_a_policys_settings_tell_rows_apart(tmp_path: Path) -> None:
         assert [line["policy.words"] for line in csv.DictReader(file)] == ["3", "20"]
 
 
+def test_rows_are_sorted_by_their_settings_an_empty_one_first() -> None:
+    settings = [("entropy", 0.1, None), ("entropy", 0.5, 8), ("entropy", 0.5, 16), ("margin", None, None)]
+    rows = [replace(ROW, uncertainty_metric=m, threshold=t, long_side=s) for m, t, s in settings]
+    rows = [ROW, *rows, replace(ROW, baseline_name="zero"), replace(ROW, dataset="vqa", baseline_name="")]
+    mixed = rows[::-1]
+    assert sorted(mixed, key=order) == rows
+
+
 anything = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=3)
 
 

@@ -1,25 +1,25 @@
 """Live evaluation through Lightning's Trainer: on one rank, on two, and how it ends."""
 
-import os
 import shutil
 import signal
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.commands import Ranks
+from tests.commands import WARM, Ranks
 from tests.conftest import Configure
 from tests.policy.test_route import policy_file
 from vovnet import rank_launch
-from vovnet.data import load_dataset
+from vovnet.data import Item, load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.routed import Routed
 from vovnet.policy.route import Router
-from vovnet.ranks import rank
 from vovnet.results.evaluate import evaluate
 from vovnet.results.live import RANKS, Batches
 from vovnet.results.write import PREDICTIONS
+from vovnet.schema import RunConfig
 
 LIVE = ("eval.mode=live", "eval.max_samples=13", "eval.batch_size=2", "backbone.device=cpu")
 
@@ -90,29 +90,33 @@ def test_ranks_that_exist_must_be_those_asked_for(
         evaluate(configure(*LIVE, "policy/baseline=no_vision"), tmp_path / "run")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_as_it_ends_others(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+def test_ctrl_c_is_that_and_works_once_more_afterwards(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C stays what it is afterwards too, as a notebook needs it."""
-
-    class Ended(BaseException):
-        pass
-
-    def end(*_: object) -> None:
-        raise Ended
-
-    def interrupted(self: Router, items: object) -> None:
-        os.kill(os.getpid(), number)
-        threading.Event().wait(5)
-
-    before, ctrl_c = signal.signal(signal.SIGTERM, end), signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(Router, "__call__", interrupted)
-    try:
-        with pytest.raises((KeyboardInterrupt, Ended)):
-            evaluate(configure(*LIVE, "policy/baseline=no_vision"), tmp_path / "run")
-        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == (end, ctrl_c)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    """As a notebook needs it."""
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Router, "__call__", lambda self, items: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(configure(*LIVE, "policy/baseline=no_vision"), tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) == before
     assert not (tmp_path / "run" / PREDICTIONS).exists()
-    assert rank() == 0
+
+
+def test_a_termination_ends_it_at_once(configure: Configure, tmp_path: Path) -> None:
+    process = WARM.Process(target=_terminated, args=(configure(*LIVE, "policy/baseline=no_vision"), tmp_path / "run"))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+    assert not (tmp_path / "run" / PREDICTIONS).exists()
+
+
+def _terminated(config: RunConfig, folder: Path) -> None:
+    """Evaluate, and get a signal in the first batch."""
+    answer = Router.__call__
+
+    def terminated(self: Router, items: Sequence[Item]) -> Routed:
+        signal.raise_signal(signal.SIGTERM)
+        return answer(self, items)
+
+    Router.__call__ = terminated  # type: ignore[method-assign]
+    evaluate(config, folder)

@@ -32,9 +32,11 @@ def _ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_ddp_over_two_processes_equals_one(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:
-    run(configure(*STAGE1, *overrides, root="train"), tmp_path / "one")
+    alone = run(configure(*STAGE1, *overrides, root="train"), tmp_path / "one")
     summary = run(configure(*STAGE1, *overrides, "trainer=ddp", root="train"), tmp_path / "two")
     assert isinstance(summary, dict)
+    assert isinstance(alone, dict)
+    assert summary["validation"] == pytest.approx(alone["validation"], rel=1e-3)
     assert summary["train_samples"] + summary["val_samples"] == 100
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert one.keys() == two.keys()

@@ -22,10 +22,12 @@ def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
 
 def branch_table(parts: Sequence[ModelOutcomes], order: Sequence[int]) -> pa.Table:
     """Join batches of one branch into one table, rows in the order of their indices; without scores."""
-    place, whole = np.argsort(order), ModelOutcomes.join(parts)
+    place, whole = np.argsort(order), type(parts[0]).join(parts)
+    own = {f.name for f in fields(ModelOutcomes)}
     columns = {
         name: pa.array(column[place], type=pa.string() if column.dtype == object else None)
         for name, column in whole.columns().items()
+        if name in own
     }
     return pa.table(columns if whole.hidden is None else columns | {"hidden": _matrix(whole.hidden.joined()[place])})
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.store import CLAIMS, FORMAT, PART, read_description
+from vovnet.outcomes.parts import PART
+from vovnet.outcomes.store import CLAIMS, FORMAT, read_description
 
 TABLE = re.compile(r"^[a-z0-9_]+-[0-9a-f]{16}$")  # folder name of a table
 

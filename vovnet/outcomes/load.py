@@ -13,8 +13,9 @@ from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import Outcomes
-from vovnet.outcomes.store import TEXT, DamagedPart, OutcomeStore
+from vovnet.outcomes.store import TEXT, OutcomeStore
 from vovnet.outcomes.tables import KEPT, Tables
 from vovnet.outcomes.variants import branch_budget, pruning_of
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig

@@ -1,5 +1,6 @@
 """VoVNet itself: a trained head over the text pass, with a lambda."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
-from vovnet.policy.checkpoint import PolicyCard, load_policy, make_card
+from vovnet.policy.checkpoint import PolicyCard, load_policy
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
 from vovnet.policy.decide import choose
 from vovnet.policy.features import features
@@ -38,19 +39,27 @@ class Trained(PolicyOptions):
 
     def make(self, context: Context) -> Policy:
         """The head of the configured or the newest fitting policy file."""
-        config, checkpoint = context.config, context.checkpoint
-        plain = config.eval.ddp_checkpoint_path
-        path = find_policy(config, checkpoint, context.session) if plain is None else Path(plain).expanduser()
-
-        def load() -> ValueHead:
-            if plain is None:
-                return ValueHead(*load_policy(path, checkpoint), path)
-            return ValueHead(*load_ddp_policy(path, config, checkpoint), path)
-
-        # What a plain checkpoint does not say, the configuration does.
-        said = None if plain is None else make_card(config, checkpoint, width=0)
-        head = context.session.once("policy head", (path, checkpoint.fingerprint, said), load, keep=HEADS)
+        config, session = context.config, context.session
+        policy = [getattr(config.policy, field.name) for field in fields(config.policy) if field.name != "lambda_cost"]
+        asked = (
+            repr([policy, config.backbone, config.vision_budget, config.dataset]),
+            repr([config.training, config.eval.checkpoint, config.eval.ddp_checkpoint_path, config.paths.runs]),
+        )
+        head = session.once("trained policy", asked, lambda: _head(context), keep=4 * HEADS)
         return VoVNet(head, config.policy.lambda_cost)
+
+
+def _head(context: Context) -> "ValueHead":
+    """The head that a configuration asks for; a file is read once a session."""
+    config, checkpoint = context.config, context.checkpoint
+    plain = config.eval.ddp_checkpoint_path
+    if plain is not None:
+        path = Path(plain).expanduser()
+        return ValueHead(*load_ddp_policy(path, config, checkpoint), path)
+    path = find_policy(config, checkpoint, context.session)
+    return context.session.once(
+        "policy head", (path, checkpoint.fingerprint), lambda: ValueHead(*load_policy(path, checkpoint), path), HEADS
+    )
 
 
 class ValueHead:

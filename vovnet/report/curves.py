@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.report.labels import baseline_label, usual_settings, vovnet_label
-from vovnet.results.columns import ResultRow
+from vovnet.results.columns import ResultRow, looks_once
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Curve:
 def sees_branches(row: ResultRow) -> bool:
     """Whether a run chooses among NO, COARSE and FULL as they are: its FULL is neither pruned nor scaled, and it looks
     at most once. Knowing those branches' outcomes says nothing of the others."""
-    return row.pruning_ratio is None and row.long_side is None and row.baseline_name != "cascade"
+    return row.pruning_ratio is None and row.long_side is None and looks_once(row)
 
 
 def curves(rows: Sequence[ResultRow]) -> list[Curve]:

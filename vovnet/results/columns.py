@@ -112,6 +112,7 @@ class ResultRow:
     official_metric: str | None = column("name of the benchmark's own headline number")
     official_score: float | None = column("the benchmark's own headline number")
     avg_cost: float = _amount("mean cost; 1 is a maximal FULL image", label="cost", digits=4, in_matrix=True)
+    avg_looks: float | None = _amount("looks paid per question, one that shows no image included")
     avg_vision_tokens: float | None = _amount("vision tokens paid a question", label="vision tokens", digits=1)
     avg_text_tokens: float | None = _amount("text tokens read a question, text pass included", label="text tokens")
     avg_patches: float | None = _amount("patches that the vision tower read a question")
@@ -200,6 +201,11 @@ def grouped(rows: Sequence[ResultRow], settings: Sequence[str]) -> list[list[Res
     for row in rows:
         groups.setdefault(tuple(getattr(row, name) for name in settings), []).append(row)
     return list(groups.values())
+
+
+def looks_once(row: ResultRow) -> bool:
+    """Whether no question was looked at twice; tables of older versions hold one policy that does."""
+    return row.baseline_name != "cascade" if row.avg_looks is None else row.avg_looks == 1
 
 
 def evaluated(rows: Sequence[ResultRow]) -> list[ResultRow]:

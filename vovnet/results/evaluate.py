@@ -11,30 +11,28 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.backbone.budget import make_budget
-from vovnet.backbone.files import Checkpoint, find_checkpoint
-from vovnet.backbone.reading import reading_facts
+from vovnet.backbone.files import find_checkpoint
 from vovnet.checks.baselines import draw_checks
 from vovnet.checks.blocks import run_checks
 from vovnet.checks.readable import unread_sets, warn_of_unreadable
 from vovnet.compose import config_hash
-from vovnet.data import VQADataset, load_dataset
+from vovnet.data import load_dataset
 from vovnet.files import write_json
-from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import Outcomes
-from vovnet.policy.protocol import SAMPLES, TEXT, Policy
+from vovnet.policy.protocol import TEXT, Policy
 from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.columns import ESSENTIAL, ResultRow, record
 from vovnet.results.existing import existing_summary, inputs_key
-from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.own_metrics import own_metrics
 from vovnet.results.read import read_results
 from vovnet.results.row import RunFacts, make_row
-from vovnet.results.split import rule_of, split_columns
+from vovnet.results.setting import Setting, needed_samples, setting_of
+from vovnet.results.split import SplitColumns
 from vovnet.results.write import (
     CATEGORIES,
     PREDICTIONS,
@@ -61,6 +59,7 @@ class Evaluation:
         computed: outcome rows computed for it, per branch; empty in live mode.
         scores: what each set's own evaluator would say.
         notes: further facts for summary.json.
+        split: the questions column by column.
     """
 
     row: ResultRow
@@ -68,6 +67,7 @@ class Evaluation:
     computed: dict[str, int]
     scores: Mapping[str, OfficialScores]
     notes: Mapping[str, Any]
+    split: SplitColumns
 
 
 def evaluate(config: RunConfig, folder: Path, session: Session | None = None) -> Evaluation:
@@ -78,6 +78,7 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
     """
     begun, session = time.monotonic(), session or Session()
     checkpoint = find_checkpoint(config.backbone, session=session)
+    load_dataset(config.dataset, config.eval.split, session=session)  # what is wrong with it is said first
     policy = make_policy(config, checkpoint, session)
     found = measure(config, policy, folder, session)
     write_evaluation(config, policy, found, folder, begun, session)
@@ -94,41 +95,39 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         VoVNetError: among others, an evaluation sample is in the policy's training data.
     """
     checkpoint = find_checkpoint(config.backbone, session=session)
-    dataset = load_dataset(config.dataset, config.eval.split, session=session)
-    leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
-    count = min(len(dataset), config.eval.max_samples or len(dataset))
-    notes: dict[str, Any] = {"rows_computed": {}}
+    setting, computed = setting_of(config, checkpoint, policy, session)
+    dataset, split = setting.dataset, setting.split
+    notes: dict[str, Any] = {"rows_computed": computed}
+    memory = None
     if config.eval.mode == "live":
         from vovnet.results.live import route_live  # imports torch and Lightning
 
-        routed, memory = route_live(config, dataset, policy, count, folder, session)
+        routed, memory = route_live(config, dataset, policy, setting.count, folder, session)
     else:
-        routed, notes = _replay(config, checkpoint, dataset, policy, count, session)
-        memory = None
-    split = split_columns(dataset, count, session)
-    routed, drawn = (
-        with_random_fallback(dataset, routed, config.eval.seed) if config.eval.random_fallback else (routed, 0)
-    )
+        routed = _replay(setting, policy, notes)
+    drawn = 0
+    if config.eval.random_fallback:
+        routed, drawn = with_random_fallback(dataset, routed, config.eval.seed)
     facts = RunFacts(
         split=dataset.split,
         metric=dataset.metric,
-        scoring_rule=rule_of(dataset),
+        scoring_rule=setting.rule,
         dataset=dataset.name,
         groups=split.groups,
         text_config=checkpoint.text_config,
-        cache_reuse=reuses_cache(config) and TEXT in policy.needs,
+        cache_reuse=setting.reuses and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
         baseline_name=policy.name,
         policy=policy.label(),
         settings=policy.columns(),
         config_hash=config_hash(config, policy.file),
         memory_mb=memory,
-        metrics=own_metrics(config.eval.metrics, routed, dataset),
+        metrics=own_metrics(config.eval.metrics, routed, dataset) if config.eval.metrics else {},
     )
     scores = official_scores(dataset, split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
-    notes |= {"random_fallback_draws": drawn, "leak_guard": leaks}
-    return Evaluation(row, routed, notes["rows_computed"], scores, notes)
+    notes |= {**setting.facts, "random_fallback_draws": drawn, "leak_guard": setting.leaks}
+    return Evaluation(row, routed, notes["rows_computed"], scores, notes, split)
 
 
 def write_evaluation(
@@ -139,19 +138,27 @@ def write_evaluation(
     Args:
         begun: reading of ``time.monotonic`` when it began.
     """
-    dataset = load_dataset(config.dataset, config.eval.split, session=session)
-    split, row = split_columns(dataset, len(found.routed.actions), session), found.row
+    row = found.row
     retract(folder, row)
-    write_predictions(folder / PREDICTIONS, split, found.routed, policy.valued, session)
+    write_predictions(folder / PREDICTIONS, found.split, found.routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
-    write_rows(folder / CATEGORIES, category_rows(split, found.routed), CATEGORY_COLUMNS)
+    write_rows(folder / CATEGORIES, category_rows(found.split, found.routed), CATEGORY_COLUMNS)
     checks = [*run_checks(row)]
     if "expected" in found.notes:
         checks += draw_checks(row, found.notes["expected"])
-    summary = _summary(config, dataset, row, session) | dict(found.notes)
-    summary["checks"] = [check.as_json() for check in (*checks, *unread_sets(found.scores))]
-    summary["scores"] = {name: asdict(score) for name, score in found.scores.items()}
+    summary = {
+        "config": asdict(config),
+        "config_hash": row.config_hash,
+        "seed": row.seed,
+        "policy_file": row.checkpoint,
+        "result": record(row),
+        "checks": [check.as_json() for check in (*checks, *unread_sets(found.scores))],
+        "scores": {name: asdict(score) for name, score in found.scores.items()},
+        **found.notes,
+        **provenance(session),
+    }
     if config.eval.mode == "live":
+        dataset = load_dataset(config.dataset, config.eval.split, session=session)
         summary["inputs"] = inputs_key(config, dataset, policy.file, session)
     write_json(folder / SUMMARY, summary | {"wall_seconds": round(time.monotonic() - begun, 3)})
     warn_of_unreadable([row])
@@ -172,22 +179,17 @@ def existing_row(config: RunConfig, folder: Path, session: Session | None = None
     return row
 
 
-def _replay(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, policy: Policy, count: int, session: Session
-) -> tuple[Routed, dict[str, Any]]:
-    """Decide on stored outcomes; computes those that are missing."""
-    loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session)
-    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
-    outcomes, limit = loaded.outcomes, budget.max_tokens
-    costs = outcomes.stacked("vision_tokens", policy.looks) / limit
-    samples = [dataset[i] for i in range(count)] if SAMPLES in policy.needs else []
-    view = first_view(policy, np.arange(count), outcomes, costs, samples)
+def _replay(setting: Setting, policy: Policy, notes: dict[str, Any]) -> Routed:
+    """Decide on stored outcomes; notes what a policy that draws comes to on average."""
+    outcomes, costs = setting.outcomes, setting.costs
+    assert outcomes is not None
+    assert costs is not None
+    view = first_view(policy, np.arange(setting.count), outcomes, costs, needed_samples(setting, policy))
     course = follow(policy, view, lambda asked: {a: outcomes.branches[a].take(rows) for a, rows in asked.items()})
-    notes: dict[str, Any] = {"rows_computed": dict(loaded.computed)}
     expected = policy.expectation(view, outcomes.stacked("score", policy.looks), costs)
     if expected is not None:
         notes["expected"] = expected
-    return route(course, outcomes.text, limit, TEXT in policy.needs), notes
+    return route(course, outcomes.text, setting.max_tokens, TEXT in policy.needs)
 
 
 def read_outcomes(
@@ -201,19 +203,3 @@ def read_outcomes(
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count, False, session).outcomes
     budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
     return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens
-
-
-def _summary(config: RunConfig, dataset: VQADataset, row: ResultRow, session: Session) -> dict[str, Any]:
-    checkpoint = find_checkpoint(config.backbone, session=session)
-    return {
-        "config": asdict(config),
-        "config_hash": row.config_hash,
-        "seed": row.seed,
-        "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
-        "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
-        "reading": reading_facts(config.backbone, checkpoint),
-        "policy_file": row.checkpoint,
-        "result": record(row),
-        "rows_skipped": list(dataset.skipped),
-        **provenance(session),
-    }

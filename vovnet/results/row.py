@@ -74,6 +74,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         official_metric=official.name if official else None,
         official_score=official.value if official else None,
         avg_cost=float(routed.cost.mean()),
+        avg_looks=float(routed.looks.mean()),
         avg_vision_tokens=float(vision_tokens.mean()),
         avg_text_tokens=float((routed.text_tokens + branch_tokens - vision_tokens).mean()),
         avg_patches=float(routed.paid("patches").mean()),

@@ -22,6 +22,12 @@ def _auto_or(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
     return value if value == "auto" else number(value)
 
 
+def _named(value: Any) -> Any:
+    """The name of a device; its number in most cases."""
+    return str(value) if type(value) is int else value
+
+
+Device = Annotated[str, BeforeValidator(_named)]
 if TYPE_CHECKING:
     Jobs = int | Literal["auto"]
 else:
@@ -42,9 +48,7 @@ class LocalLauncher:
 
     kind: Literal["local"]
     jobs: Jobs  # at once; auto: as many as CUDA devices, else as half the cores
-    devices: tuple[
-        str, ...
-    ]  # CUDA devices, one for each job that runs at once; empty: with auto each its own, else all
+    devices: tuple[Device, ...]  # CUDA devices, one for each job that runs at once; empty: auto gives each its own
 
     def places(self) -> tuple[str | None, ...]:
         """The CUDA device of each job that runs at once; None shows it all."""

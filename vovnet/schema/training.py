@@ -14,7 +14,7 @@ Part = Annotated[Float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True, config=STRICT)
 class TrainerConfig:
-    """Where a training runs; changes nothing but speed and the last bits."""
+    """Where a training or a live evaluation runs; changes nothing but speed and the last bits of a training."""
 
     strategy: Literal["single", "ddp", "fsdp"]
     devices: Positive  # on each node; one process each

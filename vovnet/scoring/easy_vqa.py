@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from vovnet.scoring.reasoning import after_reasoning
+
 ANSWERS = frozenset(
     "circle rectangle triangle red green blue black gray teal brown yellow yes no".split()
 )  # answers.txt of the data set
@@ -12,6 +14,7 @@ def normalize(text: str) -> str:
     return text.strip().lower().rstrip(".").rstrip()
 
 
+@after_reasoning
 def score_easy_vqa(prediction: str, answers: Sequence[str], options: Sequence[str] = ()) -> tuple[float, bool]:
     """(score, parsed): equal in normal form; parsed when it is one of the answers there are."""
     given = normalize(prediction)

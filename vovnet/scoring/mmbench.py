@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from vovnet.scoring import lmms_eval, vlmevalkit
 from vovnet.scoring.letters import infer_choice, lettered
+from vovnet.scoring.reasoning import after_reasoning
 
 RULES: dict[str, Callable[[str, Mapping[str, str]], str | None]] = {
     "lmms_eval": lmms_eval.read_letter,
@@ -18,6 +19,7 @@ RULES: dict[str, Callable[[str, Mapping[str, str]], str | None]] = {
 DEFAULT_RULE = "lmms_eval"
 
 
+@after_reasoning
 def score_mmbench(
     prediction: str, answers: Sequence[str], options: Sequence[str], rule: str = DEFAULT_RULE
 ) -> tuple[float, bool]:

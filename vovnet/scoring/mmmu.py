@@ -8,6 +8,8 @@ random letter for an answer it cannot read, the answer counts as unparsed and wr
 import re
 from collections.abc import Sequence
 
+from vovnet.scoring.reasoning import after_reasoning
+
 EDGE_MARKS = (",", ".", "!", "?", ";", ":", "'")
 # Tails after these words are taken for the answer; "=" joins them from the last line on.
 KEY_WORDS = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
@@ -93,6 +95,7 @@ def open_correct(given: set[OpenAnswer], references: Sequence[str]) -> bool:
     return False
 
 
+@after_reasoning
 def score_mmmu(prediction: str, answers: Sequence[str], options: Sequence[str]) -> tuple[float, bool]:
     """(score, parsed). With options the answer is a letter; without, any of ``answers`` will do."""
     if options:

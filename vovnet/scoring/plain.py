@@ -4,9 +4,11 @@ import string
 from collections.abc import Sequence
 
 from vovnet.scoring.letters import LETTERS, infer_choice, lettered
+from vovnet.scoring.reasoning import after_reasoning
 from vovnet.scoring.textvqa import normalize_answer
 
 
+@after_reasoning
 def score_plain(prediction: str, answers: Sequence[str], options: Sequence[str]) -> tuple[float, bool]:
     """(score, parsed): the strict reading of letters, of as many as there are options; else equality after EvalAI's
     normalisation, or of the texts where nothing is left of an answer (such as "A", an article).

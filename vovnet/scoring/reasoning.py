@@ -1,12 +1,15 @@
 """Cutting a model's reasoning off its answer.
 
 A thinking model writes its reasoning between two markers before it answers. Only what follows is an answer: option
-letters inside the reasoning are none. It is cut off once, where the model answers; what follows is stored and scored.
+letters inside the reasoning are none.
 """
 
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec
 
+P = ParamSpec("P")
 Markers = tuple[str, str]  # what opens and what closes the reasoning
 
 COMMON: Markers = ("<think>", "</think>")  # Qwen3, DeepSeek-R1, GLM-4.1V, InternVL3.5, Phi-4-reasoning and many others
@@ -93,3 +96,16 @@ class Reasoning:
     def is_part(self, token: str) -> bool:
         """Whether a token is a marker or a piece of one, so that decoding must keep it."""
         return bool(token) and any(token in mark for pair in self.markers for mark in pair)
+
+
+def after_reasoning(
+    rule: Callable[Concatenate[str, P], tuple[float, bool]],
+) -> Callable[Concatenate[str, P], tuple[float, bool]]:
+    """Make a scoring rule read what follows the reasoning; without an answer the score is 0 and nothing is parsed."""
+
+    def judge(prediction: str, /, *args: P.args, **kwargs: P.kwargs) -> tuple[float, bool]:
+        answer = final_answer(prediction)
+        return (0.0, False) if answer is None else rule(answer, *args, **kwargs)
+
+    functools.update_wrapper(judge, rule)
+    return judge

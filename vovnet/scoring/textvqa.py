@@ -7,6 +7,8 @@ included: they decide single samples, and published numbers contain them.
 import re
 from collections.abc import Sequence
 
+from vovnet.scoring.reasoning import after_reasoning, final_answer
+
 # Punctuation in upstream's order; each is looked for in the text as it came in.
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 NUMBERS = {
@@ -83,15 +85,17 @@ def _strip_punctuation(text: str) -> str:
 
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """Mean over annotators i of min(1, matches among the others / 3) (Antol et al. 2015)."""
-    if not answers:
+    answer = final_answer(prediction)
+    if answer is None or not answers:
         return 0.0
-    given = normalize_answer(prediction)
+    given = normalize_answer(answer)
     total = sum(normalize_answer(one) == given for one in answers)
     # In thirds of an annotator: whole numbers up to the division, so that 0.3 is 0.3.
     thirds = total * min(3, total - 1) + (len(answers) - total) * min(3, total)
     return thirds / (3 * len(answers))
 
 
+@after_reasoning
 def score_textvqa(prediction: str, answers: Sequence[str], options: Sequence[str] = ()) -> tuple[float, bool]:
     """(score, parsed); any answer that is not blank is parsed."""
     return vqa_accuracy(prediction, answers), bool(prediction.strip())

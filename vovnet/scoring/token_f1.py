@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from vovnet.scoring.reasoning import after_reasoning
 from vovnet.scoring.textvqa import normalize_answer
 
 
@@ -13,6 +14,7 @@ def token_f1(prediction: str, reference: str) -> float:
     return 2 * common / (len(given) + len(wanted)) if common else float(given == wanted)
 
 
+@after_reasoning
 def score_token_f1(prediction: str, answers: Sequence[str], options: Sequence[str] = ()) -> tuple[float, bool]:
     """(score, parsed): the best overlap with any reference."""
     return max(token_f1(prediction, answer) for answer in answers), bool(prediction.strip())

@@ -34,7 +34,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="vovnet", node=SweeperC
 
 
 class VoVNetSweeper(Sweeper):
-    """Hands all jobs of a sweep over at once: calls ``task_function.sweep(batch)``, see ``vovnet.sweep_jobs.Batch``."""
+    """Hands all jobs over at once: it calls ``task_function.sweep(batch)``, see ``vovnet.sweep_batch.Batch``."""
 
     def __init__(self, params: Mapping[str, str], grids: Mapping[str, Mapping[str, str]]) -> None:
         self.params, self.grids = params, grids
@@ -49,7 +49,8 @@ class VoVNetSweeper(Sweeper):
         Args:
             arguments: overrides of the command line.
         """
-        from vovnet.sweep_jobs import Batch, expand
+        from vovnet.sweep_batch import Batch
+        from vovnet.sweep_jobs import expand
 
         run = getattr(self.task_function, "sweep", None)
         if run is None or self.hydra_context is None or self.config is None or self.task_function is None:

@@ -20,6 +20,7 @@ from vovnet.report.analysis import Line, point, value_runs
 from vovnet.report.labels import point_label
 from vovnet.report.runs import Found, Run
 from vovnet.report.study import Branches, Study
+from vovnet.results.columns import looks_once
 from vovnet.schema import ReportConfig
 
 HERE = Path(__file__).parent
@@ -126,7 +127,7 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
         "choices": [
             {"label": labels[id(run)], "actions": "".join(map(str, run.predictions.action[:count]))}
             for run in ordered
-            if count and run.row.baseline_name != "cascade"
+            if count and looks_once(run.row)
         ],
     }
 
