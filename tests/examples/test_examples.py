@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -22,6 +23,7 @@ from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import scores_key, table_keys
 from vovnet.outcomes.looks import usual_looks
+from vovnet.report.runs import find_runs
 from vovnet.schema import RunConfig
 from vovnet.schema.code import Code
 from vovnet.training.trainable import training_split
@@ -214,18 +216,23 @@ def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     monkeypatch.syspath_prepend(folder)
     yield folder
+    sys.modules.pop("trap", None)
     assert not sign.exists(), "a file has made VoVNet import code"
 
 
 def test_code_that_a_summary_names_is_never_imported(
-    trap: Path, evaluated: Callable[..., vovnet.Finished], tmp_path: Path
+    trap: Path, evaluated: Callable[..., vovnet.Finished], small: list[str], tmp_path: Path
 ) -> None:
     run = shutil.copytree(evaluated("policy/baseline=words", "policy.baseline.gain=-1").folder, tmp_path / "sent")
     text = (run / "summary.json").read_text()
     assert "mine.words.Words" in text
     assert "mine.charts.read" in text
     (run / "summary.json").write_text(re.sub(r"mine\.(words|charts)\.", "trap.", text))
-    vovnet.run("report", [f"runs=[{run}]", f"paths.runs={tmp_path / 'report'}"])
+    (runs,) = [text.partition("=")[2] for text in small if text.startswith("paths.runs")]
+    vovnet.run("report", [f"runs=[{run}]", f"paths.runs={tmp_path / 'report'}", f"paths.store={runs}/outcomes"])
+    config = find_runs([run]).runs[0].config
+    assert config.dataset.reader is not None
+    assert not config.dataset.reader.trusted
 
 
 def test_code_that_a_policys_card_names_is_never_imported(
