@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from vovnet import registry
 from vovnet.errors import VoVNetError
 from vovnet.schema.code import Code, Metrics, read_code
+from vovnet.schema.data import Dataset
 
 PATH = "tests.schema.test_code.counted"
 
@@ -51,3 +52,16 @@ def test_a_file_cannot_call_itself_trusted() -> None:
     found = read_code("metric", claimed, trusted=False)
     assert found is not None
     assert not found.trusted
+
+
+def test_a_section_may_name_its_code_itself() -> None:
+    target = "tests.schema.test_code.some_reader"
+    given = {"_target_": target, "rows": 3, "path": "/tmp"}
+    dataset = TypeAdapter(Dataset).validate_python(given, context=registry.TRUSTED)
+    assert (dataset.name, dataset.path, dataset.prompt_template) == ("some_reader", "/tmp", "{question}")
+    assert dataset.reader is not None
+    assert (dataset.reader.target, dataset.reader.options) == (target, {"rows": 3})
+
+
+def some_reader(config: object, split: str, rows: int) -> list[object]:
+    return [config, split][:rows]
