@@ -116,6 +116,7 @@ TRAINED = [
     case("train", "", "training.backbone.precision=32-true|16-mixed", "training.live=true"),
 ]
 COLLECTED = [
+    case("collect", "trainer=ddp", "trainer.devices=2|3", "launcher=slurm"),
     case("collect", "", "policy.lambda_cost=0|1"),
     case("collect", "", "policy.hidden_size=8|16"),
     case("collect", FALLBACK, "policy.fallback_entropy_threshold=1|2", f"{UNCERTAIN} {FALLBACK}"),
