@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,3 +183,13 @@ def test_callbacks_the_environment_and_the_folder_are_hydras(batch: Batch, tmp_p
     with begun(batch, [], tmp_path / "b") as ended:
         pass
     assert batch.context.callbacks.ended[before:] == [ended]  # type: ignore[attr-defined]
+
+
+def test_a_checkout_without_the_plugin_says_how_to_install_it(tmp_path: Path) -> None:
+    code = (
+        "import runpy, sys; sys.path = [p for p in sys.path if not p.endswith('plugins')]; sys.argv = ['eval']; "
+        "runpy.run_module('experiments.eval', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "install the package again, by `pip install -e .`" in done.stderr

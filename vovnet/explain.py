@@ -100,6 +100,8 @@ def explain_hydra(error: BaseException) -> str:
         return f"the option of a config group is never added by ++; write {match[1]}"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{match[1]} holds several values; add -m to sweep over them, or write [A,B] for a list"
+    if "Could not find 'hydra/sweeper/vovnet'" in text:  # a checkout that was installed before it had the plugin
+        return "Hydra does not find VoVNet's sweeper; install the package again, by `pip install -e .` in a checkout"
     if match := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", text)
         known = ", ".join(options[1].split()) if options else "see the conf folder"
