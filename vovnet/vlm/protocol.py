@@ -1,0 +1,195 @@
+"""What the rest of the package asks of a vision-language model, whatever its family."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vovnet.actions import Action
+from vovnet.data import Item, Sample
+from vovnet.scoring.reasoning import Reasoning
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are produced; the same for every policy and baseline."""
+
+    max_new_tokens: int
+    num_beams: int
+    do_sample: bool
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decoded answer.
+
+    Attributes:
+        text: without outer white space and special tokens, except those that mark reasoning.
+        final: what follows the reasoning, and is scored; None where the reasoning never ended or nothing follows it.
+        tokens: number of generated tokens, the end token included.
+        confidence: probability that the model gives to exactly this token sequence, in [0, 1].
+    """
+
+    text: str
+    final: str | None
+    tokens: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as a model takes them; prepared without weights, in loader workers.
+
+    Attributes:
+        indices: position of each sample in its dataset.
+        ids: of the samples, for messages.
+        texts: each sample's prompt text, without the chat template.
+        questions: token ids of each sample's prompt text; an implementation says whether the template's are among them.
+        references: token ids of each sample's reference answer with the end token; read by the NLL and by nothing
+            else, and empty in live routing, which knows no answers.
+        images: per visual action that was asked for, the samples' images in the implementation's own form.
+    """
+
+    indices: tuple[int, ...]
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    questions: tuple[list[int], ...]
+    references: tuple[list[int], ...]
+    images: Mapping[Action, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def pin_memory(self) -> "Batch":
+        """The same with images in memory from which a GPU can copy by itself; a data loader asks for it."""
+        return replace(self, images={action: images.pin_memory() for action, images in self.images.items()})
+
+    def select(self, rows: Sequence[int]) -> "Batch":
+        """Some samples, without images."""
+        return Batch(
+            indices=tuple(self.indices[row] for row in rows),
+            ids=tuple(self.ids[row] for row in rows),
+            texts=tuple(self.texts[row] for row in rows),
+            questions=tuple(self.questions[row] for row in rows),
+            references=tuple(self.references[row] for row in rows),
+        )
+
+
+class State(Protocol):
+    """Prompts that the language model has read and can go on from.
+
+    Attributes:
+        hidden: last-layer hidden state at the last token, after the final norm, [B, D].
+        logits: next-token logits at the last token, float32 [B, V].
+        prompt_tokens: of each whole prompt, int [B].
+        vision_tokens: tokens or cross-attention states of the images that the language model reads, int [B].
+        patches: what the vision encoder reads, int [B].
+        reused_tokens: prompt tokens that an earlier pass had read, int [B].
+    """
+
+    @property
+    def hidden(self) -> Tensor: ...
+    @property
+    def logits(self) -> Tensor: ...
+    @property
+    def prompt_tokens(self) -> np.ndarray: ...
+    @property
+    def vision_tokens(self) -> np.ndarray: ...
+    @property
+    def patches(self) -> np.ndarray: ...
+    @property
+    def reused_tokens(self) -> np.ndarray: ...
+
+    def split(self, groups: Sequence[Sequence[int]]) -> "list[State]":
+        """The samples of each group, to be continued by themselves; itself where one group holds all in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A batch that has been read under an action."""
+
+    batch: Batch
+    action: Action
+    state: State
+
+
+class Builder(Protocol):
+    """From samples to batches, on the CPU; picklable, and needs no weights."""
+
+    def build(self, items: Sequence[Item], actions: Iterable[Action], references: bool = True) -> Batch:
+        """Batch (index, sample, prompt text) triples with the images of ``actions``.
+
+        Raises:
+            VoVNetError: a text is longer than the model's context.
+        """
+        ...
+
+    def with_images(self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action]) -> Batch:
+        """The same batch, of these samples, with the images of ``actions``."""
+        ...
+
+    def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
+        """Vision tokens of a sample under each action, from image sizes alone."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Vision tokens of a maximal FULL image, unpruned: the unit of the normalised cost."""
+        ...
+
+    def forget(self) -> None:
+        """Empty the cache of prepared images and of sizes."""
+        ...
+
+
+class VLM(Protocol):
+    """A vision-language model with the operations that routing needs; a ``torch.nn.Module``.
+
+    Attributes:
+        capabilities: of ``hidden``, ``logprobs``, ``nll``, ``reuse``, ``prune``, ``train``, ``batch``.
+        implementation: ``generic`` or the name of a family's fast path.
+        builder: makes this model's batches.
+        fingerprint: SHA-256 of weights and configuration.
+        cache_reuse: whether a vision pass continues the text pass's cache.
+        reasoning: how the model marks its reasoning.
+    """
+
+    capabilities: frozenset[str]
+    implementation: str
+    builder: Any
+    fingerprint: str
+    cache_reuse: bool
+    reasoning: Reasoning
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def feature_dtype(self) -> torch.dtype: ...
+
+    def read(self, batch: Batch, action: Action, after: Any = None) -> Any:
+        """Read prompts: without images under NO, with the images of ``action`` under the others.
+
+        Args:
+            after: the text pass of the same batch. NO returns it as it is; with ``cache_reuse`` an image pass continues
+                it, and it stays usable.
+        """
+        ...
+
+    def answer(self, readings: Sequence[Reading], decoding: Decoding, seed: int = 0) -> list[list[Answer]]:
+        """Answers that continue each reading; the readings stay as they are."""
+        ...
+
+    def nll(self, state: Any, references: Sequence[list[int]]) -> Tensor:
+        """Mean negative log-likelihood of each reference, nats per token, float32 [B]; ``state`` stays as it is."""
+        ...
+
+    def training_nll(self, batch: Batch, action: Action) -> Tensor:
+        """The same in one pass over prompt and answer, with gradients, [B]."""
+        ...
