@@ -1,0 +1,304 @@
+"""Any image-text model: one text pass, then the answer under any action, by ``generate`` and ``forward``.
+
+``generate`` alone gets positions, masks and token types of a continued cache right in every family, so it makes every
+pass; ``forward`` makes those through which gradients flow.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vovnet.actions import Action
+from vovnet.scoring.reasoning import Reasoning
+from vovnet.vlm.generic.builder import GenericBuilder
+from vovnet.vlm.generic.passes import Passes, Seen
+from vovnet.vlm.generic.prompts import Prompt, collate, collate_images
+from vovnet.vlm.generic.state import GenericState, Part, Prefix, in_order
+from vovnet.vlm.generic.writing import Writer
+from vovnet.backbone.decoding import row_generators
+from vovnet.vlm.protocol import Answer, Batch, Decoding, Reading
+
+
+@dataclass(frozen=True)
+class Exact:
+    """What a model does exactly, as ``vovnet.vlm.generic.check`` finds; where it does not, another way is taken.
+
+    Attributes:
+        batch: prompts of several lengths are read together.
+        reuse: an image prompt goes on from the cache of its text; 
+        gap: such prompts of several lengths together, with padding after the text.
+        resume: a prompt that was read goes on with an answer or a reference.
+        answer_type: token type of a reference read in one pass with its prompt; None where only writing it is exact.
+        differences: largest differences of logits that the check saw, by name, in standard deviations.
+    """
+
+    batch: bool = True
+    reuse: bool = True
+    gap: bool = True
+    resume: bool = True
+    answer_type: int | None = 0
+    differences: tuple[tuple[str, float], ...] = ()
+
+
+class GenericVLM(nn.Module):
+    """A model of transformers' ``AutoModelForImageTextToText`` behind ``vovnet.vlm.protocol.VLM``.
+
+    Args:
+        model: in evaluation mode.
+        builder: makes this model's batches.
+        end_tokens: ids that end an answer, the tokenizer's own first.
+        fingerprint: SHA-256 of weights and configuration.
+        reuse: continue the text pass's cache in a vision pass where the prompt order allows it.
+        reasoning: how the model marks its reasoning.
+        hidden_tokens: special tokens that no answer shows.
+    """
+
+    implementation = "generic"
+
+    def __init__(
+        self,
+        model: Any,
+        builder: GenericBuilder,
+        end_tokens: tuple[int, ...],
+        fingerprint: str,
+        reuse: bool,
+        reasoning: Reasoning,
+        hidden_tokens: frozenset[int],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.passes = Passes(model, end_tokens)
+        self.builder = builder
+        self.end_tokens = end_tokens
+        self.fingerprint = fingerprint
+        self.reasoning = reasoning
+        self.exact = Exact(reuse=reuse)
+        self._hidden_tokens = hidden_tokens
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What this model can be asked for."""
+        found = {"hidden", "logprobs", "nll", "train"}
+        return frozenset(found | {name for name in ("batch", "reuse") if getattr(self.exact, name)})
+
+    @property
+    def cache_reuse(self) -> bool:
+        """Whether an image prompt continues the text pass's cache."""
+        return self.exact.reuse and self.builder.shares_text
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def hidden_size(self) -> int:
+        """Width D of the hidden state."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """How hidden states are stored: float32 for a float32 model, half precision otherwise."""
+        return torch.float32 if self.model.dtype == torch.float32 else torch.float16
+
+    def read(self, batch: Batch, action: Action, after: GenericState | None = None) -> GenericState:
+        """Read prompts: without images under NO, with the images of ``action`` under the others."""
+        if action is Action.NO and after is not None:
+            return after
+        prompts = self.builder.prompts(batch, action)
+        if after is not None and self.cache_reuse:
+            return GenericState(tuple(part for one in after.parts for part in self.continued(prompts, one)))
+        groups = [range(len(prompts))] if self.exact.batch else [[row] for row in range(len(prompts))]
+        own = action is Action.NO and self.cache_reuse
+        return GenericState(tuple(self.read_rows(prompts, rows, own) for rows in groups))
+
+    def answer(self, readings: Sequence[Reading], decoding: Decoding, seed: int = 0) -> list[list[Answer]]:
+        """Answers that continue each reading, which stays as it is."""
+        with torch.no_grad():
+            return [self._answer(reading, decoding, seed) for reading in readings]
+
+    def nll(self, state: GenericState, references: Sequence[list[int]]) -> Tensor:
+        """Mean negative log-likelihood of each reference, nats per token, float32 [B]."""
+        found = []
+        for part in state.parts:
+            ids, real = self.padded([references[row] for row in part.rows])
+            found.append(-(self._log_probs(part, ids, real) * real).sum(1) / real.sum(1))
+        return in_order(state.parts, found)
+
+    def training_nll(self, batch: Batch, action: Action) -> Tensor:
+        """The same in one pass over prompt and answer, with gradients, [B]."""
+        prompts = self.builder.prompts(batch, action)
+        ids, real = self.padded(batch.references)
+        return -(self.one_pass(prompts, ids, real) * real).sum(1) / real.sum(1)
+
+    # Reading
+
+    def read_rows(self, prompts: Sequence[Prompt], rows: Sequence[int], begin: bool = False) -> Part:
+        """Read rows whole; with ``begin``, first what they share with prompts that show images."""
+        own = tuple(prompts[row] for row in rows)
+        if begin:
+            first = self._inputs([replace(p, ids=p.ids[: p.shared]) for p in own], [0] * len(own))
+            prefix = Prefix(first, self.passes.run(first, {}).cache)
+            return replace(self._after(prefix, own, rows), prefix=prefix, reused=0)
+        inputs, images = self._inputs(own, [0] * len(own)), self._images(own)
+        seen = self.passes.run(inputs, images)
+        return Part(tuple(rows), own, inputs, self._kept(seen), seen.hidden[:, -1], seen.logits[:, -1])
+
+    def continued(self, prompts: Sequence[Prompt], text: Part) -> list[Part]:
+        """Read the rows of a text pass with their images, going on from its cache."""
+        assert text.prefix is not None
+        rows = [prompts[row] for row in text.rows]
+        if self.exact.gap:
+            return [self._after(text.prefix, rows, text.rows)]
+        found = []
+        lengths = [len(prompt.ids) - prompt.shared for prompt in rows]
+        for length in sorted(set(lengths)):
+            own = [number for number, one in enumerate(lengths) if one == length]
+            prefix = text.prefix.select(torch.tensor(own, device=self.device))
+            found.append(self._after(prefix, [rows[n] for n in own], [text.rows[n] for n in own]))
+        return found
+
+    def _after(self, prefix: Prefix, prompts: Sequence[Prompt], rows: Sequence[int]) -> Part:
+        """Read what follows a prefix, whose cache is copied."""
+        rest = self._inputs(prompts, [prompt.shared for prompt in prompts])
+        inputs = {}
+        for name, tensor in rest.items():
+            before = prefix.inputs.get(name)
+            if before is None:  # what is said of image tokens only
+                before = tensor.new_zeros(len(tensor), prefix.inputs["input_ids"].shape[1], *tensor.shape[2:])
+            inputs[name] = torch.cat([before, tensor], dim=1)
+        seen = self.passes.run(inputs, self._images(prompts), copy.deepcopy(prefix.cache))
+        columns = prefix.inputs["input_ids"].shape[1]
+        kept = self._kept(seen)
+        return Part(tuple(rows), tuple(prompts), inputs, kept, seen.hidden[:, -1], seen.logits[:, -1], reused=columns)
+
+    def _kept(self, seen: Seen) -> Any:
+        return seen.cache if self.exact.resume else None
+
+    # Answering
+
+    def _answer(self, reading: Reading, decoding: Decoding, seed: int) -> list[Answer]:
+        state: GenericState = reading.state
+        indices = reading.batch.indices
+        written: list[tuple[int, Answer]] = []
+        for part in state.parts:
+            generators = None
+            if decoding.do_sample:
+                generators = row_generators(tuple(indices[row] for row in part.rows), reading.action, seed)
+            ids, log_prob = self._write(part, decoding, generators)
+            if decoding.num_beams > 1:
+                log_prob = self._log_prob(part, ids)
+            written += zip(part.rows, self._texts(ids, log_prob.exp()), strict=True)
+        return [answer for _, answer in sorted(written, key=lambda pair: pair[0])]
+
+    def _write(
+        self, part: Part, decoding: Decoding, generators: list[torch.Generator] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Ids [n, T] of each row's answer and their log-probability [n], which beam search leaves out."""
+        ends = torch.tensor(self.end_tokens, device=self.device)
+        writer = Writer(ends, decoding.temperature, generators)
+        if decoding.num_beams > 1:
+            inputs = part.inputs | self._images(part.prompts)
+            ids = self.passes.generate(inputs, None, decoding.max_new_tokens, num_beams=decoding.num_beams)
+            return ids, torch.zeros(len(ids), device=self.device)
+        if part.cache is None:
+            ids = self.passes.generate(
+                part.inputs | self._images(part.prompts), None, decoding.max_new_tokens, logits_processor=[writer]
+            )
+        else:
+            ids = writer.choose(part.logits)[:, None]
+            if decoding.max_new_tokens > 1 and not bool(writer.done.all()):
+                inputs = followed(part.inputs, ids) | self._grids(part.prompts)
+                cache = copy.deepcopy(part.cache)
+                left = decoding.max_new_tokens - 1
+                ids = torch.cat([ids, self.passes.generate(inputs, cache, left, logits_processor=[writer])], dim=1)
+        return ids, torch.stack(writer.log_prob).sum(0)
+
+    def _log_prob(self, part: Part, ids: Tensor) -> Tensor:
+        """Of written ids up to each row's end token, [n]."""
+        answers, real = self.padded([self._until_end(row) for row in ids.tolist()])
+        return (self._log_probs(part, answers, real) * real).sum(1)
+
+    def _texts(self, ids: Tensor, confidence: Tensor) -> list[Answer]:
+        generated = [self._until_end(row) for row in ids.tolist()]
+        shown = [[token for token in row if token not in self._hidden_tokens] for row in generated]
+        texts = [t.strip() for t in self.builder.tokenizer.batch_decode(shown, skip_special_tokens=False)]
+        ended = [row[-1] in self.end_tokens for row in generated]
+        finals = [self.reasoning.answer(text, end) for text, end in zip(texts, ended, strict=True)]
+        parts = zip(texts, finals, map(len, generated), confidence.tolist(), strict=True)
+        return [Answer(text, final, tokens, float(c)) for text, final, tokens, c in parts]
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        """Generated ids up to and including the first end token."""
+        for place, token in enumerate(ids):
+            if token in self.end_tokens:
+                return ids[: place + 1]
+        return ids
+
+    # References
+
+    def padded(self, references: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        """Padded on the right: ids [B, T], and 1.0 where a token is real."""
+        longest = max(len(one) for one in references)
+        ids = torch.tensor([[*one, *[self.end_tokens[0]] * (longest - len(one))] for one in references])
+        real = torch.tensor([[1.0] * len(one) + [0.0] * (longest - len(one)) for one in references])
+        return ids.to(self.device), real.to(self.device)
+
+    def _log_probs(self, part: Part, ids: Tensor, real: Tensor) -> Tensor:
+        """Of each reference token after the prompt and the tokens before it, [n, T]."""
+        if part.cache is not None:
+            return self.resumed(part, ids, real)
+        if torch.is_grad_enabled() or self.exact.answer_type is not None:
+            return self.one_pass(part.prompts, ids, real)
+        return self.written(part, ids)
+
+    def resumed(self, part: Part, ids: Tensor, real: Tensor) -> Tensor:
+        logits = part.logits[:, None]
+        if (more := ids.shape[1] - 1) > 0:
+            inputs = followed(part.inputs, ids[:, :-1], real[:, :-1])
+            cache = copy.deepcopy(part.cache)
+            logits = torch.cat([logits, self.passes.run(inputs, self._grids(part.prompts), cache, more).logits], dim=1)
+        return log_probs(logits, ids)
+
+    def one_pass(self, prompts: Sequence[Prompt], ids: Tensor, real: Tensor) -> Tensor:
+        inputs = followed(self._inputs(prompts, [0] * len(prompts)), ids[:, :-1], real[:, :-1])
+        if "token_type_ids" in inputs and self.exact.answer_type:
+            inputs["token_type_ids"][:, -(ids.shape[1] - 1) :] = self.exact.answer_type
+        return log_probs(self.passes.forward(inputs, self._images(prompts), ids.shape[1]).logits, ids)
+
+    def written(self, part: Part, ids: Tensor) -> Tensor:
+        """By writing the reference token after token, as an answer is written."""
+        writer = Writer(torch.tensor([-1], device=self.device), forced=ids)
+        inputs = part.inputs | self._images(part.prompts)
+        self.passes.generate(inputs, None, ids.shape[1], logits_processor=[writer], eos_token_id=None)
+        return torch.stack(writer.log_prob, dim=1)
+
+    def _inputs(self, prompts: Sequence[Prompt], begins: Sequence[int]) -> dict[str, Tensor]:
+        return collate(prompts, begins, self.end_tokens[0], self.device)
+
+    def _images(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+        return collate_images(prompts, self.device, self.model.dtype)
+
+    def _grids(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+        """What is said of images beside their pixels; the positions of what follows may depend on it."""
+        rest = [replace(p, images={n: t for n, t in p.images.items() if not n.startswith("pixel")}) for p in prompts]
+        return collate_images(rest, self.device, self.model.dtype)
+
+
+def followed(inputs: dict[str, Tensor], ids: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    """Token inputs [n, L, ...] and ids [n, T] after them; everything else is said of them as of the last column."""
+    more = {name: torch.cat([t, t[:, -1:].expand(-1, ids.shape[1], *t.shape[2:])], dim=1) for name, t in inputs.items()}
+    more["input_ids"] = torch.cat([inputs["input_ids"], ids], dim=1)
+    if real is not None:
+        more["attention_mask"] = torch.cat([inputs["attention_mask"], real.long()], dim=1)
+    return more
+
+
+def log_probs(logits: Tensor, ids: Tensor) -> Tensor:
+    """Of ids [n, T] under logits [n, T, V], each one position before its token."""
+    return torch.log_softmax(logits, dim=-1).gather(2, ids[..., None])[..., 0]

@@ -1,0 +1,97 @@
+"""Single calls of transformers' ``generate`` and ``forward``, and what the model's head reads and gives in them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The last columns of a call.
+
+    Attributes:
+        logits: float32 [B, T, V].
+        hidden: after the final norm, as the head reads them, [B, T, D].
+        cache: of everything that was read; None of ``forward``.
+    """
+
+    logits: Tensor
+    hidden: Tensor
+    cache: Any = None
+
+
+class Passes:
+    """Calls of one model.
+
+    Args:
+        model: an ``AutoModelForImageTextToText``.
+        ends: ids that end an answer; the first also pads.
+    """
+
+    def __init__(self, model: Any, ends: tuple[int, ...]) -> None:
+        self.model, self.ends = model, ends
+        # Left over from the last call with images, and added to positions of a text that is continued.
+        self._stateful = [module for module in model.modules() if hasattr(module, "rope_deltas")]
+
+    def run(self, inputs: dict[str, Tensor], images: dict[str, Tensor], cache: Any = None, columns: int = 1) -> Seen:
+        """Read prompts, or what follows the columns of a cache, which grows in place; with gradients by ``forward``."""
+        if torch.is_grad_enabled() and cache is None:
+            return self.forward(inputs, images, columns)
+        with self._watched() as seen:
+            more = {} if columns == 1 else {"logits_to_keep": columns}
+            out = self._generate(inputs | images, cache, 1, **more)
+        return _last(seen, columns, out.past_key_values)
+
+    def forward(self, inputs: dict[str, Tensor], images: dict[str, Tensor], columns: int) -> Seen:
+        """Read whole prompts in one pass that keeps no cache."""
+        self._forget()
+        with self._watched() as seen:
+            self.model(**inputs, **images, use_cache=False, logits_to_keep=columns)
+        return _last(seen, columns)
+
+    def generate(self, inputs: dict[str, Tensor], cache: Any, length: int, **options: Any) -> Tensor:
+        """Ids [B, T] that follow the inputs."""
+        ids: Tensor = self._generate(inputs, cache, length, **options).sequences
+        return ids[:, inputs["input_ids"].shape[1] :]
+
+    def _generate(self, inputs: dict[str, Tensor], cache: Any, length: int, **options: Any) -> Any:
+        self._forget()
+        asked = {"eos_token_id": list(self.ends)} | options
+        return self.model.generate(
+            **inputs,
+            past_key_values=cache,
+            max_new_tokens=length,
+            do_sample=False,
+            pad_token_id=self.ends[0],
+            return_dict_in_generate=True,
+            **asked,
+        )
+
+    def _forget(self) -> None:
+        for module in self._stateful:
+            module.rope_deltas = None
+
+    @contextmanager
+    def _watched(self) -> Iterator[dict[str, Tensor]]:
+        """What the head reads and the model gives in its first call."""
+        seen: dict[str, Tensor] = {}
+
+        def head(module: Any, args: tuple[Tensor]) -> None:
+            seen.setdefault("hidden", args[0])
+
+        def whole(module: Any, args: Any, out: Any) -> None:
+            seen.setdefault("logits", out.logits)
+
+        with ExitStack() as stack:
+            stack.callback(self.model.get_output_embeddings().register_forward_pre_hook(head).remove)
+            stack.callback(self.model.register_forward_hook(whole).remove)
+            yield seen
+
+
+def _last(seen: dict[str, Tensor], columns: int, cache: Any = None) -> Seen:
+    """Some models give the logits of all columns, whatever was asked for."""
+    return Seen(seen["logits"][:, -columns:].float(), seen["hidden"][:, -columns:], cache)

@@ -1,0 +1,150 @@
+"""What has been read of a batch: rows that went through the model together, and their cache."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vovnet.vlm.generic.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that the model has read in one call.
+
+    Attributes:
+        rows: their places in the batch.
+        prompts: what was read.
+        inputs: token inputs by name, [n, L, ...]; padded on the left.
+        cache: of all L columns; None where it is not to be continued.
+        hidden, logits: at the last token, [n, D] and float32 [n, V].
+        prefix: columns, token inputs and cache of what the prompts with images share with these; None without reuse.
+    """
+
+    rows: tuple[int, ...]
+    prompts: tuple[Prompt, ...]
+    inputs: dict[str, Tensor]
+    cache: Any
+    hidden: Tensor
+    logits: Tensor
+    prefix: "Prefix | None" = None
+    reused: int = 0  # leading columns that an earlier pass had read
+
+    def select(self, own: Sequence[int], rows: Sequence[int]) -> "Part":
+        """Some of the rows, under their places in another batch; caches are copied, since a cache grows in place."""
+        index = torch.tensor(own, device=self.logits.device)
+        return Part(
+            tuple(rows),
+            tuple(self.prompts[row] for row in own),
+            {name: tensor.index_select(0, index) for name, tensor in self.inputs.items()},
+            rows_of(self.cache, index),
+            self.hidden.index_select(0, index),
+            self.logits.index_select(0, index),
+            None if self.prefix is None else self.prefix.select(index),
+            self.reused,
+        )
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The beginning of some prompts: token inputs [n, L, ...] and the cache of all L columns."""
+
+    inputs: dict[str, Tensor]
+    cache: Any
+
+    def select(self, index: Tensor) -> "Prefix":
+        """Some of the rows."""
+        return Prefix({n: t.index_select(0, index) for n, t in self.inputs.items()}, rows_of(self.cache, index))
+
+
+def rows_of(cache: Any, index: Tensor) -> Any:
+    """A copy of some rows of a cache, which stays as it is."""
+    if cache is None:
+        return None
+    cache = copy.deepcopy(cache)
+    cache.batch_select_indices(index)
+    return cache
+
+
+@dataclass(frozen=True)
+class GenericState:
+    """A batch that has been read; ``vovnet.vlm.protocol.State``."""
+
+    read: tuple[Part, ...] = ()
+    source: "tuple[GenericState, tuple[int, ...]] | None" = field(default=None, repr=False)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The rows by the calls that read them; selected from the whole batch when they are first asked for."""
+        if self.source is None:
+            return self.read
+        whole, rows = self.source
+        place = {row: number for number, row in enumerate(rows)}
+        found = []
+        for part in whole.parts:
+            own = [number for number, row in enumerate(part.rows) if row in place]
+            if own:
+                found.append(part.select(own, [place[part.rows[number]] for number in own]))
+        return tuple(found)
+
+    def split(self, groups: Sequence[Sequence[int]]) -> "list[GenericState]":
+        """The samples of each group; itself where one group holds all in order."""
+        if [list(rows) for rows in groups] == [list(range(len(self.prompts)))]:
+            return [self]
+        return [GenericState(source=(self, tuple(rows))) for rows in groups]
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """Of all rows in order."""
+        if self.source is not None:
+            return [self.source[0].prompts[row] for row in self.source[1]]
+        by_row = {row: prompt for part in self.read for row, prompt in zip(part.rows, part.prompts, strict=True)}
+        return [by_row[row] for row in range(len(by_row))]
+
+    @property
+    def hidden(self) -> Tensor:
+        """[B, D]."""
+        return in_order(self.parts, [part.hidden for part in self.parts])
+
+    @property
+    def logits(self) -> Tensor:
+        """Float32 [B, V]."""
+        return in_order(self.parts, [part.logits for part in self.parts])
+
+    @property
+    def prompt_tokens(self) -> np.ndarray:
+        """[B]."""
+        return np.array([len(prompt.ids) for prompt in self.prompts])
+
+    @property
+    def vision_tokens(self) -> np.ndarray:
+        """[B]."""
+        return np.array([prompt.vision_tokens for prompt in self.prompts])
+
+    @property
+    def patches(self) -> np.ndarray:
+        """[B]."""
+        return np.array([prompt.patches for prompt in self.prompts])
+
+    @property
+    def reused_tokens(self) -> np.ndarray:
+        """[B]."""
+        found = np.zeros(len(self.prompts), dtype=np.int64)
+        for part in self.parts:
+            if part.reused:
+                found[list(part.rows)] = part.inputs["attention_mask"][:, : part.reused].sum(1).cpu().numpy()
+        return found
+
+
+def in_order(parts: Sequence[Part], values: Sequence[Tensor]) -> Tensor:
+    """Values of each part's rows, [n, ...], in the batch's order."""
+    rows = [row for part in parts for row in part.rows]
+    joined = torch.cat(list(values))
+    if rows == list(range(len(rows))):
+        return joined
+    return joined.index_select(0, torch.tensor(rows, device=joined.device).argsort())
