@@ -34,10 +34,10 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "lis
 
     import torch
 
-    from vovnet.backbone.files import RANDOM
     from vovnet.benchmark.report import circumstances, write
     from vovnet.benchmark.workload import Timing, make_bench
     from vovnet.errors import VoVNetError
+    from vovnet.vlm.files import RANDOM
 
     options = config.benchmark
     if options is None:

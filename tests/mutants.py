@@ -23,7 +23,7 @@ TESTS = {
     "vovnet/policy/random_matched.py": ["tests/policy/test_baselines.py"],
     "vovnet/policy/steps.py": ["tests/policy/test_steps.py"],
     "vovnet/policy/objective.py": ["tests/policy/test_objective.py"],
-    "vovnet/backbone/budget.py": ["tests/backbone/test_budget.py"],
+    "vovnet/vlm/budget.py": ["tests/vlm/test_budget.py"],
     "vovnet/results/metrics.py": ["tests/results/test_metrics.py"],
     "vovnet/scoring/easy_vqa.py": ["tests/scoring/test_easy_vqa.py"],
     "vovnet/scoring/letters.py": ["tests/scoring/test_multiple_choice.py", "tests/scoring/test_evaluators.py"],
@@ -50,7 +50,7 @@ EXPLAINED = {
         "if distinct > 1 and",
     ): "the bound is anywhere between rounding and a real difference",
     ("vovnet/results/metrics.py", "return max(0.0, min("): "above 1 by rounding only",
-    ("vovnet/backbone/budget.py", "if TYPE_CHECKING:"): "import time only",
+    ("vovnet/vlm/budget.py", "if TYPE_CHECKING:"): "import time only",
     ("vovnet/outcomes/routed.py", "if self.earlier is not None"): "both are there or neither is",
 }
 LIMIT = 120  # seconds a mutant may take; it is killed by then, as an endless loop is

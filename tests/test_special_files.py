@@ -14,7 +14,6 @@ import pytest
 from tests.conftest import Configure
 from tests.data.test_bad_rows import FILES, GOOD, opened, write
 from tests.policy.test_route import policy_file
-from vovnet.backbone.files import find_checkpoint, open_checkpoint
 from vovnet.data import ImageRef
 from vovnet.data.leaks import recalled
 from vovnet.errors import VoVNetError
@@ -27,6 +26,7 @@ from vovnet.results.evaluate import evaluate
 from vovnet.results.existing import existing_summary
 from vovnet.results.matching import matched_row
 from vovnet.results.read import read_predictions, read_results, read_summary
+from vovnet.vlm.files import find_checkpoint, open_checkpoint
 
 
 @contextmanager

@@ -14,12 +14,12 @@ from tests.conftest import Configure, compose_config
 from tests.policy.test_route import policy_file
 from vovnet.analyses.calibrate import HeldOut, calibrate, candidates, per_dataset
 from vovnet.analyses.held_out import held_out
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.data.split import split_groups
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import load_policy, save_policy
 from vovnet.policy.decide import choose
+from vovnet.vlm.files import find_checkpoint
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -11,10 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments.benchmark import run, show
 from tests.conftest import compose_config, rotary_flops
 from vovnet.actions import VISUAL_ACTIONS, Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.forward import Prefill
-from vovnet.backbone.random_weights import PUBLISHED, random_backbone, sizes_of
 from vovnet.benchmark import floors
 from vovnet.benchmark.clock import once
 from vovnet.benchmark.floors import Rates, Work
@@ -24,6 +20,10 @@ from vovnet.benchmark.routing import deal
 from vovnet.benchmark.workload import Bench, Timing, make_bench
 from vovnet.errors import VoVNetError
 from vovnet.schema import RunConfig
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.qwen.forward import Prefill
+from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.qwen.random_weights import PUBLISHED, random_backbone, sizes_of
 
 PARTS = ["checks", "phases", "targets", "proportion", "pruning", "live", "learning", "attention"]
 

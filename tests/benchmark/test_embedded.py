@@ -6,12 +6,12 @@ import pytest
 
 from experiments.benchmark import run, show
 from tests.conftest import compose_config
-from vovnet.backbone.backbone import Backbone
 from vovnet.benchmark.embedded import collection, live
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import CHECK
 from vovnet.errors import VoVNetError
 from vovnet.schema import RunConfig
+from vovnet.vlm.qwen.model import Backbone
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from PIL import Image
 
 from tests.conftest import compose_config
 from vovnet.actions import Action
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.loading import load_builder
 from vovnet.data import VQADataset, load_dataset, prompt_text
 from vovnet.data.mmbench import _groups as mmbench_groups
 from vovnet.errors import VoVNetError
 from vovnet.results.evaluate import evaluate
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.loading import load_builder
 
 
 def picture(color: str, size: tuple[int, int] = (20, 10)) -> bytes:

@@ -17,7 +17,6 @@ import vovnet
 from tests.commands import ROOT, command
 from tests.policy.test_route import policy_file
 from vovnet import registry
-from vovnet.backbone.files import ORIGIN_FILE, find_checkpoint, write_origin
 from vovnet.compose import compose_typed, config_hash, searched
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
@@ -27,6 +26,7 @@ from vovnet.report.runs import find_runs
 from vovnet.schema import RunConfig
 from vovnet.schema.code import Code
 from vovnet.training.trainable import training_split
+from vovnet.vlm.files import ORIGIN_FILE, find_checkpoint, write_origin
 
 EXAMPLES = sorted(path for path in (ROOT / "experiments/examples").glob("*.py") if path.stem != "__init__")
 

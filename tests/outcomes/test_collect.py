@@ -12,7 +12,6 @@ import torch
 from tests.commands import WARM
 from tests.conftest import Configure
 from vovnet.actions import Action
-from vovnet.backbone.files import UNSAID, TrainedOn, find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes import branches, collect, parts
@@ -23,6 +22,7 @@ from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
 from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
+from vovnet.vlm.files import UNSAID, TrainedOn, find_checkpoint
 
 ALL = tuple(Action)
 

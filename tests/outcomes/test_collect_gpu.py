@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import compose_config
 from vovnet.actions import Action
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.graphs import Step
 from vovnet.data import load_dataset
 from vovnet.outcomes.load import Loaded, load_outcomes
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.qwen.graphs import Step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and VOVNET_GPU=1")
 LENGTHS, PER_LENGTH = 7, 24  # questions of so many lengths, each in a column count of its own

@@ -9,8 +9,6 @@ import torch
 from tests.conftest import Configure, compose_config
 from tests.policy.test_checkpoint import CARD
 from vovnet.actions import Action
-from vovnet.backbone.decoding import decoding_of
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import check_finite, run_branch
@@ -21,6 +19,8 @@ from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.route import make_router
 from vovnet.policy.trained import ValueHead
+from vovnet.vlm.decoding import decoding_of
+from vovnet.vlm.files import find_checkpoint
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])

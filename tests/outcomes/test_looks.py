@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from tests.conftest import Configure
 from tests.outcomes.test_scores import said
 from vovnet.actions import Action
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.collect import Collector
@@ -22,6 +21,7 @@ from vovnet.outcomes.rows import BlockRows, ModelOutcomes, Outcomes, no_text, sc
 from vovnet.outcomes.store import OutcomeStore, TableKey
 from vovnet.schema import Resolution, RunConfig
 from vovnet.scoring import Score
+from vovnet.vlm.files import find_checkpoint
 
 SIDE = Resolution(64, 4096)
 NAMES = st.from_regex(r"[a-z0-9_]{1,12}", fullmatch=True).filter(lambda name: name != "text")

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from tests.conftest import Configure, compose_config
 from tests.data.test_benchmarks import MMBENCH, write_tsv
 from vovnet.actions import Action
-from vovnet.backbone import loading
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import VQADataset, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.convert import branch_table
@@ -29,6 +27,8 @@ from vovnet.report.table import print_store
 from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS, Scorer
 from vovnet.session import Session
+from vovnet.vlm import loading
+from vovnet.vlm.files import find_checkpoint
 
 FIXED = (Action.NO, Action.FULL)
 

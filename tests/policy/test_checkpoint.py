@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from tests.conftest import Configure
-from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import PolicyCard, load_policy, make_card, read_card, save_policy
 from vovnet.policy.features import feature_width
 from vovnet.policy.find import find_policy
 from vovnet.policy.head import PolicyHead
+from vovnet.vlm.files import Checkpoint, find_checkpoint
 
 CARD = PolicyCard(
     "tiny", "f" * 64, "hidden", "ternary", "value", 8, 4, None, None, 0, "easy_vqa",

@@ -10,7 +10,6 @@ import pytest
 from tests.conftest import Configure
 from tests.policy.test_route import COUNT, policy_file
 from vovnet.actions import Action
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
@@ -19,6 +18,7 @@ from vovnet.report.equal_cost import equal_cost_lines
 from vovnet.report.runs import find_runs
 from vovnet.report.study import studies
 from vovnet.results.evaluate import Evaluation, evaluate
+from vovnet.vlm.files import find_checkpoint
 
 MERGED = ("policy.full_pruning_ratio=0.5", "policy.full_pruning_mode=merge")
 PROXY = ("policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_mode=merge")

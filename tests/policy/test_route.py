@@ -10,7 +10,6 @@ import torch
 
 from tests.conftest import Configure
 from vovnet.actions import ACTION_SPACES, Action
-from vovnet.backbone.files import find_checkpoint
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BRANCH_COLUMNS
 from vovnet.policy.checkpoint import make_card, save_policy
@@ -18,6 +17,7 @@ from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead
 from vovnet.results.evaluate import Evaluation, evaluate
 from vovnet.schema import RunConfig
+from vovnet.vlm.files import find_checkpoint
 
 COUNT = "eval.max_samples=48"
 ROUNDS_ALIKE = pytest.mark.skipif(

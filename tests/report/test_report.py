@@ -16,7 +16,6 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 
 from tests.conftest import Configure, compose_config
-from vovnet.backbone.budget import VisionBudget
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.metrics.frontier import concave_hull
@@ -39,6 +38,7 @@ from vovnet.results.columns import COLUMNS, ESSENTIAL
 from vovnet.results.evaluate import evaluate
 from vovnet.results.write import write_rows
 from vovnet.schema import ReportConfig, Resolution
+from vovnet.vlm.budget import VisionBudget
 
 LIMITS = ReportConfig(samples=1000, image_megabytes=5.0)
 VIEW = (Column("dataset", "data set"), Column("setting", "policy"), Column("accuracy", "accuracy", 3, "high"))

@@ -14,13 +14,13 @@ import pytest
 from tests.conftest import Configure
 from tests.data.test_bad_rows import configured
 from tests.training.test_stages import STAGE1, train
-from vovnet.backbone.files import ORIGIN_FILE, UNSAID, TrainedOn, find_checkpoint, open_checkpoint, write_origin
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import make_card
 from vovnet.results.evaluate import evaluate
 from vovnet.results.leaks import look_for_leaks
 from vovnet.training.trainable import training_split
+from vovnet.vlm.files import ORIGIN_FILE, UNSAID, TrainedOn, find_checkpoint, open_checkpoint, write_origin
 
 BASELINE = ("policy/baseline=no_vision", "eval.max_samples=8")
 

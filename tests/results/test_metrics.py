@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText
 
 from tests.conftest import rotary_flops
-from vovnet.backbone.files import open_checkpoint
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.metrics.frontier import upper_hull
 from vovnet.results.metrics import clustered_interval, prefill_flops
+from vovnet.vlm.files import open_checkpoint
 
 
 def test_the_interval_covers_the_truth_in_clustered_data() -> None:

@@ -10,7 +10,6 @@ import torch
 
 from tests.conftest import Configure
 from vovnet.actions import Action
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import item, load_dataset
 from vovnet.data.split import split_groups
 from vovnet.errors import VoVNetError
@@ -27,6 +26,7 @@ from vovnet.training.module import VoVNetModule
 from vovnet.training.policy import Trained, training_tensors
 from vovnet.training.report import training_checks
 from vovnet.training.stages import train_policy
+from vovnet.vlm.files import find_checkpoint
 
 LIVE = ("training.live=true", "training.backbone.batch_size=16", "training.backbone.micro_batch_size=8")
 SMALL = ("training.max_samples=60", "training.epochs=3", "training.batch_size=16")

@@ -15,8 +15,6 @@ from safetensors.torch import load_file
 
 from tests.conftest import Configure
 from vovnet.actions import Action
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.loading import load_backbone
 from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import load_policy
@@ -26,6 +24,8 @@ from vovnet.training.policy import Trained
 from vovnet.training.report import training_checks, write_training
 from vovnet.training.stages import claim, train_policy, wait_for_claim
 from vovnet.training.trainer import Plan
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.loading import load_backbone
 
 SMALL = (
     "training.max_samples=60",

@@ -9,9 +9,6 @@ import torch
 
 from tests.conftest import SIZES, compose_config
 from vovnet.actions import Action
-from vovnet.backbone.files import PACKAGED, find_checkpoint, open_checkpoint
-from vovnet.backbone.inputs import Batch
-from vovnet.backbone.loading import load_backbone
 from vovnet.data import Sample, load_dataset
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import TinyBackboneTraining
@@ -20,6 +17,9 @@ from vovnet.training.steps import newest_checkpoint
 from vovnet.training.tiny_backbone import train_tiny_backbone
 from vovnet.training.tiny_batches import StepBatches, shuffled
 from vovnet.training.tiny_checkpoint import write_untrained
+from vovnet.vlm.files import PACKAGED, find_checkpoint, open_checkpoint
+from vovnet.vlm.loading import load_backbone
+from vovnet.vlm.qwen.inputs import Batch
 
 SETS = ("mmbench", "mmmu", "textvqa")
 

@@ -7,10 +7,10 @@ import torch
 
 from tests.conftest import compose_config
 from vovnet.actions import Action
-from vovnet.backbone.loading import load_backbone
 from vovnet.data import item, load_dataset
 from vovnet.schema import WordLoss
 from vovnet.training.tiny_words import WordHead, answer_word
+from vovnet.vlm.loading import load_backbone
 
 
 @pytest.fixture(scope="module")

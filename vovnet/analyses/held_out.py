@@ -8,8 +8,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from vovnet.analyses.calibrate import HeldOut
-from vovnet.backbone.budget import make_budget
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.data.split import split_rows
 from vovnet.errors import VoVNetError
@@ -20,6 +18,8 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import make_policy
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
 from vovnet.session import Session
+from vovnet.vlm.budget import make_budget
+from vovnet.vlm.files import find_checkpoint
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))

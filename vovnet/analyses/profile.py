@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from vovnet.actions import Action
-from vovnet.backbone.backbone import Backbone
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.memory import peak_mb, reset_peak
@@ -22,6 +21,7 @@ from vovnet.outcomes.routed import Routed, join_routed
 from vovnet.policy.fixed import Always
 from vovnet.policy.route import Router
 from vovnet.progress import progress
+from vovnet.vlm.qwen.model import Backbone
 
 
 @dataclass(frozen=True)

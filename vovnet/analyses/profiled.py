@@ -6,7 +6,6 @@ from pathlib import Path
 
 from vovnet.analyses.profile import ProfileRow, as_rows, profile
 from vovnet.analyses.timed import timed_rows
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
@@ -17,6 +16,7 @@ from vovnet.results.matching import make_policy
 from vovnet.results.write import RESULTS, write_results, write_rows
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.files import find_checkpoint
 
 
 def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[ProfileRow]:

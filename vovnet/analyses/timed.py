@@ -7,7 +7,6 @@ import numpy as np
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.analyses.profile import ProfileRow
-from vovnet.backbone.files import Checkpoint
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset
 from vovnet.outcomes.keys import reuses_cache
@@ -20,6 +19,7 @@ from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.files import Checkpoint
 
 
 def timed_rows(

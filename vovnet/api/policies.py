@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vovnet.api.outcomes import VLM, with_options
-from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.compose import compose_typed, job_name
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.known import Outcomes
@@ -25,6 +24,7 @@ from vovnet.results.write import RESULTS
 from vovnet.schema import PolicyConfig
 from vovnet.schema.baselines import PolicyOptions
 from vovnet.schema.code import Code
+from vovnet.vlm.files import Checkpoint, find_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd

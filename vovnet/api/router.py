@@ -11,8 +11,6 @@ from PIL import Image
 
 from vovnet.actions import Action
 from vovnet.api.outcomes import VLM, Dataset, load_dataset, with_options
-from vovnet.backbone.budget import VisionBudget
-from vovnet.backbone.decoding import decoding_of
 from vovnet.compose import compose_typed
 from vovnet.data import prompt_text
 from vovnet.data.sample import ImageRef, PlainSet, Sample
@@ -22,6 +20,8 @@ from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
 from vovnet.scoring import Score
 from vovnet.session import Session
+from vovnet.vlm.budget import VisionBudget
+from vovnet.vlm.decoding import decoding_of
 
 Picture = str | Path | Image.Image
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from vovnet.actions import VISUAL_ACTIONS, Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.forward import Padded, cache_of, fork_cache, gather, pad_left, pad_right
-from vovnet.backbone.inputs import Batch
+from vovnet.vlm.qwen.forward import Padded, cache_of, fork_cache, gather, pad_left, pad_right
+from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.qwen.model import Backbone
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,6 @@ import torch
 from torch import Tensor
 
 from vovnet.actions import VISUAL_ACTIONS, Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.decoding import Decoding, decoding_of
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.forward import Prefill
-from vovnet.backbone.generate import generate, generate_inputs
-from vovnet.backbone.loading import load_model
-from vovnet.backbone.pruning import Pruning
 from vovnet.benchmark.bare import BareLoop, BareRoute
 from vovnet.benchmark.measure import Measurement, ratio, seconds
 from vovnet.benchmark.phases import CHECK
@@ -33,6 +26,13 @@ from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.policy.route import Router
 from vovnet.schema import Resolution, RunConfig
+from vovnet.vlm.decoding import Decoding, decoding_of
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.loading import load_model
+from vovnet.vlm.pruning import Pruning
+from vovnet.vlm.qwen.forward import Prefill
+from vovnet.vlm.qwen.generate import generate, generate_inputs
+from vovnet.vlm.qwen.model import Backbone
 
 SMALL_IMAGE = (64, 64)  # pixels, of a long question
 RATIOS = (0.75, 0.5, 0.25)  # kept shares of an image's tokens

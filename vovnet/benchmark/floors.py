@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vovnet.backbone.random_weights import Sizes, TextSizes
+from vovnet.vlm.qwen.random_weights import Sizes, TextSizes
 
 WIDTH = 2  # bytes a weight, key or value in bfloat16
 

@@ -41,11 +41,11 @@ def measure(folder: str, data: str, count: int) -> dict[str, float]:
     from hydra import compose, initialize_config_dir
 
     from vovnet.actions import Action
-    from vovnet.backbone.files import find_checkpoint
     from vovnet.compose import register_resolvers, to_typed
     from vovnet.data import load_dataset
     from vovnet.options import conf_dir
     from vovnet.outcomes.load import collect_outcomes
+    from vovnet.vlm.files import find_checkpoint
 
     register_resolvers()
     asked = [f"paths.runs={folder}", f"paths.data={data}", "eval.split=train", f"eval.chunk_rows={WARM}"]

@@ -8,14 +8,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.utils import is_flash_attn_2_available
 
 from vovnet.actions import Action
-from vovnet.backbone.attention import attend_by_length
-from vovnet.backbone.compilation import compile_parts, uncompile
-from vovnet.backbone.decoding import Decoding
-from vovnet.backbone.graphs import GraphDecoder
 from vovnet.benchmark import floors
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import new_and_past
 from vovnet.benchmark.workload import Bench, Timing
+from vovnet.vlm.decoding import Decoding
+from vovnet.vlm.qwen.attention import attend_by_length
+from vovnet.vlm.qwen.compilation import compile_parts, uncompile
+from vovnet.vlm.qwen.graphs import GraphDecoder
 
 KERNELS = {
     "sdpa, flash kernel": SDPBackend.FLASH_ATTENTION,

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from vovnet.actions import VISUAL_ACTIONS, Action
-from vovnet.backbone.decoding import Decoding
-from vovnet.backbone.random_weights import random_backbone
 from vovnet.benchmark import floors
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.workload import Bench, Side, Timing
 from vovnet.errors import VoVNetError
+from vovnet.vlm.decoding import Decoding
+from vovnet.vlm.qwen.random_weights import random_backbone
 
 RATIOS = (1.0, 0.75, 0.5, 0.25)  # kept shares of an image's tokens
 CHECK = "check: "  # begins the names of what must hold before any speed counts

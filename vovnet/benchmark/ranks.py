@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 
 from vovnet.actions import Action
-from vovnet.backbone.random_weights import random_backbone, sizes_of
 from vovnet.benchmark.floors import Rates
 from vovnet.benchmark.learning import SMALL
 from vovnet.benchmark.measure import Measurement
@@ -32,6 +31,7 @@ from vovnet.training.order import StepLoader
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import add_lora
 from vovnet.training.trainer import Place, Plan
+from vovnet.vlm.qwen.random_weights import random_backbone, sizes_of
 
 STEPS, WARM = 12, 4  # steps in all, and how many of them are not counted
 FOUND = "found.json"

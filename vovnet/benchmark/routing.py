@@ -9,9 +9,6 @@ import numpy as np
 import torch
 
 from vovnet.actions import ACTION_SPACES, VISUAL_ACTIONS, Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.decoding import Decoding
-from vovnet.backbone.random_weights import TOKENIZER
 from vovnet.benchmark.bare import BareLoop
 from vovnet.benchmark.clock import once, timed
 from vovnet.benchmark.measure import Measurement, ratio
@@ -30,6 +27,9 @@ from vovnet.policy.protocol import Policy, Step, View
 from vovnet.policy.route import Router
 from vovnet.policy.trained import ValueHead, VoVNet
 from vovnet.schema import RunConfig
+from vovnet.vlm.decoding import Decoding
+from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.qwen.random_weights import TOKENIZER
 
 MIXES = ((0.0, 0.0, 1.0), (0.3, 0.4, 0.3), (0.7, 0.2, 0.1))  # shares of NO, COARSE and FULL
 TARGET_MIX = MIXES[1]

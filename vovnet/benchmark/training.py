@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from vovnet.actions import ACTION_SPACES, Action
-from vovnet.backbone.inputs import Batch
 from vovnet.benchmark.measure import Measurement, peak_mb, ratio, seconds
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
@@ -30,6 +29,7 @@ from vovnet.training.policy import OutcomeBatches, rows_of
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import trainable_backbone
 from vovnet.training.trainer import Place, Plan
+from vovnet.vlm.qwen.inputs import Batch
 
 STEPS, WARM = 24, 4  # steps of a round, and how many of them are not counted
 SAMPLES, EPOCHS, WIDTH = 20_000, 50, 96  # of the policy training

@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 
 from vovnet.actions import VISUAL_ACTIONS, Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.inputs import Batch
-from vovnet.backbone.pruning import Pruning
-from vovnet.backbone.random_weights import Sizes, random_backbone, sizes_of
 from vovnet.benchmark.clock import Timed, measured_rates, timed
 from vovnet.benchmark.floors import Rates, Work
 from vovnet.data import ImageRef, Item, Sample, item
 from vovnet.data.sample import PlainSet
 from vovnet.schema import Resolution, RunConfig, VisionBudgetConfig
+from vovnet.vlm.pruning import Pruning
+from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.qwen.random_weights import Sizes, random_backbone, sizes_of
 
 Side = tuple[int, int]  # width and height in pixels
 

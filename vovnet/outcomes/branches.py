@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from vovnet.actions import Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.decoding import Answer, Decoding
-from vovnet.backbone.forward import Prefill, distribution_stats, join_prefills
-from vovnet.backbone.inputs import Batch, join_batches
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.judge import Judge, judged
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, ModelOutcomes, TextOutcomes
+from vovnet.vlm.decoding import Answer, Decoding
+from vovnet.vlm.qwen.forward import Prefill, distribution_stats, join_prefills
+from vovnet.vlm.qwen.inputs import Batch, join_batches
+from vovnet.vlm.qwen.model import Backbone
 
 
 @dataclass(frozen=True)

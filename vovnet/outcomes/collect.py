@@ -13,9 +13,6 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vovnet.actions import VISUAL_ACTIONS, Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.decoding import decoding_of
-from vovnet.backbone.inputs import Batch, InputBuilder
 from vovnet.data import VQADataset, item
 from vovnet.errors import VoVNetError
 from vovnet.locks import Claim
@@ -25,6 +22,9 @@ from vovnet.outcomes.rows import ModelOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
+from vovnet.vlm.decoding import decoding_of
+from vovnet.vlm.qwen.inputs import Batch, InputBuilder
+from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from vovnet.backbone.files import Checkpoint
-from vovnet.backbone.reading import reading_facts
 from vovnet.data import VQADataset
 from vovnet.outcomes.looks import Look
 from vovnet.outcomes.store import TEXT, TableKey
 from vovnet.schema import RunConfig
 from vovnet.scoring import scorer_named
+from vovnet.vlm.files import Checkpoint
+from vovnet.vlm.reading import reading_facts
 
 # Raised by hand whenever a change to the code changes what a kind of table holds: the text pass, answers without an
 # image, answers with one. A scorer has a version of its own.

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.backbone.budget import make_budget
-from vovnet.backbone.files import Checkpoint, find_checkpoint
 from vovnet.data import Sample, VQADataset, load_dataset
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.budget import make_budget
+from vovnet.vlm.files import Checkpoint, find_checkpoint
 
 
 @dataclass(frozen=True)

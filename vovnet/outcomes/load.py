@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vovnet.actions import Action
-from vovnet.backbone.files import Checkpoint, find_checkpoint
-from vovnet.backbone.reading import reading_of
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
@@ -20,10 +18,12 @@ from vovnet.outcomes.tables import KEPT, Tables
 from vovnet.outcomes.variants import branch_budget, pruning_of
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig
 from vovnet.session import Session
+from vovnet.vlm.files import Checkpoint, find_checkpoint
+from vovnet.vlm.reading import reading_of
 
 if TYPE_CHECKING:
-    from vovnet.backbone.backbone import Backbone
-    from vovnet.backbone.pruning import Pruning
+    from vovnet.vlm.pruning import Pruning
+    from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -172,7 +172,7 @@ def shared_backbone(
     session: Session | None = None,
 ) -> "Backbone":
     """The backbone, loaded once a session; the old one goes first, since two may not fit into the device's memory."""
-    from vovnet.backbone.loading import load_backbone
+    from vovnet.vlm.loading import load_backbone
 
     session = session or Session()
 
@@ -189,7 +189,7 @@ def _note(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     import torch
     import transformers
 
-    from vovnet.backbone.loading import pick_device
+    from vovnet.vlm.loading import pick_device
 
     reading = reading_of(config, checkpoint)
     used = pick_device(config.device)  # a CPU's collection leaves CUDA alone

@@ -12,7 +12,7 @@ from vovnet.schema import (
 )
 
 if TYPE_CHECKING:
-    from vovnet.backbone.pruning import Pruning
+    from vovnet.vlm.pruning import Pruning
 
 
 def branch_budget(config: RunConfig) -> VisionBudgetConfig:
@@ -46,6 +46,6 @@ def pruning_of(config: RunConfig) -> "Pruning | None":
     asked = full_pruning(config)
     if asked is None:
         return None
-    from vovnet.backbone.pruning import Pruning
+    from vovnet.vlm.pruning import Pruning
 
     return Pruning(*asked)

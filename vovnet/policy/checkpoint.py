@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from vovnet.backbone.files import Checkpoint, backbone_label
-from vovnet.backbone.reading import READING, reading_facts
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, parse_object, write_bytes
 from vovnet.policy.names import FILE_NAME
@@ -29,6 +27,8 @@ from vovnet.schema import (
     Seed,
 )
 from vovnet.schema.policy import OBJECTIVES
+from vovnet.vlm.files import Checkpoint, backbone_label
+from vovnet.vlm.reading import READING, reading_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,13 +14,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError, first_line
 from vovnet.files import open_file, write_bytes
 from vovnet.policy.checkpoint import UNKNOWN, PolicyCard, as_card, check_backbone, make_card, make_head
 from vovnet.policy.features import feature_width
 from vovnet.policy.find import check_configuration, warn_of_differences
 from vovnet.schema import RunConfig
+from vovnet.vlm.files import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,12 +5,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import TORCH, PolicyCard, check_backbone, make_card, read_card
 from vovnet.policy.names import FILE_NAME
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.files import Checkpoint
 
 log = logging.getLogger(__name__)
 KEPT = 16  # policy files that a session keeps in mind

@@ -14,12 +14,12 @@ from vovnet.schema.baselines import PolicyOptions, Ratios
 from vovnet.schema.ranges import Split
 
 if TYPE_CHECKING:
-    from vovnet.backbone.files import Checkpoint
     from vovnet.data import Sample
     from vovnet.outcomes.known import Outcomes as KnownOutcomes
     from vovnet.policy.checkpoint import PolicyCard
     from vovnet.schema import RunConfig
     from vovnet.session import Session
+    from vovnet.vlm.files import Checkpoint
 
 Value = str | int | float | bool | None  # of a column
 

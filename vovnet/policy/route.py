@@ -7,11 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.budget import VisionBudget
-from vovnet.backbone.decoding import Decoding, decoding_of
-from vovnet.backbone.forward import Prefill
-from vovnet.backbone.inputs import Batch
 from vovnet.data import Item, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import Group, TextState, read_text, run_groups, text_outcomes
@@ -23,6 +18,11 @@ from vovnet.policy.protocol import COSTS, SAMPLES, TEXT, Policy, Question, View
 from vovnet.policy.steps import Asked, follow
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.budget import VisionBudget
+from vovnet.vlm.decoding import Decoding, decoding_of
+from vovnet.vlm.qwen.forward import Prefill
+from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.qwen.model import Backbone
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from vovnet.backbone.reading import READING
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
@@ -20,6 +19,7 @@ from vovnet.results.columns import ResultRow, order, same_row
 from vovnet.results.read import read_results
 from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import RunConfig
+from vovnet.vlm.reading import READING
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.backbone.budget import VisionBudget, make_budget
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import VQADataset, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import may_hold
@@ -23,6 +21,8 @@ from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.budget import VisionBudget, make_budget
+from vovnet.vlm.files import find_checkpoint
 
 log = logging.getLogger(__name__)
 

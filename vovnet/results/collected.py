@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.actions import ACTION_SPACES
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.load import collect_outcomes
@@ -15,6 +14,7 @@ from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.matching import make_policy
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.files import find_checkpoint
 
 
 def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]:

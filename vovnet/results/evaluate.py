@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.backbone.budget import make_budget
-from vovnet.backbone.files import find_checkpoint
 from vovnet.checks.baselines import draw_checks
 from vovnet.checks.blocks import run_checks
 from vovnet.checks.readable import unread_sets, warn_of_unreadable
@@ -45,6 +43,8 @@ from vovnet.results.write import (
 from vovnet.schema import RunConfig
 from vovnet.scoring.official import OfficialScores
 from vovnet.session import Session
+from vovnet.vlm.budget import make_budget
+from vovnet.vlm.files import find_checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.reading import reading_facts
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.files import read_object
@@ -20,6 +18,8 @@ from vovnet.outcomes.keys import CODE_VERSION, scorer_facts
 from vovnet.provenance import SUMMARY
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.reading import reading_facts
 
 log = logging.getLogger(__name__)
 

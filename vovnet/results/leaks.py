@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from vovnet.backbone.files import UNSAID, Checkpoint, TrainedOn
 from vovnet.data import VQADataset, load_dataset
 from vovnet.data.guard import LeakReport
 from vovnet.data.leaks import enforce, leak_report, recalled
@@ -15,6 +14,7 @@ from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import UNKNOWN, PolicyCard
 from vovnet.schema import DatasetConfig, RunConfig
 from vovnet.session import Session
+from vovnet.vlm.files import UNSAID, Checkpoint, TrainedOn
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from vovnet.backbone.files import find_checkpoint
 from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.errors import VoVNetError, first_line
 from vovnet.lightning_parts import environment, interruptible, quiet_lightning
@@ -31,6 +30,7 @@ from vovnet.ranks import check_ranks, is_main_rank, rank, world_size
 from vovnet.results.matching import make_policy
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.files import find_checkpoint
 
 RANKS = "ranks"  # folder of started ranks while they run
 ROUTED = "routed.npz"

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.backbone.files import Checkpoint
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fallback import Fallback
@@ -18,6 +17,7 @@ from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.schema.baselines import Ratios
 from vovnet.session import Session
+from vovnet.vlm.files import Checkpoint
 
 Pruned = tuple[PruningMode, float]
 

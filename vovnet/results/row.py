@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.backbone.files import backbone_label
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.outcomes.variants import full_pruning
@@ -16,6 +15,7 @@ from vovnet.results.columns import OF_POLICY, ResultRow, as_family
 from vovnet.results.metrics import clustered_interval, prefill_flops
 from vovnet.schema import RunConfig
 from vovnet.scoring.official import OfficialScores
+from vovnet.vlm.files import backbone_label
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.backbone.budget import make_budget
-from vovnet.backbone.files import Checkpoint
-from vovnet.backbone.reading import reading_facts
 from vovnet.data import VQADataset, load_dataset
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
@@ -18,6 +15,9 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.split import SplitColumns, rule_of, split_columns
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.budget import make_budget
+from vovnet.vlm.files import Checkpoint
+from vovnet.vlm.reading import reading_facts
 
 KEPT = 8  # settings that a session keeps
 

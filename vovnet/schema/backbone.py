@@ -13,7 +13,7 @@ class BackboneConfig:
     """Which vision-language model answers, and how it is run."""
 
     name: str  # a hub id, or the name of a checkpoint that travels in the package
-    packaged: bool  # true: `name` lies in vovnet/backbone/checkpoints
+    packaged: bool  # true: `name` lies in vovnet/vlm/checkpoints
     path: Place | None  # a local folder saved with save_pretrained; wins over `name`
     adapter: Place | None  # a LoRA folder of stage 1 or 2 (peft's format), merged into the weights when loaded
     revision: str | None  # hub revision

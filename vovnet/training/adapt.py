@@ -9,10 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from vovnet.actions import FIXED_POLICIES, Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.budget import VisionBudget
-from vovnet.backbone.decoding import Decoding, decoding_of
-from vovnet.backbone.inputs import Batch
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import not_finite
@@ -28,6 +24,10 @@ from vovnet.training.step_module import StepModule, adamw
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import save_trained, saved_backbone, trainable_backbone
 from vovnet.training.trainer import Place, Plan
+from vovnet.vlm.budget import VisionBudget
+from vovnet.vlm.decoding import Decoding, decoding_of
+from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
 

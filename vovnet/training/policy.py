@@ -10,10 +10,6 @@ import numpy as np
 import torch
 
 from vovnet.actions import ACTION_SPACES
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.budget import make_budget
-from vovnet.backbone.files import Checkpoint, find_checkpoint
-from vovnet.backbone.loading import pick_device
 from vovnet.data import item
 from vovnet.outcomes.branches import read_text
 from vovnet.outcomes.load import load_outcomes
@@ -35,6 +31,10 @@ from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micr
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import Trainable, save_trained, saved_backbone, trainable_backbone
 from vovnet.training.trainer import Place, Plan
+from vovnet.vlm.budget import make_budget
+from vovnet.vlm.files import Checkpoint, find_checkpoint
+from vovnet.vlm.loading import pick_device
+from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
 STANDARDISE_STEPS = 8  # whose features set mean and scale in live training

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vovnet.actions import Action
-from vovnet.backbone.inputs import Batch, InputBuilder
 from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.data.leaks import enforce, held_out, leak_report
 from vovnet.data.split import split_rows
@@ -20,6 +19,7 @@ from vovnet.ranks import rank, world_size
 from vovnet.schema import BackboneTraining, PolicyTraining, RunConfig
 from vovnet.session import Session
 from vovnet.training.order import StepOrder, even_parts
+from vovnet.vlm.qwen.inputs import Batch, InputBuilder
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.reading import reading_facts
 from vovnet.checks.check import Check
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
@@ -25,6 +23,8 @@ from vovnet.training.curves import draw_training
 from vovnet.training.policy import Trained
 from vovnet.training.steps import newest_checkpoint, saved_steps
 from vovnet.training.trainer import Plan
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.reading import reading_facts
 
 log = logging.getLogger(__name__)
 COLLAPSED = 0.99  # share of one action above which a policy is said to have collapsed

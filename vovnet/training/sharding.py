@@ -13,7 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from vovnet.backbone.backbone import Backbone
+from vovnet.vlm.qwen.model import Backbone
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> None:

@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.reading import reading_facts
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
@@ -27,6 +25,8 @@ from vovnet.session import Session
 from vovnet.training.adapt import adapt_backbone
 from vovnet.training.policy import Trained, train_head
 from vovnet.training.questions import training_data
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.reading import reading_facts
 
 log = logging.getLogger(__name__)
 CLAIM_FILE = "training.json"  # what the checkpoints in a folder belong to

@@ -16,11 +16,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vovnet.actions import Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.decoding import Decoding
-from vovnet.backbone.files import find_checkpoint
-from vovnet.backbone.inputs import Batch
-from vovnet.backbone.loading import load_backbone
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.data.split import split_groups
 from vovnet.lightning_parts import quiet_lightning
@@ -37,6 +32,11 @@ from vovnet.training.tiny_vision import pretrain_vision, recipe_plan
 from vovnet.training.tiny_words import WordHead
 from vovnet.training.trainable import save_folder, training_split, write_whole
 from vovnet.training.trainer import Place
+from vovnet.vlm.decoding import Decoding
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.loading import load_backbone
+from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
 VALIDATION_SAMPLES = 200  # of each set

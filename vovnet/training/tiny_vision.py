@@ -15,9 +15,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from vovnet.actions import Action
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.inputs import InputBuilder, Pixels
-from vovnet.backbone.vision import encode_images
 from vovnet.data.mini import scenes
 from vovnet.data.mini.canvas import COLORS, SHAPES, Canvas
 from vovnet.files import write_bytes
@@ -27,6 +24,9 @@ from vovnet.training.order import StepLoader
 from vovnet.training.step_module import StepModule
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainer import Place, Plan
+from vovnet.vlm.qwen.inputs import InputBuilder, Pixels
+from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.qwen.vision import encode_images
 
 STREAM = 7  # of random numbers: none that a data set is drawn from
 NAMES = ("", *SHAPES, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vovnet.actions import Action
-from vovnet.backbone.backbone import Backbone
 from vovnet.data import Sample
 from vovnet.schema import WordLoss
+from vovnet.vlm.qwen.model import Backbone
 
 
 def answer_word(sample: Sample, action: Action) -> str | None:

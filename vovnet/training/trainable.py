@@ -15,17 +15,17 @@ from peft import LoraConfig as PeftLora
 from peft import get_peft_model
 from safetensors import SafetensorError
 
-from vovnet.backbone.adapters import attach
-from vovnet.backbone.backbone import Backbone
-from vovnet.backbone.files import Checkpoint, TrainedOn, backbone_label, find_checkpoint, write_origin
-from vovnet.backbone.loading import load_backbone
-from vovnet.backbone.quantised import is_quantised
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.files import whole_folder
 from vovnet.outcomes.variants import pruning_of
 from vovnet.schema import BackboneConfig, BackboneTraining, RunConfig
 from vovnet.session import Session
+from vovnet.vlm.adapters import attach
+from vovnet.vlm.files import Checkpoint, TrainedOn, backbone_label, find_checkpoint, write_origin
+from vovnet.vlm.loading import load_backbone
+from vovnet.vlm.quantised import is_quantised
+from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import ACTION_SPACES, Action
-from vovnet.backbone.budget import VisionBudget
 from vovnet.checks.readable import unreadable_sentence
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
@@ -22,6 +21,7 @@ from vovnet.report.runs import Found, Run
 from vovnet.report.study import Branches, Study
 from vovnet.results.columns import looks_once
 from vovnet.schema import ReportConfig
+from vovnet.vlm.budget import VisionBudget
 
 HERE = Path(__file__).parent
 SCRIPTS = ("tables.js", "frontier.js", "lambda.js", "samples.js", "main.js")

@@ -1,7 +1,7 @@
 """From samples to prompts with their images, on the CPU and in worker processes: no weights are needed here."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 

@@ -62,9 +62,19 @@ def check(vlm: "GenericVLM", sizes: Sequence[tuple[int, int]] = ((64, 48), (40, 
         return torch.cat([vlm.resumed(part, ids[:1], real[:1]) for part in state.parts])
 
     resume = holds("resume", replace(alone, resume=True), resumed, written)
-    types = [t for t in (0, 1) if holds(f"one_pass_{t}", replace(alone, answer_type=t), lambda: torch.cat([vlm.one_pass([p], ids[:1], real[:1]) for p in prompts]), written)]
+    types = [
+        t
+        for t in (0, 1)
+        if holds(
+            f"one_pass_{t}",
+            replace(alone, answer_type=t),
+            lambda: torch.cat([vlm.one_pass([p], ids[:1], real[:1]) for p in prompts]),
+            written,
+        )
+    ]
     found = Exact(batch=batch, reuse=False, gap=False, resume=resume, answer_type=types[0] if types else None)
     if vlm.builder.shares_text:
+
         def after_text(rows: Sequence[Sequence[int]]) -> Callable[[], Tensor]:
             def read() -> Tensor:
                 done = []
@@ -79,7 +89,12 @@ def check(vlm: "GenericVLM", sizes: Sequence[tuple[int, int]] = ((64, 48), (40, 
         each = [[row] for row in range(len(prompts))]
         reuse = holds("reuse", replace(found, reuse=True), after_text(each), truth)
         everyone = [list(range(len(prompts)))]
-        gap = reuse and batch and _only_full_attention(vlm.model.config) and holds("gap", replace(found, reuse=True, gap=True), after_text(everyone), truth)
+        gap = (
+            reuse
+            and batch
+            and _only_full_attention(vlm.model.config)
+            and holds("gap", replace(found, reuse=True, gap=True), after_text(everyone), truth)
+        )
         split = reuse and (gap or not batch or holds("split", replace(found, reuse=True), after_text(everyone), truth))
         found = replace(found, reuse=reuse and split, gap=gap)
     return replace(found, differences=tuple(seen.items()))

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from vovnet.backbone.chat_template import PLAIN_TAIL, STAND_IN, _results as render_contents, find_template
 from vovnet.errors import VoVNetError
 from vovnet.schema import PromptOrder
+from vovnet.vlm.chat_template import PLAIN_TAIL, STAND_IN, find_template
+from vovnet.vlm.chat_template import _results as render_contents
 from vovnet.vlm.generic.prompts import Frames
 
 MOST_IMAGES = 10  # of a sample; MMMU's questions have up to seven
@@ -23,7 +24,9 @@ def chat_frames(folder: Path, processor: Any, order: PromptOrder) -> Frames:
     counts = range(1, MOST_IMAGES + 1)
     contents = [[TEXT], *(_content(order, count) for count in counts)]
     results = render_contents(folder, template, processor.tokenizer.special_tokens_map, contents)
-    rendered = [_pieces(folder, result, 2 if number == 0 or order != "sandwich" else 3) for number, result in enumerate(results)]
+    rendered = [
+        _pieces(folder, result, 2 if number == 0 or order != "sandwich" else 3) for number, result in enumerate(results)
+    ]
     text, shown = rendered[0], dict(zip(counts, rendered[1:], strict=True))
     if order != "image_first":
         shown = {count: _after_text(folder, text, pieces) for count, pieces in shown.items()}

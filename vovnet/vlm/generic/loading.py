@@ -1,12 +1,6 @@
 """From a checkpoint folder of any family to a ``GenericVLM``."""
 
-from dataclasses import replace
 from typing import Any
-
-from vovnet.vlm.generic.budget import CountedBudget
-from vovnet.vlm.generic.builder import GenericBuilder
-from vovnet.vlm.generic.frames import bare_frames, chat_frames
-from vovnet.vlm.generic.prompts import Prompter
 
 IMAGE_IDS = ("image_token_id", "image_token_index", "media_placeholder_token_id")
 

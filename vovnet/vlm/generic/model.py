@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from vovnet.actions import Action
 from vovnet.scoring.reasoning import Reasoning
+from vovnet.vlm.decoding import row_generators
 from vovnet.vlm.generic.builder import GenericBuilder
 from vovnet.vlm.generic.passes import Passes, Seen
 from vovnet.vlm.generic.prompts import Prompt, collate, collate_images
 from vovnet.vlm.generic.state import GenericState, Part, Prefix, in_order
 from vovnet.vlm.generic.writing import Writer
-from vovnet.backbone.decoding import row_generators
 from vovnet.vlm.protocol import Answer, Batch, Decoding, Reading
 
 
@@ -29,7 +29,7 @@ class Exact:
 
     Attributes:
         batch: prompts of several lengths are read together.
-        reuse: an image prompt goes on from the cache of its text; 
+        reuse: an image prompt goes on from the cache of its text;
         gap: such prompts of several lengths together, with padding after the text.
         resume: a prompt that was read goes on with an answer or a reference.
         answer_type: token type of a reference read in one pass with its prompt; None where only writing it is exact.
@@ -196,9 +196,7 @@ class GenericVLM(nn.Module):
             written += zip(part.rows, self._texts(ids, log_prob.exp()), strict=True)
         return [answer for _, answer in sorted(written, key=lambda pair: pair[0])]
 
-    def _write(
-        self, part: Part, decoding: Decoding, generators: list[torch.Generator] | None
-    ) -> tuple[Tensor, Tensor]:
+    def _write(self, part: Part, decoding: Decoding, generators: list[torch.Generator] | None) -> tuple[Tensor, Tensor]:
         """Ids [n, T] of each row's answer and their log-probability [n], which beam search leaves out."""
         ends = torch.tensor(self.end_tokens, device=self.device)
         writer = Writer(ends, decoding.temperature, generators)

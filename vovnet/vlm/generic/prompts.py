@@ -132,7 +132,9 @@ class Prompter:
 
     def prompt(self, question: str, ids: list[int], images: Sequence[Image.Image], keys: Mapping[str, Any]) -> Prompt:
         """The prompt with images, in the way that is exact."""
-        return self.shown(ids, self.pieces(images, keys)) if self.splices(question) else self.whole(question, images, keys)
+        return (
+            self.shown(ids, self.pieces(images, keys)) if self.splices(question) else self.whole(question, images, keys)
+        )
 
     def count(self, image: Image.Image, keys: Mapping[str, Any]) -> int:
         """Vision tokens of one image."""
@@ -217,9 +219,7 @@ def patches(images: Mapping[str, Tensor], side: int) -> int:
     return int(pixels.shape[:-1].numel())
 
 
-def collate(
-    prompts: Sequence[Prompt], begins: Sequence[int], padding: int, device: torch.device
-) -> dict[str, Tensor]:
+def collate(prompts: Sequence[Prompt], begins: Sequence[int], padding: int, device: torch.device) -> dict[str, Tensor]:
     """Token inputs of prompts from some position on, padded on the left: [B, L, ...] by name."""
     lengths = [len(prompt.ids) - begin for prompt, begin in zip(prompts, begins, strict=True)]
     longest = max(lengths)

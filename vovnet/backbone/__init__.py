@@ -1,1 +1,0 @@
-"""The vision-language model: checkpoints, budgets, prompts, forward passes, decoding."""

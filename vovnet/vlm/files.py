@@ -1,0 +1,232 @@
+"""A checkpoint on disk: where it lies, what it is, and its fingerprint. Reads no weights into memory."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vovnet.errors import VoVNetError, first_line, keeps_from_writing
+from vovnet.files import read_object, write_json
+from vovnet.fingerprint import fingerprint_files
+from vovnet.schema import BackboneConfig
+from vovnet.session import Session
+from vovnet.vlm.adapters import means_more_than_peft_reads
+from vovnet.vlm.lora_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_settings
+from vovnet.vlm.quantised import quantisation
+from vovnet.vlm.weights import check_deepstack, check_depth, stored_tensors
+
+if TYPE_CHECKING:
+    from vovnet.vlm.reading import Reading
+
+ORIGIN_FILE = "trained_on.json"  # beside trained weights: the backbone that they belong to, and their training data
+PACKAGED = Path(__file__).parent / "checkpoints"
+# Everything that can change an answer: weights, tokeniser, template, image processor.
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "merges.txt", "vocab.txt")
+IMAGE_TOKENS = ("image_token_id", "vision_start_token_id", "vision_end_token_id")
+REQUIRED = ("vision_config", *IMAGE_TOKENS)
+MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
+KEPT = 4  # checkpoints that a session keeps; one is small
+RANDOM = "random/"  # begins the names of ``random_weights``
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """A training split that weights have seen.
+
+    Attributes:
+        dataset: its name.
+        fingerprint: of its questions and images.
+        config: the data set's configuration as JSON, by which it can be opened again.
+    """
+
+    dataset: str
+    fingerprint: str
+    config: str
+
+
+UNSAID = TrainedOn("unknown data", "", "null")  # of an adapter that does not say
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder that has been found complete.
+
+    Attributes:
+        folder: as written by ``save_pretrained``.
+        fingerprint: SHA-256 over names and contents of the files that determine answers.
+        config: the parsed ``config.json``.
+        adapter: LoRA weights that belong on top, or None; the fingerprint covers them.
+        trained_on: what this project trained it on; of a published model nobody knows.
+        readings: what ``backbone.reading`` found in its files, so that each is read once.
+    """
+
+    folder: Path
+    fingerprint: str
+    config: dict[str, Any]
+    adapter: Path | None = None
+    trained_on: tuple[TrainedOn, ...] = ()
+    readings: dict[str, "Reading"] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether this project has trained weights of it, to answer without reasoning first."""
+        return any(seen != UNSAID for seen in self.trained_on)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a vision patch in pixels."""
+        return int(self.config["vision_config"]["patch_size"])
+
+    @property
+    def merge_size(self) -> int:
+        """Patches merged into one token, per axis."""
+        return int(self.config["vision_config"].get("spatial_merge_size", 2))
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """Sizes of the language model; older Qwen2.5-VL files keep them at the top level."""
+        return dict(self.config.get("text_config") or self.config)
+
+
+def find_checkpoint(config: BackboneConfig, only_local: bool = False, session: Session | None = None) -> Checkpoint:
+    """Locate a checkpoint in a local folder, in the package or on the hub; once a session.
+
+    Args:
+        only_local: download nothing. For a configuration that came with a file.
+
+    Raises:
+        VoVNetError: nothing there, files missing, another architecture, or random weights.
+    """
+    return (session or Session()).once("checkpoint", (config, only_local), lambda: _find(config, only_local), KEPT)
+
+
+def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
+    if config.name.startswith(RANDOM) and config.path is None:
+        raise VoVNetError(f"{config.name} has random weights and serves experiments.benchmark only; choose another.")
+    if config.path is not None:
+        folder = Path(config.path).expanduser()
+        if not folder.is_dir():
+            raise VoVNetError(f"backbone.path={config.path} is not a folder; name one written by save_pretrained.")
+    elif config.packaged:
+        folder = PACKAGED / config.name
+        if not folder.is_dir():
+            raise VoVNetError(
+                f"no checkpoint named {config.name} travels in this package; set backbone.path or another backbone."
+            )
+    else:
+        folder = _download(config.name, config.revision, only_local)
+    base = open_checkpoint(folder.resolve())
+    return base if config.adapter is None else with_adapter(base, Path(config.adapter).expanduser())
+
+
+def backbone_label(config: BackboneConfig) -> str:
+    """What a backbone is called in tables: its folder or name, and the weights trained on top."""
+    return " + ".join(filter(None, (config.path or config.name, config.adapter)))
+
+
+def with_adapter(base: Checkpoint, folder: Path) -> Checkpoint:
+    """A checkpoint with the LoRA weights of a folder on top.
+
+    Raises:
+        VoVNetError: no adapter lies there, it is no LoRA, or it was trained on another backbone.
+    """
+    if not all((folder / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)):
+        raise VoVNetError(  # without the second, peft would look for a pickle
+            f"backbone.adapter={folder} holds no LoRA weights (adapter_config.json, adapter_model.safetensors); "
+            "name the `backbone` folder that a training with stage1_backbone=lora or stage2_backbone=lora left."
+        )
+    lora_settings(folder)
+    below, trained_on = _origin(folder)
+    if (below or base.fingerprint) != base.fingerprint:
+        raise VoVNetError(
+            f"the LoRA weights in {folder} were trained on a backbone with fingerprint {below[:12]}, the one in "
+            f"use has {base.fingerprint[:12]}; choose that backbone."
+        )
+    both = [base.fingerprint, fingerprint_files(list(folder.glob("adapter_*")))]
+    if means_more_than_peft_reads(folder):
+        both.append("as read since every tensor is used")  # no outcome of an earlier version is served for it
+    return replace(
+        base,
+        fingerprint=hashlib.sha256("+".join(both).encode()).hexdigest(),
+        adapter=folder,
+        trained_on=tuple(dict.fromkeys((*base.trained_on, *(trained_on or (UNSAID,))))),
+    )
+
+
+def write_origin(folder: Path, below: Checkpoint, data: Sequence[TrainedOn]) -> None:
+    """Say beside trained weights which backbone they started from, and all that they and it have seen."""
+    seen = dict.fromkeys((*below.trained_on, *data))
+    write_json(folder / ORIGIN_FILE, {"backbone": below.fingerprint, "data": [asdict(one) for one in seen]})
+
+
+def _origin(folder: Path) -> tuple[str, tuple[TrainedOn, ...]]:
+    """Fingerprint of the backbone that a folder's weights were trained on, and on which data; both empty where the
+    weights are another program's.
+
+    Raises:
+        VoVNetError: the file that says it is damaged.
+    """
+    origin = folder / ORIGIN_FILE
+    if not origin.is_file():
+        return "", ()
+    try:
+        content = read_object(origin)
+        data = tuple(TrainedOn(**one) for one in content.get("data", ()))
+        if not all(isinstance(text, str) for one in data for text in asdict(one).values()):
+            raise TypeError("a name, fingerprint or configuration is no text")
+        return str(content["backbone"]), data
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise VoVNetError(f"{origin} does not say which backbone it is of; copy these weights again.") from error
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read a folder's configuration and fingerprint its files.
+
+    Raises:
+        VoVNetError: something is missing, damaged or not supported, or the files contradict each other.
+    """
+    try:
+        config = read_object(folder / "config.json")
+    except FileNotFoundError as error:
+        raise VoVNetError(f"{folder} has no config.json; it is no model folder.") from error
+    except ValueError as error:
+        raise VoVNetError(f"{folder}/config.json is not valid JSON ({error}); replace it.") from error
+    if config.get("model_type") not in MODEL_TYPES:
+        raise VoVNetError(
+            f"{folder} holds a {config.get('model_type')!r} model; supported are {', '.join(MODEL_TYPES)}."
+        )
+    missing = [key for key in REQUIRED if key not in config]
+    if missing:
+        raise VoVNetError(f"{folder}/config.json lacks {missing[0]}; save the model again with save_pretrained.")
+    if not isinstance(config["vision_config"], dict) or not isinstance(config["vision_config"].get("patch_size"), int):
+        raise VoVNetError(f"{folder}/config.json has no vision_config.patch_size; save the model again.")
+    files = [path for pattern in PATTERNS for path in folder.glob(pattern) if path.name != ORIGIN_FILE]
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise VoVNetError(
+            f"{folder} holds an adapter ({ADAPTER_CONFIG}) beside a whole model; keep it in a folder of its own, and "
+            "name that by backbone.adapter."
+        )
+    quantisation(folder, config)
+    check_depth(folder, config, stored_tensors(folder))
+    check_deepstack(folder, config["vision_config"])
+    return Checkpoint(folder, fingerprint_files(files), config, trained_on=_origin(folder)[1])
+
+
+def _download(name: str, revision: str | None, only_local: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        files = list(PATTERNS)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files, local_files_only=only_local))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        if keeps_from_writing(error):
+            raise
+        raise VoVNetError(
+            f"{name} is neither in the local hub cache nor to be downloaded ({type(error).__name__}: "
+            f"{first_line(error)}); download it where there is a network (`hf download {name}`) and set backbone.path "
+            "to its folder."
+        ) from error

@@ -1,0 +1,211 @@
+"""From samples to tensors, on the CPU and in worker processes: no weights are needed here."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from vovnet.actions import Action
+from vovnet.data import ImageRef, Sample
+from vovnet.data.decoding import resized
+from vovnet.errors import VoVNetError
+from vovnet.vlm.budget import VisionBudget
+from vovnet.vlm.pruning import Pruning
+from vovnet.vlm.qwen.patches import Cutter, Patches
+from vovnet.vlm.qwen.prompt import Grid, PromptFormat, encode_user_texts
+
+MAX_SIZES = 100_000  # images whose size is remembered
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The images of a batch at one resolution, each distinct image once.
+
+    Attributes:
+        images: distinct images.
+        rows: per sample, the indices of its images in ``images``.
+        pruning: how their tokens are thinned out after the vision tower; None keeps all.
+    """
+
+    images: tuple[Patches, ...]
+    rows: tuple[tuple[int, ...], ...]
+    pruning: Pruning | None = None
+
+    def grids(self, row: int) -> list[Grid]:
+        """Grids (time, height, width in patches) of one sample's images."""
+        return [self.images[i][1] for i in self.rows[row]]
+
+    def pin_memory(self) -> "Pixels":
+        """The same in memory from which a GPU can copy by itself."""
+        return replace(self, images=tuple((patches.pin_memory(), grid) for patches, grid in self.images))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples as the backbone takes them.
+
+    Attributes:
+        indices: position of each sample in its dataset.
+        ids: of the samples, for messages.
+        questions: token ids of each sample's prompt text.
+        references: token ids of each sample's reference answer with the end token; read by the NLL and by nothing
+            else, and empty in live routing, which knows no answers.
+        pixels: images per visual action; holds only the actions that were asked for.
+    """
+
+    indices: tuple[int, ...]
+    ids: tuple[str, ...]
+    questions: tuple[list[int], ...]
+    references: tuple[list[int], ...]
+    pixels: Mapping[Action, Pixels]
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def pin_memory(self) -> "Batch":
+        """The same with images in memory from which a GPU can copy by itself; a data loader asks for it."""
+        return replace(self, pixels={action: pixels.pin_memory() for action, pixels in self.pixels.items()})
+
+    def select(self, rows: Sequence[int]) -> "Batch":
+        """Some samples, without images."""
+        return Batch(
+            indices=tuple(self.indices[r] for r in rows),
+            ids=tuple(self.ids[r] for r in rows),
+            questions=tuple(self.questions[r] for r in rows),
+            references=tuple(self.references[r] for r in rows),
+            pixels={},
+        )
+
+
+def join_batches(parts: Sequence[Batch]) -> Batch:
+    """Samples of several batches one after another, without images."""
+    return Batch(
+        indices=tuple(index for part in parts for index in part.indices),
+        ids=tuple(name for part in parts for name in part.ids),
+        questions=tuple(question for part in parts for question in part.questions),
+        references=tuple(reference for part in parts for reference in part.references),
+        pixels={},
+    )
+
+
+@dataclass
+class InputBuilder:
+    """Tokenises questions and cuts images into patches; picklable, for data-loader workers.
+
+    Of the prepared images the last ``cache_bytes`` are kept, and with them sizes: an image has several questions.
+    """
+
+    tokenizer: Any
+    image_processor: Any
+    format: PromptFormat
+    budget: VisionBudget
+    end_token: int
+    context: int | None = None  # tokens of a prompt that the model was made for
+    cache_bytes: int = 2**28
+    _cache: "OrderedDict[tuple[ImageRef, Action], Patches]" = field(default_factory=OrderedDict)
+    _cached: int = 0  # bytes
+    _sizes: dict[ImageRef, tuple[int, int]] = field(default_factory=dict)
+
+    def build(
+        self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action], references: bool = True
+    ) -> Batch:
+        """Batch (index, sample, prompt text) triples with the images of ``actions``; empty references where none are
+        asked for."""
+        asked = [sample.answers[0] for _, sample, _ in samples] if references else []
+        ids = encode_user_texts(self.tokenizer, [*(text for *_, text in samples), *asked])
+        answers = [[*answer, self.end_token] for answer in ids[len(samples) :]] or [[] for _ in samples]
+        batch = Batch(
+            indices=tuple(index for index, _, _ in samples),
+            ids=tuple(sample.id for _, sample, _ in samples),
+            questions=tuple(self._fitting("question", *pair) for pair in zip(samples, ids, strict=False)),
+            references=tuple(self._fitting("reference", *pair) for pair in zip(samples, answers, strict=True)),
+            pixels={},
+        )
+        return self.with_images(batch, [sample for _, sample, _ in samples], actions)
+
+    def with_images(self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action]) -> Batch:
+        """The same batch, of these samples, with the images of ``actions``."""
+        visual = [action for action in actions if action is not Action.NO]
+        return replace(batch, pixels=self._pixels([sample.images for sample in samples], visual)) if visual else batch
+
+    def _fitting(self, what: str, item: tuple[int, Sample, str], ids: list[int]) -> list[int]:
+        """The token ids of a text.
+
+        Raises:
+            VoVNetError: it alone is longer than the model's context.
+        """
+        if self.context is not None and len(ids) > self.context:
+            raise VoVNetError(
+                f"the {what} of sample {item[1].id} has {len(ids)} tokens, this backbone reads {self.context}; "
+                "shorten it or leave the row out."
+            )
+        return ids
+
+    def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
+        """Vision tokens of a sample under each action, from image headers alone."""
+        sizes = [self._size(image) for image in sample.images]
+        return [sum(self.budget.tokens(width, height, action) for width, height in sizes) for action in actions]
+
+    def _size(self, image: ImageRef) -> tuple[int, int]:
+        """An image's size; several questions ask for it."""
+        if image in self._sizes:
+            return self._sizes[image]
+        size = image.size()
+        if self.cache_bytes and len(self._sizes) < MAX_SIZES:
+            self._sizes[image] = size
+        return size
+
+    def read_tokens(self, pixels: Pixels, row: int) -> int:
+        """Vision tokens of one sample of a batch that enter the language model."""
+        side, pruning = self.format.merge_size, pixels.pruning
+        grids = [(height // side, width // side) for _, height, width in pixels.grids(row)]
+        return sum(math.prod(grid) if pruning is None else pruning.remaining(*grid) for grid in grids)
+
+    def _pixels(self, per_sample: Sequence[tuple[ImageRef, ...]], actions: Sequence[Action]) -> dict[Action, Pixels]:
+        """Each distinct image once, opened once for all actions."""
+        distinct = list(dict.fromkeys(reference for references in per_sample for reference in references))
+        place = {reference: number for number, reference in enumerate(distinct)}
+        rows = tuple(tuple(place[reference] for reference in references) for references in per_sample)
+        cut = [self._patches(reference, actions) for reference in distinct]
+        return {
+            action: Pixels(tuple(image[action] for image in cut), rows, self.budget.pruning_of(action))
+            for action in actions
+        }
+
+    def _patches(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, Patches]:
+        found = {action: self._cache[reference, action] for action in actions if (reference, action) in self._cache}
+        missing = [action for action in actions if action not in found]
+        if missing:
+            found |= self.patches(reference.load(), missing)
+        for action in actions:
+            self._keep((reference, action), found[action])
+        return found
+
+    def _keep(self, key: tuple[ImageRef, Action], patches: Patches) -> None:
+        """Make an image the youngest of the cache, and let the oldest go."""
+        if key not in self._cache:
+            self._cache[key] = patches
+            self._cached += patches[0].nbytes
+        self._cache.move_to_end(key)
+        while self._cached > self.cache_bytes:
+            _, (oldest, _) = self._cache.popitem(last=False)
+            self._cached -= oldest.nbytes
+
+    def forget(self) -> None:
+        """Empty the cache of prepared images and of sizes."""
+        self._cache.clear()
+        self._sizes.clear()
+        self._cached = 0
+
+    def patches(self, image: Any, actions: Sequence[Action]) -> dict[Action, Patches]:
+        """Resize an RGB picture to the budget of each action and cut it, as the model's own processor would."""
+        width, height = image.size
+        sizes = {action: self.budget.target_size(width, height, action) for action in actions}
+        return {action: self.cut(resized(image, size, self.image_processor.resample)) for action, size in sizes.items()}
+
+    @cached_property
+    def cut(self) -> Cutter:
+        """What normalises pictures and cuts them into patches."""
+        return Cutter(self.image_processor)

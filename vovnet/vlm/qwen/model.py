@@ -1,0 +1,309 @@
+"""The vision-language model: one text pass, then the answer under any action.
+
+Drives the vision tower and the language model of Qwen3-VL and Qwen2.5-VL directly, with explicit
+rotary positions in every call. The models' own forward keeps the offsets of an earlier call
+(``rope_deltas``) and then places images wrongly without a word; explicit positions cannot go stale.
+"""
+
+from collections.abc import Sequence as Rows
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from vovnet.actions import Action
+from vovnet.errors import VoVNetError
+from vovnet.scoring.reasoning import Reasoning
+from vovnet.vlm.decoding import Answer, Decoding, Draft, next_tokens, row_generators
+from vovnet.vlm.qwen.decoder import read, rotations
+from vovnet.vlm.qwen.forward import Prefill, fork_cache, pad_left, pad_right
+from vovnet.vlm.qwen.generate import generate, generate_inputs
+from vovnet.vlm.qwen.graphs import GraphDecoder
+from vovnet.vlm.qwen.inputs import Batch, InputBuilder, Pixels
+from vovnet.vlm.qwen.prompt import Sequence
+from vovnet.vlm.qwen.vision import Encoded, encode
+
+
+class Backbone(nn.Module):
+    """A Hugging Face vision-language model with the operations that routing needs.
+
+    Args:
+        model: ``Qwen3VLForConditionalGeneration`` or ``Qwen2_5_VLForConditionalGeneration``.
+        builder: tokeniser, image processor and budget that make this model's batches.
+        end_tokens: ids that end an answer.
+        fingerprint: SHA-256 of weights and configuration, see ``loading``.
+        cache_reuse: continue the text pass's cache in a vision pass where the order allows it.
+        cuda_graphs: decode by replaying CUDA graphs where the device has them.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        builder: InputBuilder,
+        end_tokens: tuple[int, ...],
+        fingerprint: str,
+        cache_reuse: bool,
+        cuda_graphs: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.builder = builder
+        self.end_tokens = end_tokens
+        self.fingerprint = fingerprint
+        self.cache_reuse = cache_reuse and builder.format.order == "text_first"
+        self.reasoning, self._hidden_tokens = _reasoning(builder)
+        self.sharded = False  # layers are spread over ranks: all must make the same calls
+        self.graphs = GraphDecoder(model, end_tokens, builder.end_token) if cuda_graphs else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        device: torch.device = self.model.lm_head.weight.device  # to look for the first parameter takes a while
+        return device
+
+    @property
+    def hidden_size(self) -> int:
+        """Width D of the text pass's hidden state."""
+        return int(self.model.config.text_config.hidden_size)
+
+    def _embeddings(self, ids: Tensor) -> Tensor:
+        """Of tokens [B, L]; transformers' ``get_input_embeddings`` looks for the table in every call."""
+        embeds: Tensor = self.model.model.language_model.embed_tokens(ids)
+        return embeds
+
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """How hidden states are kept: float32 for a float32 model, half precision otherwise. Live
+        routing rounds through the same type, so that it decides on the very numbers replay sees."""
+        return torch.float32 if self.model.dtype == torch.float32 else torch.float16
+
+    def text_pass(self, batch: Batch) -> Prefill:
+        """Read the prompts without images and without answers."""
+        return self._prefill(self.prompts(batch, None), None, None)
+
+    def look(self, batch: Batch, action: Action, text: Prefill | None, images: Encoded | None = None) -> Prefill:
+        """Read the prompts with their images under a visual action.
+
+        With cache reuse, ``text`` must be the text pass of the same batch; its cache is continued
+        after the question and stays usable. Without, the whole prompt is read in one pass.
+
+        Args:
+            images: the batch's images where they are encoded already.
+        """
+        pixels = batch.pixels[action]
+        images = self.encode(pixels) if images is None else images
+        sequences = self.prompts(batch, pixels, images)
+        return self._prefill(sequences, images, text if self.cache_reuse else None)
+
+    def answer_nll(self, prefill: Prefill, references: Rows[list[int]]) -> Tensor:
+        """Mean negative log-likelihood of each reference, nats per token, float32 [B].
+
+        Token t of the answer is scored by the logits at the position before it. ``prefill`` is
+        left as it was.
+        """
+        answers, real = pad_right(references, self.builder.end_token, self.device)
+        logits = prefill.logits[:, None]
+        if answers.shape[1] > 1:
+            length = prefill.mask.shape[1]
+            steps = torch.arange(answers.shape[1] - 1, device=self.device)
+            hidden = self._read(
+                self._embeddings(answers[:, :-1]),
+                torch.cat([prefill.mask, real[:, :-1].long()], dim=1),
+                (prefill.next_position[:, None] + steps).expand(3, -1, -1),
+                fork_cache(prefill.cache, length),
+            )
+            logits = torch.cat([logits, self.model.lm_head(hidden).float()], dim=1)
+        return _mean_nll(logits, answers, real)
+
+    def training_nll(self, batch: Batch, action: Action) -> Tensor:
+        """The same quantity in a single pass over prompt and answer; for backbone training. [B]"""
+        pixels = batch.pixels.get(action)
+        images = None if pixels is None else self.encode(pixels)
+        prompts = self.prompts(batch, pixels, images)
+        answers, real = pad_right(batch.references, self.builder.end_token, self.device)
+        count = answers.shape[1]
+        padded = pad_left(prompts, [0] * len(prompts), self.builder.end_token, self.device)
+        embeds, visual = self._embed(padded.ids, images)
+        starts = torch.tensor([p.next_position for p in prompts], device=self.device)
+        steps = torch.arange(count - 1, device=self.device)
+        hidden = self._read(
+            torch.cat([embeds, self._embeddings(answers[:, :-1])], dim=1),
+            torch.cat([padded.mask, real[:, :-1].long()], dim=1),
+            torch.cat([padded.positions, (starts[:, None] + steps).expand(3, -1, -1)], dim=2),
+            None,
+            *_with_answer_columns(visual, count - 1),
+        )
+        logits = self.model.lm_head(hidden[:, -count:]).float()
+        return _mean_nll(logits, answers, real)
+
+    @torch.no_grad()
+    def decode(self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int = 0) -> list[Answer]:
+        """Answers that continue a prefill; ``prefill`` is left as it was."""
+        if decoding.num_beams > 1:
+            return self._beam_search(batch, action, prefill, decoding)
+        if self.graphs is not None and not decoding.do_sample and self.runs_graphs():
+            ids, log_prob = self.graphs.decode(prefill, decoding.max_new_tokens)
+        else:
+            ids, log_prob = self.write(prefill, decoding, batch, action, seed)
+        return self._answers(ids, log_prob.exp())
+
+    def write(
+        self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Answers step by step: ids [B, T] up to the step at which all have ended, and their log-probability [B]."""
+        cache = fork_cache(prefill.cache, prefill.mask.shape[1])
+        logits, length = prefill.logits, prefill.mask.shape[1]
+        # Of all steps at once: a step is a few dozen small calls, each of which counts where the model is small.
+        mask = torch.cat([prefill.mask, prefill.mask.new_ones(len(batch), decoding.max_new_tokens)], dim=1)
+        steps = torch.arange(decoding.max_new_tokens, device=self.device)
+        positions = (prefill.next_position[:, None] + steps).expand(3, -1, -1)
+        language = self.model.model.language_model
+        rotation = rotations(language, prefill.hidden, positions)
+        generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
+        draft = Draft(len(batch), decoding.max_new_tokens, self.end_tokens, self.builder.end_token, self.device)
+        for step in range(decoding.max_new_tokens):
+            draft.write(logits, next_tokens(logits, decoding, generators))
+            if step + 1 == decoding.max_new_tokens or self._everywhere(draft.done.all()):
+                break
+            embeds = self._embeddings(draft.token[:, None])
+            hidden = read(language, embeds, mask[:, : length + step + 1], next(rotation), cache)
+            logits = self.model.lm_head(hidden[:, -1]).float()
+        return draft.chosen[:, : step + 1], draft.log_prob
+
+    def runs_graphs(self) -> bool:
+        """Whether a decoding step can be replayed as a CUDA graph: nothing casts the weights or moves them."""
+        return self.device.type == "cuda" and not (self.sharded or torch.is_autocast_enabled("cuda"))
+
+    def _everywhere(self, finished: Tensor) -> bool:
+        """Whether something is true on this rank, or on all that share the layers."""
+        if self.sharded:
+            finished = finished.int()
+            torch.distributed.all_reduce(finished, torch.distributed.ReduceOp.MIN)
+        return bool(finished)
+
+    def encode(self, pixels: Pixels) -> Encoded:
+        """The vision tower over a batch's images, thinned out as they say."""
+        return encode(self.model.model.visual, pixels)
+
+    def prompts(self, batch: Batch, pixels: Pixels | None, images: Encoded | None = None) -> list[Sequence]:
+        """Prompts with their images, or the text pass's where there are none.
+
+        Raises:
+            VoVNetError: a prompt is longer than the model's context.
+        """
+        form = self.builder.format
+        if pixels is None:
+            prompts = [form.text_pass(question) for question in batch.questions]
+        else:
+            kept = None if images is None else images.kept
+            prompts = [
+                form.with_images(question, pixels.grids(row), None if kept is None else kept[row])
+                for row, question in enumerate(batch.questions)
+            ]
+        for name, prompt in zip(batch.ids, prompts, strict=True):
+            if self.builder.context is not None and len(prompt.ids) > self.builder.context:
+                raise VoVNetError(
+                    f"the prompt of sample {name} has {len(prompt.ids)} tokens, this backbone reads "
+                    f"{self.builder.context}; lower vision_budget, or leave the row out."
+                )
+        return prompts
+
+    def _prefill(self, sequences: list[Sequence], images: Encoded | None, text: Prefill | None) -> Prefill:
+        """Read prompts, from the start or after what they share with a text pass."""
+        begins = [s.shared if text is not None else 0 for s in sequences]
+        padded = pad_left(sequences, begins, self.builder.end_token, self.device)
+        mask, cache = padded.mask, DynamicCache()
+        if text is not None:
+            shared = text.mask.shape[1] - len(self.builder.format.tail)
+            cache = fork_cache(text.cache, shared)
+            mask = torch.cat([text.mask[:, :shared], mask], dim=1)
+        embeds, visual = self._embed(padded.ids, images)
+        hidden = self._read(embeds, mask, padded.positions, cache, *visual)[:, -1]
+        return Prefill(
+            hidden=hidden,
+            logits=self.model.lm_head(hidden).float(),
+            cache=cache,
+            mask=mask,
+            next_position=torch.tensor([s.next_position for s in sequences], device=self.device),
+        )
+
+    def _embed(self, ids: Tensor, images: Encoded | None) -> tuple[Tensor, tuple[Any, Any]]:
+        """Token embeddings with image features in place, and what DeepStack adds at those places."""
+        embeds = self._embeddings(ids)
+        if images is None:
+            return embeds, (None, None)
+        features, deepstack = images.features, images.deepstack
+        places = ids == self.builder.format.image_pad  # padding is another token
+        if int(places.sum()) != len(features):
+            raise RuntimeError(f"{int(places.sum())} image tokens for {len(features)} image features")
+        embeds = embeds.masked_scatter(places[..., None], features.to(embeds.dtype))
+        return embeds, (places, deepstack or None)
+
+    def _read(
+        self,
+        embeds: Tensor,
+        mask: Tensor,
+        positions: Tensor,
+        cache: Any,
+        places: Tensor | None = None,
+        deepstack: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Language model over new columns; hidden states [B, new, D]. ``cache`` grows in place."""
+        language = self.model.model.language_model
+        return read(language, embeds, mask, language.rotary_emb(embeds, positions), cache, places, deepstack)
+
+    def _beam_search(self, batch: Batch, action: Action, prefill: Prefill, decoding: Decoding) -> list[Answer]:
+        """Beam search by transformers, over the whole prompt in one pass.
+
+        Raises:
+            VoVNetError: vision tokens are pruned, which transformers' generate cannot do.
+        """
+        pixels = batch.pixels.get(action)
+        if pixels is not None and pixels.pruning is not None:
+            raise VoVNetError("beam search cannot prune vision tokens; set eval.num_beams=1.")
+        inputs = generate_inputs(self.builder, self.prompts(batch, pixels), pixels, self.device)
+        ids = generate(self.model, inputs, decoding, self.end_tokens, self.builder.end_token)
+        generated = [self._until_end(row) for row in ids.tolist()]
+        lengths = torch.tensor([len(g) for g in generated], device=self.device)
+        nll = self.answer_nll(prefill, generated)
+        return self._answers(ids, torch.exp(-nll * lengths))
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        """Generated ids up to and including the first end token."""
+        for place, token in enumerate(ids):
+            if token in self.end_tokens:
+                return ids[: place + 1]
+        return ids
+
+    def _answers(self, ids: Tensor, confidence: Tensor) -> list[Answer]:
+        generated = [self._until_end(row) for row in ids.tolist()]
+        shown = [[token for token in row if token not in self._hidden_tokens] for row in generated]
+        texts = [text.strip() for text in self.builder.tokenizer.batch_decode(shown, skip_special_tokens=False)]
+        finals = [
+            self.reasoning.answer(text, row[-1] in self.end_tokens) for text, row in zip(texts, generated, strict=True)
+        ]
+        parts = zip(texts, finals, map(len, generated), confidence.tolist(), strict=True)
+        return [Answer(text, final, tokens, float(c)) for text, final, tokens, c in parts]
+
+
+def _reasoning(builder: InputBuilder) -> tuple[Reasoning, frozenset[int]]:
+    """How the model marks its reasoning, and the special tokens that no answer shows: all others."""
+    tokenizer = builder.tokenizer
+    added = {token: str(one) for token, one in tokenizer.added_tokens_decoder.items()}
+    prompt_end = tokenizer.decode(list(builder.format.tail), skip_special_tokens=False)
+    reasoning = Reasoning.of(added.values(), str(tokenizer.chat_template or ""), prompt_end)
+    special = (token for token, one in tokenizer.added_tokens_decoder.items() if one.special)
+    return reasoning, frozenset(token for token in special if not reasoning.is_part(added[token]))
+
+
+def _mean_nll(logits: Tensor, answers: Tensor, real: Tensor) -> Tensor:
+    """Mean over real tokens of -log p(answer), [B]; logits [B, T, V] stand one position before their token."""
+    token_nll = nn.functional.cross_entropy(logits.transpose(1, 2), answers, reduction="none")
+    return (token_nll * real).sum(1) / real.sum(1)
+
+
+def _with_answer_columns(visual: tuple[Any, Any], columns: int) -> tuple[Any, Any]:
+    """Widen the mask of image places by answer columns, which hold no image."""
+    places, deepstack = visual
+    return (None if places is None else nn.functional.pad(places, (0, columns))), deepstack

@@ -1,0 +1,93 @@
+"""The vision tower over a batch's images."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vovnet.vlm.pruning import prune
+from vovnet.vlm.qwen.attention import BY_LENGTH
+from vovnet.vlm.qwen.grids import tower_arguments
+from vovnet.vlm.qwen.inputs import Pixels
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch's image tokens.
+
+    Attributes:
+        features: the merger's output [tokens, D] in the order of the samples' image tokens.
+        deepstack: the same for every DeepStack level; empty for Qwen2.5-VL.
+        kept: per sample and image, which of the image's tokens are there; None where all are.
+    """
+
+    features: Tensor
+    deepstack: list[Tensor]
+    kept: tuple[tuple[np.ndarray, ...], ...] | None
+
+
+def encode(visual: Any, pixels: Pixels) -> Encoded:
+    """Encode each distinct image once, and thin it out once."""
+    pruning = pixels.pruning
+    features, deepstack, counts = _encode_distinct(visual, pixels)
+    if pruning is None:
+        return Encoded(*_arrange(features, deepstack, counts, pixels), None)
+    side = visual.spatial_merge_size
+    pruned = [
+        prune(levels, grid[1] // side, grid[2] // side, pruning, patches.numpy().tobytes())
+        for levels, (patches, grid) in zip(
+            torch.split(torch.stack([features, *deepstack]), counts, dim=1), pixels.images, strict=True
+        )
+    ]
+    joined = torch.cat([pruned[image].levels for row in pixels.rows for image in row], dim=1)
+    kept = tuple(tuple(pruned[image].kept.numpy() for image in row) for row in pixels.rows)
+    return Encoded(joined[0], list(joined[1:]), kept)
+
+
+def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
+    """Encode each distinct image once.
+
+    Args:
+        visual: the model's vision tower.
+        pixels: distinct images, and which of them each sample shows.
+
+    Returns:
+        Features [tokens, D] in the order of the samples' image tokens, and the same for every
+        DeepStack level (none for Qwen2.5-VL).
+    """
+    return _arrange(*_encode_distinct(visual, pixels), pixels)
+
+
+def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor], list[int]]:
+    """Features and DeepStack levels of the distinct images one after another, and each one's token count."""
+    weight = visual.patch_embed.proj.weight
+    grids = [grid for _, grid in pixels.images]
+    # Images go to the device one by one: joined on the host they would be copied twice. What is joined may take part in
+    # a gradient even where an image was prepared in inference mode.
+    patches = [image.to(weight.device, weight.dtype, non_blocking=True) for image, _ in pixels.images]
+    attention = visual.config._attn_implementation
+    flash = attention.startswith("flash") and attention != BY_LENGTH
+    out = visual(
+        torch.cat(patches),
+        grid_thw=torch.tensor(grids, device=weight.device),
+        return_dict=True,
+        **tower_arguments(visual, grids, bounds_on=weight.device if flash else torch.device("cpu")),
+    )
+    counts = [math.prod(grid) // visual.spatial_merge_size**2 for grid in grids]
+    return out.pooler_output, list(getattr(out, "deepstack_features", None) or []), counts
+
+
+def _arrange(
+    features: Tensor, deepstack: list[Tensor], counts: list[int], pixels: Pixels
+) -> tuple[Tensor, list[Tensor]]:
+    order = [image for row in pixels.rows for image in row]
+    if order == list(range(len(counts))):
+        return features, deepstack
+    begins = np.cumsum([0, *counts])
+    tokens = np.concatenate([np.arange(begins[image], begins[image + 1]) for image in order])
+    index = torch.from_numpy(tokens).to(features.device)
+    # Not features[index]: its gradient adds up in an order that differs from run to run.
+    return features.index_select(0, index), [level.index_select(0, index) for level in deepstack]

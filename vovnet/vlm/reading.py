@@ -1,0 +1,160 @@
+"""What files and questions become before the model sees them, as digests: part of everything that is stored.
+
+The text around a question, token ids and pixels depend on a checkpoint's files and on libraries: transformers,
+tokenizers and Pillow. Fixed texts and pictures are run through them, so that only versions that differ in these split
+what is stored.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vovnet.data.decoding import decoding_digest
+from vovnet.errors import VoVNetError
+from vovnet.fingerprint import fingerprint_files, recall_text, remember_text
+from vovnet.ranks import world_size
+from vovnet.schema import BackboneConfig
+from vovnet.vlm.chat_template import BARE, Frame, chat_frame
+from vovnet.vlm.files import PATTERNS, Checkpoint
+
+log = logging.getLogger(__name__)
+READING = ("chat_template", "tokenizer", "pictures")  # names of the digests
+FORMAT = 1  # rises when a digest is made otherwise
+LIBRARIES = ("transformers", "tokenizers", "jinja2", "numpy")  # these make what is remembered
+SAMPLE = "What is 12.5% of 80 km², naïvely?\n\n\tA. ten — 十\u3000 B.  e\u0301 🦊\r\n<|im_end|> don't <b>U.S.A.</b>"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a checkpoint's tokenizer, chat template and image processor do.
+
+    Attributes:
+        head, tail: the text around a question.
+        frame: digest of both and of their token ids.
+        tokens: digest of the token ids of a fixed text, and of the text that they are decoded to.
+        cut: digest of a fixed picture's patches.
+        resample: the filter by which Pillow resizes; None for its default.
+        remarks: sentences for the user, said when the files are read.
+    """
+
+    head: str
+    tail: str
+    frame: str
+    tokens: str
+    cut: str
+    resample: int | None
+    remarks: tuple[str, ...] = ()
+
+
+def reading_facts(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, str]:
+    """Digests of all that reading depends on: of what the ``chat_template`` renders, of what the ``tokenizer`` and the
+    decoding and cutting of ``pictures`` do.
+
+    Raises:
+        VoVNetError: as ``reading_of``.
+    """
+    found = reading_of(config, checkpoint)
+    return {
+        "chat_template": found.frame,
+        "tokenizer": found.tokens,
+        "pictures": _digest([found.cut, decoding_digest(found.resample)]),
+    }
+
+
+def reading_of(config: BackboneConfig, checkpoint: Checkpoint) -> Reading:
+    """How a checkpoint's files are read; the same for one object, even by a template that prints the time.
+
+    Raises:
+        VoVNetError: no tokenizer, image processor or chat template, or one that cannot be used.
+    """
+    known = checkpoint.readings
+    if config.chat_template not in known:
+        known[config.chat_template] = _reading(checkpoint.folder, config.chat_template)
+    return known[config.chat_template]
+
+
+def _reading(folder: Path, chat_template: str) -> Reading:
+    """Remembered on disk: the libraries alone take seconds to import, which a warm evaluation does not."""
+    files = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.suffix != ".safetensors"}
+    versions = [version(name) for name in LIBRARIES]
+    name = "reading " + _digest([FORMAT, fingerprint_files(files), chat_template, versions])
+    found = _recalled(name)
+    if found is None:
+        found, changing = _read(folder, chat_template)
+        if not changing:
+            remember_text(name, json.dumps(asdict(found)))
+    for remark in found.remarks:
+        log.warning("%s", remark)
+    return found
+
+
+def _recalled(name: str) -> Reading | None:
+    text = recall_text(name)
+    try:
+        if text is None:
+            return None
+        content = json.loads(text)
+        return Reading(**content | {"remarks": tuple(content["remarks"])})
+    except (ValueError, TypeError, LookupError) as error:
+        log.warning("what was remembered of a checkpoint's tokenizer is damaged (%s); it is read again", error)
+        return None
+
+
+def _read(folder: Path, chat_template: str) -> tuple[Reading, bool]:
+    """A reading, and whether another process may read otherwise.
+
+    Raises:
+        VoVNetError: as ``reading_of``, and where several ranks may read otherwise.
+    """
+    from vovnet.vlm.qwen.processors import load_processors  # imports torch and transformers
+
+    tokenizer, image_processor = load_processors(folder)
+    frame = BARE if chat_template == "none" else chat_frame(folder, tokenizer)
+    if frame.changing and world_size() > 1:
+        raise VoVNetError(
+            f"the chat template of {folder} may print the date or a random text, which several ranks may render at "
+            "different times; train in one process, or save the tokenizer with a template that always prints the same."
+        )
+    resample = image_processor.resample
+    reading = Reading(
+        head=frame.head,
+        tail=frame.tail,
+        frame=_frame(tokenizer, frame),
+        tokens=_tokens(tokenizer),
+        cut=_cut(image_processor),
+        resample=None if resample is None else int(resample),
+        remarks=frame.remarks,
+    )
+    return reading, frame.changing
+
+
+def _frame(tokenizer: Any, frame: Frame) -> str:
+    texts = frame.head, frame.tail
+    return _digest([texts, [tokenizer.encode(text, add_special_tokens=False) for text in texts]])
+
+
+def _tokens(tokenizer: Any) -> str:
+    from vovnet.vlm.qwen.prompt import encode_user_texts
+
+    ids = encode_user_texts(tokenizer, [SAMPLE])
+    return _digest([ids, tokenizer.batch_decode(ids, skip_special_tokens=True)])
+
+
+def _cut(image_processor: Any) -> str:
+    from vovnet.vlm.qwen.patches import Cutter
+
+    side = image_processor.patch_size * image_processor.merge_size
+    levels = np.arange(side * 2 * side * 3).reshape(side, 2 * side, 3) % 251
+    patches, grid = Cutter(image_processor)(Image.fromarray(levels.astype(np.uint8)))
+    return _digest([grid, hashlib.sha256(patches.numpy().tobytes()).hexdigest()])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
