@@ -15,7 +15,7 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.split import SplitColumns, rule_of, split_columns
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import make_budget
+from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.reading import reading_facts
 
@@ -76,7 +76,7 @@ def _setting(
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    limit = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size).max_tokens
+    limit = budget_of(config.vision_budget, checkpoint).max_tokens
     outcomes, costs = None, None
     if config.eval.mode != "live":
         loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session)

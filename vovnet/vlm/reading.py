@@ -10,11 +10,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from vovnet.data.decoding import decoding_digest
 from vovnet.errors import VoVNetError
@@ -22,6 +18,7 @@ from vovnet.fingerprint import fingerprint_files, recall_text, remember_text
 from vovnet.ranks import world_size
 from vovnet.schema import BackboneConfig
 from vovnet.vlm.chat_template import BARE, Frame, chat_frame
+from vovnet.vlm.families import fast_path
 from vovnet.vlm.files import PATTERNS, Checkpoint
 
 log = logging.getLogger(__name__)
@@ -76,18 +73,19 @@ def reading_of(config: BackboneConfig, checkpoint: Checkpoint) -> Reading:
     """
     known = checkpoint.readings
     if config.chat_template not in known:
-        known[config.chat_template] = _reading(checkpoint.folder, config.chat_template)
+        known[config.chat_template] = _reading(checkpoint, config.chat_template)
     return known[config.chat_template]
 
 
-def _reading(folder: Path, chat_template: str) -> Reading:
+def _reading(checkpoint: Checkpoint, chat_template: str) -> Reading:
     """Remembered on disk: the libraries alone take seconds to import, which a warm evaluation does not."""
+    folder = checkpoint.folder
     files = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.suffix != ".safetensors"}
     versions = [version(name) for name in LIBRARIES]
     name = "reading " + _digest([FORMAT, fingerprint_files(files), chat_template, versions])
     found = _recalled(name)
     if found is None:
-        found, changing = _read(folder, chat_template)
+        found, changing = _read(checkpoint, chat_template)
         if not changing:
             remember_text(name, json.dumps(asdict(found)))
     for remark in found.remarks:
@@ -107,15 +105,14 @@ def _recalled(name: str) -> Reading | None:
         return None
 
 
-def _read(folder: Path, chat_template: str) -> tuple[Reading, bool]:
+def _read(checkpoint: Checkpoint, chat_template: str) -> tuple[Reading, bool]:
     """A reading, and whether another process may read otherwise.
 
     Raises:
         VoVNetError: as ``reading_of``, and where several ranks may read otherwise.
     """
-    from vovnet.vlm.qwen.processors import load_processors  # imports torch and transformers
-
-    tokenizer, image_processor = load_processors(folder)
+    folder, family = checkpoint.folder, fast_path(checkpoint.model_type)
+    tokenizer, image_processor = family.processors(folder)
     frame = BARE if chat_template == "none" else chat_frame(folder, tokenizer)
     if frame.changing and world_size() > 1:
         raise VoVNetError(
@@ -128,7 +125,7 @@ def _read(folder: Path, chat_template: str) -> tuple[Reading, bool]:
         tail=frame.tail,
         frame=_frame(tokenizer, frame),
         tokens=_tokens(tokenizer),
-        cut=_cut(image_processor),
+        cut=family.pictures(image_processor),
         resample=None if resample is None else int(resample),
         remarks=frame.remarks,
     )
@@ -141,19 +138,10 @@ def _frame(tokenizer: Any, frame: Frame) -> str:
 
 
 def _tokens(tokenizer: Any) -> str:
-    from vovnet.vlm.qwen.prompt import encode_user_texts
+    from vovnet.vlm.tokens import encode_user_texts
 
     ids = encode_user_texts(tokenizer, [SAMPLE])
     return _digest([ids, tokenizer.batch_decode(ids, skip_special_tokens=True)])
-
-
-def _cut(image_processor: Any) -> str:
-    from vovnet.vlm.qwen.patches import Cutter
-
-    side = image_processor.patch_size * image_processor.merge_size
-    levels = np.arange(side * 2 * side * 3).reshape(side, 2 * side, 3) % 251
-    patches, grid = Cutter(image_processor)(Image.fromarray(levels.astype(np.uint8)))
-    return _digest([grid, hashlib.sha256(patches.numpy().tobytes()).hexdigest()])
 
 
 def _digest(value: Any) -> str:
