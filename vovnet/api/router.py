@@ -20,6 +20,7 @@ from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
 from vovnet.scoring import Score
 from vovnet.session import Session
+from vovnet.vlm.auto import settled
 from vovnet.vlm.decoding import decoding_of
 
 Picture = str | Path | Image.Image
@@ -75,7 +76,9 @@ class Router:
         self._data = (dataset or load_dataset()).config
         own = with_options(base.eval, options)
         config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=self._data, eval=own)
-        backbone = branch_backbone(config, Session())
+        session = Session()
+        config = settled(config, session)
+        backbone = branch_backbone(config, session)
         self._route = route.Router(
             backbone, policy, decoding_of(config.eval), _unjudged, 0, backbone.builder.max_tokens
         )

@@ -44,9 +44,9 @@ def budget_of(config: VisionBudgetConfig, checkpoint: "Checkpoint", pruning: "Pr
     if family is not None:
         found: Budget = family.budget(config, checkpoint, pruning)
         return found
-    from vovnet.vlm.generic.budget import remembered_budget
+    from vovnet.vlm.generic.budget import CountedBudget
 
-    return remembered_budget(config, checkpoint)
+    return CountedBudget(config, checkpoint)
 
 
 def max_tokens(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> int:

@@ -96,6 +96,8 @@ def find_checkpoint(config: BackboneConfig, only_local: bool = False, session: S
 def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
     if config.name.startswith(RANDOM) and config.path is None:
         raise VoVNetError(f"{config.name} has random weights and serves experiments.benchmark only; choose another.")
+    if config.name == "folder" and config.path is None:
+        raise VoVNetError("backbone=folder needs a checkpoint; add backbone.path=FOLDER.")
     if config.path is not None:
         folder = Path(config.path).expanduser()
         if not folder.is_dir():

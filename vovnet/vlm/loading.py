@@ -1,7 +1,7 @@
 """From a checkpoint folder to a ``VLM`` with weights in memory."""
 
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
-from vovnet.vlm.families import fast_path
+from vovnet.vlm.families import fast_path, is_generic
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 from vovnet.vlm.protocol import VLM
 from vovnet.vlm.pruning import Pruning
@@ -23,6 +23,10 @@ def load_backbone(
         VoVNetError: missing or unreadable files, or a device that is not there.
     """
     checkpoint = find_checkpoint(config) if checkpoint is None else checkpoint
+    if is_generic(config, checkpoint.model_type):
+        from vovnet.vlm.generic.loading import load_generic
+
+        return load_generic(config, budget, cache_reuse, pruning, checkpoint)
     family = fast_path(checkpoint.model_type)
     found: VLM = family.load(config, budget, cache_reuse, pruning, checkpoint)
     return found

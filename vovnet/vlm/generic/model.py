@@ -76,8 +76,9 @@ class GenericVLM(VLM):
         self.end_tokens = end_tokens
         self.fingerprint = fingerprint
         self.reasoning = reasoning
+        self.asks_reuse = reuse
         self.exact = Exact()
-        self.cache_reuse = reuse and builder.shares_text
+        self.cache_reuse = False
         self._hidden_tokens = hidden_tokens
 
     @property
@@ -96,6 +97,11 @@ class GenericVLM(VLM):
     def hidden_size(self) -> int:
         """Width D of the hidden state."""
         return int(self.model.config.get_text_config().hidden_size)
+
+    def settle(self, exact: Exact) -> None:
+        """Take the ways that are exact."""
+        self.exact = exact
+        self.cache_reuse = self.asks_reuse and exact.reuse and self.builder.shares_text
 
     def read(self, batch: Batch, action: Action, after: GenericState | None = None) -> GenericState:
         """Read prompts: without images under NO, with the images of ``action`` under the others."""
@@ -246,7 +252,10 @@ class GenericVLM(VLM):
             return self.one_pass(part.prompts, ids, real)
         return self.written(part, ids)
 
+    # Each of the following takes one way to the log-probabilities; ``check`` compares them.
+
     def resumed(self, part: Part, ids: Tensor, real: Tensor) -> Tensor:
+        """By going on from a part's cache, which stays as it is."""
         logits = part.logits[:, None]
         if (more := ids.shape[1] - 1) > 0:
             inputs = followed(part.inputs, ids[:, :-1], real[:, :-1])
@@ -255,6 +264,7 @@ class GenericVLM(VLM):
         return log_probs(logits, ids)
 
     def one_pass(self, prompts: Sequence[Prompt], ids: Tensor, real: Tensor) -> Tensor:
+        """By reading prompts and references in one pass, the only one through which gradients flow."""
         inputs = followed(self._inputs(prompts, [0] * len(prompts)), ids[:, :-1], real[:, :-1])
         if "token_type_ids" in inputs and self.exact.answer_type:
             inputs["token_type_ids"][:, -(ids.shape[1] - 1) :] = self.exact.answer_type

@@ -1,6 +1,6 @@
 """What an image costs in Qwen's families, whose tokens cover squares of pixels: known by arithmetic alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vovnet.actions import Action
@@ -63,7 +63,8 @@ def make_budget(
             f"{patch_size} px; set vision_budget.patch_size={patch_size} or null."
         )
     factor = patch_size * merge_size
-    for action, resolution in (("coarse", config.coarse), ("full", config.full)):
+    coarse, full = (_bounded(name, look, factor) for name, look in (("coarse", config.coarse), ("full", config.full)))
+    for action, resolution in (("coarse", coarse), ("full", full)):
         if resolution.long_side < factor or resolution.max_pixels < factor**2:
             raise VoVNetError(
                 f"vision_budget.{action} allows {resolution.long_side} px on the long side and "
@@ -71,4 +72,20 @@ def make_budget(
                 f"raise long_side to {factor} and max_pixels to {factor**2} at least (with resolution_scaling: "
                 "policy.baseline.long_side)."
             )
-    return VisionBudget(config.coarse, config.full, factor, pruning)
+    return VisionBudget(coarse, full, factor, pruning)
+
+
+def _bounded(name: str, look: Resolution, factor: int) -> Resolution:
+    """Bounds in pixels alone.
+
+    Raises:
+        VoVNetError: options for an image processor, which this path does not ask.
+    """
+    if look.keys:
+        raise VoVNetError(
+            f"vision_budget.{name}.processor has no effect on Qwen3-VL and Qwen2.5-VL, whose images are resized to "
+            "long_side, max_pixels and max_tokens; set those."
+        )
+    if look.max_tokens is None:
+        return look
+    return replace(look, max_pixels=min(look.max_pixels, look.max_tokens * factor**2), max_tokens=None)

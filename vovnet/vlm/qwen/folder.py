@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vovnet.errors import VoVNetError
+from vovnet.files import read_object
 from vovnet.vlm.weights import check_deepstack, check_depth, stored_tensors
 
 if TYPE_CHECKING:
@@ -33,3 +34,24 @@ def sides(checkpoint: "Checkpoint") -> tuple[int, int]:
     """Side of a vision patch in pixels, and patches merged into one token, per axis."""
     vision = checkpoint.config["vision_config"]
     return int(vision["patch_size"]), int(vision.get("spatial_merge_size", 2))
+
+
+def most_pixels(folder: Path) -> int | None:
+    """Pixels to which the checkpoint's own image processor shrinks a larger image; None where it does not say.
+
+    Raises:
+        VoVNetError: its file is damaged.
+    """
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        try:
+            content = read_object(folder / name)
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            raise VoVNetError(f"{folder / name} is not valid JSON ({error}); save the processor again.") from error
+        options = content.get("image_processor", content)
+        size = options.get("size") or {}
+        found = size.get("longest_edge") or options.get("max_pixels")
+        if isinstance(found, int):
+            return found
+    return None
