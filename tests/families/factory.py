@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
-from tests.families import qwen, tiled
+from tests.families import cropped, gemma, native, qwen, tiled
 from tests.families.family import Family, write_family
 
-FAMILIES: dict[str, Family] = {**qwen.FAMILIES, **tiled.FAMILIES}
+FAMILIES: dict[str, Family] = {
+    **qwen.FAMILIES,
+    **tiled.FAMILIES,
+    **native.FAMILIES,
+    **gemma.FAMILIES,
+    **cropped.FAMILIES,
+}
 
 
 def write(family: str, folder: Path) -> None:

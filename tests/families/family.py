@@ -65,10 +65,20 @@ def identifier(tokenizer: Any, token: str) -> int:
     return int(found)
 
 
+def identifiers(tokenizer: Any, **marks: str) -> Config:
+    """Ids of tokens under the names that a configuration gives them."""
+    return {key: identifier(tokenizer, mark) for key, mark in marks.items()}
+
+
 def text(tokenizer: Any, **keys: Any) -> Config:
     """A small language model's configuration."""
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     return {**TEXT, "vocab_size": len(tokenizer), **special, **keys}
+
+
+def model(tokenizer: Any, words: Config, vision: Config, **keys: Any) -> Config:
+    """A model's configuration from those of its language model and its tower."""
+    return {"text_config": text(tokenizer, **words), "vision_config": vision, **keys}
 
 
 def write_family(name: str, family: Family, folder: Path) -> None:
@@ -80,8 +90,9 @@ def write_family(name: str, family: Family, folder: Path) -> None:
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
     initialise(model)
-    special = {f"{key}_token_id": getattr(tokenizer, f"{key}_token_id") for key in ("bos", "eos", "pad")}
-    model.generation_config = GenerationConfig(**special)
+    stops = [identifier(tokenizer, token) for token in (family.prompt.eos, *family.prompt.stops)]
+    special = {f"{key}_token_id": getattr(tokenizer, f"{key}_token_id") for key in ("bos", "pad")}
+    model.generation_config = GenerationConfig(**special, eos_token_id=stops if len(stops) > 1 else stops[0])
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 

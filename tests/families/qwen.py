@@ -48,9 +48,8 @@ PARTIAL = rope(mrope_interleaved=True, partial_rotary_factor=0.5)
 
 
 def prompt(template: str) -> Prompt:
-    return Prompt(
-        eos=CHATML["eos"], pad=CHATML["pad"], others=("<|im_start|>", *MARKS, "<think>", "</think>"), template=template
-    )
+    marks = ("<|im_start|>", *MARKS, "<think>", "</think>")
+    return Prompt(eos=CHATML["eos"], pad=CHATML["pad"], stops=(CHATML["pad"],), others=marks, template=template)
 
 
 def config(tokenizer: Any, words: Config, vision: Config) -> Config:

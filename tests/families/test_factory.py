@@ -63,6 +63,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
     return make
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # PaliGemma
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_reads_images_as_its_published_checkpoints_do(family: str, load: Callable[[str], Loaded]) -> None:
     loaded, row = load(family), FAMILIES[family]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.families.family import VISION, Config, Family, component, identifier, text
+from tests.families.family import VISION, Config, Family, component, identifier, model
 from tests.families.tokenizers import CHATML, Prompt, chat, chatml
 
 TILE = {"height": 32, "width": 32}
@@ -12,10 +12,6 @@ CROP = {"size": {"shortest_edge": 32}, "crop_size": TILE}
 NEXT_GRID = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
 ONEVISION_GRID = [[32 * rows, 32 * columns] for rows in range(1, 4) for columns in range(1, 4)]
 SPLITS = tuple(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7))
-
-
-def model(tokenizer: Any, words: Config, vision: Config, **keys: Any) -> Config:
-    return {"text_config": text(tokenizer, **words), "vision_config": vision, **keys}
 
 
 INTERNVL = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}

@@ -25,6 +25,7 @@ class Prompt:
     adds_bos: bool = False  # the tokenizer puts it before every text, as Llama's and Gemma's do
     named: dict[str, str] = field(default_factory=dict)  # tokens that the processor asks the tokenizer for by name
     others: tuple[str, ...] = ()  # further special tokens
+    stops: tuple[str, ...] = ()  # what ends an answer beside `eos`: in generation_config.json only
 
 
 @cache
@@ -44,7 +45,7 @@ def make_tokenizer(prompt: Prompt) -> Any:
     """The shared vocabulary with this family's special tokens, post-processor and chat template."""
     tokenizer = Tokenizer.from_str(base_vocabulary())
     special = dict.fromkeys(
-        [*filter(None, [prompt.bos, prompt.pad, prompt.eos]), *prompt.named.values(), *prompt.others]
+        [*filter(None, [prompt.bos, prompt.pad, prompt.eos]), *prompt.named.values(), *prompt.others, *prompt.stops]
     )
     tokenizer.add_special_tokens(list(special))
     if prompt.adds_bos and prompt.bos is not None:
