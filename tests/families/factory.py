@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.families import cropped, gemma, native, qwen, tiled
+from tests.families import cropped, gemma, more, native, qwen, tiled
 from tests.families.family import Family, write_family
 
 FAMILIES: dict[str, Family] = {
@@ -11,6 +11,7 @@ FAMILIES: dict[str, Family] = {
     **native.FAMILIES,
     **gemma.FAMILIES,
     **cropped.FAMILIES,
+    **more.FAMILIES,
 }
 
 
