@@ -151,7 +151,7 @@ def _candidates(options: Any) -> Iterator[dict[str, Any]]:
     yield from ({name: 1} for name in COUNTS if isinstance(getattr(options, name, None), int))
     for name in AMOUNTS:
         if isinstance(amount := getattr(options, name, None), int):
-            yield from ({name: smaller} for smaller in (amount // 4, 1) if smaller)
+            yield from ({name: smaller} for smaller in (amount // 4, amount // 2, 1) if smaller)
 
 
 def found_budget(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBudgetConfig:

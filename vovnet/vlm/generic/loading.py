@@ -25,7 +25,7 @@ from vovnet.vlm.generic.check import check
 from vovnet.vlm.generic.frames import bare_frames, frames_of
 from vovnet.vlm.generic.model import Exact, GenericVLM
 from vovnet.vlm.generic.processor import load_processor
-from vovnet.vlm.generic.prompts import Prompter
+from vovnet.vlm.generic.prompts import Prompter, joining_axes
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.quantised import INSTALL, quantisation
 from vovnet.vlm.reading import reading_of
@@ -129,7 +129,14 @@ def prompter_of(config: BackboneConfig, checkpoint: Checkpoint) -> Prompter:
     """What makes prompts: spliced where that is what the processor makes."""
     reading = reading_of(config, checkpoint)
     found = _prompter(checkpoint, partial(frames_of, reading, config.prompt_order, checkpoint.folder))
-    return replace(found, spliced=found.splices_exactly(Image.new("RGB", (48, 40)), {}))
+    blank = Image.new("RGB", (48, 40))
+    extra = found.whole("What is it?", [blank], {}).extra
+    found = replace(
+        found,
+        types=tuple(name for name, said in extra.items() if said.ndim == 1),
+        axes=joining_axes(found.processor.image_processor, {}),
+    )
+    return replace(found, spliced=found.splices_exactly(blank, {}))
 
 
 def counting_prompter(checkpoint: Checkpoint) -> Prompter:
@@ -144,11 +151,12 @@ def _prompter(checkpoint: Checkpoint, frames: Any) -> Prompter:
     side = vision.get("patch_size", 14)
     side = side if isinstance(side, int) else side[0]
     states = (vision.get("image_size", 0) // side) ** 2 + 1 if isinstance(vision.get("image_size"), int) else 0
-    ids = [config.get(name, getattr(processor, name, None)) for name in IMAGE_IDS]
+    settings = model_config(checkpoint.folder, config, "sdpa")
+    ids = [getattr(source, name, None) for source in (settings, processor) for name in IMAGE_IDS]
     return Prompter(
         processor=processor,
         frames=bare_frames(processor, "image_first") if frames is None else frames(processor),
-        image_ids=frozenset(one for one in ids if isinstance(one, int)),
+        image_ids=tuple(dict.fromkeys(one for one in ids if isinstance(one, int))),
         patch=side,
         tile_states=states,
     )
