@@ -73,7 +73,7 @@ def load_generic(
         budget=CountedBudget(budget, checkpoint, reading_of(config, checkpoint).resample),
         end_token=tokenizer.eos_token_id,
         context=checkpoint.text_config.get("max_position_embeddings"),
-        shares_text=config.prompt_order != "image_first" and prompter.spliced and prompter.begins_alike,
+        shares_text=config.prompt_order == "text_first" and prompter.spliced and prompter.begins_alike,
     )
     reasoning, hidden = reasoning_of(tokenizer, prompter.frames.text[1])
     vlm = GenericVLM(model, builder, ends, checkpoint.fingerprint, cache_reuse, reasoning, hidden)
