@@ -10,7 +10,7 @@ from vovnet.api.outcomes import VLM, with_options
 from vovnet.compose import compose_typed, job_name
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.known import Outcomes
-from vovnet.policy.checkpoint import load_policy as load_head
+from vovnet.policy.checkpoint import open_policy
 from vovnet.policy.names import FILE_NAME
 from vovnet.policy.outside import Outside
 from vovnet.policy.protocol import Policy, checked
@@ -91,7 +91,7 @@ def load_policy(path: str | Path, vlm: VLM, *, lambda_cost: float = 0.05) -> VoV
 
 
 def _policy_file(path: Path, checkpoint: Checkpoint, lambda_cost: float) -> VoVNet:
-    return VoVNet(ValueHead(*load_head(path, checkpoint), path), lambda_cost)
+    return VoVNet(ValueHead.of(open_policy(path, checkpoint)), lambda_cost)
 
 
 def evaluate(
