@@ -18,8 +18,8 @@ from vovnet.policy.trained import Trained, ValueHead, VoVNet
 from vovnet.registry import POLICIES, path_of, source_hash
 from vovnet.results.columns import ResultRow, record, table_columns
 from vovnet.results.evaluate import Evaluation, measure, write_evaluation
-from vovnet.results.matching import make_policy
 from vovnet.results.read import read_results as read_rows
+from vovnet.results.setting import make_policy
 from vovnet.results.write import RESULTS
 from vovnet.schema import PolicyConfig
 from vovnet.schema.baselines import PolicyOptions
@@ -111,7 +111,7 @@ def evaluate(
     if isinstance(policy, str):
         named = compose_typed("eval", [f"policy/baseline={policy}"]).policy.baseline
         config = replace(base, policy=replace(base.policy, baseline=with_options(named, options)))
-        policy = make_policy(config, outcomes.checkpoint, outcomes.session)
+        policy = make_policy(config, outcomes.session)
     else:
         config = replace(base, policy=_described(checked(policy), base.policy))
     found = measure(config, policy, Path(folder or base.paths.runs).expanduser(), outcomes.session)

@@ -96,7 +96,7 @@ class PolicyCard:
     bounded: bool | None = None
     format: int = FORMAT
 
-    @property
+    @cached_property
     def training(self) -> str | None:
         """A name for all that was trained alike, whatever the seed; None where nobody knows.
 
