@@ -19,7 +19,7 @@ LAYERS = (
     "arguments compose exit_status explain job_config lightning_parts rank_launch sweep_batch "
     "sweep_folder sweep_jobs torchrun",
     "data metrics scoring",
-    "backbone",
+    "vlm",
     "outcomes",
     "policy",
     "no_effect sweep_check",

@@ -34,6 +34,7 @@ from vovnet.sweep_check import check_sweep
 from vovnet.sweep_folder import USUAL, SweepFolder, refuse_nested, sweep_place
 from vovnet.sweep_jobs import Composition, task_overrides
 from vovnet.torchrun import refuse_sweep, run_as_rank
+from vovnet.vlm.auto import settled
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class Command:
             config = checked()
             if is_main_rank():
                 self._report_idle_keys(config, record["overrides"])
-            result = self.run(config, folder, self.session)
+            result = self.run(settled(config, self.session), folder, self.session)
             self.results.append(result)
             if record["sweep"] is None and is_main_rank():
                 self.show(result, folder)

@@ -27,6 +27,8 @@ Kind = TypeVar("Kind")  # of configuration
 
 # Keys that say how a run is done, not what it computes.
 EXCLUDED_FROM_HASH = ("name", "paths", "launcher", "trainer", "logger")
+# Keys that are newer than some results, which count as before where they have their usual values.
+NEWER = (("backbone", "implementation", "auto"), ("vision_budget", "auto", False))
 EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
 
@@ -83,6 +85,10 @@ def _texts(value: Any) -> Iterator[str]:
 def config_identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that determines results."""
     identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH}
+    identity["vision_budget"] |= {look: getattr(config.vision_budget, look).facts() for look in ("coarse", "full")}
+    for section, key, usual in NEWER:
+        if identity[section][key] == usual:
+            del identity[section][key]
     identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in EXCLUDED_FROM_HASH_EVAL}
     return identity
 

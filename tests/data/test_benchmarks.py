@@ -19,7 +19,7 @@ from vovnet.data.mmbench import _groups as mmbench_groups
 from vovnet.errors import VoVNetError
 from vovnet.results.evaluate import evaluate
 from vovnet.vlm.files import find_checkpoint
-from vovnet.vlm.loading import load_builder
+from vovnet.vlm.qwen.loading import load_builder
 
 
 def picture(color: str, size: tuple[int, int] = (20, 10)) -> bytes:

@@ -38,7 +38,7 @@ from vovnet.results.columns import COLUMNS, ESSENTIAL
 from vovnet.results.evaluate import evaluate
 from vovnet.results.write import write_rows
 from vovnet.schema import ReportConfig, Resolution
-from vovnet.vlm.budget import VisionBudget
+from vovnet.vlm.qwen.budget import VisionBudget
 
 LIMITS = ReportConfig(samples=1000, image_megabytes=5.0)
 VIEW = (Column("dataset", "data set"), Column("setting", "policy"), Column("accuracy", "accuracy", 3, "high"))

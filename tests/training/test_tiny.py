@@ -19,7 +19,7 @@ from vovnet.training.tiny_batches import StepBatches, shuffled
 from vovnet.training.tiny_checkpoint import write_untrained
 from vovnet.vlm.files import PACKAGED, find_checkpoint, open_checkpoint
 from vovnet.vlm.loading import load_backbone
-from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.protocol import Batch
 
 SETS = ("mmbench", "mmmu", "textvqa")
 
@@ -82,7 +82,7 @@ def test_questions_about_one_image_share_its_encoding(recipe) -> None:
     builder = load_backbone(compose_config().backbone, config.vision_budget).builder
     dataset = load_dataset(config.dataset, "train")
     batch: Batch = StepBatches(dataset, {dataset[i].group for i in range(len(dataset))}, builder, training)[0].batch
-    assert len(batch.pixels[Action.FULL].images) < len(batch)
+    assert len(batch.images[Action.FULL].images) < len(batch)
 
 
 @pytest.mark.slow

@@ -8,9 +8,8 @@ import pytest
 from tests.conftest import compose_config
 from vovnet.actions import VISUAL_ACTIONS
 from vovnet.data import Sample, item, load_dataset
-from vovnet.vlm.decoding import Decoding
 from vovnet.vlm.loading import load_backbone
-from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.protocol import Batch, Decoding
 from vovnet.vlm.qwen.model import Backbone
 
 GREEDY = Decoding(max_new_tokens=4, num_beams=1, do_sample=False, temperature=1.0)

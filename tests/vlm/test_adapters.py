@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import compose_config
 from vovnet.errors import VoVNetError
 from vovnet.vlm.files import find_checkpoint
-from vovnet.vlm.loading import load_model
 from vovnet.vlm.lora_settings import lora_settings
+from vovnet.vlm.qwen.loading import load_model
 
 Tensors = dict[str, torch.Tensor]
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"

@@ -14,8 +14,8 @@ from tests.conftest import compose_config
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.schema import PruningMode
-from vovnet.vlm.decoding import Decoding
 from vovnet.vlm.loading import load_backbone
+from vovnet.vlm.protocol import Decoding
 from vovnet.vlm.pruning import Pruning, prune
 from vovnet.vlm.qwen.forward import pad_left
 from vovnet.vlm.qwen.model import Backbone
@@ -98,7 +98,7 @@ def test_dropping_equals_hiding_from_attention(load: Load, items: list, mode: Pr
     pruning = Pruning(mode, 0.4)
     pruned, whole = load(pruning, order=order), load(None, order=order)
     batch = pruned.builder.build(items[:1], [Action.FULL])
-    pixels = batch.pixels[Action.FULL]
+    pixels = batch.images[Action.FULL]
     with torch.inference_mode():
         seen = pruned.look(batch, Action.FULL, pruned.text_pass(batch))
         kept = pruned.encode(pixels).kept
@@ -129,7 +129,7 @@ def test_reuse_and_batches_change_nothing(load: Load, items: list, mode: Pruning
             logits = reused.look(alone, Action.FULL, reused.text_pass(alone)).logits[0]
             torch.testing.assert_close(together.logits[row], logits, atol=1e-5, rtol=0)
         nll = reused.training_nll(batch, Action.FULL)
-        torch.testing.assert_close(nll, reused.answer_nll(together, batch.references), atol=1e-5, rtol=0)
+        torch.testing.assert_close(nll, reused.nll(together, batch.references), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -140,14 +140,14 @@ def test_the_cost_is_known_beforehand(load: Load, items: list, mode: PruningMode
         lengths = pruned.look(batch, Action.FULL, pruned.text_pass(batch)).mask.sum(1)
     for row, (_, sample, _) in enumerate(items[:4]):
         (announced,), (all_tokens,) = (b.builder.tokens(sample, [Action.FULL]) for b in (pruned, whole))
-        assert announced == pruned.builder.read_tokens(batch.pixels[Action.FULL], row) < all_tokens
+        assert announced == pruned.builder.read_tokens(batch.images[Action.FULL], row) < all_tokens
         frame = len(pruned.builder.format.head) + len(batch.questions[row]) + len(pruned.builder.format.tail) + 2
         assert int(lengths[row]) == frame + announced
 
 
 def test_features_of_the_unpruned_path_are_untouched(load: Load, items: list) -> None:
     backbone = load(None)
-    pixels = backbone.builder.build(items[:3], [Action.FULL]).pixels[Action.FULL]
+    pixels = backbone.builder.build(items[:3], [Action.FULL]).images[Action.FULL]
     with torch.inference_mode():
         encoded, (plain, _) = backbone.encode(pixels), encode_images(backbone.model.model.visual, pixels)
     assert encoded.kept is None

@@ -18,9 +18,10 @@ from vovnet.outcomes.looks import usual_looks
 from vovnet.results.existing import inputs_key
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm import processors, prompt, reading
+from vovnet.vlm import reading, tokens
 from vovnet.vlm.files import find_checkpoint
-from vovnet.vlm.loading import load_builder
+from vovnet.vlm.qwen import processors
+from vovnet.vlm.qwen.loading import load_builder
 from vovnet.vlm.reading import reading_facts, reading_of
 
 TIMED = "{{ strftime_now('%H:%M:%S.%f') }} {{ messages[0].content[0].text }}"
@@ -53,7 +54,7 @@ def test_another_filter_decoder_or_tokenizer_changes_the_keys_that_depend_on_it(
 ) -> None:
     config = configure("backbone.chat_template=none")  # no template has to be rendered
     before = keys(config)
-    resize, shown, encode = Image.Image.resize, decoding.shown, prompt.encode_user_texts
+    resize, shown, encode = Image.Image.resize, decoding.shown, tokens.encode_user_texts
     with monkeypatch.context() as patched:
         patched.setattr(
             Image.Image, "resize", lambda self, size, resample: resize(self, size, Image.Resampling.LANCZOS)
@@ -66,7 +67,7 @@ def test_another_filter_decoder_or_tokenizer_changes_the_keys_that_depend_on_it(
         assert changed(before, keys(config)) == {"coarse", "full", "live"}
     with monkeypatch.context() as patched:
         patched.setattr(
-            prompt, "encode_user_texts", lambda tokenizer, texts: [ids[1:] for ids in encode(tokenizer, texts)]
+            tokens, "encode_user_texts", lambda tokenizer, texts: [ids[1:] for ids in encode(tokenizer, texts)]
         )
         patched.setattr(reading, "version", lambda name: "99")  # what is remembered is another version's
         assert changed(before, keys(config)) == ALL | {"live"}

@@ -10,9 +10,9 @@ from tests.conftest import compose_config
 from vovnet.data import Sample, prompt_text
 from vovnet.errors import VoVNetError
 from vovnet.vlm.files import PACKAGED, find_checkpoint
-from vovnet.vlm.loading import load_builder
 from vovnet.vlm.qwen.inputs import InputBuilder
-from vovnet.vlm.qwen.prompt import encode_user_texts
+from vovnet.vlm.qwen.loading import load_builder
+from vovnet.vlm.tokens import encode_user_texts
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 PLAIN = ["<tool_call>", "</tool_call>", "<think>", "</think>", "<|fim_prefix|>"]  # added, but not special, in Qwen's

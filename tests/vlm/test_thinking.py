@@ -14,8 +14,8 @@ from tests.conftest import compose_config
 from tests.vlm.conftest import GREEDY
 from vovnet.actions import Action
 from vovnet.scoring.reasoning import COMMON, KNOWN
-from vovnet.vlm.decoding import Answer
 from vovnet.vlm.loading import load_backbone
+from vovnet.vlm.protocol import Answer
 from vovnet.vlm.qwen.model import Backbone
 
 Thinks = Callable[..., Backbone]

@@ -18,7 +18,7 @@ from vovnet.results.leaks import look_for_leaks
 from vovnet.results.setting import make_policy
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
 from vovnet.session import Session
-from vovnet.vlm.budget import make_budget
+from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import find_checkpoint
 
 
@@ -75,7 +75,7 @@ def held_out(
     rows = np.flatnonzero(is_held_out)
     outcomes = load_outcomes(config, checkpoint, dataset, policy.looks, len(groups), session=session).outcomes
     warn_of_unread(unread_shares(outcomes, policy.looks, rows), "lambda is calibrated on")
-    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    budget = budget_of(config.vision_budget, checkpoint)
     costs = outcomes.stacked("vision_tokens", policy.looks) / budget.max_tokens
     part = HeldOut(
         name="all" if len(dataset.members) > 1 else dataset.name,

@@ -21,7 +21,7 @@ from vovnet.outcomes.routed import Routed, join_routed
 from vovnet.policy.fixed import Always
 from vovnet.policy.route import Router
 from vovnet.progress import progress
-from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.protocol import VLM, Reading
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,20 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[Pr
     return [_row(watch, stage, action, answered.get(action)) for stage, action in watch.milliseconds], answered
 
 
-def _pieces(watch: Stopwatch, backbone: Backbone, router: Router, one: Item) -> None:
+def _pieces(watch: Stopwatch, backbone: VLM, router: Router, one: Item) -> None:
     """The text pass, then each action's pieces with the text pass behind it."""
     batch = backbone.builder.build([one], [])
     with watch.measure("text_pass", "no"):
-        text = backbone.text_pass(batch)
+        text = backbone.read(batch, Action.NO)
     for action in Action:
         state, looked = text, batch
         if action is not Action.NO:
             with watch.measure("prepare", action.label):
                 looked = backbone.builder.build([one], [action])
             with watch.measure("prefill", action.label):
-                state = backbone.look(looked, action, text)
+                state = backbone.read(looked, action, text)
         with watch.measure("decode", action.label):
-            backbone.decode(state, router.decoding, looked, action, router.seed)
+            backbone.answer([Reading(looked, action, state)], router.decoding, router.seed)
 
 
 def _row(watch: Stopwatch, stage: str, action: str, routed: Routed | None) -> ProfileRow:

@@ -15,6 +15,7 @@ from vovnet.outcomes.known import Outcomes, known_outcomes
 from vovnet.registry import TRUSTED
 from vovnet.schema import BackboneConfig, DatasetConfig, VisionBudgetConfig
 from vovnet.session import Session
+from vovnet.vlm.auto import settled
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -127,7 +128,7 @@ def collect(
             eval=with_options(base.eval, {"split": split, "max_samples": max_samples, **options}),
             paths=replace(base.paths, runs=str(runs), store=f"{runs}/outcomes", data=f"{runs}/data"),
         )
-        found[split] = known_outcomes(config, session)
+        found[split] = known_outcomes(settled(config, session), session)
     return Collection(found)
 
 

@@ -20,7 +20,7 @@ from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
 from vovnet.scoring import Score
 from vovnet.session import Session
-from vovnet.vlm.budget import VisionBudget
+from vovnet.vlm.auto import settled
 from vovnet.vlm.decoding import decoding_of
 
 Picture = str | Path | Image.Image
@@ -76,9 +76,12 @@ class Router:
         self._data = (dataset or load_dataset()).config
         own = with_options(base.eval, options)
         config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=self._data, eval=own)
-        backbone = branch_backbone(config, Session())
-        budget = VisionBudget(vlm.budget.coarse, vlm.budget.full, backbone.builder.budget.factor)
-        self._route = route.Router(backbone, policy, decoding_of(config.eval), _unjudged, 0, budget.max_tokens)
+        session = Session()
+        config = settled(config, session)
+        backbone = branch_backbone(config, session)
+        self._route = route.Router(
+            backbone, policy, decoding_of(config.eval), _unjudged, 0, backbone.builder.max_tokens
+        )
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:
         """Answer one question about one or several images, which are opened only if the policy looks at them."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.vlm.protocol import Batch
 from vovnet.vlm.qwen.forward import Padded, cache_of, fork_cache, gather, pad_left, pad_right
-from vovnet.vlm.qwen.inputs import Batch
 from vovnet.vlm.qwen.model import Backbone
 
 
@@ -205,8 +205,8 @@ def make_ready(backbone: Backbone, batch: Batch) -> Ready:
     form, pad = builder.format, builder.end_token
     texts = [form.text_pass(question) for question in batch.questions]
     seen = {}
-    for action in [a for a in VISUAL_ACTIONS if a in batch.pixels]:
-        pixels = batch.pixels[action]
+    for action in [a for a in VISUAL_ACTIONS if a in batch.images]:
+        pixels = batch.images[action]
         whole = [form.with_images(question, pixels.grids(row)) for row, question in enumerate(batch.questions)]
         patches = torch.cat([image for image, _ in pixels.images]).to(device, backbone.model.dtype)
         grids = torch.tensor([grid for _, grid in pixels.images])

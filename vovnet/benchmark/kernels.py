@@ -12,7 +12,7 @@ from vovnet.benchmark import floors
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import new_and_past
 from vovnet.benchmark.workload import Bench, Timing
-from vovnet.vlm.decoding import Decoding
+from vovnet.vlm.protocol import Decoding
 from vovnet.vlm.qwen.attention import attend_by_length
 from vovnet.vlm.qwen.compilation import compile_parts, uncompile
 from vovnet.vlm.qwen.graphs import GraphDecoder
@@ -60,7 +60,7 @@ def compiled(bench: Bench) -> Iterator[Measurement | Timing]:
 def _vision(bench: Bench, case: str, pinned: bool = False) -> Timing:
     size, image, backbone = _size(bench), bench.load.images[-1], bench.backbone
     batch = bench.batch(size, image, actions=[Action.FULL])
-    pixels = batch.pixels[Action.FULL].pin_memory() if pinned else batch.pixels[Action.FULL]
+    pixels = batch.images[Action.FULL].pin_memory() if pinned else batch.images[Action.FULL]
     work = floors.vision(bench.sizes, [bench.patches(image, Action.FULL)] * size)
     tokens = size * bench.image_tokens(image, Action.FULL)
 
@@ -74,7 +74,7 @@ def _vision(bench: Bench, case: str, pinned: bool = False) -> Timing:
 def _prefill(bench: Bench, case: str, under: Callable[[], AbstractContextManager[None]] = nullcontext) -> Timing:
     size, image, backbone = _size(bench), bench.load.images[-1], bench.backbone
     batch = bench.batch(size, image, actions=[Action.FULL])
-    images = backbone.encode(batch.pixels[Action.FULL])
+    images = backbone.encode(batch.images[Action.FULL])
     new, _ = new_and_past(bench, image, Action.FULL, reuse=False)
     work = floors.prefill(bench.sizes.text, [new] * size, [0] * size)
 

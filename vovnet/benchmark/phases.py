@@ -12,7 +12,7 @@ from vovnet.benchmark import floors
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.workload import Bench, Side, Timing
 from vovnet.errors import VoVNetError
-from vovnet.vlm.decoding import Decoding
+from vovnet.vlm.protocol import Decoding
 from vovnet.vlm.qwen.random_weights import random_backbone
 
 RATIOS = (1.0, 0.75, 0.5, 0.25)  # kept shares of an image's tokens
@@ -122,7 +122,7 @@ def _visual(bench: Bench, size: int, image: Side, action: Action) -> Iterator[Ti
     text, name = backbone.text_pass(batch), f"{action.label} {_pixels(image)}"
     seen = floors.vision(sizes, [bench.patches(image, action)] * size)
     tokens = size * bench.image_tokens(image, action)
-    yield bench.time("vision tower", name, size, tokens, lambda: backbone.encode(batch.pixels[action]), seen)
+    yield bench.time("vision tower", name, size, tokens, lambda: backbone.encode(batch.images[action]), seen)
     for reuse in (True, False):
         new, past = new_and_past(bench, image, action, reuse)
         work = seen + floors.prefill(sizes.text, [new] * size, [past] * size)
@@ -135,7 +135,7 @@ def _language(bench: Bench, size: int, image: Side, action: Action, case: str) -
     """The language model's part of a prefill in one pass, over images that are encoded already."""
     backbone = bench.backbone
     batch = bench.batch(size, image, actions=[action])
-    images = backbone.encode(batch.pixels[action])
+    images = backbone.encode(batch.images[action])
     new, _ = new_and_past(bench, image, action, reuse=False)
     work = floors.prefill(bench.sizes.text, [new] * size, [0] * size)
     call = lambda: backbone.look(batch, action, None, images)  # noqa: E731

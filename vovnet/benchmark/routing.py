@@ -27,7 +27,7 @@ from vovnet.policy.protocol import Policy, Step, View
 from vovnet.policy.route import Router
 from vovnet.policy.trained import ValueHead, VoVNet
 from vovnet.schema import RunConfig
-from vovnet.vlm.decoding import Decoding
+from vovnet.vlm.protocol import Decoding
 from vovnet.vlm.qwen.model import Backbone
 from vovnet.vlm.qwen.random_weights import TOKENIZER
 
@@ -135,7 +135,7 @@ def _saving(bench: Bench, size: int, image: Side, question: int) -> Measurement:
     """A FULL prefill that continues the text pass, against one that reads the question again."""
     backbone = bench.backbone
     batch = bench.batch(size, image, question)
-    images, text = backbone.encode(batch.pixels[Action.FULL]), backbone.text_pass(batch)
+    images, text = backbone.encode(batch.images[Action.FULL]), backbone.text_pass(batch)
 
     def seconds(on: bool) -> float:
         with bench.cache_reuse(on):

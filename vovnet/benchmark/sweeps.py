@@ -119,7 +119,7 @@ def _grid(config: RunConfig) -> float:
     from vovnet.policy.trained import VoVNet
     from vovnet.results.setting import make_policy
     from vovnet.session import Session
-    from vovnet.vlm.budget import make_budget
+    from vovnet.vlm.budget import budget_of
     from vovnet.vlm.files import find_checkpoint
 
     checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
@@ -129,7 +129,7 @@ def _grid(config: RunConfig) -> float:
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     begun = time.perf_counter()
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count).outcomes
-    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    budget = budget_of(config.vision_budget, checkpoint)
     costs, scores = outcomes.stacked("vision_tokens", actions) / budget.max_tokens, outcomes.stacked("score", actions)
     values, prices = policy.head.values(outcomes.text), np.linspace(0, 1, POINTS)
     curve = lambda_curve(values, costs, scores, prices.tolist())

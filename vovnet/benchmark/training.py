@@ -29,7 +29,7 @@ from vovnet.training.policy import OutcomeBatches, rows_of
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import trainable_backbone
 from vovnet.training.trainer import Place, Plan
-from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.protocol import Batch
 
 STEPS, WARM = 24, 4  # steps of a round, and how many of them are not counted
 SAMPLES, EPOCHS, WIDTH = 20_000, 50, 96  # of the policy training

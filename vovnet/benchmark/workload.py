@@ -17,8 +17,8 @@ from vovnet.benchmark.floors import Rates, Work
 from vovnet.data import ImageRef, Item, Sample, item
 from vovnet.data.sample import PlainSet
 from vovnet.schema import Resolution, RunConfig, VisionBudgetConfig
+from vovnet.vlm.protocol import Batch
 from vovnet.vlm.pruning import Pruning
-from vovnet.vlm.qwen.inputs import Batch
 from vovnet.vlm.qwen.model import Backbone
 from vovnet.vlm.qwen.random_weights import Sizes, random_backbone, sizes_of
 

@@ -23,6 +23,7 @@ from vovnet.ranks import end_with_parent, is_main_rank, world_size
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.terminal import log_handler
+from vovnet.vlm.auto import settled
 
 if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
@@ -75,7 +76,8 @@ class Job:
         run = importlib.import_module(f"experiments.{self.entry}").run
         config = read_config(folder)
         try:
-            run(config, folder, Session())
+            session = Session()
+            run(settled(config, session), folder, session)
         # Both are raised by submitit's signal handler.
         except UncompletedJobError as error:
             raise VoVNetError(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,24 +13,22 @@ from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.judge import Judge, judged
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, ModelOutcomes, TextOutcomes
-from vovnet.vlm.decoding import Answer, Decoding
-from vovnet.vlm.qwen.forward import Prefill, distribution_stats, join_prefills
-from vovnet.vlm.qwen.inputs import Batch, join_batches
-from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.decoding import distribution_stats
+from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading, State
 
 
 @dataclass(frozen=True)
 class TextState:
     """A text pass as tensors: the prefill and the features read off it."""
 
-    prefill: Prefill
+    prefill: Any  # a ``State`` of the model's own
     entropy: Tensor
     margin: Tensor
 
 
-def read_text(backbone: Backbone, batch: Batch) -> TextState:
+def read_text(vlm: VLM, batch: Batch) -> TextState:
     """The text pass of a batch. Entropy and margin are read at the last real token."""
-    prefill = backbone.text_pass(batch)
+    prefill = vlm.read(batch, Action.NO)
     entropy, margin = distribution_stats(prefill.logits)
     return TextState(prefill, entropy, margin)
 
@@ -48,15 +46,15 @@ def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOut
         hidden=BlockRows([hidden.numpy()]),
         entropy=entropy.numpy(),
         margin=margin.numpy(),
-        text_tokens=state.prefill.mask.sum(1).cpu().numpy().astype(np.int32),
+        text_tokens=state.prefill.prompt_tokens.astype(np.int32),
     )
 
 
 def run_branch(
-    backbone: Backbone,
+    vlm: VLM,
     batch: Batch,
     action: Action,
-    text: Prefill | None,
+    text: State | None,
     decoding: Decoding,
     seed: int,
     with_nll: bool,
@@ -71,17 +69,16 @@ def run_branch(
         with_hidden: keep the hidden state at the last token of the prompt.
     """
     begun = time.perf_counter()
-    state = _read_prompt(backbone, batch, action, text)
-    answers = backbone.decode(state, decoding, batch, action, seed)
-    seconds = time.perf_counter() - begun
-    reused = _reused_tokens(backbone, batch, action, state, text is not None)
-    outcomes = _branch_outcomes(backbone, batch, action, state, answers, reused, seconds / len(batch))
+    state = vlm.read(batch, action, text)
+    reading = Reading(batch, action, state)
+    (answers,) = vlm.answer([reading], decoding, seed)
+    outcomes = _branch_outcomes(reading, answers, text, (time.perf_counter() - begun) / len(batch))
     if with_nll:
-        nll = backbone.answer_nll(state, batch.references)
+        nll = vlm.nll(state, batch.references)
         check_finite({"answer NLL": nll}, batch)
         outcomes = replace(outcomes, nll=nll.detach().cpu().numpy())
     if with_hidden:
-        hidden = state.hidden.detach().to(backbone.feature_dtype).cpu()
+        hidden = state.hidden.detach().to(vlm.feature_dtype).cpu()
         check_finite({"hidden": hidden}, batch)
         outcomes = replace(outcomes, hidden=BlockRows([hidden.numpy()]))
     return outcomes
@@ -93,80 +90,40 @@ class Group:
 
     batch: Batch
     action: Action
-    text: Prefill | None
+    text: State | None
 
 
-def run_groups(
-    backbone: Backbone, groups: Sequence[Group], decoding: Decoding, judge: Judge, seed: int
-) -> list[BranchOutcomes]:
-    """Answer and judge groups of different actions: each prompt is read under its action, all are decoded together.
-
-    A decoding step reads every weight, for few samples as for many; group by group it would be paid for several
-    times. Beam search and sampling, which depend on the action, go group by group. No NLL is measured.
-    """
-    if decoding.num_beams > 1 or decoding.do_sample:
-        alone = [run_branch(backbone, g.batch, g.action, g.text, decoding, seed, with_nll=False) for g in groups]
-        return [judged(one, group.batch.indices, judge) for one, group in zip(alone, groups, strict=True)]
+def run_groups(vlm: VLM, groups: Sequence[Group], decoding: Decoding, judge: Judge, seed: int) -> list[BranchOutcomes]:
+    """Answer and judge groups of different actions: each is read under its action. No NLL is measured."""
     begun = time.perf_counter()
-    states = [_read_prompt(backbone, group.batch, group.action, group.text) for group in groups]
-    everyone = join_batches([group.batch for group in groups])
-    answers = iter(backbone.decode(join_prefills(states), decoding, everyone, Action.NO, seed))
-    seconds = (time.perf_counter() - begun) / len(everyone)
-    found = []
-    for group, state in zip(groups, states, strict=True):
-        own = list(islice(answers, len(group.batch)))
-        reused = _reused_tokens(backbone, group.batch, group.action, state, group.text is not None)
-        one = _branch_outcomes(backbone, group.batch, group.action, state, own, reused, seconds)
-        found.append(judged(one, group.batch.indices, judge))
-    return found
+    readings = [Reading(g.batch, g.action, vlm.read(g.batch, g.action, g.text)) for g in groups]
+    answers = vlm.answer(readings, decoding, seed)
+    seconds = (time.perf_counter() - begun) / sum(len(group.batch) for group in groups)
+    return [
+        judged(_branch_outcomes(reading, said, group.text, seconds), group.batch.indices, judge)
+        for reading, said, group in zip(readings, answers, groups, strict=True)
+    ]
 
 
-def _read_prompt(backbone: Backbone, batch: Batch, action: Action, text: Prefill | None) -> Prefill:
-    """The prompt under an action, after the text pass where there was one."""
-    if action is not Action.NO:
-        return backbone.look(batch, action, text)
-    return backbone.text_pass(batch) if text is None else text
-
-
-def _branch_outcomes(
-    backbone: Backbone,
-    batch: Batch,
-    action: Action,
-    state: Prefill,
-    answers: Sequence[Answer],
-    reused: np.ndarray,
-    seconds: float,
-) -> ModelOutcomes:
-    size = len(batch)
+def _branch_outcomes(reading: Reading, answers: Sequence[Answer], text: State | None, seconds: float) -> ModelOutcomes:
+    state, size = reading.state, len(reading.batch)
     # Logits that are NaN or infinite anywhere along an answer leave no probability of it.
     confidence = torch.tensor([answer.confidence for answer in answers])
-    check_finite({f"probability of the {action.label.upper()} answer (its logits)": confidence}, batch)
-    patches = tokens = np.zeros(size, dtype=np.int64)
-    if action is not Action.NO:
-        pixels = batch.pixels[action]
-        patches = np.array([sum(t * h * w for t, h, w in pixels.grids(row)) for row in range(size)])
-        tokens = np.array([backbone.builder.read_tokens(pixels, row) for row in range(size)])
+    name = reading.action.label.upper()
+    check_finite({f"probability of the {name} answer (its logits)": confidence}, reading.batch)
+    # An answer without an image goes on from the text pass itself.
+    reused = state.prompt_tokens if text is not None and state is text else state.reused_tokens
     return ModelOutcomes(
         prediction=np.array([answer.text for answer in answers], dtype=object),
         answer=np.array([answer.final for answer in answers], dtype=object),
         confidence=confidence.numpy(),
-        vision_tokens=tokens.astype(np.int32),
-        prompt_tokens=state.mask.sum(1).cpu().numpy().astype(np.int32),
+        vision_tokens=state.vision_tokens.astype(np.int32),
+        prompt_tokens=state.prompt_tokens.astype(np.int32),
         reused_tokens=reused.astype(np.int32),
-        patches=patches.astype(np.int32),
+        patches=state.patches.astype(np.int32),
         generated_tokens=np.array([answer.tokens for answer in answers], dtype=np.int32),
         seconds=np.full(size, seconds, dtype=np.float32),
     )
-
-
-def _reused_tokens(backbone: Backbone, batch: Batch, action: Action, state: Prefill, after_text: bool) -> np.ndarray:
-    """Prompt tokens whose keys and values came from the text pass, [B]."""
-    if after_text and action is Action.NO:
-        return state.mask.sum(1).cpu().numpy()
-    if after_text and backbone.cache_reuse:
-        head = len(backbone.builder.format.head)
-        return np.array([head + len(question) for question in batch.questions])
-    return np.zeros(len(batch), dtype=np.int64)
 
 
 def check_finite(values: dict[str, Tensor], batch: Batch) -> None:

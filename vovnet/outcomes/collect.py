@@ -23,8 +23,7 @@ from vovnet.outcomes.store import OutcomeStore, Span, Table
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
 from vovnet.vlm.decoding import decoding_of
-from vovnet.vlm.qwen.inputs import Batch, InputBuilder
-from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.protocol import VLM, Batch, Builder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class Collector:
     tables: Mapping[str, Table]
     dataset: VQADataset
     options: EvalConfig
-    backbone: Callable[[], Backbone]
+    backbone: Callable[[], VLM]
     note: Mapping[str, Any]
     subject: str  # names what is claimed: backbone, data and prompt
 
@@ -91,7 +90,7 @@ class Collector:
                 self._pass(backbone, self._claim([number], stop, None), collection, bar)
         return collection
 
-    def _pass(self, backbone: Backbone, claims: Iterator[Claimed], collection: Collection, bar: Progress) -> None:
+    def _pass(self, backbone: VLM, claims: Iterator[Claimed], collection: Collection, bar: Progress) -> None:
         """Compute chunks as they are claimed; workers may claim some ahead."""
         ahead: deque[Claimed] = deque()
         try:
@@ -146,7 +145,7 @@ class Collector:
 
         return list(batch_rows(sorted(range(*chunk.span), key=rank), self.options.batch_size))
 
-    def _batches(self, claims: Iterator[Claimed], ahead: deque[Claimed], backbone: Backbone) -> Iterator[Batch]:
+    def _batches(self, claims: Iterator[Claimed], ahead: deque[Claimed], backbone: VLM) -> Iterator[Batch]:
         """Prepared batches of claimed chunks in order; decoded and cut in workers ahead of the model."""
 
         def plan() -> Iterator[tuple[tuple[int, ...], tuple[Action, ...]]]:
@@ -168,7 +167,7 @@ class Collector:
                 raise batch
             yield batch
 
-    def _compute(self, backbone: Backbone, chunk: Chunk, batches: Iterable[Batch], collection: Collection) -> None:
+    def _compute(self, backbone: VLM, chunk: Chunk, batches: Iterable[Batch], collection: Collection) -> None:
         """Run a chunk's batches and write one part per branch."""
         decoding = decoding_of(self.options)
         order: list[int] = []
@@ -207,7 +206,7 @@ class Collector:
         return "hidden" in self.tables[action.label].key.facts
 
     def _in_parts(
-        self, whole: Batch, chunk: Chunk, backbone: Backbone, collection: Collection, answer: Callable[[Batch], None]
+        self, whole: Batch, chunk: Chunk, backbone: VLM, collection: Collection, answer: Callable[[Batch], None]
     ) -> None:
         """Answer a batch, in halves where it is larger than the device's memory; answers know no batch size.
 
@@ -235,8 +234,7 @@ class Collector:
                     ) from error
                 collection.fits = len(batch) // 2
                 log.warning("a batch of %d does not fit into the device's memory; going on with halves", len(batch))
-                if backbone.graphs is not None:
-                    backbone.graphs.release()  # their buffers are of the size that did not fit
+                backbone.free_memory()
                 torch.cuda.empty_cache()
                 pending.append(batch)
 
@@ -246,14 +244,14 @@ class PreparedBatches(Dataset[Batch | VoVNetError]):
     """Batches by their rows and visual actions; picklable, so that worker processes can prepare them."""
 
     dataset: VQADataset
-    builder: InputBuilder
+    builder: Builder
 
     def __getitem__(self, planned: tuple[tuple[int, ...], tuple[Action, ...]]) -> Batch | VoVNetError:
         return build_batch(self.dataset, self.builder, *planned)
 
 
 def build_batch(
-    dataset: VQADataset, builder: InputBuilder, rows: Sequence[int], actions: Sequence[Action]
+    dataset: VQADataset, builder: Builder, rows: Sequence[int], actions: Sequence[Action]
 ) -> Batch | VoVNetError:
     """A batch of some rows, with inputs for some actions.
 

@@ -1,14 +1,14 @@
 """What determines an outcome, spelled out: the store's keys."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from vovnet.data import VQADataset
 from vovnet.outcomes.looks import Look
 from vovnet.outcomes.store import TEXT, TableKey
-from vovnet.schema import RunConfig
+from vovnet.schema import BackboneConfig, RunConfig
 from vovnet.scoring import scorer_named
+from vovnet.vlm.families import is_generic
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.reading import reading_facts
 
@@ -17,6 +17,7 @@ from vovnet.vlm.reading import reading_facts
 # 2: images upright, on white and scaled from 16 bits; no added token of a tokenizer is read out of a question.
 # 3: norms, rotations and patch embedding in fewer calls (``backbone.fused``): last bits, half precision's roundings.
 CODE_VERSION = {"text": 3, "blind": 3, "seen": 3, "values": 1}
+GENERIC_VERSION = 1  # the same for the generic implementation of vision-language models
 
 
 def reuses_cache(config: RunConfig) -> bool:
@@ -31,6 +32,11 @@ def decoding_facts(config: RunConfig, seed: int) -> dict[str, Any]:
     if decoding.do_sample:
         facts |= {"temperature": decoding.temperature, "seed": seed}
     return facts
+
+
+def generic_facts(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Tells apart what the generic implementation computes; nothing where a family's fast path does."""
+    return {"generic": GENERIC_VERSION} if is_generic(config, checkpoint.model_type) else {}
 
 
 def table_keys(
@@ -49,6 +55,7 @@ def table_keys(
             "dtype": config.backbone.dtype,
             "attention": config.backbone.attn_implementation,
             **({"compile": True} if config.backbone.compile else {}),
+            **generic_facts(config.backbone, checkpoint),
         },
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
         "prompts": [[m.config.prompt_template, m.config.open_template] for m in dataset.members],
@@ -67,11 +74,11 @@ def table_keys(
                 "code": CODE_VERSION["seen"],
                 "pictures": reading["pictures"],
                 "order": config.backbone.prompt_order,
-                "resolution": asdict(look.resolution),
+                "resolution": look.resolution.facts(),
                 "cache_reuse": reuses_cache(config),
             }
         if look.inside is not None:
-            facts["inside"] = asdict(look.inside)
+            facts["inside"] = look.inside.facts()
         if look.pruning is not None:
             facts["pruning"] = dict(zip(("mode", "ratio"), look.pruning, strict=True))
         if look.hidden:

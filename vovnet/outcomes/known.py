@@ -10,7 +10,7 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import make_budget
+from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 
 
@@ -57,6 +57,6 @@ def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     rows = load_outcomes(config, checkpoint, dataset, tuple(Action), count, session=session).outcomes
-    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    budget = budget_of(config.vision_budget, checkpoint)
     costs = rows.stacked("vision_tokens", tuple(Action)) / budget.max_tokens
     return Outcomes(config, dataset, checkpoint, rows, costs, session)

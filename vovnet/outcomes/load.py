@@ -22,8 +22,8 @@ from vovnet.vlm.files import Checkpoint, find_checkpoint
 from vovnet.vlm.reading import reading_of
 
 if TYPE_CHECKING:
+    from vovnet.vlm.protocol import VLM
     from vovnet.vlm.pruning import Pruning
-    from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -159,7 +159,7 @@ def _tables(
     return Tables.of(OutcomeStore(config.paths.store), keys, dataset, with_text)
 
 
-def branch_backbone(config: RunConfig, session: Session | None = None) -> "Backbone":
+def branch_backbone(config: RunConfig, session: Session | None = None) -> "VLM":
     """The backbone as the configuration's branches need it."""
     return shared_backbone(config.backbone, branch_budget(config), config.eval.cache_reuse, pruning_of(config), session)
 
@@ -170,13 +170,13 @@ def shared_backbone(
     cache_reuse: bool,
     pruning: "Pruning | None" = None,
     session: Session | None = None,
-) -> "Backbone":
+) -> "VLM":
     """The backbone, loaded once a session; the old one goes first, since two may not fit into the device's memory."""
     from vovnet.vlm.loading import load_backbone
 
     session = session or Session()
 
-    def load() -> "Backbone":
+    def load() -> "VLM":
         log.info("loading backbone %s", config.path or config.name)
         return load_backbone(config, budget, cache_reuse, pruning, find_checkpoint(config, session=session))
 
@@ -189,7 +189,7 @@ def _note(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     import torch
     import transformers
 
-    from vovnet.vlm.loading import pick_device
+    from vovnet.vlm.device import pick_device
 
     reading = reading_of(config, checkpoint)
     used = pick_device(config.device)  # a CPU's collection leaves CUDA alone

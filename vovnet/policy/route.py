@@ -18,18 +18,17 @@ from vovnet.policy.protocol import COSTS, SAMPLES, TEXT, Policy, Question, View
 from vovnet.policy.steps import Asked, follow
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import VisionBudget
-from vovnet.vlm.decoding import Decoding, decoding_of
-from vovnet.vlm.qwen.forward import Prefill
-from vovnet.vlm.qwen.inputs import Batch
-from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.budget import max_tokens
+from vovnet.vlm.decoding import decoding_of
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.protocol import VLM, Batch, Decoding, State
 
 
 @dataclass(frozen=True)
 class Router:
     """A backbone, a policy and the rules of decoding and judging, ready to answer batches."""
 
-    backbone: Backbone
+    backbone: VLM
     policy: Policy
     decoding: Decoding
     judge: Judge
@@ -70,9 +69,7 @@ class Router:
         groups = [self._group(items, batch, a, rows, text) for a, rows, text in zip(asked, places, own, strict=True)]
         return dict(zip(asked, run_groups(self.backbone, groups, self.decoding, self.judge, self.seed), strict=True))
 
-    def _group(
-        self, items: Sequence[Item], batch: Batch, action: Action, rows: list[int], text: Prefill | None
-    ) -> Group:
+    def _group(self, items: Sequence[Item], batch: Batch, action: Action, rows: list[int], text: State | None) -> Group:
         """The samples that chose one action, with their images and their part of the text pass."""
         samples = [items[row][1] for row in rows]
         return Group(self.backbone.builder.with_images(batch.select(rows), samples, [action]), action, text)
@@ -82,7 +79,7 @@ def make_router(
     config: RunConfig,
     dataset: VQADataset,
     policy: Policy,
-    backbone: Backbone | None = None,
+    backbone: VLM | None = None,
     session: Session | None = None,
 ) -> Router:
     """A router over a backbone; the session's one copy unless another is given.
@@ -93,12 +90,11 @@ def make_router(
     if why := policy.only_replayed():
         raise VoVNetError(why)
     backbone = branch_backbone(config, session) if backbone is None else backbone
-    factor = backbone.builder.budget.factor  # pixels a token's side
     return Router(
         backbone=backbone,
         policy=policy,
         decoding=decoding_of(config.eval),
         judge=make_judge(dataset),
         seed=config.eval.seed,
-        max_tokens=VisionBudget(config.vision_budget.coarse, config.vision_budget.full, factor).max_tokens,
+        max_tokens=max_tokens(config.vision_budget, find_checkpoint(config.backbone, session=session)),
     )

@@ -21,7 +21,7 @@ from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import VisionBudget, make_budget
+from vovnet.vlm.budget import Budget, budget_of
 from vovnet.vlm.files import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Branches:
     outcomes: Outcomes
     scores: np.ndarray
     costs: np.ndarray
-    budget: VisionBudget
+    budget: Budget
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | 
     outcomes = stored_outcomes(config, checkpoint, dataset, tuple(Action), run.row.num_samples, session)
     if outcomes is None:
         return lacks
-    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    budget = budget_of(config.vision_budget, checkpoint)
     actions = tuple(Action)
     costs = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
     return Branches(dataset, config, outcomes, outcomes.stacked("score", actions), costs, budget)

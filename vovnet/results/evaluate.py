@@ -42,7 +42,7 @@ from vovnet.results.write import (
 from vovnet.schema import RunConfig
 from vovnet.scoring.official import OfficialScores
 from vovnet.session import Session
-from vovnet.vlm.budget import make_budget
+from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -200,5 +200,5 @@ def read_outcomes(
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count, False, session).outcomes
-    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    budget = budget_of(config.vision_budget, checkpoint)
     return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens

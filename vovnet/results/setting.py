@@ -22,7 +22,7 @@ from vovnet.results.matching import target_of
 from vovnet.results.split import SplitColumns, rule_of, split_columns
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import make_budget
+from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import backbone_label, find_checkpoint
 from vovnet.vlm.reading import reading_facts
 
@@ -98,7 +98,7 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    limit = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size).max_tokens
+    limit = budget_of(config.vision_budget, checkpoint).max_tokens
     outcomes, costs = None, None
     if config.eval.mode != "live":
         loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session)

@@ -1,6 +1,7 @@
 """Keys of the backbone and of what an image may cost."""
 
-from typing import Annotated, Literal
+from dataclasses import asdict, field
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -17,13 +18,14 @@ class BackboneConfig:
     path: Place | None  # a local folder saved with save_pretrained; wins over `name`
     adapter: Place | None  # a LoRA folder of stage 1 or 2 (peft's format), merged into the weights when loaded
     revision: str | None  # hub revision
-    prompt_order: PromptOrder
+    prompt_order: PromptOrder  # auto: image_first, as chat models are trained
     chat_template: Literal["auto", "none"]  # auto: the checkpoint's own; none: bare text
-    dtype: Dtype
+    dtype: Dtype  # auto: that of the checkpoint
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]  # auto takes CUDA where there is some
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"]
     compile: bool  # norms, feed-forward parts and vision blocks by torch.compile: a minute once, then faster on a GPU
     cuda_graphs: bool  # greedy decoding by CUDA graphs, where the device is one
+    implementation: Literal["auto", "generic", "qwen"] = "auto"  # auto: the family's fast path where there is one
 
     @property
     def graphs(self) -> bool:
@@ -33,10 +35,24 @@ class BackboneConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class Resolution:
-    """Upper bounds on an image; both hold."""
+    """Upper bounds on an image; all hold."""
 
     long_side: Positive  # pixels
     max_pixels: Positive  # pixels, width times height
+    max_tokens: Positive | None = None  # vision tokens of an image; null: no bound of its own
+    # Options of the family's image processor, for families in which a smaller picture saves nothing, such as
+    # {do_image_splitting: false}; auto: those that make COARSE cheaper than FULL.
+    processor: dict[str, Any] | Literal["auto"] | None = field(default=None, hash=False)
+
+    def facts(self) -> dict[str, Any]:
+        """What was set, for hashes: keys that are newer than some results count only where they are."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Options of the image processor."""
+        assert self.processor != "auto"  # ``vovnet.vlm.auto`` has chosen
+        return dict(self.processor or {})
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,6 +62,9 @@ class VisionBudgetConfig:
     coarse: Resolution
     full: Resolution
     patch_size: Positive | None  # pixels; null takes the backbone's, anything else must equal it
+    auto: bool = (
+        False  # FULL ends where the processor ends, if that is below its bounds; COARSE is a quarter of its side
+    )
 
     @model_validator(mode="after")
     def _coarse_is_coarser(self) -> "VisionBudgetConfig":

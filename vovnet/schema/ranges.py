@@ -14,8 +14,8 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 DIGITS = 12  # of a configured number
 STRICT = ConfigDict(extra="forbid")
 
-PromptOrder = Literal["text_first", "image_first", "sandwich"]
-Dtype = Literal["float32", "bfloat16", "float16"]
+PromptOrder = Literal["auto", "text_first", "image_first", "sandwich"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 FeatureMode = Literal["hidden", "hidden_entropy", "hidden_margin", "hidden_entropy_margin"]
 ActionSpace = Literal["ternary", "binary"]
 Split = Literal["train", "test"]

@@ -24,10 +24,8 @@ from vovnet.training.step_module import StepModule, adamw
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import save_trained, saved_backbone, trainable_backbone
 from vovnet.training.trainer import Place, Plan
-from vovnet.vlm.budget import VisionBudget
-from vovnet.vlm.decoding import Decoding, decoding_of
-from vovnet.vlm.qwen.inputs import Batch
-from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.decoding import decoding_of
+from vovnet.vlm.protocol import VLM, Batch, Decoding, Reading
 
 log = logging.getLogger(__name__)
 
@@ -120,10 +118,10 @@ class Scoring:
     max_tokens: int  # of a maximal FULL image of the budget
 
     @classmethod
-    def of(cls, config: RunConfig, dataset: VQADataset, backbone: Backbone) -> "Scoring":
+    def of(cls, config: RunConfig, dataset: VQADataset, backbone: VLM) -> "Scoring":
         """As evaluation does it."""
-        budget = VisionBudget(config.vision_budget.coarse, config.vision_budget.full, backbone.builder.budget.factor)
-        return cls(decoding_of(config.eval), make_judge(dataset), config.policy.lambda_cost, budget.max_tokens)
+        most = backbone.builder.max_tokens
+        return cls(decoding_of(config.eval), make_judge(dataset), config.policy.lambda_cost, most)
 
 
 class AdaptationModule(StepModule):
@@ -134,9 +132,7 @@ class AdaptationModule(StepModule):
         steps: optimiser steps of the schedule.
     """
 
-    def __init__(
-        self, backbone: Backbone, action: Action, training: PolicyTraining, scoring: Scoring, steps: int
-    ) -> None:
+    def __init__(self, backbone: VLM, action: Action, training: PolicyTraining, scoring: Scoring, steps: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.action = action
@@ -158,18 +154,14 @@ class AdaptationModule(StepModule):
         """NLL, and score and cost of greedy answers."""
         if isinstance(batch, VoVNetError):
             raise batch
-        text = self.backbone.text_pass(batch) if self.action is Action.NO or self.backbone.cache_reuse else None
-        state = text if self.action is Action.NO else self.backbone.look(batch, self.action, text)
-        assert state is not None
-        answers = self.backbone.decode(state, self.scoring.decoding, batch, self.action)
+        text = self.backbone.read(batch, Action.NO) if self.backbone.cache_reuse else None
+        state = self.backbone.read(batch, self.action, text)
+        (answers,) = self.backbone.answer([Reading(batch, self.action, state)], self.scoring.decoding)
         judged = [self.scoring.judge(i, a.final) for i, a in zip(batch.indices, answers, strict=True)]
-        tokens = 0.0
-        if self.action is not Action.NO:
-            pixels = batch.pixels[self.action]
-            tokens = sum(self.backbone.builder.read_tokens(pixels, row) for row in range(len(batch))) / len(batch)
-        accuracy, cost = sum(one.value for one in judged) / len(judged), tokens / self.scoring.max_tokens
+        accuracy = sum(one.value for one in judged) / len(judged)
+        cost = float(state.vision_tokens.mean()) / self.scoring.max_tokens
         metrics: dict[str, Tensor | float] = {
-            "val/loss": self.backbone.answer_nll(state, batch.references).mean(),
+            "val/loss": self.backbone.nll(state, batch.references).mean(),
             "val/acc": accuracy,
             "val/unread": sum(not one.parsed for one in judged) / len(judged),
             "val/cost": cost,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import ACTION_SPACES
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import TextState, check_finite, read_text, text_outcomes
@@ -20,6 +20,7 @@ from vovnet.policy.route import Router
 from vovnet.schema import PolicyConfig, PolicyTraining
 from vovnet.training.questions import LiveBatch
 from vovnet.training.step_module import StepModule, adamw
+from vovnet.vlm.protocol import Reading
 
 
 class VoVNetModule(RoutingModule, StepModule):
@@ -125,12 +126,12 @@ class VoVNetModule(RoutingModule, StepModule):
         text_outcomes(state, batch, backbone.feature_dtype)  # refuses NaN, naming the sample
         nll, score = [], []
         for action in self.actions:
-            seen = state.prefill if action is Action.NO else backbone.look(batch, action, state.prefill)
-            nll.append(backbone.answer_nll(seen, batch.references))
+            seen = backbone.read(batch, action, state.prefill)
+            nll.append(backbone.nll(seen, batch.references))
             check_finite({f"answer NLL under {action.label.upper()}": nll[-1]}, batch)
             judged = [torch.nan] * len(items)
             if scored:
-                answers = backbone.decode(seen, router.decoding, batch, action, router.seed)
+                (answers,) = backbone.answer([Reading(batch, action, seen)], router.decoding, router.seed)
                 scores = [router.judge(i, a.final) for i, a in zip(batch.indices, answers, strict=True)]
                 judged = [one.target for one in scores]
                 self._judged[action.label][0] += sum(not one.parsed for one in scores)

@@ -31,10 +31,10 @@ from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micr
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import Trainable, save_trained, saved_backbone, trainable_backbone
 from vovnet.training.trainer import Place, Plan
-from vovnet.vlm.budget import make_budget
+from vovnet.vlm.budget import budget_of
+from vovnet.vlm.device import pick_device
 from vovnet.vlm.files import Checkpoint, find_checkpoint
-from vovnet.vlm.loading import pick_device
-from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.protocol import VLM
 
 log = logging.getLogger(__name__)
 STANDARDISE_STEPS = 8  # whose features set mean and scale in live training
@@ -193,7 +193,7 @@ def _live(config: RunConfig, training: PolicyTraining, data: TrainingData, sessi
 
 
 @torch.no_grad()
-def _first_features(module: VoVNetModule, data: TrainingData, order: StepOrder, backbone: Backbone) -> torch.Tensor:
+def _first_features(module: VoVNetModule, data: TrainingData, order: StepOrder, backbone: VLM) -> torch.Tensor:
     """Text-pass features of the first steps' questions, the same on every rank."""
     found = []
     for step in range(min(STANDARDISE_STEPS, order.steps_per_epoch)):
@@ -237,7 +237,7 @@ def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcom
     has_nll = all(outcomes.branches[action].nll is not None for action in actions)
     nll = outcomes.stacked("nll", actions) if reads_nll or has_nll else np.full_like(score, np.nan)
     score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
-    budget = make_budget(config.vision_budget, checkpoint.patch_size, checkpoint.merge_size)
+    budget = budget_of(config.vision_budget, checkpoint)
     tokens = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
     return OutcomeBatch(
         features=torch.from_numpy(features(outcomes.text, config.policy.feature_mode)),

@@ -19,7 +19,7 @@ from vovnet.ranks import rank, world_size
 from vovnet.schema import BackboneTraining, PolicyTraining, RunConfig
 from vovnet.session import Session
 from vovnet.training.order import StepOrder, even_parts
-from vovnet.vlm.qwen.inputs import Batch, InputBuilder
+from vovnet.vlm.protocol import Batch, Builder
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class QuestionBatches(Dataset[Batch | VoVNetError]):
     """Prepared training batches under one action, by the number of the micro-batch."""
 
     dataset: VQADataset
-    builder: InputBuilder
+    builder: Builder
     micro: MicroBatches
     action: Action
     steps: int  # optimiser steps

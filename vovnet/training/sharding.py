@@ -13,19 +13,31 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.protocol import VLM
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> None:
     """Spread the layers of every backbone in a module; average the other trained weights' gradients by hooks."""
-    for backbone in [part for part in module.modules() if isinstance(part, Backbone)]:
-        inner = backbone.model.model
-        for layer in [*inner.visual.blocks, *inner.language_model.layers]:
+    for backbone in [part for part in module.modules() if isinstance(part, VLM)]:
+        for layer in layers_of(backbone.model):
             fully_shard(layer, mesh=mesh)
         backbone.sharded = True
     for parameter in module.parameters():
         if parameter.requires_grad and not isinstance(parameter, DTensor):
             parameter.register_post_accumulate_grad_hook(_average)  # type: ignore[no-untyped-call]
+
+
+def layers_of(model: Any) -> list[nn.Module]:
+    """Layers of the language model and of the vision encoder: the longest list of modules in each."""
+    decoder = model.get_decoder()
+    inner = set(decoder.modules())
+    outer = [part for part in model.modules() if part not in inner]
+    found: list[nn.Module] = []
+    for parts in (inner, outer):
+        lists = [list(part) for part in parts if isinstance(part, nn.ModuleList)]
+        lists.sort(key=len)
+        found += lists[-1] if lists else []
+    return found
 
 
 def _average(parameter: Tensor) -> None:

@@ -32,10 +32,9 @@ from vovnet.training.tiny_vision import pretrain_vision, recipe_plan
 from vovnet.training.tiny_words import WordHead
 from vovnet.training.trainable import save_folder, training_split, write_whole
 from vovnet.training.trainer import Place
-from vovnet.vlm.decoding import Decoding
 from vovnet.vlm.files import find_checkpoint
-from vovnet.vlm.loading import load_backbone
-from vovnet.vlm.qwen.inputs import Batch
+from vovnet.vlm.protocol import Batch, Decoding
+from vovnet.vlm.qwen.loading import load_fast
 from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
@@ -104,6 +103,10 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _load(place: BackboneConfig, config: RunConfig) -> Backbone:
+    return load_fast(place, config.vision_budget, True, None, find_checkpoint(place))
+
+
 def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Path:
     quiet_lightning()
     L.seed_everything(recipe.seed, verbose=False)
@@ -113,7 +116,7 @@ def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Pat
     if not untrained.exists():
         texts = [item(dataset, i)[2] for i in range(len(dataset))]
         save_folder(untrained, lambda place: write_untrained(place, recipe.architecture, texts, recipe.seed))
-    backbone = load_backbone(_at(config.backbone, untrained), config.vision_budget)
+    backbone = _load(_at(config.backbone, untrained), config)
     backbone.builder.cache_bytes = CACHE
     backbone.requires_grad_(True).train()
     pretrain_vision(backbone, recipe, folder)

@@ -10,8 +10,9 @@ from vovnet.actions import Action
 from vovnet.data import ImageRef, Sample, VQADataset, prompt_text
 from vovnet.schema import Phase, TinyBackboneTraining
 from vovnet.training.tiny_words import answer_word
-from vovnet.vlm.qwen.inputs import Batch, InputBuilder
-from vovnet.vlm.qwen.prompt import encode_user_texts
+from vovnet.vlm.protocol import Batch
+from vovnet.vlm.qwen.inputs import InputBuilder
+from vovnet.vlm.tokens import encode_user_texts
 
 FLIPS = (None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.ROTATE_180)
 

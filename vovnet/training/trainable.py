@@ -24,8 +24,8 @@ from vovnet.session import Session
 from vovnet.vlm.adapters import attach
 from vovnet.vlm.files import Checkpoint, TrainedOn, backbone_label, find_checkpoint, write_origin
 from vovnet.vlm.loading import load_backbone
+from vovnet.vlm.protocol import VLM
 from vovnet.vlm.quantised import is_quantised
-from vovnet.vlm.qwen.model import Backbone
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Trainable:
         save: writes what was trained into a folder.
     """
 
-    backbone: Backbone
+    backbone: VLM
     save: Callable[[Path], None]
 
 
@@ -69,7 +69,7 @@ def trainable_backbone(config: RunConfig, method: Method, session: Session | Non
         trainable.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
     trainable.backbone.train()
     trainable.backbone.reasoning = replace(trainable.backbone.reasoning, direct=True)  # it learns the answers alone
-    trainable.backbone.graphs = None  # a graph would decode with what it has once recorded
+    trainable.backbone.begin_training()
     count = sum(p.numel() for p in trainable.backbone.parameters() if p.requires_grad)
     log.info("training %s weights of the backbone (%s)", f"{count:,}", method)
     return trainable
@@ -127,12 +127,12 @@ def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None)
         VoVNetError: the targets name no layer, or the adapter has another rank.
     """
     names = "|".join(settings.lora.targets)
-    scope = "" if settings.train_vision else r"language_model\."
+    scope = "" if settings.train_vision else re.escape(decoder_name(model)) + r"\."
     wanted = PeftLora(
         r=settings.lora.rank,
         lora_alpha=settings.lora.alpha,
         lora_dropout=settings.lora.dropout,
-        target_modules=rf".*{scope}(.*\.)?({names})",
+        target_modules=rf"{scope}(.*\.)?({names})",
     )
     if adapter is None:
         try:
@@ -151,12 +151,20 @@ def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None)
     return wrapped
 
 
+def decoder_name(model: Any) -> str:
+    """Where the language model lies in a vision-language model, such as ``model.language_model``."""
+    decoder = model.get_decoder()
+    return str(next(name for name, part in model.named_modules() if part is decoder))
+
+
 def _full(config: RunConfig, settings: BackboneTraining, session: Session) -> Trainable:
     half = settings.precision == "bf16-true"
     backbone = _load(config, config.backbone if half else replace(config.backbone, dtype="float32"), session)
     backbone.requires_grad_(True)
     if not settings.train_vision:
-        backbone.model.model.visual.requires_grad_(False)
+        backbone.model.requires_grad_(False)
+        for part in (backbone.model.get_decoder(), backbone.model.get_output_embeddings()):
+            part.requires_grad_(True)
     dtype = getattr(torch, config.backbone.dtype)
     below, seen = find_checkpoint(config.backbone, session=session), training_split(config, session)
 
@@ -167,7 +175,7 @@ def _full(config: RunConfig, settings: BackboneTraining, session: Session) -> Tr
     return Trainable(backbone, lambda folder: save_folder(folder, fill))
 
 
-def write_whole(backbone: Backbone, folder: Path, below: Checkpoint, seen: TrainedOn) -> None:
+def write_whole(backbone: VLM, folder: Path, below: Checkpoint, seen: TrainedOn) -> None:
     """Write a backbone all of whose weights were trained: where it began, and on what, stands beside them."""
     backbone.model.save_pretrained(folder)
     backbone.builder.tokenizer.save_pretrained(folder)
@@ -182,7 +190,7 @@ def training_split(config: RunConfig, session: Session | None = None) -> Trained
     return TrainedOn(config.dataset.name, opened.fingerprint, data)
 
 
-def _load(config: RunConfig, backbone: BackboneConfig, session: Session) -> Backbone:
+def _load(config: RunConfig, backbone: BackboneConfig, session: Session) -> VLM:
     """A copy of its own, since it is trained."""
     checkpoint = find_checkpoint(backbone, session=session)
     loaded = load_backbone(backbone, config.vision_budget, config.eval.cache_reuse, pruning_of(config), checkpoint)

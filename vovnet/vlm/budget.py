@@ -5,81 +5,60 @@ minimum without a word, after which a "coarse" image is no coarser than the full
 """
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vovnet.actions import Action
-from vovnet.errors import VoVNetError
 from vovnet.schema import Resolution, VisionBudgetConfig
+from vovnet.vlm.families import fast_path
 
-if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may do without
-    from vovnet.vlm.pruning import Pruning
+if TYPE_CHECKING:
+    from vovnet.vlm.files import Checkpoint
+    from vovnet.vlm.pruning import Pruning  # imports torch, which an evaluation of stored outcomes may do without
 
 
-@dataclass(frozen=True)
-class VisionBudget:
-    """Resolutions of COARSE and FULL for a backbone whose tokens cover ``factor`` x ``factor`` pixels.
-
-    ``factor`` is the vision patch side times the spatial merge, e.g. 16 * 2 = 32 px for Qwen3-VL.
-    """
-
-    coarse: Resolution
-    full: Resolution
-    factor: int
-    pruning: "Pruning | None" = None  # of a FULL image's tokens
+class Budget(Protocol):
+    """What a checkpoint's images may cost."""
 
     def target_size(self, width: int, height: int, action: Action) -> tuple[int, int]:
-        """(width, height) in pixels to which an image is resized under ``action``.
-
-        COARSE is fitted inside FULL's size, so that it never costs more, whatever the rounding.
-        """
-        size = fit(width, height, self.full, self.factor)
-        return size if action is Action.FULL else fit(*size, self.coarse, self.factor)
+        """(width, height) in pixels to which an image is resized under ``action``."""
+        ...
 
     def tokens(self, width: int, height: int, action: Action) -> int:
         """Vision tokens that enter the language model; known before any vision runs."""
-        if action is Action.NO:
-            return 0
-        target_width, target_height = self.target_size(width, height, action)
-        rows, columns = target_height // self.factor, target_width // self.factor
-        pruning = self.pruning_of(action)
-        return rows * columns if pruning is None else pruning.remaining(rows, columns)
-
-    def pruning_of(self, action: Action) -> "Pruning | None":
-        """How an action's images are thinned out, if they are."""
-        return self.pruning if action is Action.FULL else None
+        ...
 
     @property
     def max_tokens(self) -> int:
         """Tokens of a maximal FULL image, unpruned: the unit of the normalised cost, so that lambda is
         the accuracy worth one whole image."""
-        side, area = self.full.long_side // self.factor, self.full.max_pixels // self.factor**2
-        return max(rows * min(side, area // rows) for rows in range(1, min(side, area) + 1))
+        ...
 
 
-def make_budget(
-    config: VisionBudgetConfig, patch_size: int, merge_size: int, pruning: "Pruning | None" = None
-) -> VisionBudget:
-    """Join the configured bounds with the backbone's patch geometry.
+def budget_of(config: VisionBudgetConfig, checkpoint: "Checkpoint", pruning: "Pruning | None" = None) -> Budget:
+    """The configured bounds for a checkpoint's family.
 
     Raises:
-        VoVNetError: the configured patch size is not the backbone's, or COARSE is below one token.
+        VoVNetError: the family cannot keep them.
     """
-    if config.patch_size is not None and config.patch_size != patch_size:
-        raise VoVNetError(
-            f"vision_budget.patch_size={config.patch_size}, but this backbone's vision tower cuts patches of "
-            f"{patch_size} px; set vision_budget.patch_size={patch_size} or null."
-        )
-    factor = patch_size * merge_size
-    for action, resolution in (("coarse", config.coarse), ("full", config.full)):
-        if resolution.long_side < factor or resolution.max_pixels < factor**2:
-            raise VoVNetError(
-                f"vision_budget.{action} allows {resolution.long_side} px on the long side and "
-                f"{resolution.max_pixels} pixels, but one token of this backbone covers {factor}x{factor}; "
-                f"raise long_side to {factor} and max_pixels to {factor**2} at least (with resolution_scaling: "
-                "policy.baseline.long_side)."
-            )
-    return VisionBudget(config.coarse, config.full, factor, pruning)
+    family = fast_path(checkpoint.model_type)
+    if family is not None:
+        found: Budget = family.budget(config, checkpoint, pruning)
+        return found
+    from vovnet.vlm.generic.budget import CountedBudget
+
+    return CountedBudget(config, checkpoint)
+
+
+def max_tokens(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> int:
+    """Vision tokens of a maximal FULL image."""
+    return budget_of(config, checkpoint).max_tokens
+
+
+def inside(width: int, height: int, full: Resolution, coarse: Resolution, action: Action, unit: int) -> tuple[int, int]:
+    """(width, height) in pixels under an action. COARSE is fitted inside FULL's size, so that it never costs more,
+    whatever the rounding."""
+    size = fit(width, height, full, unit)
+    return size if action is Action.FULL else fit(*size, coarse, unit)
 
 
 def fit(width: int, height: int, resolution: Resolution, factor: int) -> tuple[int, int]:

@@ -78,12 +78,7 @@ def find_template(folder: Path, tokenizer: Any) -> tuple[str, str]:
         VoVNetError: there is none, or a file that should hold it is damaged.
     """
     for name in PROCESSOR_FILES:
-        try:
-            template = _default(folder, read_object(folder / name).get("chat_template"))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise VoVNetError(f"{folder / name} cannot be read ({error}); save the processor again.") from error
+        template = _default(folder, _read(folder, name).get("chat_template"))
         if template is not None:
             return name, template
     template = _default(folder, tokenizer.chat_template)
@@ -94,6 +89,21 @@ def find_template(folder: Path, tokenizer: Any) -> tuple[str, str]:
             "backbone.chat_template=none if bare text is meant."
         )
     return "the tokenizer", template
+
+
+def has_template(folder: Path, tokenizer: Any) -> bool:
+    """Whether a checkpoint has any chat template."""
+    return bool(tokenizer.chat_template) or any(_read(folder, name).get("chat_template") for name in PROCESSOR_FILES)
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    """A file's content; nothing where there is none."""
+    try:
+        return read_object(folder / name)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise VoVNetError(f"{folder / name} cannot be read ({error}); save the processor again.") from error
 
 
 def _default(folder: Path, found: Any) -> str | None:
@@ -136,7 +146,7 @@ def _render(folder: Path, template: str, special_tokens: Mapping[str, Any]) -> F
     """
     parts = [{"type": "text", "text": STAND_IN}]
     problems = []
-    for result in _results(folder, template, special_tokens, [parts, STAND_IN]):
+    for result in render_contents(folder, template, special_tokens, [parts, STAND_IN]):
         pieces = result.get("text", "").split(STAND_IN)
         if "error" in result:
             problems.append(f"cannot be rendered ({result['error']}); save the tokenizer with the model's own")
@@ -150,10 +160,10 @@ def _render(folder: Path, template: str, special_tokens: Mapping[str, Any]) -> F
     raise VoVNetError(f"the chat template of {folder} {problems[0]}.")
 
 
-def _results(
+def render_contents(
     folder: Path, template: str, special_tokens: Mapping[str, Any], contents: list[Any]
 ) -> list[dict[str, str]]:
-    """What the template renders of each content, ``{"text": …}``, or why it does not, ``{"error": …}``.
+    """What a template renders of each content of a message, ``{"text": …}``, or why it does not, ``{"error": …}``.
 
     Raises:
         VoVNetError: it is too large, takes too long or ends its process.

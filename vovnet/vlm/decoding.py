@@ -1,43 +1,15 @@
 """Turning a prefill into an answer."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from vovnet.schema import EvalConfig
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How answers are produced; the same for every policy and baseline."""
-
-    max_new_tokens: int
-    num_beams: int
-    do_sample: bool
-    temperature: float
+from vovnet.vlm.protocol import Decoding
 
 
 def decoding_of(options: EvalConfig) -> Decoding:
     """The decoding part of the evaluation options."""
     return Decoding(options.max_new_tokens, options.num_beams, options.do_sample, options.temperature)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A decoded answer.
-
-    Attributes:
-        text: without outer white space and special tokens, except those that mark reasoning.
-        final: what follows the reasoning, and is scored; None where the reasoning never ended or nothing follows it.
-        tokens: number of generated tokens, the end token included.
-        confidence: probability that the model gives to exactly this token sequence, in [0, 1].
-    """
-
-    text: str
-    final: str | None
-    tokens: int
-    confidence: float
 
 
 class Draft:
@@ -93,3 +65,18 @@ def row_generators(indices: tuple[int, ...], action: int, seed: int) -> list[tor
         generator.manual_seed((seed * 1_000_003 + index) * 4 + action)
         generators.append(generator)
     return generators
+
+
+def distribution_stats(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Entropy in nats and margin p1 - p2 of next-token distributions [B, V]; both [B], float32."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    probs = log_probs.exp()
+    entropy = -(probs * log_probs.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
+    top = probs.topk(2, dim=-1).values
+    return entropy, top[:, 0] - top[:, 1]
+
+
+def end_tokens(declared: int | list[int] | None, own: int) -> tuple[int, ...]:
+    """Ids that end an answer: the tokenizer's own first, then those of the checkpoint's generation settings."""
+    ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
+    return tuple(dict.fromkeys([own, *ids]))

@@ -12,9 +12,9 @@ from vovnet.fingerprint import fingerprint_files
 from vovnet.schema import BackboneConfig
 from vovnet.session import Session
 from vovnet.vlm.adapters import means_more_than_peft_reads
+from vovnet.vlm.families import fast_path
 from vovnet.vlm.lora_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_settings
 from vovnet.vlm.quantised import quantisation
-from vovnet.vlm.weights import check_deepstack, check_depth, stored_tensors
 
 if TYPE_CHECKING:
     from vovnet.vlm.reading import Reading
@@ -23,9 +23,6 @@ ORIGIN_FILE = "trained_on.json"  # beside trained weights: the backbone that the
 PACKAGED = Path(__file__).parent / "checkpoints"
 # Everything that can change an answer: weights, tokeniser, template, image processor.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "merges.txt", "vocab.txt")
-IMAGE_TOKENS = ("image_token_id", "vision_start_token_id", "vision_end_token_id")
-REQUIRED = ("vision_config", *IMAGE_TOKENS)
-MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
 KEPT = 4  # checkpoints that a session keeps; one is small
 RANDOM = "random/"  # begins the names of ``random_weights``
 
@@ -74,14 +71,9 @@ class Checkpoint:
         return any(seen != UNSAID for seen in self.trained_on)
 
     @property
-    def patch_size(self) -> int:
-        """Side of a vision patch in pixels."""
-        return int(self.config["vision_config"]["patch_size"])
-
-    @property
-    def merge_size(self) -> int:
-        """Patches merged into one token, per axis."""
-        return int(self.config["vision_config"].get("spatial_merge_size", 2))
+    def model_type(self) -> str:
+        """The family, as config.json names it."""
+        return str(self.config["model_type"])
 
     @property
     def text_config(self) -> dict[str, Any]:
@@ -104,6 +96,8 @@ def find_checkpoint(config: BackboneConfig, only_local: bool = False, session: S
 def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
     if config.name.startswith(RANDOM) and config.path is None:
         raise VoVNetError(f"{config.name} has random weights and serves experiments.benchmark only; choose another.")
+    if config.name == "folder" and config.path is None:
+        raise VoVNetError("backbone=folder needs a checkpoint; add backbone.path=FOLDER.")
     if config.path is not None:
         folder = Path(config.path).expanduser()
         if not folder.is_dir():
@@ -192,15 +186,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise VoVNetError(f"{folder} has no config.json; it is no model folder.") from error
     except ValueError as error:
         raise VoVNetError(f"{folder}/config.json is not valid JSON ({error}); replace it.") from error
-    if config.get("model_type") not in MODEL_TYPES:
-        raise VoVNetError(
-            f"{folder} holds a {config.get('model_type')!r} model; supported are {', '.join(MODEL_TYPES)}."
-        )
-    missing = [key for key in REQUIRED if key not in config]
-    if missing:
-        raise VoVNetError(f"{folder}/config.json lacks {missing[0]}; save the model again with save_pretrained.")
-    if not isinstance(config["vision_config"], dict) or not isinstance(config["vision_config"].get("patch_size"), int):
-        raise VoVNetError(f"{folder}/config.json has no vision_config.patch_size; save the model again.")
+    if not isinstance(config.get("model_type"), str):
+        raise VoVNetError(f"{folder}/config.json names no model_type; save the model again with save_pretrained.")
     files = [path for pattern in PATTERNS for path in folder.glob(pattern) if path.name != ORIGIN_FILE]
     if not any(path.suffix == ".safetensors" for path in files):
         raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")
@@ -210,8 +197,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             "name that by backbone.adapter."
         )
     quantisation(folder, config)
-    check_depth(folder, config, stored_tensors(folder))
-    check_deepstack(folder, config["vision_config"])
+    if (family := fast_path(config["model_type"])) is not None:
+        family.check_folder(folder, config)
     return Checkpoint(folder, fingerprint_files(files), config, trained_on=_origin(folder)[1])
 
 

@@ -1,41 +1,10 @@
-"""From a checkpoint folder to a ``Backbone`` with weights in memory."""
+"""From a checkpoint folder to a ``VLM`` with weights in memory."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, GenerationConfig
-from transformers.utils import logging as transformers_logging
-
-from vovnet.errors import VoVNetError, first_line, out_of_memory
-from vovnet.ranks import local_rank
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
-from vovnet.vlm.adapters import attach
-from vovnet.vlm.budget import make_budget
-from vovnet.vlm.chat_template import find_template
-from vovnet.vlm.configuration import model_config
-from vovnet.vlm.files import IMAGE_TOKENS, Checkpoint, find_checkpoint
+from vovnet.vlm.families import fast_path, is_generic
+from vovnet.vlm.files import Checkpoint, find_checkpoint
+from vovnet.vlm.protocol import VLM
 from vovnet.vlm.pruning import Pruning
-from vovnet.vlm.quantised import INSTALL, check_quantised, quantisation
-from vovnet.vlm.qwen.attention import attend_by_length
-from vovnet.vlm.qwen.compilation import compile_parts
-from vovnet.vlm.qwen.fused import fuse
-from vovnet.vlm.qwen.inputs import InputBuilder
-from vovnet.vlm.qwen.model import Backbone
-from vovnet.vlm.qwen.processors import load_processors
-from vovnet.vlm.qwen.prompt import make_format
-from vovnet.vlm.reading import reading_of
-from vovnet.vlm.weights import check_loaded, check_shapes, read_tensors, stored_tensors
-
-GENERATION_CONFIG = "generation_config.json"
-# What transformers and safetensors raise for files that they cannot use.
-UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError, StrictDataclassError)
-
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
 
 
 def load_backbone(
@@ -44,8 +13,8 @@ def load_backbone(
     cache_reuse: bool = True,
     pruning: Pruning | None = None,
     checkpoint: Checkpoint | None = None,
-) -> Backbone:
-    """Load model, tokeniser and image processor; evaluation mode, no gradients.
+) -> VLM:
+    """Load model and processor; evaluation mode, no gradients.
 
     Args:
         checkpoint: the configured one, where it has been found already.
@@ -54,153 +23,10 @@ def load_backbone(
         VoVNetError: missing or unreadable files, or a device that is not there.
     """
     checkpoint = find_checkpoint(config) if checkpoint is None else checkpoint
-    device = pick_device(config.device)
-    model = load_model(config, checkpoint)
-    quicken(model, config)
-    builder = load_builder(config, budget, checkpoint, pruning)
-    end_tokens = _end_tokens(model.generation_config.eos_token_id, builder)
-    # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
-    # for greedy decoding; this project's decoding keys are all that counts.
-    model.generation_config = GenerationConfig(eos_token_id=list(end_tokens), pad_token_id=builder.end_token)
-    backbone = Backbone(model.to(device), builder, end_tokens, checkpoint.fingerprint, cache_reuse, config.graphs)
-    backbone.reasoning = replace(backbone.reasoning, direct=checkpoint.trained_here)
-    return backbone.eval().requires_grad_(False)
+    if is_generic(config, checkpoint.model_type):
+        from vovnet.vlm.generic.loading import load_generic
 
-
-def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
-    """Transformers' model with every weight of the folder, and LoRA weights of the checkpoint merged into its own.
-
-    It is on the CPU, and on the configured device where its weights are quantised, since they are arranged for it.
-
-    Raises:
-        VoVNetError: missing or unreadable files, a tensor that has no place, or a package that is not installed.
-    """
-    folder, stored = checkpoint.folder, stored_tensors(checkpoint.folder)
-    method = quantisation(folder, checkpoint.config)
-    skeleton = _skeleton(checkpoint, config.attn_implementation)
-    check_shapes(folder, skeleton, stored, method)
-    try:
-        model, info = type(skeleton).from_pretrained(
-            None,  # no file is read but those that were looked at
-            config=skeleton.config,
-            state_dict=read_tensors(stored),
-            output_loading_info=True,
-            dtype=getattr(torch, config.dtype),
-            attn_implementation=config.attn_implementation,
-            device_map=None if method is None else {"": pick_device(config.device)},
-        )
-        model.name_or_path = model.config.name_or_path = str(folder)  # peft writes it beside what it trains
-        if (folder / GENERATION_CONFIG).is_file():
-            model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except (*UNREADABLE, ImportError) as error:
-        if out_of_memory(error):
-            raise
-        mend = "download or save it again"
-        if method is not None:
-            mend = f"install what {method} weights need (pip install {INSTALL[method]}), or choose another form of it"
-        if "FlashAttention" in str(error):
-            mend = "install flash-attn, or set backbone.attn_implementation=sdpa"
-        raise VoVNetError(f"the model in {folder} cannot be loaded ({first_line(error)}); {mend}.") from error
-    check_loaded(folder, info, model, stored, method)
-    if method is not None:
-        check_quantised(folder, model, method, getattr(torch, config.dtype))
-    return model if checkpoint.adapter is None else _merged(model, checkpoint.adapter)
-
-
-def _skeleton(checkpoint: Checkpoint, attention: str) -> Any:
-    """The model that a folder's config.json describes, without storage."""
-    try:
-        settings = model_config(checkpoint.folder, checkpoint.config, attention)
-        with torch.device("meta"):
-            return AutoModelForImageTextToText.from_config(
-                settings, attn_implementation="eager", trust_remote_code=False
-            )
-    except UNREADABLE as error:
-        raise VoVNetError(
-            f"the model in {checkpoint.folder} cannot be loaded (config.json: {' '.join(str(error).split())}); "
-            "download it again."
-        ) from error
-
-
-def quicken(model: Any, config: BackboneConfig) -> None:
-    """Let transformers' model run as this project runs it: in fewer, larger calls, compiled where asked for."""
-    attend_by_length(model)
-    fuse(model)
-    if config.compile:
-        compile_parts(model)
-
-
-def load_builder(
-    config: BackboneConfig, budget: VisionBudgetConfig, checkpoint: Checkpoint, pruning: Pruning | None = None
-) -> InputBuilder:
-    """The part that makes batches; needs no weights.
-
-    Raises:
-        VoVNetError: tokeniser, image processor or chat template are missing or cannot be used.
-    """
-    tokenizer, image_processor = load_processors(checkpoint.folder)
-    _check_vocabulary(str(checkpoint.folder), tokenizer, checkpoint)
-    if config.chat_template != "none":  # a processor's may differ from the tokenizer's own
-        tokenizer.chat_template = find_template(checkpoint.folder, tokenizer)[1]
-    found = reading_of(config, checkpoint)
-    around = found.head, found.tail
-    return InputBuilder(
-        tokenizer=tokenizer,
-        image_processor=image_processor,
-        format=make_format(tokenizer, around, checkpoint.config, checkpoint.merge_size, config.prompt_order),
-        budget=make_budget(budget, checkpoint.patch_size, checkpoint.merge_size, pruning),
-        end_token=tokenizer.eos_token_id,
-        context=checkpoint.text_config.get("max_position_embeddings"),
-    )
-
-
-def _check_vocabulary(folder: str, tokenizer: Any, checkpoint: Checkpoint) -> None:
-    """Refuse a tokenizer that is empty (transformers makes one up where its files are missing) or another model's.
-
-    Raises:
-        VoVNetError: it makes no tokens, has no end token, or a token has no row in the model's embedding.
-    """
-    if not tokenizer.encode("What?", add_special_tokens=False):
-        raise VoVNetError(f"{folder} lacks a tokenizer (tokenizer.json); save it beside the model.")
-    if tokenizer.eos_token_id is None:
-        raise VoVNetError(f"the tokenizer in {folder} has no end token; set eos_token and save it again.")
-    size = int(checkpoint.text_config["vocab_size"])
-    named = {name: checkpoint.config[name] for name in IMAGE_TOKENS}
-    for name, token in {"the tokenizer's last": len(tokenizer) - 1, **named}.items():
-        if not 0 <= token < size:
-            raise VoVNetError(
-                f"the model in {folder} knows tokens 0 to {size - 1}, but {name} is {token}; save tokenizer and model "
-                "of one checkpoint."
-            )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device a key like ``auto`` or ``cuda:1`` means; of several ranks each takes its own.
-
-    Raises:
-        VoVNetError: it does not exist here.
-    """
-    if name in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", local_rank() % torch.cuda.device_count())
-    if name == "auto":
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise VoVNetError(f"backbone.device={name} is no device; use auto, cpu, cuda or cuda:N.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise VoVNetError(
-            f"backbone.device={name}, but this machine has {torch.cuda.device_count()} CUDA devices; use cpu."
-        )
-    return device
-
-
-def _merged(model: Any, adapter: Path) -> Any:
-    """The model with LoRA weights added into its own: no layer more, no time more."""
-    return attach(model, adapter).merge_and_unload()
-
-
-def _end_tokens(declared: int | list[int] | None, builder: InputBuilder) -> tuple[int, ...]:
-    """Ids that end an answer: those of the checkpoint's generation settings, and always the tokeniser's own."""
-    ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
-    return tuple(dict.fromkeys([builder.end_token, *ids]))
+        return load_generic(config, budget, cache_reuse, pruning, checkpoint)
+    family = fast_path(checkpoint.model_type)
+    found: VLM = family.load(config, budget, cache_reuse, pruning, checkpoint)
+    return found

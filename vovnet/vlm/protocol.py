@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vovnet.actions import Action
 from vovnet.data import Item, Sample
@@ -79,6 +79,17 @@ class Batch:
         )
 
 
+def join_batches(parts: Sequence[Batch]) -> Batch:
+    """Samples of several batches one after another, without images."""
+    return Batch(
+        indices=tuple(index for part in parts for index in part.indices),
+        ids=tuple(name for part in parts for name in part.ids),
+        texts=tuple(text for part in parts for text in part.texts),
+        questions=tuple(question for part in parts for question in part.questions),
+        references=tuple(reference for part in parts for reference in part.references),
+    )
+
+
 class State(Protocol):
     """Prompts that the language model has read and can go on from.
 
@@ -92,17 +103,34 @@ class State(Protocol):
     """
 
     @property
-    def hidden(self) -> Tensor: ...
+    def hidden(self) -> Tensor:
+        """[B, D]."""
+        ...
+
     @property
-    def logits(self) -> Tensor: ...
+    def logits(self) -> Tensor:
+        """Float32 [B, V]."""
+        ...
+
     @property
-    def prompt_tokens(self) -> np.ndarray: ...
+    def prompt_tokens(self) -> np.ndarray:
+        """[B]."""
+        ...
+
     @property
-    def vision_tokens(self) -> np.ndarray: ...
+    def vision_tokens(self) -> np.ndarray:
+        """[B]."""
+        ...
+
     @property
-    def patches(self) -> np.ndarray: ...
+    def patches(self) -> np.ndarray:
+        """[B]."""
+        ...
+
     @property
-    def reused_tokens(self) -> np.ndarray: ...
+    def reused_tokens(self) -> np.ndarray:
+        """[B]."""
+        ...
 
     def split(self, groups: Sequence[Sequence[int]]) -> "list[State]":
         """The samples of each group, to be continued by themselves; itself where one group holds all in order."""
@@ -111,11 +139,11 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """A batch that has been read under an action."""
+    """A batch that has been read under an action; ``state`` is a ``State`` of the model that read it."""
 
     batch: Batch
     action: Action
-    state: State
+    state: Any
 
 
 class Builder(Protocol):
@@ -147,31 +175,47 @@ class Builder(Protocol):
         ...
 
 
-class VLM(Protocol):
-    """A vision-language model with the operations that routing needs; a ``torch.nn.Module``.
+class VLM(nn.Module):
+    """A vision-language model with the operations that routing needs; implementations derive from it.
 
     Attributes:
-        capabilities: of ``hidden``, ``logprobs``, ``nll``, ``reuse``, ``prune``, ``train``, ``batch``.
+        model: transformers' model.
         implementation: ``generic`` or the name of a family's fast path.
         builder: makes this model's batches.
         fingerprint: SHA-256 of weights and configuration.
-        cache_reuse: whether a vision pass continues the text pass's cache.
         reasoning: how the model marks its reasoning.
+        cache_reuse: whether an image pass continues the text pass's cache.
+        sharded: layers are spread over ranks, so that all must make the same calls.
     """
 
-    capabilities: frozenset[str]
+    model: Any
     implementation: str
     builder: Any
     fingerprint: str
-    cache_reuse: bool
     reasoning: Reasoning
+    cache_reuse: bool
+    sharded: bool = False
 
     @property
-    def device(self) -> torch.device: ...
+    def capabilities(self) -> frozenset[str]:
+        """Of ``hidden``, ``logprobs``, ``nll``, ``reuse``, ``prune``, ``train``, ``batch``."""
+        raise NotImplementedError
+
     @property
-    def hidden_size(self) -> int: ...
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        raise NotImplementedError
+
     @property
-    def feature_dtype(self) -> torch.dtype: ...
+    def hidden_size(self) -> int:
+        """Width D of the hidden state."""
+        raise NotImplementedError
+
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """How hidden states are stored: float32 for a float32 model, half precision otherwise. Live
+        routing rounds through the same type, so that it decides on the very numbers replay sees."""
+        return torch.float32 if self.model.dtype == torch.float32 else torch.float16
 
     def read(self, batch: Batch, action: Action, after: Any = None) -> Any:
         """Read prompts: without images under NO, with the images of ``action`` under the others.
@@ -179,17 +223,29 @@ class VLM(Protocol):
         Args:
             after: the text pass of the same batch. NO returns it as it is; with ``cache_reuse`` an image pass continues
                 it, and it stays usable.
+
+        Returns:
+            A ``State`` of the implementation's own.
+
+        Raises:
+            VoVNetError: a prompt is longer than the model's context.
         """
-        ...
+        raise NotImplementedError
 
     def answer(self, readings: Sequence[Reading], decoding: Decoding, seed: int = 0) -> list[list[Answer]]:
         """Answers that continue each reading; the readings stay as they are."""
-        ...
+        raise NotImplementedError
 
     def nll(self, state: Any, references: Sequence[list[int]]) -> Tensor:
         """Mean negative log-likelihood of each reference, nats per token, float32 [B]; ``state`` stays as it is."""
-        ...
+        raise NotImplementedError
 
     def training_nll(self, batch: Batch, action: Action) -> Tensor:
         """The same in one pass over prompt and answer, with gradients, [B]."""
-        ...
+        raise NotImplementedError
+
+    def begin_training(self) -> None:
+        """Called before weights change: what was recorded of them is dropped."""
+
+    def free_memory(self) -> None:
+        """Called after memory ran out: buffers of the size that did not fit are dropped."""

@@ -6,22 +6,20 @@ what is stored.
 """
 
 import hashlib
+import importlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from vovnet.data.decoding import decoding_digest
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import fingerprint_files, recall_text, remember_text
 from vovnet.ranks import world_size
 from vovnet.schema import BackboneConfig
-from vovnet.vlm.chat_template import BARE, Frame, chat_frame
+from vovnet.vlm.chat_template import BARE, Frame, chat_frame, has_template
+from vovnet.vlm.families import fast_path, is_generic
 from vovnet.vlm.files import PATTERNS, Checkpoint
 
 log = logging.getLogger(__name__)
@@ -42,6 +40,8 @@ class Reading:
         cut: digest of a fixed picture's patches.
         resample: the filter by which Pillow resizes; None for its default.
         remarks: sentences for the user, said when the files are read.
+        shown: what the template renders of one image, of two and so on, by prompt order; ``{"error": …}`` where it
+            cannot. Empty for bare text, and for fast paths, which place images themselves.
     """
 
     head: str
@@ -51,6 +51,7 @@ class Reading:
     cut: str
     resample: int | None
     remarks: tuple[str, ...] = ()
+    shown: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
 
 def reading_facts(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, str]:
@@ -74,20 +75,23 @@ def reading_of(config: BackboneConfig, checkpoint: Checkpoint) -> Reading:
     Raises:
         VoVNetError: no tokenizer, image processor or chat template, or one that cannot be used.
     """
-    known = checkpoint.readings
-    if config.chat_template not in known:
-        known[config.chat_template] = _reading(checkpoint.folder, config.chat_template)
-    return known[config.chat_template]
+    known, generic = checkpoint.readings, is_generic(config, checkpoint.model_type)
+    name = config.chat_template + (" generic" if generic else "")
+    if name not in known:
+        known[name] = _reading(checkpoint, config.chat_template, generic)
+    return known[name]
 
 
-def _reading(folder: Path, chat_template: str) -> Reading:
+def _reading(checkpoint: Checkpoint, chat_template: str, generic: bool) -> Reading:
     """Remembered on disk: the libraries alone take seconds to import, which a warm evaluation does not."""
+    folder = checkpoint.folder
     files = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.suffix != ".safetensors"}
     versions = [version(name) for name in LIBRARIES]
-    name = "reading " + _digest([FORMAT, fingerprint_files(files), chat_template, versions])
+    asked = [FORMAT, fingerprint_files(files), chat_template, versions, *(["generic"] if generic else [])]
+    name = "reading " + _digest(asked)
     found = _recalled(name)
     if found is None:
-        found, changing = _read(folder, chat_template)
+        found, changing = _read(checkpoint, chat_template, generic)
         if not changing:
             remember_text(name, json.dumps(asdict(found)))
     for remark in found.remarks:
@@ -107,30 +111,35 @@ def _recalled(name: str) -> Reading | None:
         return None
 
 
-def _read(folder: Path, chat_template: str) -> tuple[Reading, bool]:
+def _read(checkpoint: Checkpoint, chat_template: str, generic: bool) -> tuple[Reading, bool]:
     """A reading, and whether another process may read otherwise.
 
     Raises:
         VoVNetError: as ``reading_of``, and where several ranks may read otherwise.
     """
-    from vovnet.vlm.qwen.processors import load_processors  # imports torch and transformers
-
-    tokenizer, image_processor = load_processors(folder)
-    frame = BARE if chat_template == "none" else chat_frame(folder, tokenizer)
+    folder = checkpoint.folder
+    family: Any = importlib.import_module("vovnet.vlm.generic.family") if generic else fast_path(checkpoint.model_type)
+    tokenizer, image_processor = family.processors(folder, checkpoint.model_type)
+    bare = chat_template == "none" or (generic and not has_template(folder, tokenizer))
+    frame = BARE if bare else chat_frame(folder, tokenizer)
     if frame.changing and world_size() > 1:
         raise VoVNetError(
             f"the chat template of {folder} may print the date or a random text, which several ranks may render at "
             "different times; train in one process, or save the tokenizer with a template that always prints the same."
         )
-    resample = image_processor.resample
+    remarks = frame.remarks
+    if bare and chat_template != "none":
+        remarks = (f"{folder} has no chat template; questions are asked as bare text, as base models are",)
+    resample = getattr(image_processor, "resample", None)
     reading = Reading(
         head=frame.head,
         tail=frame.tail,
         frame=_frame(tokenizer, frame),
         tokens=_tokens(tokenizer),
-        cut=_cut(image_processor),
+        cut=family.pictures(image_processor),
         resample=None if resample is None else int(resample),
-        remarks=frame.remarks,
+        remarks=remarks,
+        shown=family.shown(folder, tokenizer) if generic and not bare else {},
     )
     return reading, frame.changing
 
@@ -141,19 +150,10 @@ def _frame(tokenizer: Any, frame: Frame) -> str:
 
 
 def _tokens(tokenizer: Any) -> str:
-    from vovnet.vlm.qwen.prompt import encode_user_texts
+    from vovnet.vlm.tokens import encode_user_texts
 
     ids = encode_user_texts(tokenizer, [SAMPLE])
     return _digest([ids, tokenizer.batch_decode(ids, skip_special_tokens=True)])
-
-
-def _cut(image_processor: Any) -> str:
-    from vovnet.vlm.qwen.patches import Cutter
-
-    side = image_processor.patch_size * image_processor.merge_size
-    levels = np.arange(side * 2 * side * 3).reshape(side, 2 * side, 3) % 251
-    patches, grid = Cutter(image_processor)(Image.fromarray(levels.astype(np.uint8)))
-    return _digest([grid, hashlib.sha256(patches.numpy().tobytes()).hexdigest()])
 
 
 def _digest(value: Any) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from vovnet.errors import VoVNetError, first_line
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GENERATION_CONFIG = "generation_config.json"
+# What transformers, huggingface_hub and safetensors raise for files that they cannot use.
+UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError, StrictDataclassError)
 INDEX = "model.safetensors.index.json"
 # Names that other tools and older versions of transformers write, and what they mean. ``model.layers.0`` is the
 # language model's in transformers before 4.52 and in text-only checkpoints, ``language_model.model.layers.0`` in

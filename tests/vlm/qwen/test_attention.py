@@ -7,10 +7,11 @@ import torch
 
 from tests.conftest import compose_config
 from vovnet.vlm.files import find_checkpoint
-from vovnet.vlm.loading import load_backbone, load_model
+from vovnet.vlm.loading import load_backbone
 from vovnet.vlm.qwen.attention import BY_LENGTH
 from vovnet.vlm.qwen.grids import tower_arguments
 from vovnet.vlm.qwen.inputs import Pixels
+from vovnet.vlm.qwen.loading import load_model
 from vovnet.vlm.qwen.vision import encode_images
 
 

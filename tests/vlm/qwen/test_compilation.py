@@ -5,7 +5,7 @@ import torch
 
 from tests.vlm.conftest import Load, build
 from vovnet.actions import VISUAL_ACTIONS
-from vovnet.vlm import compilation
+from vovnet.vlm.qwen import compilation
 from vovnet.vlm.qwen.compilation import compile_parts, uncompile
 
 

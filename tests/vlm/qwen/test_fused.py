@@ -9,9 +9,10 @@ import torch
 from tests.conftest import compose_config
 from tests.vlm.conftest import GREEDY, Load, build
 from vovnet.actions import VISUAL_ACTIONS
-from vovnet.vlm import fused
 from vovnet.vlm.files import find_checkpoint
-from vovnet.vlm.loading import load_backbone, load_model
+from vovnet.vlm.loading import load_backbone
+from vovnet.vlm.qwen import fused
+from vovnet.vlm.qwen.loading import load_model
 from vovnet.vlm.qwen.model import Backbone
 
 Pair = tuple[Backbone, Backbone]
@@ -42,7 +43,7 @@ def test_prompts_and_answers_are_what_transformers_modules_yield(pair: Pair, ite
         with torch.inference_mode():
             text = backbone.text_pass(batch)
             looks = [backbone.look(batch, action, text) for action in VISUAL_ACTIONS]
-            nll = [backbone.answer_nll(prefill, batch.references) for prefill in (text, *looks)]
+            nll = [backbone.nll(prefill, batch.references) for prefill in (text, *looks)]
             said = [backbone.decode(text, GREEDY, batch, action) for action in VISUAL_ACTIONS]
         found.append(([text.hidden, *(look.logits for look in looks), *nll], [a.text for one in said for a in one]))
     (ours, said), (plain, said_by_plain) = found

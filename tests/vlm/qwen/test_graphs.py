@@ -11,9 +11,9 @@ import torch
 from tests.conftest import compose_config
 from tests.vlm.conftest import GREEDY, Load, build
 from vovnet.actions import VISUAL_ACTIONS, Action
-from vovnet.vlm import graphs
-from vovnet.vlm.decoding import Decoding
 from vovnet.vlm.loading import load_backbone
+from vovnet.vlm.protocol import Decoding
+from vovnet.vlm.qwen import graphs
 from vovnet.vlm.qwen.forward import join_prefills
 from vovnet.vlm.qwen.graphs import GraphDecoder
 from vovnet.vlm.qwen.model import Backbone

@@ -11,9 +11,9 @@ from tests.vlm.conftest import GREEDY, Load, build
 from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.data import Sample
 from vovnet.errors import VoVNetError
-from vovnet.vlm.decoding import Decoding
-from vovnet.vlm.qwen.forward import distribution_stats, join_prefills
-from vovnet.vlm.qwen.inputs import join_batches
+from vovnet.vlm.decoding import distribution_stats
+from vovnet.vlm.protocol import Decoding, join_batches
+from vovnet.vlm.qwen.forward import join_prefills
 from vovnet.vlm.qwen.model import Backbone
 
 ORDERS = ("text_first", "image_first", "sandwich")
@@ -22,7 +22,7 @@ ORDERS = ("text_first", "image_first", "sandwich")
 def reference_inputs(backbone: Backbone, items: list, action: Action) -> dict:
     """One sample's inputs for transformers' own forward, from its own image processor."""
     batch = backbone.builder.build(items[:1], [action])
-    pixels = batch.pixels[action]
+    pixels = batch.images[action]
     sequence = backbone.builder.format.with_images(batch.questions[0], pixels.grids(0))
     ids = torch.from_numpy(sequence.ids)[None]
     return {
@@ -57,9 +57,7 @@ def test_cached_equals_uncached(load: Load, items: list, size: int) -> None:
             reused = cached.look(batch, action, text)
             single = plain.look(batch, action, None)
             torch.testing.assert_close(reused.logits, single.logits, atol=1e-5, rtol=0)
-            torch.testing.assert_close(
-                cached.answer_nll(reused, batch.references), plain.answer_nll(single, batch.references)
-            )
+            torch.testing.assert_close(cached.nll(reused, batch.references), plain.nll(single, batch.references))
 
 
 @pytest.mark.parametrize("size", [1, 16])
@@ -111,7 +109,7 @@ def test_a_text_pass_survives_what_continues_it(load: Load, items: list) -> None
         text = backbone.text_pass(batch)
         before = backbone.decode(text, GREEDY, batch, Action.NO)
         backbone.look(batch, Action.FULL, text)
-        backbone.answer_nll(text, batch.references)
+        backbone.nll(text, batch.references)
         assert backbone.decode(text, GREEDY, batch, Action.NO) == before
     assert text.cache.get_seq_length() == text.mask.shape[1]
 
@@ -163,7 +161,7 @@ def test_changing_the_reference_changes_the_nll_and_nothing_else(load: Load, ite
         for one, two in zip(*states, strict=True):
             assert torch.equal(one.hidden, two.hidden)
             assert torch.equal(one.logits, two.logits)
-        nll = [backbone.answer_nll(s[1], b.references) for s, b in zip(states, batches, strict=True)]
+        nll = [backbone.nll(s[1], b.references) for s, b in zip(states, batches, strict=True)]
         assert not torch.allclose(nll[0], nll[1])
 
 
@@ -193,7 +191,7 @@ def test_nll_is_shifted_and_equal_to_the_models_loss(load: Load, items: list, ac
     with torch.inference_mode():
         text = backbone.text_pass(batch)
         state = text if action is Action.NO else backbone.look(batch, action, text)
-        assert float(backbone.answer_nll(state, batch.references)) == pytest.approx(float(expected), abs=1e-5)
+        assert float(backbone.nll(state, batch.references)) == pytest.approx(float(expected), abs=1e-5)
         assert float(backbone.training_nll(batch, action)) == pytest.approx(float(expected), abs=1e-5)
 
 
@@ -209,7 +207,7 @@ def test_training_nll_equals_cached_nll_for_answers_of_different_length(load: Lo
         for action in Action:
             state = text if action is Action.NO else backbone.look(batch, action, text)
             torch.testing.assert_close(
-                backbone.answer_nll(state, batch.references),
+                backbone.nll(state, batch.references),
                 backbone.training_nll(backbone.builder.build(varied, [action]), action),
                 atol=1e-5,
                 rtol=0,
@@ -287,7 +285,7 @@ def test_images_shared_by_samples_are_encoded_once(load: Load, items: list) -> N
     backbone = load()
     twice = [items[0], (items[0][0] + 1, items[0][1], "is it red?"), items[-1]]
     batch = build(backbone, twice)
-    assert len(batch.pixels[Action.FULL].images) == 2
+    assert len(batch.images[Action.FULL].images) == 2
     with torch.inference_mode():
         shared = backbone.look(batch, Action.FULL, backbone.text_pass(batch)).logits
         for row, item in enumerate(twice):
@@ -313,7 +311,7 @@ def test_tokens_known_before_vision_equal_tokens_after(load: Load, configure: Co
     batch = build(backbone, items)
     for action in VISUAL_ACTIONS:
         for row, (_, sample, _) in enumerate(items):
-            patches = sum(t * h * w for t, h, w in batch.pixels[action].grids(row))
+            patches = sum(t * h * w for t, h, w in batch.images[action].grids(row))
             assert backbone.builder.tokens(sample, [action]) == [patches // 4]
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
-from vovnet.vlm.qwen.prompt import PromptFormat, encode_user_texts, make_format
+from vovnet.vlm.qwen.prompt import PromptFormat, make_format
+from vovnet.vlm.tokens import encode_user_texts
 
 ORDERS = ("text_first", "image_first", "sandwich")
 PAD = 7

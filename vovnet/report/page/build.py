@@ -21,7 +21,7 @@ from vovnet.report.runs import Found, Run
 from vovnet.report.study import Branches, Study
 from vovnet.results.columns import looks_once
 from vovnet.schema import ReportConfig
-from vovnet.vlm.budget import VisionBudget
+from vovnet.vlm.budget import Budget
 
 HERE = Path(__file__).parent
 SCRIPTS = ("tables.js", "frontier.js", "lambda.js", "samples.js", "main.js")
@@ -36,14 +36,14 @@ class Images:
         self.pages: list[dict[str, Any]] = []
         self._places: dict[tuple[Any, ...], int] = {}
 
-    def place(self, image: ImageRef, budget: VisionBudget) -> int:
+    def place(self, image: ImageRef, budget: Budget) -> int:
         """Index of an image in the page; -1 when it no longer fits or cannot be read."""
-        key = (image, budget.coarse, budget.full, budget.factor)
+        key = (image, id(budget))
         if key not in self._places:
             self._places[key] = self._add(image, budget) if self.left > 0 else -1
         return self._places[key]
 
-    def _add(self, image: ImageRef, budget: VisionBudget) -> int:
+    def _add(self, image: ImageRef, budget: Budget) -> int:
         try:
             pixels = image.load()
         except VoVNetError:  # the evaluation has said so; the page shows that there is none

@@ -1,60 +1,206 @@
-"""What an image may cost in a family whose processor decides: thumbnails, processor keys, and tokens by counting."""
+"""What an image may cost where the processor decides: thumbnails, processor keys, and tokens by counting.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+Tokens are what the processor makes of a blank image of the same size. Its own prediction counts otherwise from family to
+family, and follows some of a call's options and not others.
+"""
 
-from PIL import Image
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from vovnet.actions import Action
-from vovnet.vlm.generic.prompts import Prompter
+from vovnet.errors import VoVNetError
+from vovnet.fingerprint import recall_text, remember_text
+from vovnet.schema import Resolution, VisionBudgetConfig
+from vovnet.vlm.budget import inside
+from vovnet.vlm.families import fast_path
+
+if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may do without
+    from vovnet.vlm.files import Checkpoint
+    from vovnet.vlm.generic.prompts import Prompter
 
 Size = tuple[int, int]
+Keys = Mapping[str, Any]
 MOST_SIZES = 100_000  # image sizes whose count is remembered
+SMALLEST = 16  # pixels of the first side that is tried
+# Options of image processors that make images cheaper: to be switched off, set to one, or divided by four.
+SWITCHES = ("do_image_splitting", "crop_to_patches", "do_pan_and_scan")
+COUNTS = ("max_slice_nums", "max_crops", "max_num_tiles")
+AMOUNTS = ("max_soft_tokens", "max_image_tokens", "max_patches")
+# What a processor raises for an option that it or its text part cannot follow.
+REFUSED = (ValueError, TypeError, RuntimeError, LookupError, AttributeError, ZeroDivisionError, VoVNetError)
 
 
 @dataclass
 class CountedBudget:
-    """Sizes and processor keys of COARSE and FULL; tokens are what the processor makes of a blank image.
+    """Sizes and processor keys of COARSE and FULL.
 
     Attributes:
-        sizes: ``target_size(width, height, action)`` in pixels, before the processor.
-        processor_keys: of each visual action.
-        largest: image sizes among which the one with most tokens under FULL is the unit of cost.
+        config: without anything left to be found.
+        checkpoint: whose processor counts; loaded when it is needed.
+        resample: the filter by which Pillow resizes; None for its default.
     """
 
-    sizes: Any
-    processor_keys: Mapping[Action, Mapping[str, Any]]
-    prompter: Prompter
-    largest: tuple[Size, ...]
+    config: VisionBudgetConfig
+    checkpoint: "Checkpoint"
+    resample: int | None = None
+    _prompter: "Prompter | None" = field(default=None, repr=False)
     _counts: dict[tuple[Size, Action], int] = field(default_factory=dict, repr=False)
 
-    @property
-    def resample(self) -> Any:
-        """The filter by which Pillow resizes."""
-        return getattr(self.prompter.processor.image_processor, "resample", None)
+    def look(self, action: Action) -> Resolution:
+        """The configured bounds under a visual action."""
+        return self.config.full if action is Action.FULL else self.config.coarse
 
-    @property
-    def max_tokens(self) -> int:
-        """Of a maximal FULL image."""
-        return max(self.tokens(*size, Action.FULL) for size in self.largest)
-
-    def keys(self, action: Action) -> Mapping[str, Any]:
+    def keys(self, action: Action) -> Keys:
         """Options of the image processor under an action."""
-        return self.processor_keys.get(action, {})
+        family = fast_path(self.checkpoint.model_type)
+        own: Keys = {} if family is None else family.processor_keys()
+        return {**own, **self.look(action).keys}
 
     def target_size(self, width: int, height: int, action: Action) -> Size:
-        """(width, height) in pixels that the processor is given."""
-        size: Size = self.sizes.target_size(width, height, action)
+        """(width, height) in pixels that the processor is given, small enough for ``max_tokens``."""
+        family, most = fast_path(self.checkpoint.model_type), self.look(action).max_tokens
+        if family is not None:
+            size: Size = family.budget(self.config, self.checkpoint).target_size(width, height, action)
+            return size
+        size = inside(width, height, self.config.full, self.config.coarse, action, 1)
+        while most is not None and self._count(size, action) > most:
+            if min(size) == 1:
+                raise VoVNetError(
+                    f"vision_budget.{action.label}.max_tokens={most} cannot be had by smaller pictures, of which this "
+                    f"processor makes {self._count(size, action)} tokens at least; set "
+                    f"vision_budget.{action.label}.processor to options that make fewer."
+                )
+            size = max(1, size[0] * 4 // 5), max(1, size[1] * 4 // 5)
         return size
 
     def tokens(self, width: int, height: int, action: Action) -> int:
         """Vision tokens of an image, counted once a size."""
-        if action is Action.NO:
-            return 0
-        key = (self.target_size(width, height, action), action)
+        return 0 if action is Action.NO else self._count(self.target_size(width, height, action), action)
+
+    @property
+    def max_tokens(self) -> int:
+        """Of a maximal FULL image; remembered on disk, since counting takes seconds of imports."""
+        name = "max_tokens " + _digest([self.checkpoint.fingerprint, self.config.full.facts(), _versions()])
+        if (known := recall_text(name)) is not None and known.isdecimal():
+            return int(known)
+        found = self.largest(Action.FULL)
+        remember_text(name, str(found))
+        return found
+
+    def largest(self, action: Action) -> int:
+        """Most tokens of the largest images of several shapes."""
+        full = self.config.full
+        side, other = full.long_side, max(1, min(full.long_side, full.max_pixels // full.long_side))
+        square = min(side, int(full.max_pixels**0.5))
+        return max(self.tokens(*size, action) for size in ((square, square), (side, other), (other, side)))
+
+    def check_coarse(self) -> None:
+        """Refuse a COARSE that costs as much as FULL.
+
+        Raises:
+            VoVNetError: names the options that would help.
+        """
+        coarse, full = self.largest(Action.COARSE), self.largest(Action.FULL)
+        if coarse < full:
+            return
+        helps = next(cheaper_keys(self), None)
+        fix = "" if helps is None else f"vision_budget.coarse.processor={_shown(helps)}, or "
+        raise VoVNetError(
+            f"COARSE costs as much as FULL with this model's processor ({coarse} tokens for the largest image, FULL "
+            f"{full}); set {fix}policy.action_space=binary."
+        )
+
+    def _count(self, size: Size, action: Action) -> int:
+        key = (size, action)
         if key not in self._counts:
+            from PIL import Image
+
+            if self._prompter is None:
+                from vovnet.vlm.generic.loading import counting_prompter
+
+                self._prompter = counting_prompter(self.checkpoint)
             if len(self._counts) >= MOST_SIZES:
                 self._counts.clear()
-            self._counts[key] = self.prompter.count(Image.new("RGB", key[0]), self.keys(action))
+            self._counts[key] = self._prompter.count(Image.new("RGB", size), self.keys(action))
         return self._counts[key]
+
+
+def cheaper_keys(budget: CountedBudget) -> Iterator[dict[str, Any]]:
+    """Options under which COARSE costs less than FULL, one after another."""
+    from vovnet.vlm.generic.loading import counting_prompter
+
+    most = budget.largest(Action.FULL)
+    options = counting_prompter(budget.checkpoint).processor.image_processor
+    for keys in _candidates(options):
+        coarse = replace(budget.config.coarse, processor={**budget.config.full.keys, **keys})
+        tried = CountedBudget(replace(budget.config, coarse=coarse), budget.checkpoint, budget.resample)
+        try:
+            cost = tried.largest(Action.COARSE)
+        except REFUSED:
+            continue
+        if cost < most:
+            yield keys
+
+
+def _candidates(options: Any) -> Iterator[dict[str, Any]]:
+    yield from ({name: False} for name in SWITCHES if getattr(options, name, None) is True)
+    yield from ({name: 1} for name in COUNTS if isinstance(getattr(options, name, None), int))
+    for name in AMOUNTS:
+        if isinstance(amount := getattr(options, name, None), int):
+            yield from ({name: smaller} for smaller in (amount // 4, 1) if smaller)
+
+
+def found_budget(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBudgetConfig:
+    """The bounds with everything found that was left to be found; remembered on disk."""
+    asked = [{**look.facts(), "processor": look.processor} for look in (config.coarse, config.full)]
+    name = "budget " + _digest([checkpoint.fingerprint, asked, config.auto, _versions()])
+    if (known := recall_text(name)) is not None:
+        coarse, full = json.loads(known)
+        return replace(config, coarse=Resolution(**coarse), full=Resolution(**full), auto=False)
+    full = config.full if config.full.processor != "auto" else replace(config.full, processor=None)
+    chosen = config.coarse.processor
+    coarse = replace(config.coarse, processor=full.processor if chosen == "auto" else chosen)
+    found = replace(config, coarse=coarse, full=full, auto=False)
+    if config.auto:
+        found = _narrowed(found, checkpoint)
+    budget = CountedBudget(found, checkpoint)
+    if chosen == "auto" and budget.largest(Action.COARSE) >= budget.largest(Action.FULL):
+        keys = next(cheaper_keys(budget), None)
+        if keys is not None:
+            found = replace(found, coarse=replace(found.coarse, processor={**full.keys, **keys}))
+    remember_text(name, json.dumps([look.facts() for look in (found.coarse, found.full)]))
+    return found
+
+
+def _narrowed(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBudgetConfig:
+    """FULL's side lowered to where the processor shrinks images anyway, and COARSE to a quarter of it.
+
+    Where even the smallest picture makes as many tokens, it is enlarged, and more pixels still show more.
+    """
+    budget, side = CountedBudget(config, checkpoint), config.full.long_side
+    most = budget.tokens(side, side, Action.FULL)
+    if budget.tokens(SMALLEST, SMALLEST, Action.FULL) < most:
+        while side // 2 >= SMALLEST and budget.tokens(side // 2, side // 2, Action.FULL) == most:
+            side //= 2
+    full = replace(config.full, long_side=side, max_pixels=min(config.full.max_pixels, side**2))
+    quarter = max(1, min(config.coarse.long_side, side // 4))
+    coarse = replace(config.coarse, long_side=quarter, max_pixels=min(config.coarse.max_pixels, quarter**2))
+    return replace(config, coarse=coarse, full=full)
+
+
+def _versions() -> list[str]:
+    return [version(name) for name in ("transformers", "tokenizers", "pillow")]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _shown(keys: Keys) -> str:
+    """As on the command line."""
+    inner = ",".join(f"{name}:{json.dumps(value)}" for name, value in keys.items())
+    return f"'{{{inner}}}'"

@@ -5,33 +5,38 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import PromptOrder
-from vovnet.vlm.chat_template import PLAIN_TAIL, STAND_IN, find_template
-from vovnet.vlm.chat_template import _results as render_contents
+from vovnet.vlm.chat_template import PLAIN_TAIL, STAND_IN
 from vovnet.vlm.generic.prompts import Frames
+from vovnet.vlm.reading import Reading
 
+ORDERS: tuple[PromptOrder, ...] = ("image_first", "text_first", "sandwich")
 MOST_IMAGES = 10  # of a sample; MMMU's questions have up to seven
 TEXT, IMAGE = {"type": "text", "text": STAND_IN}, {"type": "image"}
 PLACEHOLDERS = ("boi_token", "image_token")  # of a processor, for a bare prompt; Gemma 3 writes the first
 
 
-def chat_frames(folder: Path, processor: Any, order: PromptOrder) -> Frames:
-    """Frames of a folder's chat template.
+def contents(order: PromptOrder) -> list[list[dict[str, str]]]:
+    """A user's message with a question and one image, two and so on."""
+    return [_content(order, count) for count in range(1, MOST_IMAGES + 1)]
+
+
+def frames_of(reading: Reading, order: PromptOrder, folder: Path, processor: Any) -> Frames:
+    """Frames of what was read of a checkpoint.
 
     Raises:
-        VoVNetError: there is none, it cannot be rendered, or it cannot place images after the text.
+        VoVNetError: its chat template cannot place images in this order, or drops them.
     """
-    _, template = find_template(folder, processor.tokenizer)
-    counts = range(1, MOST_IMAGES + 1)
-    contents = [[TEXT], *(_content(order, count) for count in counts)]
-    results = render_contents(folder, template, processor.tokenizer.special_tokens_map, contents)
-    rendered = [
-        _pieces(folder, result, 2 if number == 0 or order != "sandwich" else 3) for number, result in enumerate(results)
-    ]
-    text, shown = rendered[0], dict(zip(counts, rendered[1:], strict=True))
+    if not reading.shown:
+        return bare_frames(processor, order)
+    text = (reading.head, reading.tail)
+    count = 3 if order == "sandwich" else 2
+    rendered = [_pieces(folder, result, count) for result in reading.shown[order]]
     if order != "image_first":
-        shown = {count: _after_text(folder, text, pieces) for count, pieces in shown.items()}
+        rendered = [_after_text(folder, text, pieces) for pieces in rendered]
+    if "".join(rendered[0]) == "".join(text):
+        raise VoVNetError(f"the chat template of {folder} leaves images out; save the processor with the model's own.")
     begin = processor.tokenizer.bos_token
-    return Frames(text, shown, special=begin is None or not text[0].startswith(begin))
+    return Frames(text, dict(enumerate(rendered, 1)), special=begin is None or not text[0].startswith(begin))
 
 
 def bare_frames(processor: Any, order: PromptOrder) -> Frames:

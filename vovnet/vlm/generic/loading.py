@@ -1,11 +1,174 @@
 """From a checkpoint folder of any family to a ``GenericVLM``."""
 
+import logging
+from dataclasses import replace
+from functools import partial
 from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, GenerationConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
+from transformers.utils import logging as transformers_logging
+
+from vovnet.errors import VoVNetError, first_line, out_of_memory
+from vovnet.schema import BackboneConfig, VisionBudgetConfig
+from vovnet.scoring.reasoning import Reasoning
+from vovnet.vlm.adapters import attach
+from vovnet.vlm.configuration import model_config
+from vovnet.vlm.decoding import end_tokens
+from vovnet.vlm.device import pick_device
+from vovnet.vlm.files import Checkpoint
+from vovnet.vlm.generic.budget import CountedBudget
+from vovnet.vlm.generic.builder import GenericBuilder
+from vovnet.vlm.generic.check import check
+from vovnet.vlm.generic.frames import bare_frames, frames_of
+from vovnet.vlm.generic.model import Exact, GenericVLM
+from vovnet.vlm.generic.processor import load_processor
+from vovnet.vlm.generic.prompts import Prompter
+from vovnet.vlm.pruning import Pruning
+from vovnet.vlm.quantised import INSTALL, quantisation
+from vovnet.vlm.reading import reading_of
+from vovnet.vlm.weights import GENERATION_CONFIG, UNREADABLE
+
+log = logging.getLogger(__name__)
 
 IMAGE_IDS = ("image_token_id", "image_token_index", "media_placeholder_token_id")
 
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
 
-def image_ids(config: Any, processor: Any) -> frozenset[int]:
-    """Token ids that stand for image features."""
-    found = [getattr(source, name, None) for source in (config, processor) for name in IMAGE_IDS]
-    return frozenset(one for one in found if isinstance(one, int))
+
+def load_generic(
+    config: BackboneConfig,
+    budget: VisionBudgetConfig,
+    cache_reuse: bool,
+    pruning: Pruning | None,
+    checkpoint: Checkpoint,
+) -> GenericVLM:
+    """Load model and processor, and find out what the model does exactly; evaluation mode, no gradients.
+
+    Raises:
+        VoVNetError: missing or unreadable files, an unknown family, or a device that is not there.
+    """
+    if pruning is not None:
+        raise VoVNetError(
+            f"{checkpoint.model_type} models cannot prune vision tokens here; leave the ratio at 1.0, or use a "
+            "backbone with a fast path (Qwen3-VL, Qwen2.5-VL)."
+        )
+    device = pick_device(config.device)
+    model = load_model(config, checkpoint).to(device).eval().requires_grad_(False)
+    prompter = prompter_of(config, checkpoint)
+    tokenizer = prompter.tokenizer
+    ends = end_tokens(model.generation_config.eos_token_id, tokenizer.eos_token_id)
+    # Penalties and suppressed tokens of a checkpoint's own settings would hold here and nowhere else.
+    model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=ends[0])
+    builder = GenericBuilder(
+        prompter=prompter,
+        budget=CountedBudget(budget, checkpoint, reading_of(config, checkpoint).resample),
+        end_token=tokenizer.eos_token_id,
+        context=checkpoint.text_config.get("max_position_embeddings"),
+        shares_text=config.prompt_order != "image_first" and prompter.spliced and prompter.begins_alike,
+    )
+    reasoning, hidden = reasoning_of(tokenizer, prompter.frames.text[1])
+    vlm = GenericVLM(model, builder, ends, checkpoint.fingerprint, cache_reuse, reasoning, hidden)
+    vlm.reasoning = replace(reasoning, direct=checkpoint.trained_here)
+    vlm.settle(_exact(vlm, config))
+    return vlm
+
+
+def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
+    """Transformers' model with every weight of the folder, on the CPU; LoRA weights merged.
+
+    Raises:
+        VoVNetError: missing or unreadable files, an unknown family, or a tensor that has no place.
+    """
+    folder = checkpoint.folder
+    if checkpoint.model_type not in KNOWN:
+        raise VoVNetError(
+            f"{folder} holds a {checkpoint.model_type!r} model, which this version of transformers cannot ask about "
+            "images (AutoModelForImageTextToText); choose another model, or a newer transformers."
+        )
+    method = quantisation(folder, checkpoint.config)
+    try:
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            str(folder),
+            config=model_config(folder, checkpoint.config, config.attn_implementation),
+            dtype=getattr(torch, config.dtype),
+            attn_implementation=config.attn_implementation,
+            device_map=None if method is None else {"": pick_device(config.device)},
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except ImportError as error:
+        needs = "the package it names" if method is None else INSTALL[method]
+        raise VoVNetError(f"the model in {folder} cannot be loaded ({first_line(error)}); install {needs}.") from error
+    except UNREADABLE as error:
+        if out_of_memory(error):
+            raise
+        raise VoVNetError(
+            f"the model in {folder} cannot be loaded ({first_line(error)}); download or save it again, or set "
+            "backbone.attn_implementation=eager if it lacks this attention."
+        ) from error
+    for kind, what in (("missing_keys", "lack"), ("unexpected_keys", "hold what has no place in the model:")):
+        if names := sorted(info[kind]):
+            raise VoVNetError(
+                f"the weights in {folder} {what} {len(names)} tensors ({names[0]}); download or save it again."
+            )
+    if wrong := [*info["mismatched_keys"], *info["error_msgs"]]:
+        raise VoVNetError(f"the model in {folder} cannot be loaded ({wrong[0]}); download or save it again.")
+    model.name_or_path = model.config.name_or_path = str(folder)  # peft writes it beside what it trains
+    if (folder / GENERATION_CONFIG).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return model if checkpoint.adapter is None else attach(model, checkpoint.adapter).merge_and_unload()
+
+
+def prompter_of(config: BackboneConfig, checkpoint: Checkpoint) -> Prompter:
+    """What makes prompts: spliced where that is what the processor makes."""
+    reading = reading_of(config, checkpoint)
+    found = _prompter(checkpoint, partial(frames_of, reading, config.prompt_order, checkpoint.folder))
+    return replace(found, spliced=found.splices_exactly(Image.new("RGB", (48, 40)), {}))
+
+
+def counting_prompter(checkpoint: Checkpoint) -> Prompter:
+    """What counts an image's tokens, whatever the text around it."""
+    return _prompter(checkpoint, None)
+
+
+def _prompter(checkpoint: Checkpoint, frames: Any) -> Prompter:
+    processor = load_processor(checkpoint.folder, checkpoint.model_type)
+    config = checkpoint.config
+    vision = config.get("vision_config") or {}
+    side = vision.get("patch_size", 14)
+    side = side if isinstance(side, int) else side[0]
+    states = (vision.get("image_size", 0) // side) ** 2 + 1 if isinstance(vision.get("image_size"), int) else 0
+    ids = [config.get(name, getattr(processor, name, None)) for name in IMAGE_IDS]
+    return Prompter(
+        processor=processor,
+        frames=bare_frames(processor, "image_first") if frames is None else frames(processor),
+        image_ids=frozenset(one for one in ids if isinstance(one, int)),
+        patch=side,
+        tile_states=states,
+    )
+
+
+def reasoning_of(tokenizer: Any, prompt_end: str) -> tuple[Reasoning, frozenset[int]]:
+    """How the model marks its reasoning, and the special tokens that no answer shows: all others."""
+    added = {token: str(one) for token, one in tokenizer.added_tokens_decoder.items()}
+    reasoning = Reasoning.of(added.values(), str(tokenizer.chat_template or ""), prompt_end)
+    special = (token for token, one in tokenizer.added_tokens_decoder.items() if one.special)
+    return reasoning, frozenset(token for token in special if not reasoning.is_part(added[token]))
+
+
+def _exact(vlm: GenericVLM, config: BackboneConfig) -> Exact:
+    """What the model does exactly, and one sentence about what it does not."""
+    found = check(vlm)
+    if vlm.builder.shares_text and not found.reuse:
+        log.warning(
+            "prompts are read whole after the text pass: this model's cache cannot be continued exactly by an image "
+            "(logits differ by %.2g standard deviations)",
+            dict(found.differences).get("reuse", float("nan")),
+        )
+    return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vovnet.actions import Action
 from vovnet.scoring.reasoning import Reasoning
@@ -20,7 +20,7 @@ from vovnet.vlm.generic.passes import Passes, Seen
 from vovnet.vlm.generic.prompts import Prompt, collate, collate_images
 from vovnet.vlm.generic.state import GenericState, Part, Prefix, in_order
 from vovnet.vlm.generic.writing import Writer
-from vovnet.vlm.protocol import Answer, Batch, Decoding, Reading
+from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Exact:
     differences: tuple[tuple[str, float], ...] = ()
 
 
-class GenericVLM(nn.Module):
+class GenericVLM(VLM):
     """A model of transformers' ``AutoModelForImageTextToText`` behind ``vovnet.vlm.protocol.VLM``.
 
     Args:
@@ -76,7 +76,9 @@ class GenericVLM(nn.Module):
         self.end_tokens = end_tokens
         self.fingerprint = fingerprint
         self.reasoning = reasoning
-        self.exact = Exact(reuse=reuse)
+        self.asks_reuse = reuse
+        self.exact = Exact()
+        self.cache_reuse = False
         self._hidden_tokens = hidden_tokens
 
     @property
@@ -84,11 +86,6 @@ class GenericVLM(nn.Module):
         """What this model can be asked for."""
         found = {"hidden", "logprobs", "nll", "train"}
         return frozenset(found | {name for name in ("batch", "reuse") if getattr(self.exact, name)})
-
-    @property
-    def cache_reuse(self) -> bool:
-        """Whether an image prompt continues the text pass's cache."""
-        return self.exact.reuse and self.builder.shares_text
 
     @property
     def device(self) -> torch.device:
@@ -101,10 +98,10 @@ class GenericVLM(nn.Module):
         """Width D of the hidden state."""
         return int(self.model.config.get_text_config().hidden_size)
 
-    @property
-    def feature_dtype(self) -> torch.dtype:
-        """How hidden states are stored: float32 for a float32 model, half precision otherwise."""
-        return torch.float32 if self.model.dtype == torch.float32 else torch.float16
+    def settle(self, exact: Exact) -> None:
+        """Take the ways that are exact."""
+        self.exact = exact
+        self.cache_reuse = self.asks_reuse and exact.reuse and self.builder.shares_text
 
     def read(self, batch: Batch, action: Action, after: GenericState | None = None) -> GenericState:
         """Read prompts: without images under NO, with the images of ``action`` under the others."""
@@ -210,7 +207,7 @@ class GenericVLM(nn.Module):
             )
         else:
             ids = writer.choose(part.logits)[:, None]
-            if decoding.max_new_tokens > 1 and not bool(writer.done.all()):
+            if decoding.max_new_tokens > 1 and not writer.finished:
                 inputs = followed(part.inputs, ids) | self._grids(part.prompts)
                 cache = copy.deepcopy(part.cache)
                 left = decoding.max_new_tokens - 1
@@ -255,7 +252,10 @@ class GenericVLM(nn.Module):
             return self.one_pass(part.prompts, ids, real)
         return self.written(part, ids)
 
+    # Each of the following takes one way to the log-probabilities; ``check`` compares them.
+
     def resumed(self, part: Part, ids: Tensor, real: Tensor) -> Tensor:
+        """By going on from a part's cache, which stays as it is."""
         logits = part.logits[:, None]
         if (more := ids.shape[1] - 1) > 0:
             inputs = followed(part.inputs, ids[:, :-1], real[:, :-1])
@@ -264,6 +264,7 @@ class GenericVLM(nn.Module):
         return log_probs(logits, ids)
 
     def one_pass(self, prompts: Sequence[Prompt], ids: Tensor, real: Tensor) -> Tensor:
+        """By reading prompts and references in one pass, the only one through which gradients flow."""
         inputs = followed(self._inputs(prompts, [0] * len(prompts)), ids[:, :-1], real[:, :-1])
         if "token_type_ids" in inputs and self.exact.answer_type:
             inputs["token_type_ids"][:, -(ids.shape[1] - 1) :] = self.exact.answer_type

@@ -109,6 +109,11 @@ class Prompter:
                 found.append(self._process(text, images, keys, special))
         return found
 
+    @property
+    def begins_alike(self) -> bool:
+        """Whether prompts with images begin as those without, up to the end of the question."""
+        return all(pieces[0] == self.frames.text[0] for pieces in self.frames.shown.values())
+
     @cached_property
     def tail_length(self) -> int:
         """Tokens after a question."""

@@ -33,6 +33,11 @@ class Writer(LogitsProcessor):  # type: ignore[misc]
         token = self.choose(scores)
         return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
 
+    @property
+    def finished(self) -> bool:
+        """Whether every row has ended."""
+        return self.done is not None and bool(self.done.all())
+
     def choose(self, logits: Tensor) -> Tensor:
         """The next token of each row, [B], by logits [B, V]."""
         logits = logits.float()

@@ -33,6 +33,7 @@ class Prefill:
         cache: keys and values of all L tokens.
         mask: which cached columns are real, [B, L].
         next_position: rotary position of the next token, [B].
+        counts: vision tokens, patches and reused tokens of each prompt, int [B, 3]; None for zeros.
     """
 
     hidden: Tensor
@@ -40,6 +41,30 @@ class Prefill:
     cache: Any
     mask: Tensor
     next_position: Tensor
+    counts: np.ndarray | None = None
+
+    @property
+    def prompt_tokens(self) -> np.ndarray:
+        """[B]."""
+        return self.mask.sum(1).cpu().numpy()
+
+    @property
+    def vision_tokens(self) -> np.ndarray:
+        """[B]."""
+        return self._counted(0)
+
+    @property
+    def patches(self) -> np.ndarray:
+        """[B]."""
+        return self._counted(1)
+
+    @property
+    def reused_tokens(self) -> np.ndarray:
+        """[B]."""
+        return self._counted(2)
+
+    def _counted(self, column: int) -> np.ndarray:
+        return np.zeros(len(self.mask), dtype=np.int64) if self.counts is None else self.counts[:, column]
 
     def rows(self, rows: Rows[int]) -> "Prefill":
         """Some samples, with a cache of their own."""
@@ -59,9 +84,10 @@ class Prefill:
             part.index_select(0, order) for part in (self.hidden, self.logits, self.mask, self.next_position)
         )
         ends = np.cumsum([len(rows) for rows in groups]).tolist()
+        counts = [None if self.counts is None else self.counts[list(rows)] for rows in groups]
         return [
-            Prefill(hidden[a:b], logits[a:b], cache_of(held[:, a:b]), mask[a:b], next_position[a:b])
-            for a, b in zip([0, *ends], ends, strict=False)
+            Prefill(hidden[a:b], logits[a:b], cache_of(held[:, a:b]), mask[a:b], next_position[a:b], counted)
+            for a, b, counted in zip([0, *ends], ends, counts, strict=False)
         ]
 
 
@@ -147,12 +173,3 @@ def _join(parts: Rows[Tensor]) -> Tensor:
         joined[begin : begin + len(part), :, length - part.shape[2] :] = part
         begin += len(part)
     return joined
-
-
-def distribution_stats(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Entropy in nats and margin p1 - p2 of next-token distributions [B, V]; both [B], float32."""
-    log_probs = torch.log_softmax(logits.float(), dim=-1)
-    probs = log_probs.exp()
-    entropy = -(probs * log_probs.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
-    top = probs.topk(2, dim=-1).values
-    return entropy, top[:, 0] - top[:, 1]

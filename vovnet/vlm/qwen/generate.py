@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vovnet.vlm.decoding import Decoding
+from vovnet.vlm.protocol import Decoding
 from vovnet.vlm.qwen.forward import pad_left
 from vovnet.vlm.qwen.inputs import InputBuilder, Pixels
 from vovnet.vlm.qwen.prompt import Sequence

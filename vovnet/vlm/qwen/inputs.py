@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,12 @@ from vovnet.actions import Action
 from vovnet.data import ImageRef, Sample
 from vovnet.data.decoding import resized
 from vovnet.errors import VoVNetError
-from vovnet.vlm.budget import VisionBudget
+from vovnet.vlm.protocol import Batch
 from vovnet.vlm.pruning import Pruning
+from vovnet.vlm.qwen.budget import VisionBudget
 from vovnet.vlm.qwen.patches import Cutter, Patches
-from vovnet.vlm.qwen.prompt import Grid, PromptFormat, encode_user_texts
+from vovnet.vlm.qwen.prompt import Grid, PromptFormat
+from vovnet.vlm.tokens import encode_user_texts
 
 MAX_SIZES = 100_000  # images whose size is remembered
 
@@ -40,54 +42,6 @@ class Pixels:
     def pin_memory(self) -> "Pixels":
         """The same in memory from which a GPU can copy by itself."""
         return replace(self, images=tuple((patches.pin_memory(), grid) for patches, grid in self.images))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples as the backbone takes them.
-
-    Attributes:
-        indices: position of each sample in its dataset.
-        ids: of the samples, for messages.
-        questions: token ids of each sample's prompt text.
-        references: token ids of each sample's reference answer with the end token; read by the NLL and by nothing
-            else, and empty in live routing, which knows no answers.
-        pixels: images per visual action; holds only the actions that were asked for.
-    """
-
-    indices: tuple[int, ...]
-    ids: tuple[str, ...]
-    questions: tuple[list[int], ...]
-    references: tuple[list[int], ...]
-    pixels: Mapping[Action, Pixels]
-
-    def __len__(self) -> int:
-        return len(self.questions)
-
-    def pin_memory(self) -> "Batch":
-        """The same with images in memory from which a GPU can copy by itself; a data loader asks for it."""
-        return replace(self, pixels={action: pixels.pin_memory() for action, pixels in self.pixels.items()})
-
-    def select(self, rows: Sequence[int]) -> "Batch":
-        """Some samples, without images."""
-        return Batch(
-            indices=tuple(self.indices[r] for r in rows),
-            ids=tuple(self.ids[r] for r in rows),
-            questions=tuple(self.questions[r] for r in rows),
-            references=tuple(self.references[r] for r in rows),
-            pixels={},
-        )
-
-
-def join_batches(parts: Sequence[Batch]) -> Batch:
-    """Samples of several batches one after another, without images."""
-    return Batch(
-        indices=tuple(index for part in parts for index in part.indices),
-        ids=tuple(name for part in parts for name in part.ids),
-        questions=tuple(question for part in parts for question in part.questions),
-        references=tuple(reference for part in parts for reference in part.references),
-        pixels={},
-    )
 
 
 @dataclass
@@ -119,16 +73,16 @@ class InputBuilder:
         batch = Batch(
             indices=tuple(index for index, _, _ in samples),
             ids=tuple(sample.id for _, sample, _ in samples),
+            texts=tuple(text for *_, text in samples),
             questions=tuple(self._fitting("question", *pair) for pair in zip(samples, ids, strict=False)),
             references=tuple(self._fitting("reference", *pair) for pair in zip(samples, answers, strict=True)),
-            pixels={},
         )
         return self.with_images(batch, [sample for _, sample, _ in samples], actions)
 
     def with_images(self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action]) -> Batch:
         """The same batch, of these samples, with the images of ``actions``."""
         visual = [action for action in actions if action is not Action.NO]
-        return replace(batch, pixels=self._pixels([sample.images for sample in samples], visual)) if visual else batch
+        return replace(batch, images=self._pixels([sample.images for sample in samples], visual)) if visual else batch
 
     def _fitting(self, what: str, item: tuple[int, Sample, str], ids: list[int]) -> list[int]:
         """The token ids of a text.
@@ -156,6 +110,11 @@ class InputBuilder:
         if self.cache_bytes and len(self._sizes) < MAX_SIZES:
             self._sizes[image] = size
         return size
+
+    @property
+    def max_tokens(self) -> int:
+        """Vision tokens of a maximal FULL image, unpruned."""
+        return self.budget.max_tokens
 
     def read_tokens(self, pixels: Pixels, row: int) -> int:
         """Vision tokens of one sample of a batch that enter the language model."""

@@ -6,8 +6,11 @@ rotary positions in every call. The models' own forward keeps the offsets of an 
 """
 
 from collections.abc import Sequence as Rows
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
@@ -15,18 +18,19 @@ from transformers import DynamicCache
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.scoring.reasoning import Reasoning
-from vovnet.vlm.decoding import Answer, Decoding, Draft, next_tokens, row_generators
+from vovnet.vlm.decoding import Draft, next_tokens, row_generators
+from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading, join_batches
 from vovnet.vlm.qwen.decoder import read, rotations
-from vovnet.vlm.qwen.forward import Prefill, fork_cache, pad_left, pad_right
+from vovnet.vlm.qwen.forward import Prefill, fork_cache, join_prefills, pad_left, pad_right
 from vovnet.vlm.qwen.generate import generate, generate_inputs
 from vovnet.vlm.qwen.graphs import GraphDecoder
-from vovnet.vlm.qwen.inputs import Batch, InputBuilder, Pixels
+from vovnet.vlm.qwen.inputs import InputBuilder, Pixels
 from vovnet.vlm.qwen.prompt import Sequence
 from vovnet.vlm.qwen.vision import Encoded, encode
 
 
-class Backbone(nn.Module):
-    """A Hugging Face vision-language model with the operations that routing needs.
+class Backbone(VLM):
+    """Qwen3-VL or Qwen2.5-VL behind ``vovnet.vlm.protocol.VLM``.
 
     Args:
         model: ``Qwen3VLForConditionalGeneration`` or ``Qwen2_5_VLForConditionalGeneration``.
@@ -36,6 +40,9 @@ class Backbone(nn.Module):
         cache_reuse: continue the text pass's cache in a vision pass where the order allows it.
         cuda_graphs: decode by replaying CUDA graphs where the device has them.
     """
+
+    implementation = "qwen"
+    builder: InputBuilder
 
     def __init__(
         self,
@@ -53,8 +60,12 @@ class Backbone(nn.Module):
         self.fingerprint = fingerprint
         self.cache_reuse = cache_reuse and builder.format.order == "text_first"
         self.reasoning, self._hidden_tokens = _reasoning(builder)
-        self.sharded = False  # layers are spread over ranks: all must make the same calls
         self.graphs = GraphDecoder(model, end_tokens, builder.end_token) if cuda_graphs else None
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Everything."""
+        return frozenset({"hidden", "logprobs", "nll", "reuse", "prune", "train", "batch"})
 
     @property
     def device(self) -> torch.device:
@@ -72,11 +83,11 @@ class Backbone(nn.Module):
         embeds: Tensor = self.model.model.language_model.embed_tokens(ids)
         return embeds
 
-    @property
-    def feature_dtype(self) -> torch.dtype:
-        """How hidden states are kept: float32 for a float32 model, half precision otherwise. Live
-        routing rounds through the same type, so that it decides on the very numbers replay sees."""
-        return torch.float32 if self.model.dtype == torch.float32 else torch.float16
+    def read(self, batch: Batch, action: Action, after: Prefill | None = None) -> Prefill:
+        """Read prompts: without images under NO, with the images of ``action`` under the others."""
+        if action is Action.NO:
+            return self.text_pass(batch) if after is None else after
+        return self.look(batch, action, after)
 
     def text_pass(self, batch: Batch) -> Prefill:
         """Read the prompts without images and without answers."""
@@ -91,12 +102,23 @@ class Backbone(nn.Module):
         Args:
             images: the batch's images where they are encoded already.
         """
-        pixels = batch.pixels[action]
+        pixels = batch.images[action]
         images = self.encode(pixels) if images is None else images
         sequences = self.prompts(batch, pixels, images)
-        return self._prefill(sequences, images, text if self.cache_reuse else None)
+        text = text if self.cache_reuse else None
+        seen = self._prefill(sequences, images, text)
+        head = len(self.builder.format.head)
+        counts = [
+            (
+                self.builder.read_tokens(pixels, row),
+                sum(time * height * width for time, height, width in pixels.grids(row)),
+                0 if text is None else head + len(question),
+            )
+            for row, question in enumerate(batch.questions)
+        ]
+        return replace(seen, counts=np.array(counts))
 
-    def answer_nll(self, prefill: Prefill, references: Rows[list[int]]) -> Tensor:
+    def nll(self, prefill: Prefill, references: Rows[list[int]]) -> Tensor:
         """Mean negative log-likelihood of each reference, nats per token, float32 [B].
 
         Token t of the answer is scored by the logits at the position before it. ``prefill`` is
@@ -118,7 +140,7 @@ class Backbone(nn.Module):
 
     def training_nll(self, batch: Batch, action: Action) -> Tensor:
         """The same quantity in a single pass over prompt and answer; for backbone training. [B]"""
-        pixels = batch.pixels.get(action)
+        pixels = batch.images.get(action)
         images = None if pixels is None else self.encode(pixels)
         prompts = self.prompts(batch, pixels, images)
         answers, real = pad_right(batch.references, self.builder.end_token, self.device)
@@ -136,6 +158,18 @@ class Backbone(nn.Module):
         )
         logits = self.model.lm_head(hidden[:, -count:]).float()
         return _mean_nll(logits, answers, real)
+
+    def answer(self, readings: Rows[Reading], decoding: Decoding, seed: int = 0) -> list[list[Answer]]:
+        """Answers that continue each reading, all decoded together.
+
+        A decoding step reads every weight, for few samples as for many; one reading after another it would be paid for
+        several times. Beam search and sampling, which depend on the action, go reading by reading.
+        """
+        if len(readings) == 1 or decoding.num_beams > 1 or decoding.do_sample:
+            return [self.decode(r.state, decoding, r.batch, r.action, seed) for r in readings]
+        everyone = join_batches([r.batch for r in readings])
+        answers = iter(self.decode(join_prefills([r.state for r in readings]), decoding, everyone, Action.NO, seed))
+        return [list(islice(answers, len(r.batch))) for r in readings]
 
     @torch.no_grad()
     def decode(self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int = 0) -> list[Answer]:
@@ -170,6 +204,15 @@ class Backbone(nn.Module):
             hidden = read(language, embeds, mask[:, : length + step + 1], next(rotation), cache)
             logits = self.model.lm_head(hidden[:, -1]).float()
         return draft.chosen[:, : step + 1], draft.log_prob
+
+    def begin_training(self) -> None:
+        """A graph would decode with the weights that it has recorded."""
+        self.graphs = None
+
+    def free_memory(self) -> None:
+        """Drop the graphs' buffers."""
+        if self.graphs is not None:
+            self.graphs.release()
 
     def runs_graphs(self) -> bool:
         """Whether a decoding step can be replayed as a CUDA graph: nothing casts the weights or moves them."""
@@ -259,14 +302,14 @@ class Backbone(nn.Module):
         Raises:
             VoVNetError: vision tokens are pruned, which transformers' generate cannot do.
         """
-        pixels = batch.pixels.get(action)
+        pixels = batch.images.get(action)
         if pixels is not None and pixels.pruning is not None:
             raise VoVNetError("beam search cannot prune vision tokens; set eval.num_beams=1.")
         inputs = generate_inputs(self.builder, self.prompts(batch, pixels), pixels, self.device)
         ids = generate(self.model, inputs, decoding, self.end_tokens, self.builder.end_token)
         generated = [self._until_end(row) for row in ids.tolist()]
         lengths = torch.tensor([len(g) for g in generated], device=self.device)
-        nll = self.answer_nll(prefill, generated)
+        nll = self.nll(prefill, generated)
         return self._answers(ids, torch.exp(-nll * lengths))
 
     def _until_end(self, ids: list[int]) -> list[int]:

@@ -5,7 +5,6 @@ tokenised by itself with special tokens disabled, so no question can forge ``<|i
 close its own turn.
 """
 
-import json
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from functools import lru_cache
@@ -115,37 +114,6 @@ def make_format(
         merge_size=merge_size,
         order=order,
     )
-
-
-def encode_user_texts(tokenizer: Any, texts: Seq[str]) -> list[list[int]]:
-    """Token ids of texts from outside; what looks like an added token, special or not, stays plain characters.
-
-    ``split_special_tokens`` alone would let through added tokens that are not marked as special, such as Qwen's
-    ``<think>`` and ``<tool_call>``.
-    """
-    # The library beneath, text by text: what transformers does around it takes longer than the words, and so does
-    # its thread pool.
-    backend = tokenizer.backend_tokenizer
-    backend.encode_special_tokens = True  # "split special tokens"; transformers sets all three anew in every call
-    backend.no_truncation()
-    backend.no_padding()
-    found: list[list[int]] = [backend.encode(text, add_special_tokens=False).ids for text in texts]
-    added = tokenizer.added_tokens_decoder.keys()
-    if all(added.isdisjoint(ids) for ids in found):
-        return found
-    plain = _without_added_tokens(tokenizer)
-    return [
-        ids if added.isdisjoint(ids) else [int(token) for token in plain.encode(text, add_special_tokens=False).ids]
-        for text, ids in zip(texts, found, strict=True)
-    ]
-
-
-def _without_added_tokens(tokenizer: Any) -> Any:
-    """The same tokenizer with nothing but its vocabulary and merges. Seldom needed, and so not kept."""
-    from tokenizers import Tokenizer
-
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    return Tokenizer.from_str(json.dumps(content | {"added_tokens": []}))
 
 
 @lru_cache(maxsize=256)

@@ -15,10 +15,11 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
-from vovnet.vlm.budget import make_budget
+from vovnet.vlm.device import pick_device
 from vovnet.vlm.files import PACKAGED, RANDOM, Checkpoint
-from vovnet.vlm.loading import pick_device, quicken
+from vovnet.vlm.qwen.budget import make_budget
 from vovnet.vlm.qwen.inputs import InputBuilder
+from vovnet.vlm.qwen.loading import optimize_for_inference
 from vovnet.vlm.qwen.model import Backbone
 from vovnet.vlm.qwen.processors import load_processors
 from vovnet.vlm.qwen.prompt import make_format
@@ -110,7 +111,7 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
             architecture, dtype=getattr(torch, config.dtype), attn_implementation=config.attn_implementation
         )
     draw_weights(model, torch.Generator(device).manual_seed(seed))
-    quicken(model, config)
+    optimize_for_inference(model, config)
     vision = sizes.vision
     builder = InputBuilder(
         tokenizer=tokenizer,

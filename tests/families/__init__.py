@@ -1,0 +1,1 @@
+"""Shrunken checkpoints of many families of vision-language models, written on the spot."""
