@@ -16,7 +16,7 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.outcomes.store import Table
 from vovnet.policy.checkpoint import PolicyFile, load_policy, make_card, open_policy, save_policy
-from vovnet.policy.features import features
+from vovnet.policy.features import feature_width, features
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.trained import ValueHead
 from vovnet.report.table import print_store
@@ -33,9 +33,9 @@ def write_policy(configure: Configure, path: Path, seed: int = 0) -> PolicyFile:
     """A head with random weights for the configured backbone."""
     config = configure()
     checkpoint = find_checkpoint(config.backbone)
-    width = int(checkpoint.text_config["hidden_size"]) + 2
+    width = feature_width(config.policy.feature_mode, int(checkpoint.text_config["hidden_size"]))
     torch.manual_seed(seed)
-    head = PolicyHead(width, 8, 3, bounded=True)
+    head = PolicyHead(width, config.policy.hidden_size, 3, bounded=True)
     torch.nn.init.normal_(head.output.weight)
     save_policy(path, head, make_card(config, checkpoint, width))
     return open_policy(path, checkpoint)
