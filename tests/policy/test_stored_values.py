@@ -42,7 +42,7 @@ def write_policy(configure: Configure, path: Path, seed: int = 0) -> PolicyFile:
 
 
 def computed(policy: PolicyFile, text: TextOutcomes) -> np.ndarray:
-    return policy.head(torch.from_numpy(features(text, policy.card.feature_mode))).double().numpy()
+    return policy.head()(torch.from_numpy(features(text, policy.card.feature_mode))).double().numpy()
 
 
 def stored(policy: PolicyFile) -> ValueHead:
@@ -108,10 +108,10 @@ def test_a_store_that_cannot_be_written_costs_no_result(
 
 
 def test_values_that_are_not_finite_are_refused_and_not_kept(configure: Configure, policy: PolicyFile) -> None:
-    with torch.no_grad():
-        policy.head.output.bias.fill_(torch.nan)
+    head = policy.head()
+    head.output.bias.fill_(torch.nan)
     with pytest.raises(VoVNetError, match="values of question 0 of the split"):
-        ValueHead.of(policy).values(text_of(configure))
+        ValueHead(head.eval, policy.card, policy.path, policy.digest).values(text_of(configure))
     assert parts(configure) == []
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_refused_when_it_is_opened_and_a_sound_one_read_once(
     with pytest.raises(VoVNetError, match="its checksum is wrong"):
         open_policy(policy.path, checkpoint)
     policy.path.write_bytes(content)
-    monkeypatch.setattr(PolicyFile, "head", property(lambda _: pytest.fail("the head was loaded")))
+    monkeypatch.setattr(PolicyFile, "head", lambda _: pytest.fail("the head was loaded"))
     found = open_policy(policy.path, checkpoint)
     assert (found.card, found.digest) == (policy.card, policy.digest)
     with pytest.raises(pytest.fail.Exception):

@@ -257,7 +257,7 @@ def _adapter() -> TypeAdapter[PolicyCard]:
 
 @dataclass(frozen=True)
 class PolicyFile:
-    """A policy file as it was when it was opened: warm evaluations need its card and its name, and import no torch."""
+    """A policy file as it was when it was opened; torch is imported when its head is asked for."""
 
     path: Path
     card: PolicyCard
@@ -268,7 +268,6 @@ class PolicyFile:
         """SHA-256 of the whole file."""
         return hashlib.sha256(self.content).hexdigest()
 
-    @cached_property
     def head(self) -> "PolicyHead":
         """The head in evaluation mode.
 
@@ -291,7 +290,7 @@ class PolicyFile:
 
 
 def open_policy(path: Path, checkpoint: Checkpoint) -> PolicyFile:
-    """A policy file whose head is loaded when it is needed, but was loaded once before: a damaged one is refused now.
+    """A policy file for this backbone. One that was never opened before is checked as a whole.
 
     Raises:
         VoVNetError: unreadable, of another backbone, or as ``PolicyFile.head``.
@@ -303,7 +302,7 @@ def open_policy(path: Path, checkpoint: Checkpoint) -> PolicyFile:
         found = PolicyFile(path, card, file.read())
     name = f"policy head {found.digest}"
     if recall_text(name) is None:
-        assert found.head
+        found.head()
         remember_text(name, "sound")
     return found
 
@@ -315,7 +314,7 @@ def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", Polic
         VoVNetError: as ``open_policy``.
     """
     found = open_policy(path, checkpoint)
-    return found.head, found.card
+    return found.head(), found.card
 
 
 def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> "PolicyHead":

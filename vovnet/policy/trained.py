@@ -84,7 +84,7 @@ class ValueHead:
     @classmethod
     def of(cls, policy: PolicyFile) -> "ValueHead":
         """The head in a policy file."""
-        return cls(lambda: policy.head, policy.card, policy.path, policy.digest)
+        return cls(policy.head, policy.card, policy.path, policy.digest)
 
     def values(self, text: TextOutcomes) -> np.ndarray:
         """Values of all samples, float64 [N, A]. Always on the CPU: live and replay share every bit of it.
