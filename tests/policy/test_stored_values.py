@@ -42,7 +42,11 @@ def write_policy(configure: Configure, path: Path, seed: int = 0) -> PolicyFile:
 
 
 def computed(policy: PolicyFile, text: TextOutcomes) -> np.ndarray:
-    return policy.head()(torch.from_numpy(features(text, policy.card.feature_mode))).double().numpy()
+    return computed_by(ValueHead.of(policy), text)
+
+
+def computed_by(head: ValueHead, text: TextOutcomes) -> np.ndarray:
+    return head.head()(torch.from_numpy(features(text, head.card.feature_mode))).double().numpy()
 
 
 def stored(policy: PolicyFile) -> ValueHead:
@@ -66,6 +70,15 @@ def test_stored_values_are_the_computed_ones_to_the_bit(configure: Configure, po
     assert (again.dtype, again.shape) == (np.float64, (20, 3))
     assert np.array_equal(again, first)
     assert not again.flags.writeable
+
+
+def test_live_batches_share_one_head(configure: Configure, policy: PolicyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, text = ValueHead.of(policy), text_of(configure)
+    batches = [text.take(np.arange(start, start + 10)) for start in (0, 10)]  # as of a text pass, from no store
+    first = head.values(batches[0])
+    monkeypatch.setattr("vovnet.policy.checkpoint.make_head", lambda *_: pytest.fail("the head was made again"))
+    assert np.allclose([*first, *head.values(batches[1])], computed_by(head, text))
+    assert parts(configure) == []
 
 
 def test_other_weights_other_questions_and_replaced_rows_have_values_of_their_own(

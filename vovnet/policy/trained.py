@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -84,7 +85,7 @@ class ValueHead:
     @classmethod
     def of(cls, policy: PolicyFile) -> "ValueHead":
         """The head in a policy file."""
-        return cls(policy.head, policy.card, policy.path, policy.digest)
+        return cls(cache(policy.head), policy.card, policy.path, policy.digest)
 
     def values(self, text: TextOutcomes) -> np.ndarray:
         """Values of all samples, float64 [N, A]. Always on the CPU: live and replay share every bit of it.
