@@ -80,7 +80,7 @@ def test_a_family_reads_images_as_its_published_checkpoints_do(family: str, load
     assert 1 <= answer.shape[1] - inputs["input_ids"].shape[1] <= 3
     with torch.no_grad():
         one, two = (loaded.model(**made).logits[0, -1] for made in (inputs, other))
-    assert one.isfinite().all()
+    assert 0.3 < one.std() < 3  # drawn for this width, not at the architectures' 0.02
     assert (one - two).abs().max() > 1e-2 * one.std()
 
 

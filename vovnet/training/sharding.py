@@ -28,16 +28,19 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def layers_of(model: Any) -> list[nn.Module]:
-    """Layers of the language model and of the vision encoder: the longest list of modules in each."""
-    decoder = model.get_decoder()
-    inner = set(decoder.modules())
-    outer = [part for part in model.modules() if part not in inner]
-    found: list[nn.Module] = []
-    for parts in (inner, outer):
-        lists = [list(part) for part in parts if isinstance(part, nn.ModuleList)]
-        lists.sort(key=len)
-        found += lists[-1] if lists else []
-    return found
+    """Layers of the language model and of the vision encoder: the longest list of modules in each, first of equals.
+
+    Lists inside a list, such as the experts of a layer, are parts of it.
+    """
+    inner = set(model.get_decoder().modules())
+    lists: list[list[nn.Module]] = []
+    inside: set[nn.Module] = set()
+    for part in model.modules():  # outer modules come first
+        if isinstance(part, nn.ModuleList) and part not in inside:
+            lists += [list(part)] if len(part) else []
+            inside.update(part.modules())
+    sides = ([one for one in lists if one[0] in inner], [one for one in lists if one[0] not in inner])
+    return [layer for side in sides if side for layer in max(side, key=lambda one: len(one))]
 
 
 def _average(parameter: Tensor) -> None:

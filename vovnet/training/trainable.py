@@ -152,9 +152,19 @@ def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None)
 
 
 def decoder_name(model: Any) -> str:
-    """Where the language model lies in a vision-language model, such as ``model.language_model``."""
+    """Where the language model lies in a vision-language model, such as ``model.language_model``.
+
+    Raises:
+        VoVNetError: the model does not say.
+    """
     decoder = model.get_decoder()
-    return str(next(name for name, part in model.named_modules() if part is decoder))
+    name = next(name for name, part in model.named_modules() if part is decoder)
+    if not name:
+        raise VoVNetError(
+            f"{type(model).__name__} does not say which part is its language model; set "
+            "training.backbone.train_vision=true to train all of it."
+        )
+    return str(name)
 
 
 def _full(config: RunConfig, settings: BackboneTraining, session: Session) -> Trainable:

@@ -1,7 +1,7 @@
 """What an image may cost where the processor decides: thumbnails, processor keys, and tokens by counting.
 
-Tokens are what the processor makes of a blank image of the same size. Its own prediction counts otherwise from family to
-family, and follows some of a call's options and not others.
+Tokens are what the processor makes of a blank image of the same size. Its own prediction counts otherwise from family
+to family, and follows some of a call's options and not others.
 """
 
 import hashlib
@@ -151,7 +151,7 @@ def _candidates(options: Any) -> Iterator[dict[str, Any]]:
     yield from ({name: 1} for name in COUNTS if isinstance(getattr(options, name, None), int))
     for name in AMOUNTS:
         if isinstance(amount := getattr(options, name, None), int):
-            yield from ({name: smaller} for smaller in (amount // 4, 1) if smaller)
+            yield from ({name: smaller} for smaller in (amount // 4, amount // 2, 1) if smaller)
 
 
 def found_budget(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBudgetConfig:

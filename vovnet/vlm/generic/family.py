@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from vovnet.vlm.chat_template import find_template, render_contents
@@ -25,10 +26,10 @@ def processors(folder: Path, model_type: str) -> tuple[Any, Any]:
 def pictures(image_processor: Any) -> str:
     """Digest of what the image processor makes of a fixed picture."""
     levels = np.arange(48 * 80 * 3).reshape(48, 80, 3) % 251
-    made = image_processor(images=[[Image.fromarray(levels.astype(np.uint8))]], return_tensors="np")
+    made = image_processor(images=[[Image.fromarray(levels.astype(np.uint8))]], return_tensors="pt")
     digest = hashlib.sha256()
     for name in sorted(made):
-        digest.update(name.encode() + np.ascontiguousarray(np.asarray(made[name], dtype=np.float64)).tobytes())
+        digest.update(name.encode() + torch.as_tensor(made[name]).double().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

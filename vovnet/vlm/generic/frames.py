@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from vovnet.errors import VoVNetError
 from vovnet.schema import PromptOrder
 from vovnet.vlm.chat_template import PLAIN_TAIL, STAND_IN
@@ -45,7 +47,9 @@ def bare_frames(processor: Any, order: PromptOrder) -> Frames:
     Raises:
         VoVNetError: the processor does not say what stands for an image.
     """
-    mark = next((found for name in PLACEHOLDERS if isinstance(found := getattr(processor, name, None), str)), None)
+    mark = next(
+        (found for name in PLACEHOLDERS if _stands_for_image(processor, found := getattr(processor, name, None))), None
+    )
     if mark is None:
         raise VoVNetError(
             f"{type(processor).__name__} does not say which text stands for an image; copy the model's chat template."
@@ -102,3 +106,14 @@ def _after_text(folder: Path, text: tuple[str, ...], pieces: tuple[str, ...]) ->
         )
     marks = pieces[0].removeprefix(head)
     return (head, marks + tail) if len(pieces) == 2 else (head, marks, tail)
+
+
+def _stands_for_image(processor: Any, mark: object) -> bool:
+    """Whether a processor puts an image in the place of a text."""
+    if not isinstance(mark, str):
+        return False
+    try:
+        made = processor(text=[mark], images=[[Image.new("RGB", (32, 32))]], return_tensors="pt")
+    except (ValueError, RuntimeError, LookupError):  # it says how many images and marks it found
+        return False
+    return "pixel_values" in made

@@ -1,8 +1,11 @@
 """From a checkpoint folder of any family to a ``GenericVLM``."""
 
+import hashlib
+import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import logging as transformers_logging
 
 from vovnet.errors import VoVNetError, first_line, out_of_memory
+from vovnet.fingerprint import recall_text, remember_text
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 from vovnet.scoring.reasoning import Reasoning
 from vovnet.vlm.adapters import attach
@@ -21,11 +25,12 @@ from vovnet.vlm.device import pick_device
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.generic.budget import CountedBudget
 from vovnet.vlm.generic.builder import GenericBuilder
+from vovnet.vlm.generic.check import VERSION as CHECK
 from vovnet.vlm.generic.check import check
 from vovnet.vlm.generic.frames import bare_frames, frames_of
 from vovnet.vlm.generic.model import Exact, GenericVLM
 from vovnet.vlm.generic.processor import load_processor
-from vovnet.vlm.generic.prompts import Prompter
+from vovnet.vlm.generic.prompts import Prompter, joining_axes
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.quantised import INSTALL, quantisation
 from vovnet.vlm.reading import reading_of
@@ -129,7 +134,14 @@ def prompter_of(config: BackboneConfig, checkpoint: Checkpoint) -> Prompter:
     """What makes prompts: spliced where that is what the processor makes."""
     reading = reading_of(config, checkpoint)
     found = _prompter(checkpoint, partial(frames_of, reading, config.prompt_order, checkpoint.folder))
-    return replace(found, spliced=found.splices_exactly(Image.new("RGB", (48, 40)), {}))
+    blank = Image.new("RGB", (48, 40))
+    extra = found.whole("What is it?", [blank], {}).extra
+    found = replace(
+        found,
+        types=tuple(name for name, said in extra.items() if said.ndim == 1),
+        axes=joining_axes(found.processor.image_processor, {}),
+    )
+    return replace(found, spliced=found.splices_exactly(blank, {}))
 
 
 def counting_prompter(checkpoint: Checkpoint) -> Prompter:
@@ -144,11 +156,12 @@ def _prompter(checkpoint: Checkpoint, frames: Any) -> Prompter:
     side = vision.get("patch_size", 14)
     side = side if isinstance(side, int) else side[0]
     states = (vision.get("image_size", 0) // side) ** 2 + 1 if isinstance(vision.get("image_size"), int) else 0
-    ids = [config.get(name, getattr(processor, name, None)) for name in IMAGE_IDS]
+    settings = model_config(checkpoint.folder, config, "sdpa")
+    ids = [getattr(source, name, None) for source in (settings, processor) for name in IMAGE_IDS]
     return Prompter(
         processor=processor,
         frames=bare_frames(processor, "image_first") if frames is None else frames(processor),
-        image_ids=frozenset(one for one in ids if isinstance(one, int)),
+        image_ids=tuple(dict.fromkeys(one for one in ids if isinstance(one, int))),
         patch=side,
         tile_states=states,
     )
@@ -163,12 +176,20 @@ def reasoning_of(tokenizer: Any, prompt_end: str) -> tuple[Reasoning, frozenset[
 
 
 def _exact(vlm: GenericVLM, config: BackboneConfig) -> Exact:
-    """What the model does exactly, and one sentence about what it does not."""
-    found = check(vlm)
-    if vlm.builder.shares_text and not found.reuse:
+    """What the model does exactly, remembered on disk, and one sentence about what it does not."""
+    facts = [CHECK, vlm.fingerprint, vlm.device.type, asdict(config), vlm.asks_reuse, vlm.builder.shares_text]
+    installed = [version(name) for name in ("transformers", "torch")]
+    name = "exact " + hashlib.sha256(json.dumps([facts, installed], sort_keys=True).encode()).hexdigest()[:16]
+    if (known := recall_text(name)) is not None:
+        content = json.loads(known)
+        found = Exact(**content | {"differences": tuple((of, far) for of, far in content["differences"])})
+    else:
+        found = check(vlm)
+        remember_text(name, json.dumps(asdict(found)))
+    if vlm.asks_reuse and vlm.builder.shares_text and not found.reuse:
         log.warning(
-            "prompts are read whole after the text pass: this model's cache cannot be continued exactly by an image "
-            "(logits differ by %.2g standard deviations)",
-            dict(found.differences).get("reuse", float("nan")),
+            "prompts are read whole after the text pass: an image cannot exactly continue the cache of its question in "
+            "this model (logits differ by %.2g standard deviations)",
+            dict(found.differences)["reuse"],
         )
     return found

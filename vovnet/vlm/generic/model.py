@@ -139,7 +139,7 @@ class GenericVLM(VLM):
         """Read rows whole; with ``begin``, first what they share with prompts that show images."""
         own = tuple(prompts[row] for row in rows)
         if begin:
-            first = self._inputs([replace(p, ids=p.ids[: p.shared]) for p in own], [0] * len(own))
+            first = self._inputs([prompt.beginning() for prompt in own], [0] * len(own))
             prefix = Prefix(first, self.passes.run(first, {}).cache)
             return replace(self._after(prefix, own, rows), prefix=prefix, reused=0)
         inputs, images = self._inputs(own, [0] * len(own)), self._images(own)
@@ -281,12 +281,12 @@ class GenericVLM(VLM):
         return collate(prompts, begins, self.end_tokens[0], self.device)
 
     def _images(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        return collate_images(prompts, self.device, self.model.dtype)
+        return collate_images(prompts, self.builder.prompter.axes, self.device, self.model.dtype)
 
     def _grids(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
         """What is said of images beside their pixels; the positions of what follows may depend on it."""
         rest = [replace(p, images={n: t for n, t in p.images.items() if not n.startswith("pixel")}) for p in prompts]
-        return collate_images(rest, self.device, self.model.dtype)
+        return collate_images(rest, self.builder.prompter.axes, self.device, self.model.dtype)
 
 
 def followed(inputs: dict[str, Tensor], ids: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:

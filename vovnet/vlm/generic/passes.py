@@ -1,5 +1,6 @@
 """Single calls of transformers' ``generate`` and ``forward``, and what the model's head reads and gives in them."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Passes:
     def __init__(self, model: Any, ends: tuple[int, ...]) -> None:
         self.model, self.ends = model, ends
         # Left over from the last call with images, and added to positions of a text that is continued.
+        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._stateful = [module for module in model.modules() if hasattr(module, "rope_deltas")]
 
     def run(self, inputs: dict[str, Tensor], images: dict[str, Tensor], cache: Any = None, columns: int = 1) -> Seen:
@@ -42,15 +44,14 @@ class Passes:
         if torch.is_grad_enabled() and cache is None:
             return self.forward(inputs, images, columns)
         with self._watched() as seen:
-            more = {} if columns == 1 else {"logits_to_keep": columns}
-            out = self._generate(inputs | images, cache, 1, **more)
+            out = self._generate(inputs | images, cache, 1, **(self._last(columns) if columns > 1 else {}))
         return _last(seen, columns, out.past_key_values)
 
     def forward(self, inputs: dict[str, Tensor], images: dict[str, Tensor], columns: int) -> Seen:
         """Read whole prompts in one pass that keeps no cache."""
         self._forget()
         with self._watched() as seen:
-            self.model(**inputs, **images, use_cache=False, logits_to_keep=columns)
+            self.model(**inputs, **images, use_cache=False, **self._last(columns))
         return _last(seen, columns)
 
     def generate(self, inputs: dict[str, Tensor], cache: Any, length: int, **options: Any) -> Tensor:
@@ -70,6 +71,10 @@ class Passes:
             return_dict_in_generate=True,
             **asked,
         )
+
+    def _last(self, columns: int) -> dict[str, int]:
+        """Spares the logits of earlier columns, where the model can."""
+        return {"logits_to_keep": columns} if self._keeps else {}
 
     def _forget(self) -> None:
         for module in self._stateful:

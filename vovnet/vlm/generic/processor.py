@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoImageProcessor, ProcessorMixin
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, AutoVideoProcessor, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from vovnet.errors import VoVNetError, first_line
@@ -29,29 +29,39 @@ def load_processor(folder: Path, model_type: str) -> Any:
     """
     kind = _without_video(_processor_class(folder, model_type))
     try:
-        images = _image_processor(folder)
-        processor = kind.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except ImportError as error:
-        raise VoVNetError(
-            f"the processor of {folder} ({kind.__name__}) needs a package that is not installed ({needed(error)}); "
-            f"{INSTALL}."
-        ) from error
-    except UNREADABLE as error:
+        parts = {name: _part(folder, name) for name in kind.get_attributes()}
+        content, _ = kind.get_processor_dict(str(folder), local_files_only=True)
+        try:
+            processor = kind.from_args_and_dict(list(parts.values()), content)
+        except AttributeError:  # the family's processor asks its video part for options
+            parts["video_processor"] = AutoVideoProcessor.from_pretrained(str(folder), local_files_only=True)
+            processor = kind.from_args_and_dict(list(parts.values()), content)
+    except (ImportError, *UNREADABLE) as error:
+        if (packages := needed(error)) is not None:
+            raise VoVNetError(
+                f"the processor of {model_type} models needs {packages}, which is not installed; {INSTALL}."
+            ) from error
         raise VoVNetError(
             f"{folder} lacks a processor for {model_type} models ({first_line(error)}); save it beside the model."
         ) from error
-    processor.image_processor = images
     return processor
 
 
-def needed(error: ImportError) -> str:
-    """Which packages an error of transformers asks for."""
-    known = [name for name in ("torchvision", "num2words", "sentencepiece") if name in str(error).lower()]
-    return ", ".join(known) or first_line(error)
+def needed(error: BaseException) -> str | None:
+    """The missing package that an error of transformers is about; None where it is about something else."""
+    text = str(error).lower()
+    known = next((name for name in ("torchvision", "num2words", "sentencepiece") if name in text), None)
+    return first_line(error) if known is None and isinstance(error, ImportError) else known
 
 
-def _image_processor(folder: Path) -> Any:
+def _part(folder: Path, name: str) -> Any:
+    """A part of a processor by the name of its argument; None for the video part."""
     options = {"local_files_only": True, "trust_remote_code": False}
+    if "video" in name:
+        return None
+    if "image_processor" not in name:
+        kind = AutoTokenizer if "tokenizer" in name else AutoFeatureExtractor
+        return kind.from_pretrained(str(folder), **options)
     try:
         return AutoImageProcessor.from_pretrained(str(folder), backend="pil", **options)
     except (ValueError, ImportError):  # the family has none that works on Pillow
@@ -69,7 +79,7 @@ def _processor_class(folder: Path, model_type: str) -> Any:
         except ValueError as error:
             raise VoVNetError(f"{folder / file} is not valid JSON ({error}); save the processor again.") from error
     for name in names:
-        found = getattr(transformers, name, None) if isinstance(name, str) else None
+        found = _named(name) if isinstance(name, str) else None
         if inspect.isclass(found) and issubclass(found, ProcessorMixin):
             return found
     raise VoVNetError(
@@ -77,15 +87,28 @@ def _processor_class(folder: Path, model_type: str) -> Any:
     )
 
 
+def _named(name: str) -> Any:
+    """A class of transformers; None where there is none.
+
+    Raises:
+        VoVNetError: its module needs a package that is not installed.
+    """
+    try:
+        return getattr(transformers, name)
+    except ModuleNotFoundError as error:  # of transformers' lazy modules, which do not say what is missing
+        raise VoVNetError(f"transformers' {name} needs torchvision, which is not installed; {INSTALL}.") from error
+    except AttributeError:
+        return None
+
+
 def _without_video(kind: Any) -> Any:
-    """The same processor without its video part, which comes last among its parts."""
-    if kind.get_attributes()[-1:] != ["video_processor"]:
-        return kind
+    """The same processor, which takes None for its video part."""
 
     class ImagesOnly(kind):  # type: ignore[misc]
-        @classmethod
-        def get_attributes(cls) -> list[str]:
-            return [name for name in super().get_attributes() if name != "video_processor"]
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            if "video" in argument_name and argument is None:
+                return type(None)
+            return super().check_argument_for_proper_class(argument_name, argument)
 
     ImagesOnly.__name__ = ImagesOnly.__qualname__ = kind.__name__
     return ImagesOnly

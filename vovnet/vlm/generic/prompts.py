@@ -7,7 +7,7 @@ processor makes every prompt whole.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -66,20 +66,29 @@ class Prompt(Piece):
     vision_tokens: int = 0
     patches: int = 0
 
+    def beginning(self) -> "Prompt":
+        """The shared tokens alone."""
+        extra = {name: said[: self.shared] for name, said in self.extra.items()}
+        return replace(self, ids=self.ids[: self.shared], extra=extra)
+
 
 @dataclass(frozen=True)
 class Prompter:
     """Makes prompts with a processor; ``spliced`` says how.
 
     Attributes:
-        image_ids: token ids that stand for image features.
+        image_ids: token ids that may stand for image features; the first that a prompt holds does.
+        axes: along which image tensors of several prompts are joined, where it is not the first.
+        types: names of what is said of each token beside its id, of images and of text.
         tile_states: cross-attention states of an image tile, for families whose images are not in the sequence.
     """
 
     processor: Any
     frames: Frames
-    image_ids: frozenset[int]
+    image_ids: tuple[int, ...]
     patch: int
+    types: tuple[str, ...] = ()
+    axes: Mapping[str, int] = field(default_factory=dict)
     tile_states: int = 0
     spliced: bool = True
 
@@ -95,7 +104,11 @@ class Prompter:
             found = [*self._encode(before, self.frames.special), *ids, *self._encode(after)]
         else:
             found = self._encode(before + question + after, self.frames.special)
-        return Prompt(np.asarray(found, dtype=np.int64), {}, {})
+        return Prompt(
+            np.asarray(found, dtype=np.int64),
+            {name: torch.zeros(len(found), dtype=torch.long) for name in self.types},
+            {},
+        )
 
     def pieces(self, images: Sequence[Image.Image], keys: Mapping[str, Any]) -> list[Piece]:
         """What surrounds a question about some images: independent of the question, so it can be kept."""
@@ -203,7 +216,7 @@ class Prompter:
     def _tokens(self, ids: np.ndarray, extra: Mapping[str, Tensor]) -> int:
         if "cross_attention_mask" in extra:  # [L, images, tiles]: what any token may look at
             return int(extra["cross_attention_mask"].any(dim=0).sum()) * self.tile_states
-        return int(np.isin(ids, list(self.image_ids)).sum())
+        return next((count for one in self.image_ids if (count := int((ids == one).sum()))), 0)
 
 
 def _extra(piece: Piece, name: str, row: Sequence[Piece]) -> Tensor:
@@ -241,24 +254,44 @@ def collate(prompts: Sequence[Prompt], begins: Sequence[int], padding: int, devi
     return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
 
 
-def collate_images(prompts: Sequence[Prompt], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+def joining_axes(image_processor: Any, keys: Mapping[str, Any]) -> dict[str, int]:
+    """Along which axis a family joins the tensors of several images, where it is not the first."""
+    pair = [Image.new("RGB", size) for size in ((48, 40), (40, 64))]
+    options = {"return_tensors": "pt", **keys}
+    one, two, both = (image_processor(images=[[i] for i in some], **options) for some in (pair[:1], pair[1:], pair))
+    found = {}
+    for name, joined in both.items():
+        if not isinstance(joined, Tensor) or joined.ndim != one[name].ndim:
+            continue
+        shapes = zip(joined.shape, one[name].shape, two[name].shape, strict=True)
+        grown = [axis for axis, (all_of, first, second) in enumerate(shapes) if all_of == first + second]
+        if grown and 0 not in grown:
+            found[name] = grown[-1]
+    return found
+
+
+def collate_images(
+    prompts: Sequence[Prompt], axes: Mapping[str, int], device: torch.device, dtype: torch.dtype
+) -> dict[str, Tensor]:
     """Image inputs of prompts one after another, zeros where one is larger than another; floats in the model's type."""
     found = {}
     for name in prompts[0].images:
         parts = [prompt.images[name].to(device, non_blocking=True) for prompt in prompts]
-        tensor = torch.cat(_padded(parts)) if parts[0].ndim else torch.stack(parts)
+        axis = axes.get(name, 0)
+        tensor = torch.cat(_padded(parts, axis), dim=axis) if parts[0].ndim else torch.stack(parts)
         found[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
     return found
 
 
-def _padded(parts: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors of one size but for their first axis."""
-    size = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+def _padded(parts: Sequence[Tensor], axis: int) -> list[Tensor]:
+    """Tensors of one size but for one axis."""
+    size = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
     found = []
     for part in parts:
-        if list(part.shape[1:]) != size:
-            whole = part.new_zeros(len(part), *size)
-            whole[(slice(None), *(slice(0, n) for n in part.shape[1:]))] = part
-            part = whole
+        whole = [*size[:axis], part.shape[axis], *size[axis + 1 :]]
+        if list(part.shape) != whole:
+            filled = part.new_zeros(whole)
+            filled[tuple(slice(0, length) for length in part.shape)] = part
+            part = filled
         found.append(part)
     return found

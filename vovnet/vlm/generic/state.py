@@ -67,7 +67,7 @@ def rows_of(cache: Any, index: Tensor) -> Any:
     if cache is None:
         return None
     cache = copy.deepcopy(cache)
-    cache.batch_select_indices(index)
+    cache.reorder_cache(index)  # ``batch_select_indices`` is missing for recurrent layers
     return cache
 
 

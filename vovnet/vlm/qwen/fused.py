@@ -124,12 +124,14 @@ class TextAttention:
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Any = None,
+        cache: Any = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Attends from new tokens [B, L, D] to them and to those of a cache, which grows in place.
 
         Args:
             position_embeddings: of ``SignedRotary``, [B, L, head_dim].
+            cache: what transformers calls ``past_key_values`` from 5.24 on.
         """
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query, key = self.q_proj(hidden_states).view(shape), self.k_proj(hidden_states).view(shape)
@@ -138,8 +140,9 @@ class TextAttention:
         heads = [query.shape[2], key.shape[2]]
         both = rotate(self._joined(query, key), cos, sin).transpose(1, 2)
         query, key = torch.split(both, heads, dim=1)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
+        past = cache if past_key_values is None else past_key_values
+        if past is not None:
+            key, value = past.update(key, value, self.layer_idx)
         attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
         attended, weights = attend(
             self,
