@@ -73,6 +73,7 @@ def _small(config: RunConfig, rounds: int) -> Parts:
     """What the packaged backbone and made-up outcomes can show."""
     from vovnet.benchmark import embedded
     from vovnet.benchmark.growth import growth
+    from vovnet.benchmark.implementations import implementations
     from vovnet.benchmark.opening import opening
     from vovnet.benchmark.store import large_store
     from vovnet.benchmark.sweeps import start_up, sweeps
@@ -82,6 +83,7 @@ def _small(config: RunConfig, rounds: int) -> Parts:
     return {
         "collection": lambda: embedded.collection(config, rounds),
         "live": lambda: embedded.live(config, rounds),
+        "implementations": lambda: implementations(config, rounds),
         "pruning": lambda: embedded.pruning(config, rounds),
         "start_up": lambda: start_up(rounds),
         "growth": lambda: growth(config),

@@ -27,8 +27,7 @@ from vovnet.policy.protocol import Policy, Step, View
 from vovnet.policy.route import Router
 from vovnet.policy.trained import ValueHead, VoVNet
 from vovnet.schema import RunConfig
-from vovnet.vlm.protocol import Decoding
-from vovnet.vlm.qwen.model import Backbone
+from vovnet.vlm.protocol import VLM, Decoding
 from vovnet.vlm.qwen.random_weights import TOKENIZER
 
 MIXES = ((0.0, 0.0, 1.0), (0.3, 0.4, 0.3), (0.7, 0.2, 0.1))  # shares of NO, COARSE and FULL
@@ -171,16 +170,14 @@ def _router(bench: Bench, data: Synthetic, actions: np.ndarray) -> Router:
     return dealt_router(bench.config, bench.backbone, data, actions, _greedy(bench))
 
 
-def dealt_router(
-    config: RunConfig, backbone: Backbone, data: VQADataset, actions: np.ndarray, decoding: Decoding
-) -> Router:
+def dealt_router(config: RunConfig, backbone: VLM, data: VQADataset, actions: np.ndarray, decoding: Decoding) -> Router:
     """Routes as a trained policy would, but to ``actions``; the head has random weights."""
     width = feature_width(config.policy.feature_mode, backbone.hidden_size)
     space = ACTION_SPACES[config.policy.action_space]
     torch.manual_seed(0)
     head = PolicyHead(width, config.policy.hidden_size, len(space), bounded=True)
     policy = VoVNet(ValueHead(head.eval, make_card(config, TOKENIZER, width)), config.policy.lambda_cost)
-    most = backbone.builder.budget.max_tokens
+    most = backbone.builder.max_tokens
     return Router(backbone, Dealt(policy, actions), decoding, make_judge(data), 0, most)
 
 
