@@ -288,7 +288,7 @@ def _padded(parts: Sequence[Tensor], axis: int) -> list[Tensor]:
     size = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
     found = []
     for part in parts:
-        whole = size[:axis] + [part.shape[axis]] + size[axis + 1 :]
+        whole = [*size[:axis], part.shape[axis], *size[axis + 1 :]]
         if list(part.shape) != whole:
             filled = part.new_zeros(whole)
             filled[tuple(slice(0, length) for length in part.shape)] = part
