@@ -78,14 +78,14 @@ def _compared(fast: Callable[[], VLM], generic: Callable[[], VLM]) -> str:
 def _seen(load: Callable[[], VLM]) -> tuple[list[Tensor], float]:
     """Logits under every action, the references' NLL last, on the CPU; and the difference that is rounding."""
     vlm = load()
-    batch = vlm.builder.build(_items(), VISUAL_ACTIONS)
+    batch = vlm.builder.build(noise_items(), VISUAL_ACTIONS)
     text = vlm.read(batch, Action.NO)
     states = [vlm.read(batch, action, text) for action in Action]
     nll = torch.cat([vlm.nll(state, batch.references) for state in states])
     return [*(state.logits.float().cpu() for state in states), nll.float().cpu()], ROUNDING[vlm.model.dtype]
 
 
-def _items() -> list[Item]:
+def noise_items() -> list[Item]:
     """Questions of two lengths about noise of two shapes."""
     found: list[Any] = []
     for row, (question, size) in enumerate(zip(QUESTIONS, ((48, 64), (64, 40)), strict=True)):

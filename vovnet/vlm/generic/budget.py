@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may d
 
 Size = tuple[int, int]
 Keys = Mapping[str, Any]
+VERSION = 2  # rises when a budget is found, or a maximal image counted, in another way
+# Width to height of images that are tried: tiles are chosen by shape, so a square may cost less than a photograph.
+SHAPES = (1 / 2, 9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9, 2.0)
 MOST_SIZES = 100_000  # image sizes whose count is remembered
 SMALLEST = 16  # pixels of the first side that is tried
 # Options of image processors that make images cheaper: to be switched off, set to one, or divided by four.
@@ -87,16 +90,23 @@ class CountedBudget:
         name = "max_tokens " + _digest([self.checkpoint.fingerprint, self.config.full.facts(), _versions()])
         if (known := recall_text(name)) is not None and known.isdecimal():
             return int(known)
-        found = self.largest(Action.FULL)
+        found = max(self.largest(Action.FULL))
         remember_text(name, str(found))
         return found
 
-    def largest(self, action: Action) -> int:
-        """Most tokens of the largest images of several shapes."""
-        full = self.config.full
-        side, other = full.long_side, max(1, min(full.long_side, full.max_pixels // full.long_side))
-        square = min(side, int(full.max_pixels**0.5))
-        return max(self.tokens(*size, action) for size in ((square, square), (side, other), (other, side)))
+    def largest(self, action: Action) -> tuple[int, ...]:
+        """Tokens of the largest image of each of ``SHAPES``."""
+        return self.costs(action, self.config.full.long_side)
+
+    def costs(self, action: Action, side: int) -> tuple[int, ...]:
+        """Tokens of an image of each of ``SHAPES``, so many pixels long."""
+        sizes = [(side, round(side / shape)) if shape >= 1 else (round(side * shape), side) for shape in SHAPES]
+        return tuple(self.tokens(max(1, width), max(1, height), action) for width, height in sizes)
+
+    def saves(self) -> bool:
+        """Whether COARSE costs less than FULL in every shape."""
+        pairs = zip(self.largest(Action.COARSE), self.largest(Action.FULL), strict=True)
+        return all(coarse < full for coarse, full in pairs)
 
     def check_coarse(self) -> None:
         """Refuse a COARSE that costs as much as FULL.
@@ -104,13 +114,14 @@ class CountedBudget:
         Raises:
             VoVNetError: names the options that would help.
         """
-        coarse, full = self.largest(Action.COARSE), self.largest(Action.FULL)
-        if coarse < full:
+        if self.saves():
             return
+        costs = [self.largest(action) for action in (Action.COARSE, Action.FULL)]
+        coarse, full = next(pair for pair in zip(*costs, strict=True) if pair[0] >= pair[1])
         helps = next(cheaper_keys(self), None)
         fix = "" if helps is None else f"vision_budget.coarse.processor={_shown(helps)}, or "
         raise VoVNetError(
-            f"COARSE costs as much as FULL with this model's processor ({coarse} tokens for the largest image, FULL "
+            f"COARSE costs as much as FULL with this model's processor ({coarse} tokens for a large image, FULL "
             f"{full}); set {fix}policy.action_space=binary."
         )
 
@@ -133,16 +144,15 @@ def cheaper_keys(budget: CountedBudget) -> Iterator[dict[str, Any]]:
     """Options under which COARSE costs less than FULL, one after another."""
     from vovnet.vlm.generic.loading import counting_prompter
 
-    most = budget.largest(Action.FULL)
     options = counting_prompter(budget.checkpoint).processor.image_processor
     for keys in _candidates(options):
         coarse = replace(budget.config.coarse, processor={**budget.config.full.keys, **keys})
         tried = CountedBudget(replace(budget.config, coarse=coarse), budget.checkpoint, budget.resample)
         try:
-            cost = tried.largest(Action.COARSE)
+            saves = tried.saves()
         except REFUSED:
             continue
-        if cost < most:
+        if saves:
             yield keys
 
 
@@ -168,7 +178,7 @@ def found_budget(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> Vision
     if config.auto:
         found = _narrowed(found, checkpoint)
     budget = CountedBudget(found, checkpoint)
-    if chosen == "auto" and budget.largest(Action.COARSE) >= budget.largest(Action.FULL):
+    if chosen == "auto" and not budget.saves():
         keys = next(cheaper_keys(budget), None)
         if keys is not None:
             found = replace(found, coarse=replace(found.coarse, processor={**full.keys, **keys}))
@@ -182,9 +192,9 @@ def _narrowed(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBud
     Where even the smallest picture makes as many tokens, it is enlarged, and more pixels still show more.
     """
     budget, side = CountedBudget(config, checkpoint), config.full.long_side
-    most = budget.tokens(side, side, Action.FULL)
-    if budget.tokens(SMALLEST, SMALLEST, Action.FULL) < most:
-        while side // 2 >= SMALLEST and budget.tokens(side // 2, side // 2, Action.FULL) == most:
+    most = budget.costs(Action.FULL, side)
+    if budget.costs(Action.FULL, SMALLEST) != most:
+        while side // 2 >= SMALLEST and budget.costs(Action.FULL, side // 2) == most:
             side //= 2
     full = replace(config.full, long_side=side, max_pixels=min(config.full.max_pixels, side**2))
     quarter = max(1, min(config.coarse.long_side, side // 4))
@@ -193,7 +203,7 @@ def _narrowed(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBud
 
 
 def _versions() -> list[str]:
-    return [version(name) for name in ("transformers", "tokenizers", "pillow")]
+    return [str(VERSION), *(version(name) for name in ("transformers", "tokenizers", "pillow"))]
 
 
 def _digest(value: Any) -> str:

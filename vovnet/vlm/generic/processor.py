@@ -85,7 +85,7 @@ def _processor_class(folder: Path, model_type: str) -> Any:
         except ValueError as error:
             raise VoVNetError(f"{folder / file} is not valid JSON ({error}); save the processor again.") from error
     for name in names:
-        found = _named(name) if isinstance(name, str) else None
+        found = named_processor(name) if isinstance(name, str) else None
         if inspect.isclass(found) and issubclass(found, ProcessorMixin):
             return found
     raise VoVNetError(
@@ -93,7 +93,7 @@ def _processor_class(folder: Path, model_type: str) -> Any:
     )
 
 
-def _named(name: str) -> Any:
+def named_processor(name: str) -> Any:
     """A processor class of transformers; None where there is none.
 
     Raises:
