@@ -24,9 +24,10 @@ if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may d
 
 Size = tuple[int, int]
 Keys = Mapping[str, Any]
-VERSION = 2  # rises when a budget is found, or a maximal image counted, in another way
-# Width to height of images that are tried: tiles are chosen by shape, so a square may cost less than a photograph.
-SHAPES = (1 / 2, 9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9, 2.0)
+VERSION = 3  # rises when a budget is found, or a maximal image counted, in another way
+# Width and height of images that are tried, in parts of the longer side: tiles are chosen by shape, so that a small
+# photograph may cost as much as a large one where a small square does not.
+SHAPES = ((0.75, 1.0), (1.0, 1.0), (1.0, 0.75))
 MOST_SIZES = 100_000  # image sizes whose count is remembered
 SMALLEST = 16  # pixels of the first side that is tried
 # Options of image processors that make images cheaper: to be switched off, set to one, or divided by four.
@@ -96,12 +97,8 @@ class CountedBudget:
 
     def largest(self, action: Action) -> tuple[int, ...]:
         """Tokens of the largest image of each of ``SHAPES``."""
-        return self.costs(action, self.config.full.long_side)
-
-    def costs(self, action: Action, side: int) -> tuple[int, ...]:
-        """Tokens of an image of each of ``SHAPES``, so many pixels long."""
-        sizes = [(side, round(side / shape)) if shape >= 1 else (round(side * shape), side) for shape in SHAPES]
-        return tuple(self.tokens(max(1, width), max(1, height), action) for width, height in sizes)
+        side = self.config.full.long_side
+        return tuple(self.tokens(round(side * width), round(side * height), action) for width, height in SHAPES)
 
     def saves(self) -> bool:
         """Whether COARSE costs less than FULL in every shape."""
@@ -192,9 +189,9 @@ def _narrowed(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBud
     Where even the smallest picture makes as many tokens, it is enlarged, and more pixels still show more.
     """
     budget, side = CountedBudget(config, checkpoint), config.full.long_side
-    most = budget.costs(Action.FULL, side)
-    if budget.costs(Action.FULL, SMALLEST) != most:
-        while side // 2 >= SMALLEST and budget.costs(Action.FULL, side // 2) == most:
+    most = budget.tokens(side, side, Action.FULL)
+    if budget.tokens(SMALLEST, SMALLEST, Action.FULL) < most:
+        while side // 2 >= SMALLEST and budget.tokens(side // 2, side // 2, Action.FULL) == most:
             side //= 2
     full = replace(config.full, long_side=side, max_pixels=min(config.full.max_pixels, side**2))
     quarter = max(1, min(config.coarse.long_side, side // 4))

@@ -240,10 +240,10 @@ def _why(model_type: str, classes: Mapping[str, str]) -> str:
         return "transformers names no processor for it"
     try:
         kind = named_processor(name)
-    except MissingPackageError as error:
-        return f"its processor needs {error.package}; no checkpoint was given"
-    if kind is None or not issubclass(kind, ProcessorMixin) or "image_processor" not in kind.get_attributes():
-        return f"{name} takes no images"
+        if kind is None or not issubclass(kind, ProcessorMixin) or "image_processor" not in kind.get_attributes():
+            return f"{name} takes no images"
+    except MissingPackageError:  # where it is installed, that is no reason
+        return "no checkpoint was given"
     image_processors = IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type)
     if image_processors and "pil" not in image_processors:
         return "its image processor needs torchvision; no checkpoint was given"
