@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,20 +85,23 @@ def _compared(fast: Callable[[], VLM], truth: list[Tensor], limit: float) -> str
 def _seen(load: Callable[[], VLM]) -> tuple[list[Tensor], float]:
     """Logits under every action, the references' NLL last, on the CPU; and the difference that is rounding."""
     vlm = load()
-    batch = vlm.builder.build(_items(), VISUAL_ACTIONS)
+    batch = vlm.builder.build(noise_items(), VISUAL_ACTIONS)
     text = vlm.read(batch, Action.NO)
     states = [vlm.read(batch, action, text) for action in Action]
     nll = torch.cat([vlm.nll(state, batch.references) for state in states])
     return [*(state.logits.float().cpu() for state in states), nll.float().cpu()], ROUNDING[vlm.model.dtype]
 
 
-def _items() -> list[Item]:
+def noise_items() -> list[Item]:
     """Questions of two lengths about noise of two shapes."""
-    found: list[Any] = []
-    for row, (question, size) in enumerate(zip(QUESTIONS, ((48, 64), (64, 40)), strict=True)):
-        noise = np.random.default_rng(row).integers(0, 256, (*size, 3), dtype=np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(noise).save(buffer, "PNG")
-        image = HeldImage(f"noise {row}", Path(f"noise {row}"), buffer.getvalue())
-        found.append((row, Sample(str(row), question, (image,), ("yes 1",), str(row), ""), question))
-    return found
+    sizes = ((64, 48), (40, 64))
+    return [noise_item(row, *pair) for row, pair in enumerate(zip(QUESTIONS, sizes, strict=True))]
+
+
+def noise_item(row: int, question: str, size: tuple[int, int]) -> Item:
+    """A question about noise of (width, height) pixels."""
+    noise = np.random.default_rng(row).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    image = HeldImage(f"noise {row}", Path(f"noise {row}"), buffer.getvalue())
+    return row, Sample(str(row), question, (image,), ("yes 1",), str(row), ""), question

@@ -24,6 +24,10 @@ if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may d
 
 Size = tuple[int, int]
 Keys = Mapping[str, Any]
+VERSION = 3  # rises when a budget is found, or a maximal image counted, in another way
+# Width and height of images that are tried, in parts of the longer side: tiles are chosen by shape, so that a small
+# photograph may cost as much as a large one where a small square does not.
+SHAPES = ((0.75, 1.0), (1.0, 1.0), (1.0, 0.75))
 MOST_SIZES = 100_000  # image sizes whose count is remembered
 SMALLEST = 16  # pixels of the first side that is tried
 # Options of image processors that make images cheaper: to be switched off, set to one, or divided by four.
@@ -87,16 +91,19 @@ class CountedBudget:
         name = "max_tokens " + _digest([self.checkpoint.fingerprint, self.config.full.facts(), _versions()])
         if (known := recall_text(name)) is not None and known.isdecimal():
             return int(known)
-        found = self.largest(Action.FULL)
+        found = max(self.largest(Action.FULL))
         remember_text(name, str(found))
         return found
 
-    def largest(self, action: Action) -> int:
-        """Most tokens of the largest images of several shapes."""
-        full = self.config.full
-        side, other = full.long_side, max(1, min(full.long_side, full.max_pixels // full.long_side))
-        square = min(side, int(full.max_pixels**0.5))
-        return max(self.tokens(*size, action) for size in ((square, square), (side, other), (other, side)))
+    def largest(self, action: Action) -> tuple[int, ...]:
+        """Tokens of the largest image of each of ``SHAPES``."""
+        side = self.config.full.long_side
+        return tuple(self.tokens(round(side * width), round(side * height), action) for width, height in SHAPES)
+
+    def saves(self) -> bool:
+        """Whether COARSE costs less than FULL in every shape."""
+        pairs = zip(self.largest(Action.COARSE), self.largest(Action.FULL), strict=True)
+        return all(coarse < full for coarse, full in pairs)
 
     def check_coarse(self) -> None:
         """Refuse a COARSE that costs as much as FULL.
@@ -104,13 +111,14 @@ class CountedBudget:
         Raises:
             VoVNetError: names the options that would help.
         """
-        coarse, full = self.largest(Action.COARSE), self.largest(Action.FULL)
-        if coarse < full:
+        if self.saves():
             return
+        costs = [self.largest(action) for action in (Action.COARSE, Action.FULL)]
+        coarse, full = next(pair for pair in zip(*costs, strict=True) if pair[0] >= pair[1])
         helps = next(cheaper_keys(self), None)
         fix = "" if helps is None else f"vision_budget.coarse.processor={_shown(helps)}, or "
         raise VoVNetError(
-            f"COARSE costs as much as FULL with this model's processor ({coarse} tokens for the largest image, FULL "
+            f"COARSE costs as much as FULL with this model's processor ({coarse} tokens for a large image, FULL "
             f"{full}); set {fix}policy.action_space=binary."
         )
 
@@ -133,16 +141,15 @@ def cheaper_keys(budget: CountedBudget) -> Iterator[dict[str, Any]]:
     """Options under which COARSE costs less than FULL, one after another."""
     from vovnet.vlm.generic.prompters import counting_prompter
 
-    most = budget.largest(Action.FULL)
     options = counting_prompter(budget.checkpoint).processor.image_processor
     for keys in _candidates(options):
         coarse = replace(budget.config.coarse, processor={**budget.config.full.keys, **keys})
         tried = CountedBudget(replace(budget.config, coarse=coarse), budget.checkpoint, budget.resample)
         try:
-            cost = tried.largest(Action.COARSE)
+            saves = tried.saves()
         except REFUSED:
             continue
-        if cost < most:
+        if saves:
             yield keys
 
 
@@ -168,7 +175,7 @@ def found_budget(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> Vision
     if config.auto:
         found = _narrowed(found, checkpoint)
     budget = CountedBudget(found, checkpoint)
-    if chosen == "auto" and budget.largest(Action.COARSE) >= budget.largest(Action.FULL):
+    if chosen == "auto" and not budget.saves():
         keys = next(cheaper_keys(budget), None)
         if keys is not None:
             found = replace(found, coarse=replace(found.coarse, processor={**full.keys, **keys}))
@@ -193,7 +200,7 @@ def _narrowed(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBud
 
 
 def _versions() -> list[str]:
-    return [version(name) for name in ("transformers", "tokenizers", "pillow")]
+    return [str(VERSION), *(version(name) for name in ("transformers", "tokenizers", "pillow"))]
 
 
 def _digest(value: Any) -> str:

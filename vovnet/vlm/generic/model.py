@@ -108,10 +108,11 @@ class GenericVLM(VLM):
         if action is Action.NO and after is not None:
             return after
         prompts = self.builder.prompts(batch, action)
-        if after is not None and self.cache_reuse:
+        reuses = self.cache_reuse and not torch.is_grad_enabled()  # gradients flow through whole prompts only
+        if reuses and after is not None and all(one.prefix is not None for one in after.parts):
             return GenericState(tuple(part for one in after.parts for part in self.continued(prompts, one)))
         groups = [range(len(prompts))] if self.exact.batch else [[row] for row in range(len(prompts))]
-        own = action is Action.NO and self.cache_reuse
+        own = action is Action.NO and reuses
         return GenericState(tuple(self.read_rows(prompts, rows, own) for rows in groups))
 
     def answer(self, readings: Sequence[Reading], decoding: Decoding, seed: int = 0) -> list[list[Answer]]:

@@ -19,6 +19,14 @@ NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_conf
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
 
 
+class MissingPackageError(VoVNetError):
+    """A processor needs a package that is not installed."""
+
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(f"{what} needs {package}, which is not installed; {INSTALL}.")
+        self.package = package
+
+
 def load_processor(folder: Path, model_type: str) -> Any:
     """The processor that belongs to a model type, with Pillow's image processor where the family has one.
 
@@ -38,9 +46,7 @@ def load_processor(folder: Path, model_type: str) -> Any:
             processor = kind.from_args_and_dict(list(parts.values()), content)
     except (ImportError, *UNREADABLE) as error:
         if (packages := needed(error)) is not None:
-            raise VoVNetError(
-                f"the processor of {model_type} models needs {packages}, which is not installed; {INSTALL}."
-            ) from error
+            raise MissingPackageError(f"the processor of {model_type} models", packages) from error
         raise VoVNetError(
             f"{folder} lacks a processor for {model_type} models ({first_line(error)}); save it beside the model."
         ) from error
@@ -79,7 +85,7 @@ def _processor_class(folder: Path, model_type: str) -> Any:
         except ValueError as error:
             raise VoVNetError(f"{folder / file} is not valid JSON ({error}); save the processor again.") from error
     for name in names:
-        found = _named(name) if isinstance(name, str) else None
+        found = named_processor(name) if isinstance(name, str) else None
         if inspect.isclass(found) and issubclass(found, ProcessorMixin):
             return found
     raise VoVNetError(
@@ -87,18 +93,22 @@ def _processor_class(folder: Path, model_type: str) -> Any:
     )
 
 
-def _named(name: str) -> Any:
-    """A class of transformers; None where there is none.
+def named_processor(name: str) -> Any:
+    """A processor class of transformers; None where there is none.
 
     Raises:
-        VoVNetError: its module needs a package that is not installed.
+        MissingPackageError: its module needs a package that is not installed.
     """
     try:
-        return getattr(transformers, name)
-    except ModuleNotFoundError as error:  # of transformers' lazy modules, which do not say what is missing
-        raise VoVNetError(f"transformers' {name} needs torchvision, which is not installed; {INSTALL}.") from error
+        found = getattr(transformers, name)
+        found.get_attributes  # noqa: B018  of a class whose packages are missing, transformers gives a stand-in
+    except ImportError as error:
+        # Its lazy modules do not say what is missing.
+        package = "torchvision" if isinstance(error, ModuleNotFoundError) else needed(error)
+        raise MissingPackageError(f"transformers' {name}", str(package)) from error
     except AttributeError:
         return None
+    return found
 
 
 def _without_video(kind: Any) -> Any:
