@@ -5,8 +5,9 @@ pass; ``forward`` makes those through which gradients flow.
 """
 
 import copy
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -86,6 +87,12 @@ class GenericVLM(VLM):
         """What this model can be asked for."""
         found = {"hidden", "logprobs", "nll", "train"}
         return frozenset(found | {name for name in ("batch", "reuse") if getattr(self.exact, name)})
+
+    @property
+    def checked(self) -> dict[str, Any]:
+        """What was found exact at load, and the differences seen: null where the family refuses a way."""
+        seen = {name: value if math.isfinite(value) else None for name, value in self.exact.differences}
+        return asdict(self.exact) | {"differences": seen}
 
     @property
     def device(self) -> torch.device:
