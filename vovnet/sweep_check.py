@@ -1,7 +1,6 @@
 """What must hold of a sweep as a whole, before its first job: each swept key must change results and job folders."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,21 +16,6 @@ from vovnet.sweep_jobs import given_overrides
 Job = Sequence[str]  # its overrides
 Compose = Callable[[Job], DictConfig]  # what it returns is a job's until the next call
 LIKELY = ("hydra.sweep.dir", "hydra.sweep.subdir")  # keys that name a job's folder
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What counts of a job here.
-
-    Attributes:
-        folders: the sweep's and its own; None where they cannot be resolved.
-        is_named: the command line names its folder.
-        config: the checked configuration; None where it is refused.
-    """
-
-    folders: tuple[str, str] | None
-    is_named: bool
-    config: RunConfig | None
 
 
 def check_sweep(command: str, jobs: Sequence[Job], compose: Compose, grid: str = "") -> None:
@@ -68,7 +52,7 @@ def check_sweep(command: str, jobs: Sequence[Job], compose: Compose, grid: str =
             rules = [idle(key, place) or idle(key, other) for place, other in pairs]
             _refuse_idle(key, rules, [{k: settings[place][k] for k in swept if k != key} for place, _ in pairs])
         for place, other in pairs[:1]:
-            _refuse_shared(key, _seen(compose(jobs[place])), _seen(compose(jobs[other])))
+            _refuse_shared(key, compose, jobs[place], jobs[other])
 
 
 def _pairs(key: str, settings: Sequence[dict[str, str]]) -> Iterator[tuple[int, int]]:
@@ -115,20 +99,14 @@ def _refuse_idle(key: str, rules: Sequence[Rule | None], others: Sequence[Mappin
         raise VoVNetError(f"{shown(key)} is swept but has no effect {where}: {rule.why}; {fix}.")
 
 
-def _seen(composed: DictConfig) -> _Seen:
+def _refuse_shared(key: str, compose: Compose, job: Job, other: Job) -> None:
+    """Refuse another folder for the sweep in each of two jobs, or one folder for both."""
     try:
-        base, name = (str(OmegaConf.select(composed, key)) for key in LIKELY)
+        (base, name), (base_too, name_too) = (
+            [str(OmegaConf.select(composed, key)) for key in LIKELY] for composed in map(compose, (job, other))
+        )
     except (VoVNetError, OmegaConfBaseException):
-        return _Seen(None, False, None)  # its job will say so
-    is_named = any(override.startswith(LIKELY[1]) for override in given_overrides(composed, "hydra"))
-    return _Seen((base, name), is_named, _typed(composed))
-
-
-def _refuse_shared(key: str, one: _Seen, other: _Seen) -> None:
-    """Refuse another folder for the sweep in each job, or one folder for all jobs."""
-    if one.folders is None or other.folders is None:
-        return
-    (base, name), (base_too, name_too) = one.folders, other.folders
+        return  # the jobs will say so
     if base != base_too:
         raise VoVNetError(
             f"hydra.sweep.dir changes with {shown(key)}, which is swept ({base}, {base_too}), but a sweep has one "
@@ -136,11 +114,11 @@ def _refuse_shared(key: str, one: _Seen, other: _Seen) -> None:
         )
     if name != name_too:
         return
-    if one.is_named:
+    if any(override.startswith(LIKELY[1]) for override in given_overrides(compose(job), "hydra")):
         raise VoVNetError(
             f"hydra.sweep.subdir={name} is the same for every job; leave it out, or name {shown(key)} in it."
         )
-    if one.config != other.config:
+    if _typed(compose(job)) != _typed(compose(other)):
         raise VoVNetError(
             f"{shown(key)} is swept but changes no result, so its jobs would have one folder, {name}; run each value "
             "by itself, with another name=NAME."

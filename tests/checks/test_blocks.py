@@ -46,15 +46,9 @@ def test_a_threshold_sweep_is_checked_in_its_own_direction(row: ResultRow) -> No
 
 
 def test_a_pruning_sweep_is_checked_and_written(row: ResultRow, tmp_path: Path) -> None:
+    pruned = replace(row, baseline_name="vision_token_pruning_proxy", pruning_mode="stride")
     points = [
-        replace(
-            row,
-            baseline_name="vision_token_pruning_proxy",
-            pruning_mode="stride",
-            pruning_ratio=ratio,
-            remaining_vision_tokens=tokens,
-            accuracy=score,
-        )
+        replace(pruned, pruning_ratio=ratio, remaining_vision_tokens=tokens, accuracy=score)
         for ratio, tokens, score in ((1.0, 64.0, 0.9), (0.5, 32.0, 0.91), (0.25, 16.0, 0.6))
     ]
     assert [check.passed for check in pruning_checks(points)] == [True, True]
@@ -70,17 +64,9 @@ def test_a_pruning_sweep_is_checked_and_written(row: ResultRow, tmp_path: Path) 
 
 
 def test_seeds_are_summed_up_per_lambda(row: ResultRow, tmp_path: Path) -> None:
+    routed = replace(row, baseline_name="", objective="value", avg_cost=0.5)
     rows = [
-        replace(
-            row,
-            baseline_name="",
-            objective="value",
-            lambda_cost=price,
-            seed=seed,
-            accuracy=accuracy,
-            checkpoint=f"policy{seed}",
-            avg_cost=0.5,
-        )
+        replace(routed, lambda_cost=price, seed=seed, accuracy=accuracy, checkpoint=f"policy{seed}")
         for seed, accuracy in ((42, 0.80), (43, 0.82), (44, 0.84))
         for price in (0.02, 0.1)
     ]

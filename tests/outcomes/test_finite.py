@@ -64,7 +64,7 @@ def test_a_policys_values_are_checked() -> None:
     hidden = np.zeros((3, 4), dtype=np.float32)
     text = TextOutcomes(BlockRows([hidden]), *(np.zeros(3, dtype=np.float32) for _ in range(3)))
     with pytest.raises(VoVNetError, match=r"values of question 0 of the split .* are NaN or infinite"):
-        ValueHead(head, CARD).values(text)
+        ValueHead(head.eval, CARD).values(text)
 
 
 def test_bfloat16_acts_as_float32(tmp_path: Path, record_property) -> None:

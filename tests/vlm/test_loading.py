@@ -85,7 +85,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "configuration cut short": (cut("config.json", 40), "config.json is not valid JSON"),
     "configuration of nothing": (lambda f: (f / "config.json").write_text("[]"), "it is no JSON object"),
     "no configuration": (lambda f: (f / "config.json").unlink(), "no config.json"),
-    "another architecture": (settings(model_type="llama"), "supported are qwen3_vl, qwen2_5_vl"),
+    "another architecture": (settings(model_type="llama"), "cannot ask about images"),
     "the other family": (settings(model_type="qwen2_5_vl"), "cannot be loaded|lack [0-9]+ tensors"),
     "no image token": (settings(image_token_id=None), "lacks image_token_id"),
     "no vision tower": (settings(vision_config={}), "no vision_config.patch_size"),

@@ -15,7 +15,7 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.policy.trained import VoVNet
 from vovnet.results.leaks import look_for_leaks
-from vovnet.results.matching import make_policy
+from vovnet.results.setting import make_policy
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
 from vovnet.session import Session
 from vovnet.vlm.budget import budget_of
@@ -46,7 +46,7 @@ def held_out(
     """
     session = session or Session()
     checkpoint = find_checkpoint(config.backbone, session=session)
-    policy = make_policy(config, checkpoint, session)
+    policy = make_policy(config, session)
     if not isinstance(policy, VoVNet) or policy.file is None or not isinstance(config.training, PolicyTraining):
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
     dataset = load_dataset(config.dataset, "train", session=session)

@@ -12,7 +12,7 @@ from vovnet.files import write_json
 from vovnet.policy.route import make_router
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.existing import existing_summary, inputs_key
-from vovnet.results.matching import make_policy
+from vovnet.results.setting import make_policy
 from vovnet.results.write import RESULTS, write_results, write_rows
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -26,7 +26,7 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
         raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     checkpoint = find_checkpoint(config.backbone, session=session)
-    policy = make_policy(config, checkpoint, session)
+    policy = make_policy(config, session)
     key = inputs_key(config, dataset, policy.file, session)
     if (existing := existing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
         return [ProfileRow(**row) for row in existing["profile"]]

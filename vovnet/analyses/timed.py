@@ -12,6 +12,7 @@ from vovnet.data import VQADataset
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fixed import Fixed
 from vovnet.policy.protocol import TEXT, Policy
 from vovnet.results.columns import ResultRow
@@ -19,7 +20,7 @@ from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.files import Checkpoint
+from vovnet.vlm.files import Checkpoint, backbone_label
 
 
 def timed_rows(
@@ -75,12 +76,14 @@ def _row(
         scoring_rule=rule_of(dataset),
         dataset=dataset.name,
         groups=groups,
+        backbone=backbone_label(config.backbone),
         text_config=checkpoint.text_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
         baseline_name=policy.name,
         policy=policy.label(),
         settings=policy.columns(),
+        pruning=full_pruning(config),
         config_hash=config_hash(config, policy.file),
         memory_mb=line.mem_peak_mb,
     )

@@ -11,7 +11,7 @@ from vovnet.api.outcomes import VLM, with_options
 from vovnet.compose import compose_typed, job_name
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.known import Outcomes
-from vovnet.policy.checkpoint import load_policy as load_head
+from vovnet.policy.checkpoint import open_policy
 from vovnet.policy.names import FILE_NAME
 from vovnet.policy.outside import Outside
 from vovnet.policy.protocol import Policy, checked
@@ -19,8 +19,8 @@ from vovnet.policy.trained import Trained, ValueHead, VoVNet
 from vovnet.registry import POLICIES, path_of, source_hash
 from vovnet.results.columns import ResultRow, record, table_columns
 from vovnet.results.evaluate import Evaluation, measure, write_evaluation
-from vovnet.results.matching import make_policy
 from vovnet.results.read import read_results as read_rows
+from vovnet.results.setting import make_policy
 from vovnet.results.write import RESULTS
 from vovnet.schema import PolicyConfig
 from vovnet.schema.baselines import PolicyOptions
@@ -96,7 +96,7 @@ def load_policy(path: str | Path, vlm: VLM, *, lambda_cost: float = 0.05) -> VoV
 
 
 def _policy_file(path: Path, checkpoint: Checkpoint, lambda_cost: float) -> VoVNet:
-    return VoVNet(ValueHead(*load_head(path, checkpoint), path), lambda_cost)
+    return VoVNet(ValueHead.of(open_policy(path, checkpoint)), lambda_cost)
 
 
 def evaluate(
@@ -116,7 +116,7 @@ def evaluate(
     if isinstance(policy, str):
         named = compose_typed("eval", [f"policy/baseline={policy}"]).policy.baseline
         config = replace(base, policy=replace(base.policy, baseline=with_options(named, options)))
-        policy = make_policy(config, outcomes.checkpoint, outcomes.session)
+        policy = make_policy(config, outcomes.session)
     else:
         config = replace(base, policy=_described(checked(policy), base.policy))
     found = measure(config, policy, Path(folder or base.paths.runs).expanduser(), outcomes.session)

@@ -13,7 +13,7 @@ from vovnet.actions import Action
 from vovnet.api.outcomes import VLM, Dataset, load_dataset, with_options
 from vovnet.compose import compose_typed
 from vovnet.data import prompt_text
-from vovnet.data.sample import ImageRef, PlainSet, Sample
+from vovnet.data.sample import HeldImage, ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.looks import check_looks
@@ -26,17 +26,6 @@ from vovnet.vlm.decoding import decoding_of
 from vovnet.vlm.files import find_checkpoint
 
 Picture = str | Path | Image.Image
-
-
-@dataclass(frozen=True, slots=True)
-class HeldImage(ImageRef):
-    """An image that the caller has opened."""
-
-    encoded: bytes = b""
-
-    def content(self) -> bytes:
-        """As PNG."""
-        return self.encoded
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def dealt_router(
     space = ACTION_SPACES[config.policy.action_space]
     torch.manual_seed(0)
     head = PolicyHead(width, config.policy.hidden_size, len(space), bounded=True)
-    policy = VoVNet(ValueHead(head.eval(), make_card(config, TOKENIZER, width)), config.policy.lambda_cost)
+    policy = VoVNet(ValueHead(head.eval, make_card(config, TOKENIZER, width)), config.policy.lambda_cost)
     most = backbone.builder.budget.max_tokens
     return Router(backbone, Dealt(policy, actions), decoding, make_judge(data), 0, most)
 

@@ -117,13 +117,13 @@ def _grid(config: RunConfig) -> float:
     from vovnet.data import load_dataset
     from vovnet.policy.decide import choose, lambda_curve
     from vovnet.policy.trained import VoVNet
-    from vovnet.results.matching import make_policy
+    from vovnet.results.setting import make_policy
     from vovnet.session import Session
     from vovnet.vlm.budget import budget_of
     from vovnet.vlm.files import find_checkpoint
 
     checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
-    policy = make_policy(config, checkpoint, Session())
+    policy = make_policy(config, Session())
     assert isinstance(policy, VoVNet)
     actions = ACTION_SPACES[config.policy.action_space]
     count = min(len(dataset), config.eval.max_samples or len(dataset))

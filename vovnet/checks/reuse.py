@@ -7,27 +7,21 @@ from vovnet.checks.check import Check
 
 
 def reuse_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
-    """Reuse reads fewer tokens (as many, where no question is looked at).
-
-    Args:
-        lines: of ``vovnet.analyses.reuse.reuse_rows``.
-    """
-    checks = []
-    for line in lines:
-        with_it, without = line["avg_text_tokens_with"], line["avg_text_tokens_without"]
-        if with_it is not None and without is not None:
-            fewer, looks = with_it < without, line["action_rate_no"] < 1
-            seen = f"{with_it:.1f} with, {without:.1f} without"
-            checks.append(Check(f"{_label(line)}: fewer text tokens read", fewer or not looks, seen))
-    return checks
+    """Reuse reads fewer tokens (as many, where no question is looked at); of ``vovnet.analyses.reuse.reuse_rows``."""
+    pairs = [(line, line["avg_text_tokens_with"], line["avg_text_tokens_without"]) for line in lines]
+    return [
+        Check(
+            f"{_label(line)}: fewer text tokens read",
+            with_it < without or line["action_rate_no"] == 1,
+            f"{with_it:.1f} with, {without:.1f} without",
+        )
+        for line, with_it, without in pairs
+        if with_it is not None and without is not None
+    ]
 
 
 def answer_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
-    """Reuse changes no action and no answer, question by question.
-
-    Args:
-        lines: of ``vovnet.analyses.reuse.changed_answers``.
-    """
+    """Reuse changes no action and no answer: one for each line of ``vovnet.analyses.reuse.changed_answers``."""
     checks = []
     for line in lines:
         changed, count = line["changed"], line["questions"]

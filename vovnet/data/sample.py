@@ -77,6 +77,17 @@ class ImageRef:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldImage(ImageRef):
+    """An image in memory, encoded as a file would be."""
+
+    encoded: bytes = b""
+
+    def content(self) -> bytes:
+        """As it was encoded."""
+        return self.encoded
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One question about some images.
 

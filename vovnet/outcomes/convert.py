@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pyarrow as pa
 
-from vovnet.outcomes.rows import BlockRows, FileRows, ModelOutcomes, Scores, TextOutcomes
+from vovnet.outcomes.rows import BlockRows, FileRows, Keep, ModelOutcomes, Scores, TextOutcomes
 
 
 def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
@@ -42,16 +42,19 @@ def scores_from_table(table: pa.Table) -> Scores:
     return Scores(**{field.name: column(table[field.name]) for field in fields(Scores)})
 
 
+def values_table(values: np.ndarray) -> pa.Table:
+    """A policy's values, [N, A]."""
+    return pa.table({"values": _matrix(values)})
+
+
 def _matrix(rows: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
 
 
-def text_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows]) -> TextOutcomes:
+def text_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows], keep: Keep | None = None) -> TextOutcomes:
     """Columns of a text table; the hidden states stay in their files."""
-    return TextOutcomes(
-        hidden=BlockRows(hidden),
-        **{name: column(table[name]) for name in ("entropy", "margin", "text_tokens")},
-    )
+    columns = {name: column(table[name]) for name in ("entropy", "margin", "text_tokens")}
+    return TextOutcomes(BlockRows(hidden), **columns, keep=keep)
 
 
 def branch_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows] = ()) -> ModelOutcomes:

@@ -19,7 +19,8 @@ class TableSummary:
     """One table of the store.
 
     Attributes:
-        id: its folder in the store; scores are in the folder of the answers that they judge.
+        id: its folder in the store; scores are in the folder of the answers that they judge, policies' values in that
+            of the text pass.
         rows: distinct rows in finished parts.
         bytes: on disk, damaged parts included.
         facts: the table's key in the clear; empty where its description is missing or damaged.
@@ -36,7 +37,7 @@ class TableSummary:
 
 
 def summarise(root: Path) -> list[TableSummary]:
-    """All tables of a store, by data set and branch, each with the scores of its answers behind it.
+    """All tables of a store, by data set and branch, each with those inside behind it: scores, or values.
 
     Raises:
         VoVNetError: there is no store.
@@ -47,11 +48,11 @@ def summarise(root: Path) -> list[TableSummary]:
     if not tables and not (root / CLAIMS).is_dir() and any(root.iterdir()):
         raise VoVNetError(f"paths.store={root} holds something else than outcomes; name the store.")
     tables.sort(key=lambda t: (json.dumps(t.facts.get("dataset"), sort_keys=True), t.branch, t.id))
-    return [one for table in tables for one in (table, *_scores(root, table))]
+    return [one for table in tables for one in (table, *_inner(root, table))]
 
 
-def _scores(root: Path, table: TableSummary) -> list[TableSummary]:
-    return [_summary(path, root) for path in sorted((root / table.id).glob("scores-*/")) if TABLE.match(path.name)]
+def _inner(root: Path, table: TableSummary) -> list[TableSummary]:
+    return [_summary(path, root) for path in sorted((root / table.id).glob("*-*/")) if TABLE.match(path.name)]
 
 
 def may_hold(root: Path, backbone: str, dataset: str) -> bool:
@@ -74,7 +75,7 @@ def may_hold(root: Path, backbone: str, dataset: str) -> bool:
 
 
 def prune(root: Path, prefix: str, confirm: bool) -> list[TableSummary]:
-    """Tables whose id or whose own folder's name starts with ``prefix``, and the scores inside; deleted when confirmed.
+    """Tables whose id or whose own folder's name starts with ``prefix``, and those inside; deleted when confirmed.
 
     Raises:
         VoVNetError: no table is called so.

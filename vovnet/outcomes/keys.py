@@ -13,10 +13,10 @@ from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.reading import reading_facts
 
 # Raised by hand whenever a change to the code changes what a kind of table holds: the text pass, answers without an
-# image, answers with one. A scorer has a version of its own.
+# image, answers with one, what a policy's head makes of the text pass. A scorer has a version of its own.
 # 2: images upright, on white and scaled from 16 bits; no added token of a tokenizer is read out of a question.
 # 3: norms, rotations and patch embedding in fewer calls (``backbone.fused``): last bits, half precision's roundings.
-CODE_VERSION = {"text": 3, "blind": 3, "seen": 3}
+CODE_VERSION = {"text": 3, "blind": 3, "seen": 3, "values": 1}
 GENERIC_VERSION = 1  # the same for the generic implementation of vision-language models
 
 
@@ -90,6 +90,18 @@ def table_keys(
 def scores_key(branch: TableKey, dataset: VQADataset) -> TableKey:
     """Key of the scores of a branch table's answers; the branch's own key holds the references."""
     return TableKey("scores", {"of": branch.id, "scorers": scorer_facts(dataset)})
+
+
+def values_key(text: TableKey, rows: int, parts: Iterable[str], policy: str) -> TableKey:
+    """Key of a policy's values of the text pass's first rows.
+
+    Args:
+        rows: computed at once; another number of them may give other last bits.
+        parts: of the text table that hold them.
+        policy: hash of its file.
+    """
+    facts = {"of": text.id, "rows": rows, "parts": list(parts), "policy": policy, "code": CODE_VERSION["values"]}
+    return TableKey("values", facts)
 
 
 def scorer_facts(dataset: VQADataset) -> list[list[str | int]]:

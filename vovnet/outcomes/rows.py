@@ -1,6 +1,6 @@
 """Outcomes in memory: plain columns, aligned by sample."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -73,6 +73,9 @@ class BlockRows:
         return out
 
 
+Keep = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
+
+
 @dataclass(frozen=True)
 class TextOutcomes:
     """What the text pass says of each sample; all [N] but ``hidden`` [N, D].
@@ -82,12 +85,15 @@ class TextOutcomes:
         entropy: of the next-token distribution, nats.
         margin: p1 - p2 of the next-token distribution.
         text_tokens: length of the prompt without images.
+        keep: gives what ``make`` gives of all these rows for a policy, by the hash of its file, and keeps it beside
+            them in the store; None where they come from no store.
     """
 
     hidden: BlockRows
     entropy: np.ndarray
     margin: np.ndarray
     text_tokens: np.ndarray
+    keep: Keep | None = None
 
     def __len__(self) -> int:
         return len(self.entropy)

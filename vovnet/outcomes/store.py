@@ -1,10 +1,10 @@
 """The outcome store: finished rows on disk, shared by every job.
 
 A *table* holds what the model did in one look at one split, under one backbone, prompt, budget and decoding. Its folder
-is named by a hash of exactly those; change any of them and another table is used. Scores of its answers are tables
-inside that folder, one for each scorer. A table grows by *parts*: immutable Arrow files of consecutive rows,
-memory-mapped when read. A part appears by one rename, so a reader sees whole parts only, and a killed writer loses at
-most the part it was on.
+is named by a hash of exactly those; change any of them and another table is used. Inside that folder are tables of what
+follows from its rows: scores of its answers, one for each scorer, or in a text table's the values of each policy. A
+table grows by *parts*: immutable Arrow files of consecutive rows, memory-mapped when read. A part appears by one
+rename, so a reader sees whole parts only, and a killed writer loses at most the part it was on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TableKey:
     """All that determines the rows of a table.
 
     Attributes:
-        branch: ``text``, or the name of a look, such as ``full``; ``scores`` inside another table.
+        branch: ``text``, or the name of a look, such as ``full``; ``scores`` or ``values`` inside another table.
         facts: JSON-able description, written beside the rows in the clear.
     """
 

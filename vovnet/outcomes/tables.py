@@ -1,6 +1,7 @@
-"""The tables that a run reads: answers of each look, and the scores of these answers."""
+"""The tables that a run reads: answers of each look, the scores of these answers, and policies' values of the text."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -9,13 +10,23 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.data import VQADataset
-from vovnet.outcomes.convert import branch_from_table, column, scores_from_table, scores_table, text_from_table
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.convert import (
+    branch_from_table,
+    column,
+    scores_from_table,
+    scores_table,
+    text_from_table,
+    values_table,
+)
 from vovnet.outcomes.judge import Judge, make_judge
-from vovnet.outcomes.keys import scores_key
+from vovnet.outcomes.keys import scores_key, values_key
+from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import BranchOutcomes, Outcomes, TextOutcomes, no_text, scores_of, with_scores
 from vovnet.outcomes.store import TEXT, OutcomeStore, Span, Table, TableKey
 from vovnet.session import Session
 
+log = logging.getLogger(__name__)
 BLOCK = 65_536  # answers that are judged before their scores are written
 KEPT = 8  # outcomes, and tables of them, that a session keeps
 JUDGED = "judged"  # column of scores: the checksum of the part that holds the answer
@@ -75,7 +86,8 @@ class Tables:
             DamagedPart, KeyError: as ``Table.rows``.
         """
         rows = self.answers[TEXT].rows(stop)
-        return text_from_table(rows.table, rows.matrix("hidden"))
+        keep = partial(_kept, self.answers[TEXT], stop, [piece.path.stem for piece in rows.pieces])
+        return text_from_table(rows.table, rows.matrix("hidden"), keep)
 
     def branch(self, name: str, stop: int) -> BranchOutcomes:
         """Rows [0, stop) of a look's answers with their scores.
@@ -105,3 +117,23 @@ class Tables:
             text=once(TEXT, lambda: self.text(stop)) if TEXT in self.answers else no_text(stop),
             branches={action: once(action.label, partial(self.branch, action.label, stop)) for action in actions},
         )
+
+
+def _kept(text: Table, stop: int, parts: Sequence[str], policy: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """A policy's values of the rows [0, stop) of a text table, [N, A]; made and written where they are not stored.
+
+    Two jobs that make the same ones write the same rows, which does no harm.
+    """
+    table = text.inner(values_key(text.key, stop, parts, policy))
+    try:
+        return np.concatenate(table.rows(stop).matrix("values"))
+    except KeyError:
+        pass  # nobody has asked for them yet
+    except DamagedPart as damage:
+        log.warning("%s", damage)
+    values = make()
+    try:
+        table.write(0, values_table(values), {})
+    except VoVNetError as error:  # a full disk or a read-only store costs the next job time, and this one nothing
+        log.warning("the policy's values are not kept: %s", error)
+    return values

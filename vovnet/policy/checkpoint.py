@@ -1,16 +1,20 @@
 """Policy files: the head's weights, and the name of the backbone they belong to."""
 
 import hashlib
+import io
 import json
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, parse_object, write_bytes
+from vovnet.fingerprint import recall_text, remember_text
 from vovnet.policy.names import FILE_NAME
 from vovnet.schema import (
     ActionSpace,
@@ -95,7 +99,7 @@ class PolicyCard:
     processor: str = ""
     format: int = FORMAT
 
-    @property
+    @cached_property
     def training(self) -> str | None:
         """A name for all that was trained alike, whatever the seed; None where nobody knows.
 
@@ -188,8 +192,16 @@ def read_card(path: Path) -> PolicyCard:
     Raises:
         VoVNetError: missing, unreadable or not a policy file.
     """
+    with _opened(path) as file:
+        return as_card(path, _described(file))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A policy file; what is wrong with it is said in a sentence."""
     try:
-        return as_card(path, _described(path))
+        with open_file(path) as file:
+            yield file
     except FileNotFoundError as error:
         advice = "give eval.checkpoint=FILE or run `python -m experiments.train`"
         if is_of_torch_save(path):
@@ -216,14 +228,13 @@ def is_of_torch_save(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _described(file: IO[bytes]) -> dict[str, Any]:
     """What a policy file says of itself."""
-    with open_file(path) as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 0 < size < 10**6:
-            raise ValueError("no safetensors header")
-        header = parse_object(file.read(size).decode("utf-8"))
-        return parse_object(header["__metadata__"][CARD])
+    size = int.from_bytes(file.read(8), "little")
+    if not 0 < size < 10**6:
+        raise ValueError("no safetensors header")
+    header = parse_object(file.read(size).decode("utf-8"))
+    return parse_object(header["__metadata__"][CARD])
 
 
 def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
@@ -250,26 +261,66 @@ def _adapter() -> TypeAdapter[PolicyCard]:
     return TypeAdapter(PolicyCard)
 
 
-def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:
-    """The head in evaluation mode.
+@dataclass(frozen=True)
+class PolicyFile:
+    """A policy file as it was when it was opened; torch is imported when its head is asked for."""
+
+    path: Path
+    card: PolicyCard
+    content: bytes = field(repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the whole file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def head(self) -> "PolicyHead":
+        """The head in evaluation mode.
+
+        Raises:
+            VoVNetError: changed since it was written, or with weights of the wrong shape or not finite.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            tensors = load(self.content)
+        except SafetensorError as error:
+            raise _unfit(self.path, error) from error
+        head, described = make_head(self.path, self.card, tensors), _described(io.BytesIO(self.content))
+        if described.get(CHECKSUM, "") not in ("", _checksum(described, tensors)):  # older files have none
+            raise VoVNetError(
+                f"policy file {self.path} is damaged, its checksum is wrong; copy it again or train it again."
+            )
+        return head
+
+
+def open_policy(path: Path, checkpoint: Checkpoint) -> PolicyFile:
+    """A policy file for this backbone. One that was never opened before is checked as a whole.
 
     Raises:
-        VoVNetError: unreadable, changed since it was written, of another backbone, or with weights of the wrong shape
-            or not finite.
+        VoVNetError: unreadable, of another backbone, or as ``PolicyFile.head``.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    with _opened(path) as file:
+        card = as_card(path, _described(file))
+        check_backbone(path, card, checkpoint)
+        file.seek(0)
+        found = PolicyFile(path, card, file.read())
+    name = f"policy head {found.digest}"
+    if recall_text(name) is None:
+        found.head()
+        remember_text(name, "sound")
+    return found
 
-    card = read_card(path)
-    check_backbone(path, card, checkpoint)
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise _unfit(path, error) from error
-    head, described = make_head(path, card, tensors), _described(path)
-    if described.get(CHECKSUM, "") not in ("", _checksum(described, tensors)):  # older files have none
-        raise VoVNetError(f"policy file {path} is damaged, its checksum is wrong; copy it again or train it again.")
-    return head, card
+
+def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:
+    """The head in evaluation mode, and its card.
+
+    Raises:
+        VoVNetError: as ``open_policy``.
+    """
+    found = open_policy(path, checkpoint)
+    return found.head(), found.card
 
 
 def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> "PolicyHead":

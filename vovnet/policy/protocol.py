@@ -141,15 +141,20 @@ class Context:
 
     Attributes:
         config: of the run.
-        checkpoint: the backbone's files.
         session: keeps what is made once.
         matched: reads the target of the random baseline from a finished run.
     """
 
     config: "RunConfig"
-    checkpoint: "Checkpoint"
     session: "Session"
     matched: Callable[[Any, "RunConfig"], Target]
+
+    @property
+    def checkpoint(self) -> "Checkpoint":
+        """The backbone's files."""
+        from vovnet.vlm.files import find_checkpoint
+
+        return find_checkpoint(self.config.backbone, session=self.session)
 
     def outcomes(self, split: Split = "train", max_samples: int | None = None) -> "KnownOutcomes":
         """What every look yields on a split of the run's data set, for a policy that learns from it.

@@ -1,6 +1,8 @@
 """VoVNet itself: a trained head over the text pass, with a lambda."""
 
+from collections.abc import Callable
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
-from vovnet.policy.checkpoint import PolicyCard, load_policy
+from vovnet.policy.checkpoint import PolicyCard, PolicyFile, open_policy
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
 from vovnet.policy.decide import choose
 from vovnet.policy.features import features
@@ -55,10 +57,11 @@ def _head(context: Context) -> "ValueHead":
     plain = config.eval.ddp_checkpoint_path
     if plain is not None:
         path = Path(plain).expanduser()
-        return ValueHead(*load_ddp_policy(path, config, checkpoint), path)
+        head, card = load_ddp_policy(path, config, checkpoint)
+        return ValueHead(head.eval, card, path)
     path = find_policy(config, checkpoint, context.session)
     return context.session.once(
-        "policy head", (path, checkpoint.fingerprint), lambda: ValueHead(*load_policy(path, checkpoint), path), HEADS
+        "policy head", (path, checkpoint.fingerprint), lambda: ValueHead.of(open_policy(path, checkpoint)), HEADS
     )
 
 
@@ -66,12 +69,23 @@ class ValueHead:
     """A trained head with its card; remembers its values of the text pass that it was last asked about.
 
     A sweep over lambda asks the same head about the same features again.
+
+    Args:
+        head: gives it, in evaluation mode; called where neither this object nor the store knows its values.
+        digest: of the file; None keeps no values in the store.
     """
 
-    def __init__(self, module: "PolicyHead", card: PolicyCard, file: Path | None = None) -> None:
-        self.module, self.card, self.file = module, card, file
+    def __init__(
+        self, head: Callable[[], "PolicyHead"], card: PolicyCard, file: Path | None = None, digest: str | None = None
+    ) -> None:
+        self.head, self.card, self.file, self.digest = head, card, file, digest
         self._asked: TextOutcomes | None = None
         self._values = np.zeros((0, 0))
+
+    @classmethod
+    def of(cls, policy: PolicyFile) -> "ValueHead":
+        """The head in a policy file."""
+        return cls(cache(policy.head), policy.card, policy.path, policy.digest)
 
     def values(self, text: TextOutcomes) -> np.ndarray:
         """Values of all samples, float64 [N, A]. Always on the CPU: live and replay share every bit of it.
@@ -80,7 +94,11 @@ class ValueHead:
             VoVNetError: some are NaN or infinite.
         """
         if self._asked is not text:
-            self._values = _checked(head_values(self.module, text, self.card.feature_mode))
+
+            def make() -> np.ndarray:
+                return _checked(head_values(self.head(), text, self.card.feature_mode))
+
+            self._values = make() if text.keep is None or self.digest is None else text.keep(self.digest, make)
             self._values.setflags(write=False)
             self._asked = text
         return self._values

@@ -188,6 +188,8 @@ def _of_table(item: TableSummary) -> tuple[str, ...] | None:
         if "scorers" in facts and "of" in facts:
             named = [f"{name} version {version}" for name, version, *_ in facts["scorers"]]
             return "", "", "", "", f"scores by {', '.join(named)}"
+        if "policy" in facts and "of" in facts:
+            return "", "", "", "", f"values of the policy file with SHA-256 {facts['policy'][:12]}"
         dataset, backbone = facts["dataset"], facts["backbone"]
         detail = {key: facts[key] for key in ("order", "resolution", "cache_reuse", "pictures") if key in facts}
         return (

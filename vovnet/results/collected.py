@@ -11,7 +11,7 @@ from vovnet.files import write_json
 from vovnet.outcomes.load import collect_outcomes
 from vovnet.policy.protocol import TEXT
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.matching import make_policy
+from vovnet.results.setting import make_policy
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.vlm.facts import vlm_facts
@@ -29,7 +29,7 @@ def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     actions, with_text = ACTION_SPACES[config.policy.action_space], True
     if config.policy.baseline.name:
-        policy = make_policy(config, checkpoint, session)
+        policy = make_policy(config, session)
         actions, with_text = policy.looks, TEXT in policy.needs
     computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session)
     summary = {

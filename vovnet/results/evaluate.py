@@ -24,12 +24,11 @@ from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.columns import ESSENTIAL, ResultRow, record
 from vovnet.results.existing import existing_summary, inputs_key
-from vovnet.results.matching import make_policy
 from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
 from vovnet.results.own_metrics import own_metrics
 from vovnet.results.read import read_results
 from vovnet.results.row import RunFacts, make_row
-from vovnet.results.setting import Setting, needed_samples, setting_of
+from vovnet.results.setting import Setting, make_policy, needed_samples, setting_of
 from vovnet.results.split import SplitColumns
 from vovnet.results.write import (
     CATEGORIES,
@@ -78,9 +77,8 @@ def evaluate(config: RunConfig, folder: Path, session: Session | None = None) ->
         session: keeps what the jobs of a sweep share.
     """
     begun, session = time.monotonic(), session or Session()
-    checkpoint = find_checkpoint(config.backbone, session=session)
     load_dataset(config.dataset, config.eval.split, session=session)  # what is wrong with it is said first
-    policy = make_policy(config, checkpoint, session)
+    policy = make_policy(config, session)
     found = measure(config, policy, folder, session)
     write_evaluation(config, policy, found, folder, begun, session)
     return found
@@ -95,8 +93,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
     Raises:
         VoVNetError: among others, an evaluation sample is in the policy's training data.
     """
-    checkpoint = find_checkpoint(config.backbone, session=session)
-    setting, computed = setting_of(config, checkpoint, policy, session)
+    setting, computed = setting_of(config, policy, session)
     dataset, split = setting.dataset, setting.split
     notes: dict[str, Any] = {"rows_computed": computed}
     memory = None
@@ -106,6 +103,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         routed, memory = route_live(config, dataset, policy, setting.count, folder, session)
     else:
         routed = _replay(setting, policy, notes)
+    checkpoint = find_checkpoint(config.backbone, session=session)
     vlm = vlm_facts(config.backbone, config.vision_budget, checkpoint, session)  # after what may load it
     reuses = setting.reuses and (vlm["capabilities"] is None or "reuse" in vlm["capabilities"])
     drawn = 0
@@ -117,17 +115,19 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         scoring_rule=setting.rule,
         dataset=dataset.name,
         groups=split.groups,
-        text_config=checkpoint.text_config,
+        backbone=setting.backbone,
+        text_config=setting.text_config,
         cache_reuse=reuses and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
         baseline_name=policy.name,
         policy=policy.label(),
         settings=policy.columns(),
+        pruning=setting.pruning,
         config_hash=config_hash(config, policy.file),
         memory_mb=memory,
         metrics=own_metrics(config.eval.metrics, routed, dataset) if config.eval.metrics else {},
     )
-    scores = official_scores(dataset, split, routed)
+    scores = official_scores(split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
     notes |= {**setting.facts, "vlm": vlm, "random_fallback_draws": drawn, "leak_guard": setting.leaks}
     return Evaluation(row, routed, notes["rows_computed"], scores, notes, split)
@@ -173,7 +173,7 @@ def existing_row(config: RunConfig, folder: Path, session: Session | None = None
         return None
     session = session or Session()
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
-    policy = make_policy(config, find_checkpoint(config.backbone, session=session), session)
+    policy = make_policy(config, session)
     found = existing_summary(folder, inputs_key(config, dataset, policy.file, session))
     if found is None or not found.get("result", {}).keys() >= ESSENTIAL:
         return None

@@ -27,10 +27,9 @@ from vovnet.policy.route import make_router
 from vovnet.progress import Progress, progress
 from vovnet.rank_launch import launch_ranks, needs_launch, run_rank
 from vovnet.ranks import check_ranks, is_main_rank, rank, world_size
-from vovnet.results.matching import make_policy
+from vovnet.results.setting import make_policy
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.files import find_checkpoint
 
 RANKS = "ranks"  # folder of started ranks while they run
 ROUTED = "routed.npz"
@@ -63,7 +62,7 @@ def _as_rank(config: RunConfig, folder: Path) -> None:
     """One rank's work; rank 0 hands over what all have found."""
     session = Session()
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
-    policy = make_policy(config, find_checkpoint(config.backbone, session=session), session)
+    policy = make_policy(config, session)
     found = _predict(config, dataset, policy, min(len(dataset), config.eval.max_samples or len(dataset)), session)
     if is_main_rank():
         write_routed(folder / ROUTED, *found)

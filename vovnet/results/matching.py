@@ -1,4 +1,4 @@
-"""The policy of a configuration, and what the random baseline matches: what a finished VoVNet run did (block B3)."""
+"""What the random baseline matches: what a finished VoVNet run did (block B3)."""
 
 import math
 from pathlib import Path
@@ -8,32 +8,15 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.variants import full_pruning
-from vovnet.policy.fallback import Fallback
-from vovnet.policy.protocol import Context, Policy, Target
+from vovnet.policy.protocol import Target
 from vovnet.policy.random_matched import BUCKETS, RandomMatched
 from vovnet.results.columns import ResultRow, evaluated
 from vovnet.results.read import read_predictions, read_results
 from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.schema.baselines import Ratios
-from vovnet.session import Session
-from vovnet.vlm.files import Checkpoint
 
 Pruned = tuple[PruningMode, float]
-
-
-def make_policy(config: RunConfig, checkpoint: Checkpoint, session: Session) -> Policy:
-    """The configured policy or baseline, with its fallback where there is one.
-
-    Raises:
-        VoVNetError: no fitting policy file, or a baseline that cannot be made.
-    """
-    options = config.policy
-    policy = options.baseline.make(Context(config, checkpoint, session, target_of))
-    if options.fallback_mode is None:
-        return policy
-    limits = options.fallback_entropy_threshold, options.fallback_margin_threshold
-    return Fallback(policy, Action[options.fallback_mode.upper()], *limits)
 
 
 def target_of(options: RandomMatched, config: RunConfig) -> Target:

@@ -16,13 +16,10 @@ CATEGORY_COLUMNS = (
 ).split()
 
 
-def official_scores(dataset: VQADataset, split: SplitColumns, routed: Routed) -> dict[str, OfficialScores]:
+def official_scores(split: SplitColumns, routed: Routed) -> dict[str, OfficialScores]:
     """What each set's own evaluator would say."""
-    scores = {}
-    for name, rows in split.members.items():
-        metric = dataset.member(int(rows[0])).metric
-        scores[name] = split.sheets[name].scores(routed.chosen.score[rows], routed.chosen.parsed[rows], metric)
-    return scores
+    score, parsed = routed.chosen.score, routed.chosen.parsed
+    return {name: split.sheets[name].scores(score[rows], parsed[rows]) for name, rows in split.members.items()}
 
 
 def category_rows(split: SplitColumns, routed: Routed) -> list[dict[str, object]]:

@@ -9,13 +9,11 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
-from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.protocol import Value
 from vovnet.results.columns import OF_POLICY, ResultRow, as_family
 from vovnet.results.metrics import clustered_interval, prefill_flops
-from vovnet.schema import RunConfig
+from vovnet.schema import PruningMode, RunConfig
 from vovnet.scoring.official import OfficialScores
-from vovnet.vlm.files import backbone_label
 
 
 @dataclass(frozen=True)
@@ -27,12 +25,14 @@ class RunFacts:
     scoring_rule: str | None
     dataset: str
     groups: np.ndarray  # [N]
+    backbone: str  # what it is called
     text_config: Mapping[str, Any]
     cache_reuse: bool
     checkpoint: str | None
     baseline_name: str  # of the policy; empty for VoVNet
     policy: str  # what it calls itself, see ``Policy.label``
     settings: Mapping[str, Value]  # of the policy, see ``Policy.columns``
+    pruning: tuple[PruningMode, float] | None  # of FULL
     config_hash: str
     memory_mb: float | None
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -52,7 +52,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
     for one in routed.earlier:
         context = one.outcomes.prompt_tokens
         flops[one.rows] += prefill_flops(facts.text_config, context - one.outcomes.reused_tokens, context)
-    vision_tokens, settings = routed.paid("vision_tokens"), policy_columns(config, facts.settings)
+    vision_tokens, settings = routed.paid("vision_tokens"), policy_columns(config, facts)
     pruned = settings["pruning_ratio"] is not None
     return ResultRow(
         dataset=facts.dataset,
@@ -91,7 +91,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         cache_reuse=facts.cache_reuse,
         prompt_order=config.backbone.prompt_order,
         mode=config.eval.mode,
-        backbone=backbone_label(config.backbone),
+        backbone=facts.backbone,
         dtype=config.backbone.dtype,
         checkpoint=facts.checkpoint,
         decoding_seed=config.eval.seed if config.eval.do_sample else None,
@@ -100,10 +100,10 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
     )
 
 
-def policy_columns(config: RunConfig, settings: Mapping[str, Value]) -> dict[str, Any]:
+def policy_columns(config: RunConfig, facts: RunFacts) -> dict[str, Any]:
     """The columns that a policy's settings fill, None where they do not apply; ``extra`` takes those of other names."""
     columns: dict[str, Any] = dict.fromkeys(OF_POLICY) | {"seed": config.training.seed}
-    if (pruning := full_pruning(config)) is not None:
-        columns |= {"pruning_mode": pruning[0], "pruning_ratio": pruning[1]}
-    columns |= {name: value for name, value in settings.items() if name in columns}
-    return columns | {"extra": as_family({n: value for n, value in settings.items() if n not in columns})}
+    if facts.pruning is not None:
+        columns |= {"pruning_mode": facts.pruning[0], "pruning_ratio": facts.pruning[1]}
+    columns |= {name: value for name, value in facts.settings.items() if name in columns}
+    return columns | {"extra": as_family({n: value for n, value in facts.settings.items() if n not in columns})}

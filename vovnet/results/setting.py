@@ -1,4 +1,7 @@
-"""What evaluations share that differ in lambda, a threshold or the seed of a draw only: made once a session."""
+"""The configured policy, and the setting in which it is evaluated.
+
+A setting is made once a session: evaluations that differ in lambda, a threshold or the seed of a draw share it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,17 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from vovnet.actions import Action
 from vovnet.data import VQADataset, load_dataset
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes
-from vovnet.policy.protocol import SAMPLES, TEXT, Policy
+from vovnet.outcomes.variants import full_pruning
+from vovnet.policy.fallback import Fallback
+from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
 from vovnet.results.leaks import look_for_leaks
+from vovnet.results.matching import target_of
 from vovnet.results.split import SplitColumns, rule_of, split_columns
-from vovnet.schema import RunConfig
+from vovnet.schema import PruningMode, RunConfig
 from vovnet.session import Session
 from vovnet.vlm.budget import budget_of
-from vovnet.vlm.files import Checkpoint
+from vovnet.vlm.files import backbone_label, find_checkpoint
 from vovnet.vlm.reading import reading_facts
 
 KEPT = 8  # settings that a session keeps
@@ -27,17 +34,20 @@ class Setting:
     """Questions, and under which model and budget they are answered.
 
     Attributes:
+        backbone: what it is called; ``text_config``: of its language model.
         split: the questions column by column; ``count`` of them.
         rule: by which answers are read.
         leaks: the leak guard's verdicts.
         facts: what summary.json says of data and model.
         reuses: whether a vision pass continues a text pass.
+        pruning: mode and ratio by which FULL is pruned, if it is.
         max_tokens: of a maximal FULL image; costs are shares of it.
         outcomes, costs: of the policy's looks, the costs normalised, [N, A]; None in live mode.
         branches: tables that were read; none in live mode.
     """
 
-    checkpoint: Checkpoint
+    backbone: str
+    text_config: Mapping[str, Any]
     dataset: VQADataset
     count: int
     split: SplitColumns
@@ -45,15 +55,28 @@ class Setting:
     leaks: list[dict[str, Any]]
     facts: Mapping[str, Any]
     reuses: bool
+    pruning: tuple[PruningMode, float] | None
     max_tokens: int
     outcomes: Outcomes | None
     costs: np.ndarray | None
     branches: tuple[str, ...]
 
 
-def setting_of(
-    config: RunConfig, checkpoint: Checkpoint, policy: Policy, session: Session
-) -> tuple[Setting, dict[str, int]]:
+def make_policy(config: RunConfig, session: Session) -> Policy:
+    """The configured policy or baseline, with its fallback where there is one.
+
+    Raises:
+        VoVNetError: no fitting policy file, or a baseline that cannot be made.
+    """
+    options = config.policy
+    policy = options.baseline.make(Context(config, session, target_of))
+    if options.fallback_mode is None:
+        return policy
+    limits = options.fallback_entropy_threshold, options.fallback_margin_threshold
+    return Fallback(policy, Action[options.fallback_mode.upper()], *limits)
+
+
+def setting_of(config: RunConfig, policy: Policy, session: Session) -> tuple[Setting, dict[str, int]]:
     """The setting in which a policy is evaluated, and the outcome rows computed for it now, by branch.
 
     Raises:
@@ -66,13 +89,12 @@ def setting_of(
         (policy.looks, TEXT in policy.needs, policy.card),
     )
     computed: dict[str, int] = {}
-    setting = session.once("setting", asked, lambda: _setting(config, checkpoint, policy, session, computed), KEPT)
+    setting = session.once("setting", asked, lambda: _setting(config, policy, session, computed), KEPT)
     return setting, computed or (dict.fromkeys(setting.branches, 0))
 
 
-def _setting(
-    config: RunConfig, checkpoint: Checkpoint, policy: Policy, session: Session, computed: dict[str, int]
-) -> Setting:
+def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict[str, int]) -> Setting:
+    checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
@@ -84,7 +106,8 @@ def _setting(
         computed |= loaded.computed
         costs = outcomes.stacked("vision_tokens", policy.looks) / limit
     return Setting(
-        checkpoint=checkpoint,
+        backbone=backbone_label(config.backbone),
+        text_config=checkpoint.text_config,
         dataset=dataset,
         count=count,
         split=split_columns(dataset, count, session),
@@ -97,6 +120,7 @@ def _setting(
             "rows_skipped": list(dataset.skipped),
         },
         reuses=reuses_cache(config),
+        pruning=full_pruning(config),
         max_tokens=limit,
         outcomes=outcomes,
         costs=costs,

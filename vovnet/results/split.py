@@ -61,6 +61,9 @@ def _columns(dataset: VQADataset, count: int) -> SplitColumns:
         answers=[f"[{', '.join(map(quote, sample.answers))}]" for sample in samples],
         groups=np.unique([sample.group for sample in samples], return_inverse=True)[1],
         members={name: np.array(rows) for name, rows in members.items()},
-        sheets={name: AnswerSheet.of([samples[row] for row in rows]) for name, rows in members.items()},
+        sheets={
+            name: AnswerSheet.of([samples[row] for row in rows], dataset.member(rows[0]).metric)
+            for name, rows in members.items()
+        },
         categories={key: np.array(rows) for key, rows in sorted(categories.items())},
     )

@@ -38,12 +38,14 @@ class AnswerSheet:
     """What of a set's samples its evaluator counts; the same for everything that answers them.
 
     Attributes:
+        metric: name of the headline metric.
         rows: samples, N.
         base: rows that are no option-shifted copies.
         circles: rows of each question all of whose rotations are here; none where there are no copies.
         categories, supercategories: names, and for each unit of the headline metric its name's place among them.
     """
 
+    metric: str
     rows: int
     base: np.ndarray
     circles: Sequence[np.ndarray]
@@ -51,7 +53,7 @@ class AnswerSheet:
     supercategories: "_Named"
 
     @classmethod
-    def of(cls, samples: Sequence[Sample]) -> "AnswerSheet":
+    def of(cls, samples: Sequence[Sample], metric: str) -> "AnswerSheet":
         """Read it off samples.
 
         Raises:
@@ -63,9 +65,9 @@ class AnswerSheet:
         circles = _circles(samples)
         units = [samples[row] for row in (base.tolist() if not circles else [rows[0] for rows in circles])]
         categories, supercategories = ([one.category for one in units], [one.supercategory for one in units])
-        return cls(len(samples), base, circles, _Named.of(categories), _Named.of(supercategories))
+        return cls(metric, len(samples), base, circles, _Named.of(categories), _Named.of(supercategories))
 
-    def scores(self, score: np.ndarray, parsed: np.ndarray, metric: str) -> OfficialScores:
+    def scores(self, score: np.ndarray, parsed: np.ndarray) -> OfficialScores:
         """Aggregate scores in [0, 1] of the samples, [N]; see ``aggregate``."""
         units = score[self.base].astype(np.float64)  # float32 would add digits of its own
         vanilla = float(units.mean())
@@ -74,7 +76,7 @@ class AnswerSheet:
             units = np.array([float((score[rows] == 1.0).all()) for rows in self.circles])
             circular = float(units.mean())
         return OfficialScores(
-            name=metric if circular is None else "circular_accuracy",
+            name=self.metric if circular is None else "circular_accuracy",
             value=vanilla if circular is None else circular,
             vanilla=vanilla,
             circular=circular,
@@ -97,7 +99,7 @@ def aggregate(samples: Sequence[Sample], score: np.ndarray, parsed: np.ndarray, 
     Raises:
         ValueError: no sample.
     """
-    return AnswerSheet.of(samples).scores(score, parsed, metric)
+    return AnswerSheet.of(samples, metric).scores(score, parsed)
 
 
 def _circles(samples: Sequence[Sample]) -> list[np.ndarray]:

@@ -1,10 +1,14 @@
 """From a checkpoint folder to a ``VLM`` with weights in memory."""
 
+from dataclasses import replace
+
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
+from vovnet.vlm.agreement import fast_path_agrees
 from vovnet.vlm.families import fast_path, is_generic
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 from vovnet.vlm.protocol import VLM
 from vovnet.vlm.pruning import Pruning
+from vovnet.vlm.quantised import quantisation
 
 
 def load_backbone(
@@ -22,11 +26,20 @@ def load_backbone(
     Raises:
         VoVNetError: missing or unreadable files, or a device that is not there.
     """
-    checkpoint = find_checkpoint(config) if checkpoint is None else checkpoint
-    if is_generic(config, checkpoint.model_type):
+    found = find_checkpoint(config) if checkpoint is None else checkpoint
+
+    def generic(pruned: Pruning | None = None) -> VLM:
         from vovnet.vlm.generic.loading import load_generic
 
-        return load_generic(config, budget, cache_reuse, pruning, checkpoint)
-    family = fast_path(checkpoint.model_type)
-    found: VLM = family.load(config, budget, cache_reuse, pruning, checkpoint)
-    return found
+        return load_generic(replace(config, implementation="generic"), budget, cache_reuse, pruned, found)
+
+    def fast(pruned: Pruning | None = None) -> VLM:
+        made: VLM = fast_path(found.model_type).load(config, budget, cache_reuse, pruned, found)
+        return made
+
+    if is_generic(config, found.model_type):
+        return generic(pruning)
+    quantised = quantisation(found.folder, found.config) is not None  # a second copy would be quantised anew
+    if config.implementation == "qwen" or quantised or fast_path_agrees(config, found, fast, generic):
+        return fast(pruning)
+    return generic(pruning)

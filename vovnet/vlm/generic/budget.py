@@ -1,7 +1,7 @@
 """What an image may cost where the processor decides: thumbnails, processor keys, and tokens by counting.
 
-Tokens are what the processor makes of a blank image of the same size. Its own prediction counts otherwise from family to
-family, and follows some of a call's options and not others.
+Tokens are what the processor makes of a blank image of the same size. Its own prediction counts otherwise from family
+to family, and follows some of a call's options and not others.
 """
 
 import hashlib

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from vovnet.actions import Action
+from vovnet.vlm.agreement import ROUNDING
 from vovnet.vlm.generic.prompts import Prompt
 from vovnet.vlm.generic.state import GenericState
 from vovnet.vlm.tokens import encode_user_texts
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 QUESTIONS = ("What is shown?", "How many are there, and of which colour is the largest one?")
 REFERENCE = "yes 1"
-# Largest difference of logits, in their standard deviations, that counts as rounding.
-ROUNDING = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
+VERSION = 1  # rises when the check or what it compares changes
 
 
 @torch.no_grad()

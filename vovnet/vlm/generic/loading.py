@@ -1,8 +1,11 @@
 """From a checkpoint folder of any family to a ``GenericVLM``."""
 
+import hashlib
+import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import logging as transformers_logging
 
 from vovnet.errors import VoVNetError, first_line, out_of_memory
+from vovnet.fingerprint import recall_text, remember_text
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 from vovnet.scoring.reasoning import Reasoning
 from vovnet.vlm.adapters import attach
@@ -21,6 +25,7 @@ from vovnet.vlm.device import pick_device
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.generic.budget import CountedBudget
 from vovnet.vlm.generic.builder import GenericBuilder
+from vovnet.vlm.generic.check import VERSION as CHECK
 from vovnet.vlm.generic.check import check
 from vovnet.vlm.generic.frames import bare_frames, frames_of
 from vovnet.vlm.generic.model import Exact, GenericVLM
@@ -68,7 +73,7 @@ def load_generic(
         budget=CountedBudget(budget, checkpoint, reading_of(config, checkpoint).resample),
         end_token=tokenizer.eos_token_id,
         context=checkpoint.text_config.get("max_position_embeddings"),
-        shares_text=config.prompt_order != "image_first" and prompter.spliced and prompter.begins_alike,
+        shares_text=config.prompt_order == "text_first" and prompter.spliced and prompter.begins_alike,
     )
     reasoning, hidden = reasoning_of(tokenizer, prompter.frames.text[1])
     vlm = GenericVLM(model, builder, ends, checkpoint.fingerprint, cache_reuse, reasoning, hidden)
@@ -173,12 +178,20 @@ def reasoning_of(tokenizer: Any, prompt_end: str) -> tuple[Reasoning, frozenset[
 
 
 def _exact(vlm: GenericVLM, config: BackboneConfig) -> Exact:
-    """What the model does exactly, and one sentence about what it does not."""
-    found = check(vlm)
-    if vlm.builder.shares_text and not found.reuse:
+    """What the model does exactly, remembered on disk, and one sentence about what it does not."""
+    facts = [CHECK, vlm.fingerprint, vlm.device.type, asdict(config), vlm.asks_reuse, vlm.builder.shares_text]
+    installed = [version(name) for name in ("transformers", "torch")]
+    name = "exact " + hashlib.sha256(json.dumps([facts, installed], sort_keys=True).encode()).hexdigest()[:16]
+    if (known := recall_text(name)) is not None:
+        content = json.loads(known)
+        found = Exact(**content | {"differences": tuple((of, far) for of, far in content["differences"])})
+    else:
+        found = check(vlm)
+        remember_text(name, json.dumps(asdict(found)))
+    if vlm.asks_reuse and vlm.builder.shares_text and not found.reuse:
         log.warning(
-            "prompts are read whole after the text pass: this model's cache cannot be continued exactly by an image "
-            "(logits differ by %.2g standard deviations)",
-            dict(found.differences).get("reuse", float("nan")),
+            "prompts are read whole after the text pass: an image cannot exactly continue the cache of its question in "
+            "this model (logits differ by %.2g standard deviations)",
+            dict(found.differences)["reuse"],
         )
     return found

@@ -36,7 +36,9 @@ class Passes:
     def __init__(self, model: Any, ends: tuple[int, ...]) -> None:
         self.model, self.ends = model, ends
         # Left over from the last call with images, and added to positions of a text that is continued.
-        self._keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        known = inspect.signature(model.forward).parameters
+        self._keeps = "logits_to_keep" in known
+        self._cache = "past_key_values" if "past_key_values" in known else "cache"  # its name from 5.24 on
         self._stateful = [module for module in model.modules() if hasattr(module, "rope_deltas")]
 
     def run(self, inputs: dict[str, Tensor], images: dict[str, Tensor], cache: Any = None, columns: int = 1) -> Seen:
@@ -45,7 +47,7 @@ class Passes:
             return self.forward(inputs, images, columns)
         with self._watched() as seen:
             out = self._generate(inputs | images, cache, 1, **(self._last(columns) if columns > 1 else {}))
-        return _last(seen, columns, out.past_key_values)
+        return _last(seen, columns, out[self._cache])
 
     def forward(self, inputs: dict[str, Tensor], images: dict[str, Tensor], columns: int) -> Seen:
         """Read whole prompts in one pass that keeps no cache."""
@@ -61,10 +63,9 @@ class Passes:
 
     def _generate(self, inputs: dict[str, Tensor], cache: Any, length: int, **options: Any) -> Any:
         self._forget()
-        asked = {"eos_token_id": list(self.ends)} | options
+        asked = {"eos_token_id": list(self.ends), self._cache: cache} | options
         return self.model.generate(
             **inputs,
-            past_key_values=cache,
             max_new_tokens=length,
             do_sample=False,
             pad_token_id=self.ends[0],

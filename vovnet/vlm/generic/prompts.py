@@ -243,13 +243,22 @@ def collate(prompts: Sequence[Prompt], begins: Sequence[int], padding: int, devi
     longest = max(lengths)
     ids = torch.full((len(prompts), longest), padding)
     mask = torch.zeros(len(prompts), longest, dtype=torch.long)
-    names = {name: tensor for prompt in prompts for name, tensor in prompt.extra.items()}
-    extra = {name: like.new_zeros(len(prompts), longest, *like.shape[1:]) for name, like in names.items()}
+    said: dict[str, list[Tensor]] = {}
+    for prompt in prompts:
+        for name, tensor in prompt.extra.items():
+            said.setdefault(name, []).append(tensor)
+    # What is said may be wider of one prompt than of another, as Mllama's mask of several images.
+    wide = {
+        name: [max(sizes) for sizes in zip(*(one.shape[1:] for one in all_of), strict=True)]
+        for name, all_of in said.items()
+    }
+    extra = {name: said[name][0].new_zeros(len(prompts), longest, *rest) for name, rest in wide.items()}
     for row, (prompt, begin, length) in enumerate(zip(prompts, begins, lengths, strict=True)):
         ids[row, longest - length :] = torch.from_numpy(prompt.ids[begin:])
         mask[row, longest - length :] = 1
         for name, tensor in prompt.extra.items():
-            extra[name][row, longest - length :] = tensor[begin:]
+            own = extra[name][row, longest - length :]
+            own[tuple(slice(0, size) for size in tensor[begin:].shape)] = tensor[begin:]
     inputs = {"input_ids": ids, "attention_mask": mask} | extra
     return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
 
@@ -288,7 +297,7 @@ def _padded(parts: Sequence[Tensor], axis: int) -> list[Tensor]:
     size = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
     found = []
     for part in parts:
-        whole = size[:axis] + [part.shape[axis]] + size[axis + 1 :]
+        whole = [*size[:axis], part.shape[axis], *size[axis + 1 :]]
         if list(part.shape) != whole:
             filled = part.new_zeros(whole)
             filled[tuple(slice(0, length) for length in part.shape)] = part
