@@ -243,22 +243,13 @@ def collate(prompts: Sequence[Prompt], begins: Sequence[int], padding: int, devi
     longest = max(lengths)
     ids = torch.full((len(prompts), longest), padding)
     mask = torch.zeros(len(prompts), longest, dtype=torch.long)
-    said: dict[str, list[Tensor]] = {}
-    for prompt in prompts:
-        for name, tensor in prompt.extra.items():
-            said.setdefault(name, []).append(tensor)
-    # What is said may be wider of one prompt than of another, as Mllama's mask of several images.
-    wide = {
-        name: [max(sizes) for sizes in zip(*(one.shape[1:] for one in all_of), strict=True)]
-        for name, all_of in said.items()
-    }
-    extra = {name: said[name][0].new_zeros(len(prompts), longest, *rest) for name, rest in wide.items()}
+    names = {name: tensor for prompt in prompts for name, tensor in prompt.extra.items()}
+    extra = {name: like.new_zeros(len(prompts), longest, *like.shape[1:]) for name, like in names.items()}
     for row, (prompt, begin, length) in enumerate(zip(prompts, begins, lengths, strict=True)):
         ids[row, longest - length :] = torch.from_numpy(prompt.ids[begin:])
         mask[row, longest - length :] = 1
         for name, tensor in prompt.extra.items():
-            own = extra[name][row, longest - length :]
-            own[tuple(slice(0, size) for size in tensor[begin:].shape)] = tensor[begin:]
+            extra[name][row, longest - length :] = tensor[begin:]
     inputs = {"input_ids": ids, "attention_mask": mask} | extra
     return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}
 
