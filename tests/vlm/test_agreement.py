@@ -1,4 +1,4 @@
-"""A fast path is compared with the generic implementation once a model and version, and steps aside where it differs."""
+"""A fast path is compared with the generic implementation once, and steps aside where it differs."""
 
 import logging
 from pathlib import Path

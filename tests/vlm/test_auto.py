@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import compose_config
 from tests.families.factory import write
+from vovnet.actions import Action
 from vovnet.compose import config_identity
 from vovnet.errors import VoVNetError
 from vovnet.vlm.auto import settled
@@ -28,7 +29,7 @@ def test_the_packaged_checkpoint_gets_its_own_budget_back() -> None:
     assert (found.backbone.dtype, found.backbone.prompt_order) == ("float32", "image_first")
 
 
-@pytest.mark.parametrize("family", ["idefics3", "gemma4", "internvl", "glm46v"])
+@pytest.mark.parametrize("family", ["idefics3", "aya_vision", "llava_next", "ovis2"])
 def test_coarse_costs_less_than_full_in_families_that_have_a_cheaper_look(family: str, tmp_path: Path) -> None:
     write(family, tmp_path / family)
     config = settled(compose_config("backbone=folder", f"backbone.path={tmp_path / family}"))
@@ -54,16 +55,20 @@ def test_the_keys_that_would_help_are_named(tmp_path: Path) -> None:
 
 
 def test_a_bound_in_tokens_holds_in_every_family(tmp_path: Path) -> None:
-    write("glm46v", tmp_path / "g")
-    for path in (tmp_path / "g", PACKAGED / "tiny"):
-        config = settled(
-            compose_config("backbone=folder", f"backbone.path={path}", "vision_budget.coarse.max_tokens=3")
-        )
+    write("ovis2", tmp_path / "o")
+    for path, most in ((tmp_path / "o", 4), (PACKAGED / "tiny", 3)):
+        bound = f"vision_budget.coarse.max_tokens={most}"
+        config = settled(compose_config("backbone=folder", f"backbone.path={path}", bound))
         budget = budget_of(config.vision_budget, find_checkpoint(config.backbone))
-        from vovnet.actions import Action
-
         for size in ((64, 64), (128, 96), (200, 20)):
-            assert 0 < budget.tokens(*size, Action.COARSE) <= 3
+            assert 0 < budget.tokens(*size, Action.COARSE) <= most
+
+
+def test_a_bound_that_no_picture_keeps_is_refused(tmp_path: Path) -> None:
+    write("ovis2", tmp_path / "o")
+    config = compose_config("backbone=folder", f"backbone.path={tmp_path / 'o'}", "vision_budget.coarse.max_tokens=3")
+    with pytest.raises(VoVNetError, match=r"coarse\.max_tokens=3 cannot be had .* 4 tokens at least"):
+        settled(config)
 
 
 def test_the_type_is_that_of_the_checkpoint(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from tests.conftest import compose_config
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.schema import Resolution, VisionBudgetConfig
-from vovnet.vlm.budget import fit
 from vovnet.vlm.qwen.budget import VisionBudget, make_budget
+from vovnet.vlm.sizes import fit
 
 sides = st.integers(1, 20_000)
 

@@ -15,8 +15,8 @@ from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import recall_text, remember_text
 from vovnet.schema import Resolution, VisionBudgetConfig
-from vovnet.vlm.budget import inside
 from vovnet.vlm.families import fast_path
+from vovnet.vlm.sizes import inside
 
 if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may do without
     from vovnet.vlm.files import Checkpoint
@@ -144,7 +144,7 @@ class CountedBudget:
             from PIL import Image
 
             if self._prompter is None:
-                from vovnet.vlm.generic.loading import counting_prompter
+                from vovnet.vlm.generic.prompters import counting_prompter
 
                 self._prompter = counting_prompter(self.checkpoint)
             if len(self._counts) >= MOST_SIZES:
@@ -155,7 +155,7 @@ class CountedBudget:
 
 def cheaper_keys(budget: CountedBudget) -> Iterator[dict[str, Any]]:
     """Options under which COARSE costs less than FULL, one after another."""
-    from vovnet.vlm.generic.loading import counting_prompter
+    from vovnet.vlm.generic.prompters import counting_prompter
 
     most = budget.largest(Action.FULL)
     options = counting_prompter(budget.checkpoint).processor.image_processor

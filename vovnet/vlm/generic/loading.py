@@ -4,12 +4,10 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, replace
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from PIL import Image
 from transformers import AutoModelForImageTextToText, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
 from transformers.utils import logging as transformers_logging
@@ -27,18 +25,14 @@ from vovnet.vlm.generic.budget import CountedBudget
 from vovnet.vlm.generic.builder import GenericBuilder
 from vovnet.vlm.generic.check import VERSION as CHECK
 from vovnet.vlm.generic.check import check
-from vovnet.vlm.generic.frames import bare_frames, frames_of
 from vovnet.vlm.generic.model import Exact, GenericVLM
-from vovnet.vlm.generic.processor import load_processor
-from vovnet.vlm.generic.prompts import Prompter, joining_axes
+from vovnet.vlm.generic.prompters import prompter_of
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.quantised import INSTALL, check_quantised, quantisation
 from vovnet.vlm.reading import reading_of
 from vovnet.vlm.weights import GENERATION_CONFIG, UNREADABLE
 
 log = logging.getLogger(__name__)
-
-IMAGE_IDS = ("image_token_id", "image_token_index", "media_placeholder_token_id")
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -130,43 +124,6 @@ def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
     if (folder / GENERATION_CONFIG).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     return model if checkpoint.adapter is None else attach(model, checkpoint.adapter).merge_and_unload()
-
-
-def prompter_of(config: BackboneConfig, checkpoint: Checkpoint) -> Prompter:
-    """What makes prompts: spliced where that is what the processor makes."""
-    reading = reading_of(config, checkpoint)
-    found = _prompter(checkpoint, partial(frames_of, reading, config.prompt_order, checkpoint.folder))
-    blank = Image.new("RGB", (48, 40))
-    extra = found.whole("What is it?", [blank], {}).extra
-    found = replace(
-        found,
-        types=tuple(name for name, said in extra.items() if said.ndim == 1),
-        axes=joining_axes(found.processor.image_processor, {}),
-    )
-    return replace(found, spliced=found.splices_exactly(blank, {}))
-
-
-def counting_prompter(checkpoint: Checkpoint) -> Prompter:
-    """What counts an image's tokens, whatever the text around it."""
-    return _prompter(checkpoint, None)
-
-
-def _prompter(checkpoint: Checkpoint, frames: Any) -> Prompter:
-    processor = load_processor(checkpoint.folder, checkpoint.model_type)
-    config = checkpoint.config
-    vision = config.get("vision_config") or {}
-    side = vision.get("patch_size", 14)
-    side = side if isinstance(side, int) else side[0]
-    states = (vision.get("image_size", 0) // side) ** 2 + 1 if isinstance(vision.get("image_size"), int) else 0
-    settings = model_config(checkpoint.folder, config, "sdpa")
-    ids = [getattr(source, name, None) for source in (settings, processor) for name in IMAGE_IDS]
-    return Prompter(
-        processor=processor,
-        frames=bare_frames(processor, "image_first") if frames is None else frames(processor),
-        image_ids=tuple(dict.fromkeys(one for one in ids if isinstance(one, int))),
-        patch=side,
-        tile_states=states,
-    )
 
 
 def reasoning_of(tokenizer: Any, prompt_end: str) -> tuple[Reasoning, frozenset[int]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.schema import Resolution, VisionBudgetConfig
-from vovnet.vlm.budget import inside
+from vovnet.vlm.sizes import inside
 
 if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may do without
     from vovnet.vlm.pruning import Pruning

@@ -25,9 +25,8 @@ from vovnet.vlm.qwen.processors import load_processors
 from vovnet.vlm.qwen.prompt import make_format
 from vovnet.vlm.reading import reading_of
 
-TOKENIZER = Checkpoint(
-    PACKAGED / "tiny", "random weights", {"model_type": "qwen3_vl"}
-)  # whose texts are read as the tiny backbone's
+# Whose texts are read.
+TOKENIZER = Checkpoint(PACKAGED / "tiny", "random weights", {"model_type": "qwen3_vl"})
 NO_END = -1  # an end token that is never drawn: every answer has all its tokens
 SPECIAL = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
