@@ -311,3 +311,12 @@ def test_an_adapter_that_changes_nothing_is_reported(
     rewrite(tmp_path, lambda found: {n: t * (zero not in n) for n, t in found.items()})
     torch.testing.assert_close(logits(load(qwen3, tmp_path)), logits(load(qwen3)), rtol=0, atol=0)
     assert "are zero and change nothing" in caplog.text
+
+
+def test_names_that_the_model_has_are_meant_as_they_are(tmp_path: Path) -> None:
+    """Llama 4's language model has its layers where older LLaVAs have theirs under another name."""
+    name = "language_model.model.layers.0.self_attn.q_proj"
+    tensors = {f"base_model.model.{name}.lora_{part}.weight": torch.ones(2, 2) for part in "AB"}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    assert _keys(tmp_path, {name}) == ({key: key for key in tensors}, {name: name})
+    assert _keys(tmp_path)[1] == {"model.language_model.layers.0.self_attn.q_proj": name}

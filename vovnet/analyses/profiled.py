@@ -16,6 +16,7 @@ from vovnet.results.setting import make_policy
 from vovnet.results.write import RESULTS, write_results, write_rows
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.facts import vlm_facts
 from vovnet.vlm.files import find_checkpoint
 
 
@@ -39,6 +40,7 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
         "config": asdict(config),
         "inputs": key,
         "device": str(router.backbone.device),
+        "vlm": vlm_facts(config.backbone, config.vision_budget, checkpoint, session),
         "cache_reuse": router.backbone.cache_reuse,
         "process_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),  # kilobytes on Linux
         "profile": as_rows(rows),

@@ -95,7 +95,7 @@ def load_vlm(name: str = "tiny", /, **options: Any) -> VLM:
             f"there is no model {name}; choose one of {known}, or give a folder that exists or an id of the hub, "
             "such as Qwen/Qwen3-VL-2B-Instruct."
         )
-    config = compose_typed("eval", ["backbone=qwen3_vl_2b"])
+    config = compose_typed("eval", ["backbone=folder"])
     place = {"path": name} if is_folder else {"name": name}
     return VLM(with_options(config.backbone, {**place, **options}), config.vision_budget)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vovnet.actions import FIXED_POLICIES
 from vovnet.api.outcomes import VLM, with_options
 from vovnet.compose import compose_typed, job_name
 from vovnet.errors import VoVNetError
@@ -29,7 +30,6 @@ from vovnet.vlm.files import Checkpoint, find_checkpoint
 if TYPE_CHECKING:
     import pandas as pd
 
-FIXED = ("always_full", "always_coarse", "no_vision")
 LAMBDAS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
@@ -56,6 +56,7 @@ def train_policy(
     *,
     lambda_cost: float = 0.05,
     objective: str = "value",
+    action_space: str | None = None,
     folder: str | Path | None = None,
     **options: Any,
 ) -> VoVNet:
@@ -63,6 +64,7 @@ def train_policy(
 
     Args:
         lambda_cost: accuracy that one maximal FULL image is worth; the objective ``value`` serves every lambda.
+        action_space: ``ternary``, or ``binary`` for a model whose COARSE costs as much as FULL; None: the outcomes'.
         folder: of the policy file and curves; None names one under the results' folder.
         options: other values for keys under ``training``, such as ``epochs`` or ``seed``.
     """
@@ -72,7 +74,10 @@ def train_policy(
     goal = compose_typed("train", [f"policy/objective={objective}"]).policy.objective
     config = replace(
         base,
-        policy=with_options(base.policy, {"lambda_cost": lambda_cost, "objective": goal}),
+        policy=with_options(
+            base.policy,
+            {"lambda_cost": lambda_cost, "objective": goal, "action_space": action_space or base.policy.action_space},
+        ),
         training=with_options(base.training, {"max_samples": len(outcomes), **options}),
     )
     place = Path(folder or Path(base.paths.runs) / "train" / job_name(config)).expanduser()
@@ -139,9 +144,12 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
 
 
 def frontier(
-    policy: VoVNet, outcomes: Outcomes, *, lambdas: Iterable[float] = LAMBDAS, baselines: Iterable[str] = FIXED
+    policy: VoVNet, outcomes: Outcomes, *, lambdas: Iterable[float] = LAMBDAS, baselines: Iterable[str] | None = None
 ) -> Frontier:
     """A trained policy at several lambdas, and baselines beside it, on stored outcomes.
+
+    Args:
+        baselines: their names; None takes the fixed policies of the trained one's looks.
 
     Raises:
         VoVNetError: the policy knows no lambda.
@@ -150,6 +158,8 @@ def frontier(
         raise VoVNetError(
             f"frontier takes a trained policy, not {policy!r}; call evaluate for each setting of any other."
         )
+    if baselines is None:
+        baselines = [name for name, action in FIXED_POLICIES.items() if action in policy.looks]
     points = [evaluate(VoVNet(policy.head, price), outcomes).row for price in lambdas]
     return Frontier((*points, *(evaluate(name, outcomes).row for name in baselines)))
 

@@ -16,12 +16,14 @@ from vovnet.data import prompt_text
 from vovnet.data.sample import HeldImage, ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import branch_backbone
+from vovnet.outcomes.looks import check_looks
 from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
 from vovnet.scoring import Score
 from vovnet.session import Session
 from vovnet.vlm.auto import settled
 from vovnet.vlm.decoding import decoding_of
+from vovnet.vlm.files import find_checkpoint
 
 Picture = str | Path | Image.Image
 
@@ -67,6 +69,7 @@ class Router:
         config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=self._data, eval=own)
         session = Session()
         config = settled(config, session)
+        check_looks(config, find_checkpoint(config.backbone, session=session), policy.looks)
         backbone = branch_backbone(config, session)
         self._route = route.Router(
             backbone, policy, decoding_of(config.eval), _unjudged, 0, backbone.builder.max_tokens

@@ -56,7 +56,7 @@ def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    rows = load_outcomes(config, checkpoint, dataset, tuple(Action), count, session=session).outcomes
+    rows = load_outcomes(config, checkpoint, dataset, tuple(Action), count, session=session, any_price=True).outcomes
     budget = budget_of(config.vision_budget, checkpoint)
     costs = rows.stacked("vision_tokens", tuple(Action)) / budget.max_tokens
     return Outcomes(config, dataset, checkpoint, rows, costs, session)

@@ -10,7 +10,7 @@ from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
-from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.looks import check_looks, usual_looks
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.store import TEXT, OutcomeStore
@@ -18,6 +18,7 @@ from vovnet.outcomes.tables import KEPT, Tables
 from vovnet.outcomes.variants import branch_budget, pruning_of
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig
 from vovnet.session import Session
+from vovnet.vlm.facts import remember_loaded
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 from vovnet.vlm.reading import reading_of
 
@@ -45,18 +46,25 @@ def load_outcomes(
     count: int,
     with_text: bool = True,
     session: Session | None = None,
+    any_price: bool = False,
 ) -> Loaded:
     """The first ``count`` samples' outcomes under ``actions``, and their text pass where it is needed.
 
     A warm call touches neither torch nor transformers: it maps the store's files and returns. In one session the same
     tables give the same object. Answers that the configured scorer has not judged yet are judged, without a model.
 
+    Args:
+        any_price: also where COARSE costs as much as FULL.
+
     Raises:
-        VoVNetError: a part of the store is damaged again and again, or cannot be read or written.
+        VoVNetError: a part of the store is damaged again and again, or cannot be read or written, or the model cannot
+            take a look.
     """
     session = session or Session()
     if config.eval.shard is not None or config.eval.num_shards > 1:
         raise VoVNetError("eval.num_shards and eval.shard are experiments.collect's; leave them out here.")
+    if not any_price:
+        check_looks(config, checkpoint, actions)
     tables = _tables(config, checkpoint, dataset, actions, with_text)
     computed = dict.fromkeys(tables.answers, 0)
 
@@ -82,6 +90,7 @@ def collect_outcomes(
     Returns:
         How many rows were computed, per branch.
     """
+    check_looks(config, checkpoint, actions)
     tables = _tables(config, checkpoint, dataset, actions, with_text)
     computed = dict.fromkeys(tables.answers, 0)
     _with_repairs(lambda: _fill(config, checkpoint, dataset, tables, count, computed, session))
@@ -178,7 +187,10 @@ def shared_backbone(
 
     def load() -> "VLM":
         log.info("loading backbone %s", config.path or config.name)
-        return load_backbone(config, budget, cache_reuse, pruning, find_checkpoint(config, session=session))
+        checkpoint = find_checkpoint(config, session=session)
+        loaded = load_backbone(config, budget, cache_reuse, pruning, checkpoint)
+        remember_loaded(loaded, config, checkpoint)
+        return loaded
 
     return session.once("backbone", (config, budget, cache_reuse, pruning), load)
 

@@ -8,6 +8,9 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.store import NAME, TEXT
 from vovnet.outcomes.variants import branch_budget, full_pruning
 from vovnet.schema import PruningMode, Resolution, RunConfig
+from vovnet.vlm.families import fast_path, is_generic
+from vovnet.vlm.files import Checkpoint
+from vovnet.vlm.generic.budget import CountedBudget
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,19 @@ def usual_looks(config: RunConfig, actions: Sequence[Action]) -> tuple[Look, ...
         Action.FULL: Look("full", budget.full, pruning=full_pruning(config)),
     }
     return tuple(looks[action] for action in actions)
+
+
+def check_looks(config: RunConfig, checkpoint: Checkpoint, actions: Sequence[Action]) -> None:
+    """Refuse looks that the model cannot take or that save nothing, before any weights are loaded.
+
+    Raises:
+        VoVNetError: FULL is pruned and the model cannot prune, or COARSE costs as much as FULL.
+    """
+    if Action.FULL in actions and full_pruning(config) and is_generic(config.backbone, checkpoint.model_type):
+        raise VoVNetError(
+            f"this {checkpoint.model_type} model cannot leave out vision tokens, which only fast paths can (Qwen3-VL, "
+            "Qwen2.5-VL); set policy.full_pruning_ratio=1.0, or choose another policy/baseline than "
+            "vision_token_pruning_proxy."
+        )
+    if Action.COARSE in actions and fast_path(checkpoint.model_type) is None:
+        CountedBudget(branch_budget(config), checkpoint).check_coarse()

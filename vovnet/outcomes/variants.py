@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from vovnet.errors import VoVNetError
 from vovnet.schema import (
     PruningMode,
-    Resolution,
     RunConfig,
     VisionBudgetConfig,
 )
@@ -29,8 +28,8 @@ def branch_budget(config: RunConfig) -> VisionBudgetConfig:
             f"policy.baseline.long_side={full.long_side} exceeds vision_budget.full.long_side="
             f"{budget.full.long_side}; choose a smaller side."
         )
-    scaled = Resolution(full.long_side, budget.full.max_pixels)
-    coarse = Resolution(min(budget.coarse.long_side, scaled.long_side), budget.coarse.max_pixels)
+    scaled = replace(budget.full, long_side=full.long_side)
+    coarse = replace(budget.coarse, long_side=min(budget.coarse.long_side, scaled.long_side))
     return replace(budget, full=scaled, coarse=coarse)
 
 

@@ -27,6 +27,7 @@ from vovnet.schema import (
     Positive,
     PromptOrder,
     PruningMode,
+    Resolution,
     RunConfig,
     Seed,
 )
@@ -66,6 +67,7 @@ class PolicyCard:
         chat_template, tokenizer, pictures: digests of how questions and images were read (``backbone.reading``); empty
             in files that do not say.
         full_pruning_ratio, full_pruning_mode: what FULL meant; no mode where all tokens were kept.
+        processor: JSON of what else bounds COARSE and FULL, tokens and options of the image processor; often empty.
         training_config: the training's options as JSON, and the objective's; empty where nobody knows them.
     """
 
@@ -94,6 +96,7 @@ class PolicyCard:
     tokenizer: str = ""
     pictures: str = ""
     bounded: bool | None = None
+    processor: str = ""
     format: int = FORMAT
 
     @cached_property
@@ -106,7 +109,7 @@ class PolicyCard:
             return None
         options = {k: value for k, value in parse_object(self.training_config).items() if k not in PER_RUN}
         others = self.data_fingerprint, self.hidden_size, self.coarse, self.full, self.prompts
-        reading = [getattr(self, name) for name in READING]
+        reading = [self.processor, *(getattr(self, name) for name in READING)]
         return hashlib.sha256(
             json.dumps([options, *others, *filter(None, reading)], sort_keys=True).encode()
         ).hexdigest()[:8]
@@ -135,6 +138,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         prompt_order=config.backbone.prompt_order,
         coarse=(coarse.long_side, coarse.max_pixels),
         full=(full.long_side, full.max_pixels),
+        processor=_further_bounds(coarse, full),
         dtype=config.backbone.dtype,
         prompts=_prompts(config.dataset),
         full_pruning_ratio=config.policy.full_pruning_ratio,
@@ -164,6 +168,8 @@ def save_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     described = asdict(card)
+    if not card.processor:  # as files were before there was such an entry
+        del described["processor"]
     described[CHECKSUM] = _checksum(described, tensors)  # one entry: safetensors writes several in any order
     write_bytes(path, save(tensors, {CARD: json.dumps(described, sort_keys=True)}))
 
@@ -361,6 +367,14 @@ def check_backbone(path: Path, card: PolicyCard, checkpoint: Checkpoint) -> None
             f"backbone in use has fingerprint {checkpoint.fingerprint[:12]}; train a policy for this backbone "
             "or choose the backbone it belongs to."
         )
+
+
+def _further_bounds(coarse: Resolution, full: Resolution) -> str:
+    """What bounds the looks beside pixels, as JSON; empty where nothing does."""
+    found = {"coarse": coarse.facts(), "full": full.facts()}
+    for facts in found.values():
+        del facts["long_side"], facts["max_pixels"]
+    return json.dumps(found, sort_keys=True) if any(found.values()) else ""
 
 
 def _prompts(config: DatasetConfig) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ MUST_EQUAL = {
     "prompt_order": "backbone.prompt_order",
     "coarse": "vision_budget.coarse",
     "full": "vision_budget.full",
+    "processor": "vision_budget.{coarse,full}.processor",
     "full_pruning_ratio": "policy.full_pruning_ratio",
     "full_pruning_mode": "policy.full_pruning_mode",
 }

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
+from vovnet.actions import Action
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.protocol import SPLIT, TEXT, Context, Policy, Step, Target, Value, View
 from vovnet.schema.baselines import Ratios
@@ -58,6 +59,7 @@ class Draw(Policy):
 
     def __init__(self, target: Target, seed: int, by_entropy: bool = False) -> None:
         self.target, self.seed, self.by_entropy = target, seed, by_entropy
+        self.looks = tuple(a for a in Action if any(ratios[a] > 0 for ratios in target.ratios))
         bucketed = len(target.ratios) > 1
         self.needs = frozenset({TEXT} if bucketed else ()) | frozenset({SPLIT} if target.thresholds is None else ())
 
@@ -82,10 +84,11 @@ class Draw(Policy):
         the ratios are taken from, None where they were given.
         """
         chance = self.probabilities(view.text, len(scores))
-        cost = (chance * costs).sum(axis=1)
-        spread = (chance * (costs - cost[:, None]) ** 2).sum(axis=1)  # variance of each question's cost
+        drawn = chance[:, list(self.looks)]
+        cost = (drawn * costs).sum(axis=1)
+        spread = (drawn * (costs - cost[:, None]) ** 2).sum(axis=1)  # variance of each question's cost
         return {
-            "accuracy": float((chance * scores).sum(axis=1).mean()),
+            "accuracy": float((drawn * scores).sum(axis=1).mean()),
             "avg_cost": float(cost.mean()),
             "avg_cost_sd": float(np.sqrt(spread.sum()) / len(cost)),
             "action_ratio": chance.mean(axis=0).tolist(),

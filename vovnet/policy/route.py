@@ -12,6 +12,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import Group, TextState, read_text, run_groups, text_outcomes
 from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.load import branch_backbone
+from vovnet.outcomes.looks import check_looks
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import BranchOutcomes, no_text
 from vovnet.policy.protocol import COSTS, SAMPLES, TEXT, Policy, Question, View
@@ -85,10 +86,13 @@ def make_router(
     """A router over a backbone; the session's one copy unless another is given.
 
     Raises:
-        VoVNetError: the policy must know every outcome first, as the oracle, or the whole split's text passes.
+        VoVNetError: the policy must know every outcome first, as the oracle, or the whole split's text passes, or the
+            model cannot take one of its looks.
     """
     if why := policy.only_replayed():
         raise VoVNetError(why)
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    check_looks(config, checkpoint, policy.looks)
     backbone = branch_backbone(config, session) if backbone is None else backbone
     return Router(
         backbone=backbone,
@@ -96,5 +100,5 @@ def make_router(
         decoding=decoding_of(config.eval),
         judge=make_judge(dataset),
         seed=config.eval.seed,
-        max_tokens=max_tokens(config.vision_budget, find_checkpoint(config.backbone, session=session)),
+        max_tokens=max_tokens(config.vision_budget, checkpoint),
     )

@@ -14,6 +14,7 @@ from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.setting import make_policy
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.vlm.facts import vlm_facts
 from vovnet.vlm.files import find_checkpoint
 
 
@@ -35,6 +36,7 @@ def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]
         "config": asdict(config),
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
         "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
+        "vlm": vlm_facts(config.backbone, config.vision_budget, checkpoint, session),
         "num_samples": count,
         "rows_computed": dict(computed),
         "rows_skipped": list(dataset.skipped),

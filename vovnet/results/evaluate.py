@@ -43,6 +43,7 @@ from vovnet.schema import RunConfig
 from vovnet.scoring.official import OfficialScores
 from vovnet.session import Session
 from vovnet.vlm.budget import budget_of
+from vovnet.vlm.facts import vlm_facts
 from vovnet.vlm.files import find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,9 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         routed, memory = route_live(config, dataset, policy, setting.count, folder, session)
     else:
         routed = _replay(setting, policy, notes)
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    vlm = vlm_facts(config.backbone, config.vision_budget, checkpoint, session)  # after what may load it
+    reuses = setting.reuses and (vlm["capabilities"] is None or "reuse" in vlm["capabilities"])
     drawn = 0
     if config.eval.random_fallback:
         routed, drawn = with_random_fallback(dataset, routed, config.eval.seed)
@@ -113,7 +117,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         groups=split.groups,
         backbone=setting.backbone,
         text_config=setting.text_config,
-        cache_reuse=setting.reuses and TEXT in policy.needs,
+        cache_reuse=reuses and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
         baseline_name=policy.name,
         policy=policy.label(),
@@ -125,7 +129,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
     )
     scores = official_scores(split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
-    notes |= {**setting.facts, "random_fallback_draws": drawn, "leak_guard": setting.leaks}
+    notes |= {**setting.facts, "vlm": vlm, "random_fallback_draws": drawn, "leak_guard": setting.leaks}
     return Evaluation(row, routed, notes["rows_computed"], scores, notes, split)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.files import read_object
-from vovnet.outcomes.keys import CODE_VERSION, scorer_facts
+from vovnet.outcomes.keys import CODE_VERSION, generic_facts, scorer_facts
 from vovnet.provenance import SUMMARY
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -40,7 +40,7 @@ def inputs_key(
         "dataset": dataset.fingerprint,
         "scorers": scorer_facts(dataset),
         "policy": None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest(),
-        "code": CODE_VERSION,
+        "code": CODE_VERSION | generic_facts(config.backbone, checkpoint),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -14,9 +14,10 @@ import torch
 from peft import LoraConfig as PeftLora
 from peft import get_peft_model
 from safetensors import SafetensorError
+from torch import nn
 
 from vovnet.data import load_dataset
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, first_line
 from vovnet.files import whole_folder
 from vovnet.outcomes.variants import pruning_of
 from vovnet.schema import BackboneConfig, BackboneTraining, RunConfig
@@ -126,20 +127,27 @@ def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None)
     Raises:
         VoVNetError: the targets name no layer, or the adapter has another rank.
     """
-    names = "|".join(settings.lora.targets)
-    scope = "" if settings.train_vision else re.escape(decoder_name(model)) + r"\."
+    scope = "" if settings.train_vision else f"{decoder_name(model)}."
+    pattern = rf"{re.escape(scope)}(.*\.)?({'|'.join(settings.lora.targets)})"
     wanted = PeftLora(
         r=settings.lora.rank,
         lora_alpha=settings.lora.alpha,
         lora_dropout=settings.lora.dropout,
-        target_modules=rf"{scope}(.*\.)?({names})",
+        target_modules=pattern,
     )
     if adapter is None:
+        layers = [n for n, part in model.named_modules() if isinstance(part, nn.Linear) and n.startswith(scope)]
+        if not any(re.fullmatch(pattern, name) for name in layers):
+            known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+            raise VoVNetError(
+                f"training.backbone.lora.targets=[{','.join(settings.lora.targets)}] fit no layer of this backbone; "
+                f"its linear layers are {known}."
+            )
         try:
             return get_peft_model(model, wanted)
         except ValueError as error:
             raise VoVNetError(
-                f"training.backbone.lora.targets fit no layer of this backbone ({str(error).splitlines()[0]})."
+                f"training.backbone.lora.targets name layers that LoRA cannot adapt ({first_line(error)}); name others."
             ) from error
     wrapped = attach(model, Path(adapter).expanduser(), trainable=True)
     found: Any = wrapped.peft_config["default"]
@@ -158,7 +166,7 @@ def decoder_name(model: Any) -> str:
         VoVNetError: the model does not say.
     """
     decoder = model.get_decoder()
-    name = next(name for name, part in model.named_modules() if part is decoder)
+    name = next((name for name, part in model.named_modules() if part is decoder), "")
     if not name:
         raise VoVNetError(
             f"{type(model).__name__} does not say which part is its language model; set "
@@ -188,8 +196,7 @@ def _full(config: RunConfig, settings: BackboneTraining, session: Session) -> Tr
 def write_whole(backbone: VLM, folder: Path, below: Checkpoint, seen: TrainedOn) -> None:
     """Write a backbone all of whose weights were trained: where it began, and on what, stands beside them."""
     backbone.model.save_pretrained(folder)
-    backbone.builder.tokenizer.save_pretrained(folder)
-    backbone.builder.image_processor.save_pretrained(folder)
+    backbone.builder.save(folder)
     write_origin(folder, below, [seen])
 
 

@@ -7,7 +7,7 @@ says which layers are adapted: its names are brought to those of this version of
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def attach(model: Any, folder: Path, trainable: bool = False) -> Any:
             f"the LoRA weights in {folder} cannot be merged into quantised weights, which would round them; choose a "
             "form of this backbone that is not quantised."
         )
-    settings, (keys, spelling) = lora_settings(folder), _keys(folder)
+    settings, (keys, spelling) = lora_settings(folder), _keys(folder, {name for name, _ in model.named_modules()})
     with opened(folder / ADAPTER_WEIGHTS) as weights:
         tensors = {key: weights.get_tensor(name) for key, name in keys.items()}
     try:
@@ -94,8 +94,11 @@ def means_more_than_peft_reads(folder: Path) -> bool:
     return any(name != key or key.removeprefix(PREFIX).startswith(shared) for key, name in keys.items())
 
 
-def _keys(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _keys(folder: Path, modules: Collection[str] = ()) -> tuple[dict[str, str], dict[str, str]]:
     """A folder's tensors by the names that peft expects, and how the file spells the name of each adapted module.
+
+    Args:
+        modules: names in the model; what the file calls so is meant so.
 
     Raises:
         VoVNetError: two tensors mean the same, or none is of LoRA.
@@ -111,10 +114,12 @@ def _keys(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
                 # The name of an adapter may come before what it is of, as in lora_A.default.weight.
                 kind = rest.rpartition(".")[2]
                 end = f".{kind}" if kind in ("weight", "bias") and part in ("lora_A", "lora_B") else ""
-                key = canonical(f"{module}.{part}{end}")
-                spelling[canonical(f"{module}.")[:-1]] = module
+                own = module if module in modules else canonical(f"{module}.")[:-1]
+                key = f"{own}.{part}{end}"
+                spelling[own] = module
             else:
-                key = canonical(SAVED.sub("", plain))
+                key = SAVED.sub("", plain)
+                key = key if key.rpartition(".")[0] in modules else canonical(key)
             if keys.setdefault(PREFIX + key, name) != name:
                 raise VoVNetError(f"{file} holds {name} twice under two names; keep one adapter in a file.")
     if not spelling:
@@ -218,7 +223,7 @@ def _untie(model: Any, adapted: set[str]) -> None:
     parts = {name for name, part in model.named_modules() if part is head or part is table}
     if head.weight is table.weight and parts & adapted:
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=head.weight.requires_grad)
-        model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = False
+        model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False
 
 
 def _compare(wanted: Mapping[str, "Tensor"], tensors: Mapping[str, "Tensor"], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -174,6 +175,10 @@ class Builder(Protocol):
         """Empty the cache of prepared images and of sizes."""
         ...
 
+    def save(self, folder: Path) -> None:
+        """Write what makes the batches beside a model's weights: tokenizer, chat template, image processor."""
+        ...
+
 
 class VLM(nn.Module):
     """A vision-language model with the operations that routing needs; implementations derive from it.
@@ -200,6 +205,11 @@ class VLM(nn.Module):
     def capabilities(self) -> frozenset[str]:
         """Of ``hidden``, ``logprobs``, ``nll``, ``reuse``, ``prune``, ``train``, ``batch``."""
         raise NotImplementedError
+
+    @property
+    def checked(self) -> dict[str, Any]:
+        """What was found exact at load, and the differences seen; empty where nothing had to be found."""
+        return {}
 
     @property
     def device(self) -> torch.device:

@@ -1,6 +1,6 @@
 """Quantised weights: which forms are loaded, what they need, and what cannot be done with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +57,13 @@ def _modelopt(file: Path) -> object:
         raise VoVNetError(f"{file} cannot be read ({first_line(error)}); download it again.") from error
 
 
-def check_quantised(folder: Path, model: Any, method: str, dtype: "torch.dtype") -> None:
+def check_quantised(folder: Path, model: Any, method: str, dtype: "torch.dtype", read: Sequence[str] = ()) -> None:
     """Make sure that a quantised model, just loaded, runs as this project runs it.
 
     Weights that transformers has dequantised are brought to one type: it leaves FP8 weights in that of their scales.
+
+    Args:
+        read: names of modules whose matrices are read directly, without calling the module.
 
     Raises:
         VoVNetError: a matrix that is read directly is quantised.
@@ -68,7 +71,7 @@ def check_quantised(folder: Path, model: Any, method: str, dtype: "torch.dtype")
     if not is_quantised(model):
         model.to(dtype)
         return
-    for name in ("lm_head", "model.language_model.embed_tokens", "model.visual.patch_embed.proj"):
+    for name in read:
         weight = getattr(model.get_submodule(name), "weight", None)
         if weight is None or weight.dtype not in _floats():
             raise VoVNetError(

@@ -106,21 +106,45 @@ class CountedBudget:
         return all(coarse < full for coarse, full in pairs)
 
     def check_coarse(self) -> None:
-        """Refuse a COARSE that costs as much as FULL.
+        """Refuse a COARSE that costs as much as FULL; the verdict is remembered on disk.
 
         Raises:
             VoVNetError: names the options that would help.
         """
-        if self.saves():
-            return
-        costs = [self.largest(action) for action in (Action.COARSE, Action.FULL)]
-        coarse, full = next(pair for pair in zip(*costs, strict=True) if pair[0] >= pair[1])
-        helps = next(cheaper_keys(self), None)
-        fix = "" if helps is None else f"vision_budget.coarse.processor={_shown(helps)}, or "
-        raise VoVNetError(
+        looks = [look.facts() for look in (self.config.coarse, self.config.full)]
+        name = "coarse " + _digest([self.checkpoint.fingerprint, looks, _versions()])
+        if (why := recall_text(name)) is None:
+            why = self._why_not_coarse()
+            remember_text(name, why)
+        if why:
+            raise VoVNetError(why)
+
+    def _why_not_coarse(self) -> str:
+        """Empty where COARSE is cheaper."""
+        costs = list(zip(self.largest(Action.COARSE), self.largest(Action.FULL), strict=True))
+        if any(coarse < full for coarse, full in costs):
+            return ""
+        coarse, full = costs[0]
+        if (side := self._smaller()) is not None:
+            fix = f"vision_budget.coarse.long_side={side}, or "
+        else:
+            helps = next(cheaper_keys(self), None)
+            fix = "" if helps is None else f"vision_budget.coarse.processor={_shown(helps)}, or "
+        return (
             f"COARSE costs as much as FULL with this model's processor ({coarse} tokens for a large image, FULL "
             f"{full}); set {fix}policy.action_space=binary."
         )
+
+    def _smaller(self) -> int | None:
+        """A side of COARSE's pictures that makes them cheaper than FULL; None where no picture is small enough."""
+        side = self.config.coarse.long_side
+        while side // 2 >= SMALLEST:
+            side //= 2
+            coarse = replace(self.config.coarse, long_side=side)
+            tried = CountedBudget(replace(self.config, coarse=coarse), self.checkpoint, self.resample, self._prompter)
+            if tried.saves():
+                return side
+        return None
 
     def _count(self, size: Size, action: Action) -> int:
         key = (size, action)

@@ -1,19 +1,24 @@
 """From samples to prompts with their images, on the CPU and in worker processes: no weights are needed here."""
 
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from vovnet.actions import Action
 from vovnet.data import ImageRef, Item, Sample
 from vovnet.data.decoding import resized
 from vovnet.errors import VoVNetError
+from vovnet.vlm.files import ORIGIN_FILE, PATTERNS
 from vovnet.vlm.generic.prompts import Piece, Prompt, Prompter
 from vovnet.vlm.protocol import Batch
 from vovnet.vlm.tokens import encode_user_texts
+from vovnet.vlm.weights import GENERATION_CONFIG, INDEX
 
 Images = tuple[ImageRef, ...]
+OF_WEIGHTS = ("config.json", GENERATION_CONFIG, INDEX, ORIGIN_FILE)  # which are written with the weights
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,14 @@ class GenericBuilder:
         """Empty the cache of prepared images."""
         self._cache.clear()
         self._cached = 0
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer, chat template and processors, as their files are: what was left out of them stays."""
+        source = self.budget.checkpoint.folder
+        for path in sorted({path for pattern in PATTERNS for path in source.glob(pattern)}):
+            if path.suffix != ".safetensors" and path.name not in OF_WEIGHTS:
+                (folder / path.relative_to(source)).parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / path.relative_to(source))
 
     def alone(self, text: str, ids: list[int]) -> Prompt:
         """The prompt of a question without images."""

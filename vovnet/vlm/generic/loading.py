@@ -28,7 +28,7 @@ from vovnet.vlm.generic.check import check
 from vovnet.vlm.generic.model import Exact, GenericVLM
 from vovnet.vlm.generic.prompters import prompter_of
 from vovnet.vlm.pruning import Pruning
-from vovnet.vlm.quantised import INSTALL, quantisation
+from vovnet.vlm.quantised import INSTALL, check_quantised, quantisation
 from vovnet.vlm.reading import reading_of
 from vovnet.vlm.weights import GENERATION_CONFIG, UNREADABLE
 
@@ -118,6 +118,8 @@ def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
             )
     if wrong := [*info["mismatched_keys"], *info["error_msgs"]]:
         raise VoVNetError(f"the model in {folder} cannot be loaded ({wrong[0]}); download or save it again.")
+    if method is not None:
+        check_quantised(folder, model, method, getattr(torch, config.dtype))
     model.name_or_path = model.config.name_or_path = str(folder)  # peft writes it beside what it trains
     if (folder / GENERATION_CONFIG).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)

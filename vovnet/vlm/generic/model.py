@@ -5,8 +5,9 @@ pass; ``forward`` makes those through which gradients flow.
 """
 
 import copy
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -88,6 +89,12 @@ class GenericVLM(VLM):
         return frozenset(found | {name for name in ("batch", "reuse") if getattr(self.exact, name)})
 
     @property
+    def checked(self) -> dict[str, Any]:
+        """What was found exact at load, and the differences seen: null where the family refuses a way."""
+        seen = {name: value if math.isfinite(value) else None for name, value in self.exact.differences}
+        return asdict(self.exact) | {"differences": seen}
+
+    @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         device: torch.device = self.model.device
@@ -111,9 +118,8 @@ class GenericVLM(VLM):
         reuses = self.cache_reuse and not torch.is_grad_enabled()  # gradients flow through whole prompts only
         if reuses and after is not None and all(one.prefix is not None for one in after.parts):
             return GenericState(tuple(part for one in after.parts for part in self.continued(prompts, one)))
-        groups = [range(len(prompts))] if self.exact.batch else [[row] for row in range(len(prompts))]
         own = action is Action.NO and reuses
-        return GenericState(tuple(self.read_rows(prompts, rows, own) for rows in groups))
+        return GenericState(tuple(self.read_rows(prompts, rows, own) for rows in self.together(prompts)))
 
     def answer(self, readings: Sequence[Reading], decoding: Decoding, seed: int = 0) -> list[list[Answer]]:
         """Answers that continue each reading, which stays as it is."""
@@ -131,10 +137,28 @@ class GenericVLM(VLM):
     def training_nll(self, batch: Batch, action: Action) -> Tensor:
         """The same in one pass over prompt and answer, with gradients, [B]."""
         prompts = self.builder.prompts(batch, action)
-        ids, real = self.padded(batch.references)
-        return -(self.one_pass(prompts, ids, real) * real).sum(1) / real.sum(1)
+        groups, found = self.together(prompts), []
+        for rows in groups:
+            ids, real = self.padded([batch.references[row] for row in rows])
+            found.append(-(self.one_pass([prompts[row] for row in rows], ids, real) * real).sum(1) / real.sum(1))
+        order = torch.tensor([row for rows in groups for row in rows], device=self.device).argsort()
+        return torch.cat(found)[order]
 
     # Reading
+
+    def together(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Rows that are read in one call: each by itself where padding is not exact.
+
+        Where masks are over images, as Mllama's, prompts with other numbers of images are read apart: tokens before the
+        first image look at all alike, those that pad included.
+        """
+        if not self.exact.batch:
+            return [[row] for row in range(len(prompts))]
+        found: dict[Any, list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            widths = sorted((name, tuple(said.shape[1:])) for name, said in prompt.extra.items())
+            found.setdefault(tuple(widths), []).append(row)
+        return list(found.values())
 
     def read_rows(self, prompts: Sequence[Prompt], rows: Sequence[int], begin: bool = False) -> Part:
         """Read rows whole; with ``begin``, first what they share with prompts that show images."""

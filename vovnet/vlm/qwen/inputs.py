@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from vovnet.actions import Action
@@ -61,6 +62,11 @@ class InputBuilder:
     _cache: "OrderedDict[tuple[ImageRef, Action], Patches]" = field(default_factory=OrderedDict)
     _cached: int = 0  # bytes
     _sizes: dict[ImageRef, tuple[int, int]] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer, chat template and image processor."""
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
 
     def build(
         self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action], references: bool = True

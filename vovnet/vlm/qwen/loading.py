@@ -30,6 +30,8 @@ from vovnet.vlm.qwen.prompt import make_format
 from vovnet.vlm.reading import reading_of
 from vovnet.vlm.weights import GENERATION_CONFIG, UNREADABLE, check_loaded, check_shapes, read_tensors, stored_tensors
 
+READ_DIRECTLY = ("lm_head", "model.language_model.embed_tokens", "model.visual.patch_embed.proj")
+
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
@@ -95,7 +97,7 @@ def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
         raise VoVNetError(f"the model in {folder} cannot be loaded ({first_line(error)}); {mend}.") from error
     check_loaded(folder, info, model, stored, method)
     if method is not None:
-        check_quantised(folder, model, method, getattr(torch, config.dtype))
+        check_quantised(folder, model, method, getattr(torch, config.dtype), READ_DIRECTLY)
     return model if checkpoint.adapter is None else _merged(model, checkpoint.adapter)
 
 
