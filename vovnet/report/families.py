@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from vovnet.report.table import PlainConsole
+from vovnet.terminal import say
 from vovnet.vlm.generic.probe import SHAPES, VERSION, Row, untried
 
 SIZES = ", ".join(f"{width}x{height}" for width, height in SHAPES)
@@ -55,13 +56,12 @@ def print_families(rows: Sequence[Row]) -> None:
     table = Table(*HEADER)
     for row in rows:
         table.add_row(*cells(row))
-    console = PlainConsole()
-    console.print(table)
+    PlainConsole().print(table)
     for row in rows:
         if row.reason:
-            console.print(f"{label(row)}: {row.reason}")
+            say(f"{label(row)}: {row.reason}")
     for model_type, why in untried(rows):
-        console.print(f"not tried: {model_type}: {why}")
+        say(f"not tried: {model_type}: {why}")
 
 
 def page(rows: Sequence[Row]) -> str:
