@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import compose_config
 from vovnet.errors import VoVNetError
+from vovnet.vlm.adapters import _keys
 from vovnet.vlm.files import find_checkpoint
 from vovnet.vlm.lora_settings import lora_settings
 from vovnet.vlm.qwen.loading import load_model
