@@ -17,7 +17,9 @@ from vovnet.vlm.reading import reading_facts
 # 2: images upright, on white and scaled from 16 bits; no added token of a tokenizer is read out of a question.
 # 3: norms, rotations and patch embedding in fewer calls (``backbone.fused``): last bits, half precision's roundings.
 CODE_VERSION = {"text": 3, "blind": 3, "seen": 3, "values": 1}
-GENERIC_VERSION = 1  # the same for the generic implementation of vision-language models
+# The same for the generic implementation of vision-language models.
+# 2: prompts are as long as what is read of them in cross-attention, too.
+GENERIC_VERSION = 2
 
 
 def reuses_cache(config: RunConfig) -> bool:

@@ -140,8 +140,7 @@ def add_lora(model: Any, settings: BackboneTraining, adapter: str | None = None)
         if not any(re.fullmatch(pattern, name) for name in layers):
             known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
             raise VoVNetError(
-                f"training.backbone.lora.targets=[{','.join(settings.lora.targets)}] fit no layer of this backbone; "
-                f"its linear layers are {known}."
+                f"training.backbone.lora.targets fit no layer of this backbone; its linear layers are {known}."
             )
         try:
             return get_peft_model(model, wanted)

@@ -262,6 +262,7 @@ def test_a_batch_of_questions_with_one_and_two_images_is_read_as_each_alone(
     together, *alone = (vlm.builder.build(some, [Action.FULL]) for some in (items, *([one] for one in items)))
     logits = torch.cat([vlm.read(one, Action.FULL).logits for one in alone])
     torch.testing.assert_close(vlm.read(together, Action.FULL).logits, logits, atol=1e-4, rtol=0)
+    assert (vlm.read(together, Action.FULL).prompt_tokens > vlm.read(together, Action.FULL).vision_tokens).all()
     nll = torch.cat([vlm.training_nll(one, Action.FULL) for one in alone])
     torch.testing.assert_close(vlm.training_nll(together, Action.FULL), nll, atol=1e-4, rtol=0)
     vlm.exact = replace(vlm.exact, batch=False)  # as of families whose padding is not masked everywhere

@@ -66,6 +66,11 @@ class Prompt(Piece):
     vision_tokens: int = 0
     patches: int = 0
 
+    @property
+    def length(self) -> int:
+        """Tokens that the language model reads, with those that images have in cross-attention."""
+        return len(self.ids) + (self.vision_tokens if "cross_attention_mask" in self.extra else 0)
+
     def beginning(self) -> "Prompt":
         """The shared tokens alone."""
         extra = {name: said[: self.shared] for name, said in self.extra.items()}

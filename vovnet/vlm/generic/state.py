@@ -119,7 +119,7 @@ class GenericState:
     @property
     def prompt_tokens(self) -> np.ndarray:
         """[B]."""
-        return np.array([len(prompt.ids) for prompt in self.prompts])
+        return np.array([prompt.length for prompt in self.prompts])
 
     @property
     def vision_tokens(self) -> np.ndarray:
