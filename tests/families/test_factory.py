@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
+from tests.families.beside import has_torchvision
 from tests.families.factory import FAMILIES, write
 
 # isort: split
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
+
+pytestmark = pytest.mark.skipif(not has_torchvision(), reason="test_beside.py runs it beside torchvision")
 
 SHAPES = ((64, 64), (128, 96), (200, 20))
 MESSAGES = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What color is the shape?"}]}]
