@@ -43,7 +43,7 @@ def fast_path_agrees(
     """
     device = pick_device(config.device)
     facts = [VERSION, checkpoint.config, config.dtype, config.attn_implementation, config.compile, device.type]
-    installed = [version(name) for name in ("transformers", "torch", "vovnet")]
+    installed = [version(name) for name in ("transformers", "torch")]
     name = "fast path " + hashlib.sha256(json.dumps([facts, installed], sort_keys=True).encode()).hexdigest()[:16]
     if (verdict := recall_text(name)) is None:
         try:
