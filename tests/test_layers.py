@@ -127,3 +127,12 @@ def test_imports_are_seen_wherever_they_are(code: str, seen: set[str], tmp_path:
     assert [pair[1] for pair in upward(graph)] == sorted(seen)
     graph["results.row"] = {"schema"}
     assert bool(circle(graph)) == bool(seen)
+
+
+def test_one_family_is_known_where_it_is_meant() -> None:
+    """Of all that imports Qwen's package: the packaged model's recipe and the benchmark of it."""
+    users = {
+        name for name, targets in imports(ROOT).items() if any(target.startswith("vlm.qwen") for target in targets)
+    }
+    others = {name for name in users if not name.startswith(("vlm.qwen", "training.tiny_", "benchmark."))}
+    assert others == set()
