@@ -12,7 +12,7 @@ def decoding_of(options: EvalConfig) -> Decoding:
     return Decoding(options.max_new_tokens, options.num_beams, options.do_sample, options.temperature)
 
 
-class Draft:
+class GenerationState:
     """Greedy or sampled answers while they are written; its tensors stay where they are, so a CUDA graph can too.
 
     Attributes:

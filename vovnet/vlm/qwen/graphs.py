@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
 
-from vovnet.vlm.decoding import Draft
+from vovnet.vlm.decoding import GenerationState
 from vovnet.vlm.qwen.decoder import read
 from vovnet.vlm.qwen.forward import Prefill, cache_of
 
@@ -24,7 +24,7 @@ EARNED = 8  # steps that a size takes kernel by kernel before its graph is captu
 WARM = 2  # steps before a capture: libraries take their workspaces in the first
 
 
-class HeldLayer(DynamicLayer):  # type: ignore[misc]
+class StaticLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values in buffers of a fixed size; a step writes one column."""
 
     def __init__(self, keys: Tensor, values: Tensor, column: Tensor) -> None:
@@ -46,7 +46,7 @@ class Step:
         held: buffer for keys and values, [2 * layers, B, kv_heads, columns, head_dim].
     """
 
-    def __init__(self, model: Any, held: Tensor, draft: Draft) -> None:
+    def __init__(self, model: Any, held: Tensor, draft: GenerationState) -> None:
         rows, columns = held.shape[1], held.shape[3]
         self.model, self.held, self.draft = model, held, draft
         self.mask = torch.zeros(rows, 1, 1, columns, dtype=model.dtype, device=held.device)  # added to the scores
@@ -54,7 +54,7 @@ class Step:
         self.column = torch.zeros(1, dtype=torch.long, device=held.device)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.taken = 0  # steps
-        self.cache = cache_of(held, lambda keys, values: HeldLayer(keys, values, self.column))
+        self.cache = cache_of(held, lambda keys, values: StaticLayer(keys, values, self.column))
 
     def load(self, prefill: Prefill) -> None:
         """Take over a prompt that has been read, and its first token."""
@@ -151,7 +151,9 @@ class GraphDecoder:
         with torch.inference_mode(False), torch.no_grad():
             if size not in self._steps:
                 held = self._held((2 * len(prefill.cache.layers), rows, heads, columns, width), keys)
-                self._steps[size] = Step(self.model, held, Draft(rows, length, self.ends, self.filler, keys.device))
+                self._steps[size] = Step(
+                    self.model, held, GenerationState(rows, length, self.ends, self.filler, keys.device)
+                )
             step = self._steps[size]
             if self.capture and step.graph is None and step.taken >= EARNED:
                 pool = self._pool or torch.cuda.graph_pool_handle()

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.scoring.reasoning import Reasoning
-from vovnet.vlm.decoding import Draft, next_tokens, row_generators
+from vovnet.vlm.decoding import GenerationState, next_tokens, row_generators
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading, join_batches
 from vovnet.vlm.qwen.decoder import read, rotations
 from vovnet.vlm.qwen.forward import Prefill, fork_cache, join_prefills, pad_left, pad_right
@@ -195,7 +195,9 @@ class Backbone(VLM):
         language = self.model.model.language_model
         rotation = rotations(language, prefill.hidden, positions)
         generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
-        draft = Draft(len(batch), decoding.max_new_tokens, self.end_tokens, self.builder.end_token, self.device)
+        draft = GenerationState(
+            len(batch), decoding.max_new_tokens, self.end_tokens, self.builder.end_token, self.device
+        )
         for step in range(decoding.max_new_tokens):
             draft.write(logits, next_tokens(logits, decoding, generators))
             if step + 1 == decoding.max_new_tokens or self._everywhere(draft.done.all()):
