@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,16 @@ def compose_config(*overrides: str, root: str = "eval") -> RunConfig:
     register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return to_typed(compose(root, list(overrides), return_hydra_config=False))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fast_paths_are_not_compared() -> Iterator[None]:
+    """Each shrunken checkpoint would be compared anew; ``tests/vlm/test_agreement.py`` is about that."""
+    from vovnet.vlm import loading
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loading, "fast_path_agrees", lambda *_: True)
+        yield
 
 
 @pytest.fixture(scope="session")

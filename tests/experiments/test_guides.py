@@ -17,6 +17,9 @@ from tests.conftest import compose_config
 GUIDES = (ROOT / "README.md", ROOT / "experiments/README.md", ROOT / "experiments/README.zh.md")
 
 NOT_RUN = {
+    "python -m experiments.eval -m backbone=folder backbone.path=vovnet/vlm/checkpoints/tiny "
+    "policy/baseline=always_full,always_coarse,no_vision": "names a folder of the checkout, and these commands run in "
+    "another one; tests/vlm/generic runs its like",
     "python -m venv .venv": "tests/test_wheel.py makes a virtual environment",
     "pip install -e .": "needs the network; tests/test_wheel.py installs a wheel",
     "pip install -e '.[dev]'": "needs the network",

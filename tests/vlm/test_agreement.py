@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import compose_config
-from vovnet.vlm import agreement
+from vovnet.vlm import agreement, loading
 from vovnet.vlm.loading import load_backbone
 from vovnet.vlm.qwen.model import Backbone
 
@@ -15,6 +15,7 @@ from vovnet.vlm.qwen.model import Backbone
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(loading, "fast_path_agrees", agreement.fast_path_agrees)
 
 
 def load(folder: Path, *overrides: str) -> str:

@@ -4,7 +4,9 @@ Transformers' own forward asks in every pass what it may be asked to yield, and 
 attention. On a small model that takes as long as a layer or two.
 """
 
+import inspect
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -39,20 +41,26 @@ def read(
     kinds = getattr(language.config, "layer_types", None) or [FULL] * len(language.layers)  # Qwen3-VL names none
     masks = {kind: _mask(language.config, kind, embeds, mask, cache) for kind in set(kinds)}
     at = places.flatten().nonzero()[:, 0] if places is not None and deepstack else None
-    hidden = embeds
+    hidden, name = embeds, _cache_argument(type(language.layers[0]))
     for number, layer in enumerate(language.layers):
         hidden = layer(
             hidden,
             attention_mask=masks[kinds[number]],
             position_embeddings=rotation,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{name: cache},
         )
         if at is not None and deepstack is not None and number < len(deepstack):
             flat = hidden.flatten(0, 1).index_add(0, at, deepstack[number].to(hidden.dtype))
             hidden = flat.view_as(hidden)
     normed: Tensor = language.norm(hidden)
     return normed
+
+
+@lru_cache(maxsize=8)
+def _cache_argument(layer: type) -> str:
+    """What a decoder layer calls its cache: ``cache`` from transformers 5.24 on."""
+    return "cache" if "cache" in inspect.signature(layer.forward).parameters else "past_key_values"  # type: ignore[attr-defined]
 
 
 def rotations(language: Any, like: Tensor, positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
