@@ -41,7 +41,7 @@ def read(
     kinds = getattr(language.config, "layer_types", None) or [FULL] * len(language.layers)  # Qwen3-VL names none
     masks = {kind: _mask(language.config, kind, embeds, mask, cache) for kind in set(kinds)}
     at = places.flatten().nonzero()[:, 0] if places is not None and deepstack else None
-    hidden, name = embeds, _cache_argument(type(language.layers[0]))
+    hidden, name = embeds, _cache_argument(language.layers[0])
     for number, layer in enumerate(language.layers):
         hidden = layer(
             hidden,
@@ -57,10 +57,14 @@ def read(
     return normed
 
 
-@lru_cache(maxsize=8)
-def _cache_argument(layer: type) -> str:
+def _cache_argument(layer: Any) -> str:
     """What a decoder layer calls its cache: ``cache`` from transformers 5.24 on."""
-    return "cache" if "cache" in inspect.signature(layer.forward).parameters else "past_key_values"  # type: ignore[attr-defined]
+    return "cache" if "cache" in _parameters(type(layer).forward) else "past_key_values"
+
+
+@lru_cache(maxsize=8)
+def _parameters(function: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def rotations(language: Any, like: Tensor, positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
