@@ -28,7 +28,7 @@ def has_torchvision() -> bool:
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python where torchvision can be imported; it is fetched once for this user."""
     own = [] if has_torchvision() else [str(_once(f"torchvision-{VERSION}", _fetch))]
-    path = os.pathsep.join([*own, str(SITE), str(ROOT)])
+    path = os.pathsep.join(filter(None, [*own, str(SITE), str(ROOT), os.environ.get("PYTHONPATH")]))
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")} | {"PYTHONPATH": path}
     return subprocess.run([sys.executable, *arguments], env=variables, cwd=ROOT, capture_output=True, text=True)
 
