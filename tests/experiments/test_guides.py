@@ -24,6 +24,7 @@ NOT_RUN = {
     "pip install -e .": "needs the network; tests/test_wheel.py installs a wheel",
     "pip install -e '.[dev]'": "needs the network",
     "python -m pytest -n 2": "is this suite",
+    "python -m experiments.families FOLDER": "tests/vlm/generic/test_probe.py runs it",
     "python -m experiments.train +experiment=tiny_backbone": "trains from random weights for most of an hour; "
     "tests/training/test_tiny.py trains a smaller one",
     "python -m experiments.pipeline": "tests/experiments/test_commands.py runs it and looks at what it leaves",
