@@ -4,7 +4,6 @@ A configuration's hash names the folder of its job, so that the same job finds i
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -18,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from vovnet import registry
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra, explain_validation
+from vovnet.fingerprint import digest
 from vovnet.options import conf_dir
 from vovnet.ranks import is_main_rank
 from vovnet.schema import Launched, LocalLauncher, RunConfig, RunFolder
@@ -183,8 +183,3 @@ def _job_id(*, _root_: DictConfig) -> str:
 def quoted(text: str) -> str:
     """A value that Hydra's override grammar takes as it is, spaces and all."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def digest(value: Any, length: int) -> str:
-    """The first hex digits of SHA-256 over a value as JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]

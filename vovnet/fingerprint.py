@@ -7,6 +7,7 @@ of a clock that jumped, is not trusted yet.
 """
 
 import hashlib
+import json
 import logging
 import os
 import sqlite3
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from vovnet.files import refuse_special
 
@@ -148,3 +150,8 @@ def _database() -> sqlite3.Connection:
     database = sqlite3.connect(folder / "hashes.sqlite", timeout=30)
     database.execute(CREATE)
     return database
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """The first hex digits of SHA-256 over a value as JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:length]

@@ -8,8 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from vovnet.compose import digest
 from vovnet.errors import VoVNetError
+from vovnet.fingerprint import digest
 from vovnet.jobs import begin_sweep, sweep_token
 from vovnet.locks import Claim
 from vovnet.sweep_batch import Batch

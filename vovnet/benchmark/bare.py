@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.vlm.decoding import pad_right
 from vovnet.vlm.protocol import Batch
-from vovnet.vlm.qwen.forward import Padded, cache_of, fork_cache, gather, pad_left, pad_right
+from vovnet.vlm.qwen.forward import Padded, cache_of, fork_cache, gather, pad_left
 from vovnet.vlm.qwen.model import Backbone
 
 

@@ -1,8 +1,6 @@
 """Whether a family's fast path gives what the generic implementation gives, on two questions with an image each."""
 
-import hashlib
 import io
-import json
 import logging
 from collections.abc import Callable
 from importlib.metadata import version
@@ -17,7 +15,7 @@ from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.data import Item, Sample
 from vovnet.data.sample import HeldImage
 from vovnet.errors import VoVNetError, first_line, out_of_memory
-from vovnet.fingerprint import recall_text, remember_text
+from vovnet.fingerprint import digest, recall_text, remember_text
 from vovnet.schema import BackboneConfig
 from vovnet.vlm.device import pick_device
 from vovnet.vlm.files import Checkpoint
@@ -44,7 +42,7 @@ def fast_path_agrees(
     device = pick_device(config.device)
     facts = [VERSION, checkpoint.config, config.dtype, config.attn_implementation, config.compile, device.type]
     installed = [version(name) for name in ("transformers", "torch")]
-    name = "fast path " + hashlib.sha256(json.dumps([facts, installed], sort_keys=True).encode()).hexdigest()[:16]
+    name = "fast path " + digest([facts, installed])
     if (verdict := recall_text(name)) is None:
         try:
             truth = _seen(generic)
@@ -75,10 +73,13 @@ def _compared(fast: Callable[[], VLM], truth: list[Tensor], limit: float) -> str
         if out_of_memory(error):
             raise
         return f"fails ({type(error).__name__})"
-    far = max(
-        float((one - other).abs().max() / other.std().clamp_min(1e-6)) for one, other in zip(found, truth, strict=True)
-    )
+    far = max(difference(one, other) for one, other in zip(found, truth, strict=True))
     return AGREES if far < limit else f"differs from it by {far:.2g} standard deviations of the logits"
+
+
+def difference(found: Tensor, truth: Tensor) -> float:
+    """Largest difference, in standard deviations of the truth."""
+    return float((found.float() - truth.float()).abs().max() / truth.float().std().clamp_min(1e-6))
 
 
 @torch.inference_mode()

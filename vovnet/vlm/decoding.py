@@ -1,9 +1,14 @@
 """Turning a prefill into an answer."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from vovnet.schema import EvalConfig
+from vovnet.scoring.reasoning import Reasoning
 from vovnet.vlm.protocol import Decoding
 
 
@@ -80,3 +85,22 @@ def end_tokens(declared: int | list[int] | None, own: int) -> tuple[int, ...]:
     """Ids that end an answer: the tokenizer's own first, then those of the checkpoint's generation settings."""
     ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
     return tuple(dict.fromkeys([own, *ids]))
+
+
+def pad_right(answers: Sequence[list[int]], filler: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Stack answers: ids [B, T], and 1.0 where a token is real [B, T]."""
+    length = max(len(answer) for answer in answers)
+    ids = np.full((len(answers), length), filler, dtype=np.int64)
+    real = np.zeros((len(answers), length), dtype=np.float32)
+    for i, answer in enumerate(answers):
+        ids[i, : len(answer)] = answer
+        real[i, : len(answer)] = 1.0
+    return torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
+
+
+def reasoning_of(tokenizer: Any, prompt_end: str) -> tuple[Reasoning, frozenset[int]]:
+    """How the model marks its reasoning, and the special tokens that no answer shows: all others."""
+    added = {token: str(one) for token, one in tokenizer.added_tokens_decoder.items()}
+    reasoning = Reasoning.of(added.values(), str(tokenizer.chat_template or ""), prompt_end)
+    special = (token for token, one in tokenizer.added_tokens_decoder.items() if one.special)
+    return reasoning, frozenset(token for token in special if not reasoning.is_part(added[token]))

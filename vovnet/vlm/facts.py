@@ -1,12 +1,11 @@
 """What summary.json says of a model: how it is run, and what it was found to be able to do when it was loaded."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from vovnet.fingerprint import recall_text, remember_text
+from vovnet.fingerprint import digest, recall_text, remember_text
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 from vovnet.session import Session
 from vovnet.vlm.families import is_generic
@@ -57,4 +56,4 @@ def _name(config: BackboneConfig, checkpoint: Checkpoint) -> str:
     place = ("name", "packaged", "path", "adapter", "revision")  # the fingerprint says it
     how = {key: value for key, value in asdict(config).items() if key not in place}
     asked = [checkpoint.fingerprint, how, [version(name) for name in ("torch", "transformers", "tokenizers", "pillow")]]
-    return "vlm " + hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    return "vlm " + digest(asked)

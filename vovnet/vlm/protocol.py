@@ -189,6 +189,8 @@ class VLM(nn.Module):
         builder: makes this model's batches.
         fingerprint: SHA-256 of weights and configuration.
         reasoning: how the model marks its reasoning.
+        end_tokens: ids that end an answer, the tokenizer's own first.
+        hidden_tokens: special tokens that no answer shows.
         cache_reuse: whether an image pass continues the text pass's cache.
         sharded: layers are spread over ranks, so that all must make the same calls.
     """
@@ -198,6 +200,8 @@ class VLM(nn.Module):
     builder: Any
     fingerprint: str
     reasoning: Reasoning
+    end_tokens: tuple[int, ...]
+    hidden_tokens: frozenset[int]
     cache_reuse: bool
     sharded: bool = False
 
@@ -253,6 +257,23 @@ class VLM(nn.Module):
     def training_nll(self, batch: Batch, action: Action) -> Tensor:
         """The same in one pass over prompt and answer, with gradients, [B]."""
         raise NotImplementedError
+
+    def until_end(self, ids: list[int]) -> list[int]:
+        """Generated ids up to and including the first end token."""
+        for place, token in enumerate(ids):
+            if token in self.end_tokens:
+                return ids[: place + 1]
+        return ids
+
+    def answers(self, ids: Tensor, confidence: Tensor) -> list[Answer]:
+        """Generated ids [B, T] as texts; ``confidence`` [B] is their probability."""
+        generated = [self.until_end(row) for row in ids.tolist()]
+        shown = [[token for token in row if token not in self.hidden_tokens] for row in generated]
+        texts = [text.strip() for text in self.builder.tokenizer.batch_decode(shown, skip_special_tokens=False)]
+        ended = [row[-1] in self.end_tokens for row in generated]
+        finals = [self.reasoning.answer(text, end) for text, end in zip(texts, ended, strict=True)]
+        parts = zip(texts, finals, map(len, generated), confidence.tolist(), strict=True)
+        return [Answer(text, final, tokens, float(c)) for text, final, tokens, c in parts]
 
     def begin_training(self) -> None:
         """Called before weights change: what was recorded of them is dropped."""

@@ -5,7 +5,6 @@ tokenizers and Pillow. Fixed texts and pictures are run through them, so that on
 what is stored.
 """
 
-import hashlib
 import importlib
 import json
 import logging
@@ -15,7 +14,7 @@ from typing import Any
 
 from vovnet.data.decoding import decoding_digest
 from vovnet.errors import VoVNetError
-from vovnet.fingerprint import fingerprint_files, recall_text, remember_text
+from vovnet.fingerprint import digest, fingerprint_files, recall_text, remember_text
 from vovnet.ranks import world_size
 from vovnet.schema import BackboneConfig
 from vovnet.vlm.chat_template import BARE, Frame, chat_frame, has_template
@@ -65,7 +64,7 @@ def reading_facts(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, s
     return {
         "chat_template": found.frame,
         "tokenizer": found.tokens,
-        "pictures": _digest([found.cut, decoding_digest(found.resample)]),
+        "pictures": digest([found.cut, decoding_digest(found.resample)]),
     }
 
 
@@ -88,7 +87,7 @@ def _reading(checkpoint: Checkpoint, chat_template: str, generic: bool) -> Readi
     files = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.suffix != ".safetensors"}
     versions = [version(name) for name in LIBRARIES]
     asked = [FORMAT, fingerprint_files(files), chat_template, versions, *(["generic"] if generic else [])]
-    name = "reading " + _digest(asked)
+    name = "reading " + digest(asked)
     found = _recalled(name)
     if found is None:
         found, changing = _read(checkpoint, chat_template, generic)
@@ -146,15 +145,11 @@ def _read(checkpoint: Checkpoint, chat_template: str, generic: bool) -> tuple[Re
 
 def _frame(tokenizer: Any, frame: Frame) -> str:
     texts = frame.head, frame.tail
-    return _digest([texts, [tokenizer.encode(text, add_special_tokens=False) for text in texts]])
+    return digest([texts, [tokenizer.encode(text, add_special_tokens=False) for text in texts]])
 
 
 def _tokens(tokenizer: Any) -> str:
     from vovnet.vlm.tokens import encode_user_texts
 
     ids = encode_user_texts(tokenizer, [SAMPLE])
-    return _digest([ids, tokenizer.batch_decode(ids, skip_special_tokens=True)])
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    return digest([ids, tokenizer.batch_decode(ids, skip_special_tokens=True)])

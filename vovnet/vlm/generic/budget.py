@@ -4,16 +4,16 @@ Tokens are what the processor makes of a blank image of the same size. Its own p
 to family, and follows some of a call's options and not others.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
-from vovnet.fingerprint import recall_text, remember_text
+from vovnet.fingerprint import digest, recall_text, remember_text
 from vovnet.schema import Resolution, VisionBudgetConfig
 from vovnet.vlm.families import fast_path
 from vovnet.vlm.sizes import inside
@@ -46,13 +46,33 @@ class CountedBudget:
         config: without anything left to be found.
         checkpoint: whose processor counts; loaded when it is needed.
         resample: the filter by which Pillow resizes; None for its default.
+        counter: a prompter of the checkpoint that exists already.
     """
 
     config: VisionBudgetConfig
     checkpoint: "Checkpoint"
     resample: int | None = None
-    _prompter: "Prompter | None" = field(default=None, repr=False)
+    counter: "Prompter | None" = field(default=None, repr=False)
     _counts: dict[tuple[Size, Action], int] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _sizes(self) -> Any:
+        """The budget of a family's fast path, whose sizes hold here too; None where there is none."""
+        family = fast_path(self.checkpoint.model_type)
+        return None if family is None else family.budget(self.config, self.checkpoint)
+
+    @cached_property
+    def prompter(self) -> "Prompter":
+        """What counts; imports transformers."""
+        if self.counter is None:
+            from vovnet.vlm.generic.prompters import counting_prompter
+
+            return counting_prompter(self.checkpoint)
+        return self.counter
+
+    def with_coarse(self, coarse: Resolution) -> "CountedBudget":
+        """The same with another COARSE."""
+        return replace(self, config=replace(self.config, coarse=coarse), counter=self.prompter, _counts={})
 
     def look(self, action: Action) -> Resolution:
         """The configured bounds under a visual action."""
@@ -66,11 +86,13 @@ class CountedBudget:
 
     def target_size(self, width: int, height: int, action: Action) -> Size:
         """(width, height) in pixels that the processor is given, small enough for ``max_tokens``."""
-        family, most = fast_path(self.checkpoint.model_type), self.look(action).max_tokens
-        if family is not None:
-            size: Size = family.budget(self.config, self.checkpoint).target_size(width, height, action)
+        if self._sizes is not None:
+            size: Size = self._sizes.target_size(width, height, action)
             return size
-        size = inside(width, height, self.config.full, self.config.coarse, action, 1)
+        size, most = (
+            inside(width, height, self.config.full, self.config.coarse, action, 1),
+            self.look(action).max_tokens,
+        )
         while most is not None and self._count(size, action) > most:
             if min(size) == 1:
                 raise VoVNetError(
@@ -88,7 +110,7 @@ class CountedBudget:
     @property
     def max_tokens(self) -> int:
         """Of a maximal FULL image; remembered on disk, since counting takes seconds of imports."""
-        name = "max_tokens " + _digest([self.checkpoint.fingerprint, self.config.full.facts(), _versions()])
+        name = "max_tokens " + digest([self.checkpoint.fingerprint, self.config.full.facts(), _versions()])
         if (known := recall_text(name)) is not None and known.isdecimal():
             return int(known)
         found = max(self.largest(Action.FULL))
@@ -112,7 +134,7 @@ class CountedBudget:
             VoVNetError: names the options that would help.
         """
         looks = [look.facts() for look in (self.config.coarse, self.config.full)]
-        name = "coarse " + _digest([self.checkpoint.fingerprint, looks, _versions()])
+        name = "coarse " + digest([self.checkpoint.fingerprint, looks, _versions()])
         if (why := recall_text(name)) is None:
             why = self._why_not_coarse()
             remember_text(name, why)
@@ -140,9 +162,7 @@ class CountedBudget:
         side = self.config.coarse.long_side
         while side // 2 >= SMALLEST:
             side //= 2
-            coarse = replace(self.config.coarse, long_side=side)
-            tried = CountedBudget(replace(self.config, coarse=coarse), self.checkpoint, self.resample, self._prompter)
-            if tried.saves():
+            if self.with_coarse(replace(self.config.coarse, long_side=side)).saves():
                 return side
         return None
 
@@ -151,26 +171,18 @@ class CountedBudget:
         if key not in self._counts:
             from PIL import Image
 
-            if self._prompter is None:
-                from vovnet.vlm.generic.prompters import counting_prompter
-
-                self._prompter = counting_prompter(self.checkpoint)
             if len(self._counts) >= MOST_SIZES:
                 self._counts.clear()
-            self._counts[key] = self._prompter.count(Image.new("RGB", size), self.keys(action))
+            self._counts[key] = self.prompter.count(Image.new("RGB", size), self.keys(action))
         return self._counts[key]
 
 
 def cheaper_keys(budget: CountedBudget) -> Iterator[dict[str, Any]]:
     """Options under which COARSE costs less than FULL, one after another."""
-    from vovnet.vlm.generic.prompters import counting_prompter
-
-    options = counting_prompter(budget.checkpoint).processor.image_processor
-    for keys in _candidates(options):
+    for keys in _candidates(budget.prompter.processor.image_processor):
         coarse = replace(budget.config.coarse, processor={**budget.config.full.keys, **keys})
-        tried = CountedBudget(replace(budget.config, coarse=coarse), budget.checkpoint, budget.resample)
         try:
-            saves = tried.saves()
+            saves = budget.with_coarse(coarse).saves()
         except REFUSED:
             continue
         if saves:
@@ -188,17 +200,17 @@ def _candidates(options: Any) -> Iterator[dict[str, Any]]:
 def found_budget(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBudgetConfig:
     """The bounds with everything found that was left to be found; remembered on disk."""
     asked = [{**look.facts(), "processor": look.processor} for look in (config.coarse, config.full)]
-    name = "budget " + _digest([checkpoint.fingerprint, asked, config.auto, _versions()])
+    name = "budget " + digest([checkpoint.fingerprint, asked, config.auto, _versions()])
     if (known := recall_text(name)) is not None:
         coarse, full = json.loads(known)
         return replace(config, coarse=Resolution(**coarse), full=Resolution(**full), auto=False)
     full = config.full if config.full.processor != "auto" else replace(config.full, processor=None)
     chosen = config.coarse.processor
     coarse = replace(config.coarse, processor=full.processor if chosen == "auto" else chosen)
-    found = replace(config, coarse=coarse, full=full, auto=False)
+    budget = CountedBudget(replace(config, coarse=coarse, full=full, auto=False), checkpoint)
     if config.auto:
-        found = _narrowed(found, checkpoint)
-    budget = CountedBudget(found, checkpoint)
+        budget = _narrowed(budget)
+    found = budget.config
     if chosen == "auto" and not budget.saves():
         keys = next(cheaper_keys(budget), None)
         if keys is not None:
@@ -207,12 +219,12 @@ def found_budget(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> Vision
     return found
 
 
-def _narrowed(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBudgetConfig:
+def _narrowed(budget: CountedBudget) -> CountedBudget:
     """FULL's side lowered to where the processor shrinks images anyway, and COARSE to a quarter of it.
 
     Where even the smallest picture makes as many tokens, it is enlarged, and more pixels still show more.
     """
-    budget, side = CountedBudget(config, checkpoint), config.full.long_side
+    config, side = budget.config, budget.config.full.long_side
     most = budget.tokens(side, side, Action.FULL)
     if budget.tokens(SMALLEST, SMALLEST, Action.FULL) < most:
         while side // 2 >= SMALLEST and budget.tokens(side // 2, side // 2, Action.FULL) == most:
@@ -220,15 +232,11 @@ def _narrowed(config: VisionBudgetConfig, checkpoint: "Checkpoint") -> VisionBud
     full = replace(config.full, long_side=side, max_pixels=min(config.full.max_pixels, side**2))
     quarter = max(1, min(config.coarse.long_side, side // 4))
     coarse = replace(config.coarse, long_side=quarter, max_pixels=min(config.coarse.max_pixels, quarter**2))
-    return replace(config, coarse=coarse, full=full)
+    return CountedBudget(replace(config, coarse=coarse, full=full), budget.checkpoint, counter=budget.prompter)
 
 
 def _versions() -> list[str]:
     return [str(VERSION), *(version(name) for name in ("transformers", "tokenizers", "pillow"))]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _shown(keys: Keys) -> str:

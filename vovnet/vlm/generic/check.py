@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vovnet.actions import Action
-from vovnet.vlm.agreement import FAULTS, ROUNDING
+from vovnet.vlm.agreement import FAULTS, ROUNDING, difference, noise_items
+from vovnet.vlm.decoding import pad_right
 from vovnet.vlm.generic.prompts import Prompt
 from vovnet.vlm.generic.state import GenericState
 from vovnet.vlm.tokens import encode_user_texts
@@ -22,17 +21,16 @@ from vovnet.vlm.tokens import encode_user_texts
 if TYPE_CHECKING:
     from vovnet.vlm.generic.model import Exact, GenericVLM
 
-QUESTIONS = ("What is shown?", "How many are there, and of which colour is the largest one?")
 REFERENCE = "yes 1"
 VERSION = 1  # rises when the check or what it compares changes
 
 
 @torch.no_grad()
-def check(vlm: "GenericVLM", sizes: Sequence[tuple[int, int]] = ((64, 48), (40, 64))) -> "Exact":
+def check(vlm: "GenericVLM") -> "Exact":
     """Compare every shortcut with reading whole prompts one by one, on two questions with an image each."""
     from vovnet.vlm.generic.model import Exact
 
-    prompts, texts = _prompts(vlm, sizes)
+    prompts, texts = _prompts(vlm)
     seen: dict[str, float] = {}
     limit = ROUNDING[vlm.model.dtype]
 
@@ -49,7 +47,7 @@ def check(vlm: "GenericVLM", sizes: Sequence[tuple[int, int]] = ((64, 48), (40, 
     whole = GenericState(tuple(vlm.read_rows(prompts, [row]) for row in range(len(prompts))))
     truth = whole.logits
     reference = [[*encode_user_texts(vlm.builder.tokenizer, [REFERENCE])[0], vlm.end_tokens[0]]] * len(prompts)
-    ids, real = vlm.padded(reference)
+    ids, real = pad_right(reference, vlm.end_tokens[0], vlm.device)
     written = torch.cat([vlm.written(part, ids[:1]) for part in whole.parts])
 
     def together() -> Tensor:
@@ -100,11 +98,6 @@ def check(vlm: "GenericVLM", sizes: Sequence[tuple[int, int]] = ((64, 48), (40, 
     return replace(found, differences=tuple(seen.items()))
 
 
-def difference(found: Tensor, truth: Tensor) -> float:
-    """Largest difference, in standard deviations of the truth."""
-    return float((found.float() - truth.float()).abs().max() / truth.float().std().clamp_min(1e-6))
-
-
 def _only_full_attention(config: object) -> bool:
     """Whether padding inside a prompt is masked in every layer: windows, convolutions and recurrences count columns."""
     text = config.get_text_config()  # type: ignore[attr-defined]
@@ -112,13 +105,13 @@ def _only_full_attention(config: object) -> bool:
     return kinds <= {"full_attention"}
 
 
-def _prompts(vlm: "GenericVLM", sizes: Sequence[tuple[int, int]]) -> tuple[list[Prompt], list[Prompt]]:
-    """Prompts about noise with and without it; the same noise everywhere."""
+def _prompts(vlm: "GenericVLM") -> tuple[list[Prompt], list[Prompt]]:
+    """Prompts about noise in its own size with COARSE's options, and without it."""
     builder, prompter = vlm.builder, vlm.builder.prompter
     shown, alone = [], []
-    for number, (question, (width, height)) in enumerate(zip(QUESTIONS, sizes, strict=True)):
-        noise = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    for _, sample, question in noise_items():
         ids = encode_user_texts(builder.tokenizer, [question])[0]
-        shown.append(prompter.prompt(question, ids, [Image.fromarray(noise)], builder.budget.keys(Action.COARSE)))
+        images = [reference.load() for reference in sample.images]
+        shown.append(prompter.prompt(question, ids, images, builder.budget.keys(Action.COARSE)))
         alone.append(builder.alone(question, ids))
     return shown, alone

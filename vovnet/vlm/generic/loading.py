@@ -1,6 +1,5 @@
 """From a checkpoint folder of any family to a ``GenericVLM``."""
 
-import hashlib
 import json
 import logging
 from dataclasses import asdict, replace
@@ -13,12 +12,11 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import logging as transformers_logging
 
 from vovnet.errors import VoVNetError, first_line, out_of_memory
-from vovnet.fingerprint import recall_text, remember_text
+from vovnet.fingerprint import digest, recall_text, remember_text
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
-from vovnet.scoring.reasoning import Reasoning
 from vovnet.vlm.adapters import attach
 from vovnet.vlm.configuration import model_config
-from vovnet.vlm.decoding import end_tokens
+from vovnet.vlm.decoding import end_tokens, reasoning_of
 from vovnet.vlm.device import pick_device
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.generic.budget import CountedBudget
@@ -126,19 +124,11 @@ def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
     return model if checkpoint.adapter is None else attach(model, checkpoint.adapter).merge_and_unload()
 
 
-def reasoning_of(tokenizer: Any, prompt_end: str) -> tuple[Reasoning, frozenset[int]]:
-    """How the model marks its reasoning, and the special tokens that no answer shows: all others."""
-    added = {token: str(one) for token, one in tokenizer.added_tokens_decoder.items()}
-    reasoning = Reasoning.of(added.values(), str(tokenizer.chat_template or ""), prompt_end)
-    special = (token for token, one in tokenizer.added_tokens_decoder.items() if one.special)
-    return reasoning, frozenset(token for token in special if not reasoning.is_part(added[token]))
-
-
 def _exact(vlm: GenericVLM, config: BackboneConfig) -> Exact:
     """What the model does exactly, remembered on disk, and one sentence about what it does not."""
     facts = [CHECK, vlm.fingerprint, vlm.device.type, asdict(config), vlm.asks_reuse, vlm.builder.shares_text]
     installed = [version(name) for name in ("transformers", "torch")]
-    name = "exact " + hashlib.sha256(json.dumps([facts, installed], sort_keys=True).encode()).hexdigest()[:16]
+    name = "exact " + digest([facts, installed])
     if (known := recall_text(name)) is not None:
         content = json.loads(known)
         found = Exact(**content | {"differences": tuple((of, far) for of, far in content["differences"])})

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vovnet.actions import Action
 from vovnet.scoring.reasoning import Reasoning
-from vovnet.vlm.decoding import row_generators
+from vovnet.vlm.decoding import pad_right, row_generators
 from vovnet.vlm.generic.builder import GenericBuilder
 from vovnet.vlm.generic.passes import Passes, Seen
 from vovnet.vlm.generic.prompts import Prompt, collate, collate_images
@@ -30,7 +30,7 @@ class Exact:
 
     Attributes:
         batch: prompts of several lengths are read together.
-        reuse: an image prompt goes on from the cache of its text;
+        reuse: an image prompt goes on from the cache of its text.
         gap: such prompts of several lengths together, with padding after the text.
         resume: a prompt that was read goes on with an answer or a reference.
         answer_type: token type of a reference read in one pass with its prompt; None where only writing it is exact.
@@ -80,7 +80,7 @@ class GenericVLM(VLM):
         self.asks_reuse = reuse
         self.exact = Exact()
         self.cache_reuse = False
-        self._hidden_tokens = hidden_tokens
+        self.hidden_tokens = hidden_tokens
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -130,7 +130,7 @@ class GenericVLM(VLM):
         """Mean negative log-likelihood of each reference, nats per token, float32 [B]."""
         found = []
         for part in state.parts:
-            ids, real = self.padded([references[row] for row in part.rows])
+            ids, real = self._padded([references[row] for row in part.rows])
             found.append(-(self._log_probs(part, ids, real) * real).sum(1) / real.sum(1))
         return in_order(state.parts, found)
 
@@ -139,7 +139,7 @@ class GenericVLM(VLM):
         prompts = self.builder.prompts(batch, action)
         groups, found = self.together(prompts), []
         for rows in groups:
-            ids, real = self.padded([batch.references[row] for row in rows])
+            ids, real = self._padded([batch.references[row] for row in rows])
             found.append(-(self.one_pass([prompts[row] for row in rows], ids, real) * real).sum(1) / real.sum(1))
         order = torch.tensor([row for rows in groups for row in rows], device=self.device).argsort()
         return torch.cat(found)[order]
@@ -215,7 +215,7 @@ class GenericVLM(VLM):
             ids, log_prob = self._write(part, decoding, generators)
             if decoding.num_beams > 1:
                 log_prob = self._log_prob(part, ids)
-            written += zip(part.rows, self._texts(ids, log_prob.exp()), strict=True)
+            written += zip(part.rows, self.answers(ids, log_prob.exp()), strict=True)
         return [answer for _, answer in sorted(written, key=lambda pair: pair[0])]
 
     def _write(self, part: Part, decoding: Decoding, generators: list[torch.Generator] | None) -> tuple[Tensor, Tensor]:
@@ -241,33 +241,13 @@ class GenericVLM(VLM):
 
     def _log_prob(self, part: Part, ids: Tensor) -> Tensor:
         """Of written ids up to each row's end token, [n]."""
-        answers, real = self.padded([self._until_end(row) for row in ids.tolist()])
+        answers, real = self._padded([self.until_end(row) for row in ids.tolist()])
         return (self._log_probs(part, answers, real) * real).sum(1)
-
-    def _texts(self, ids: Tensor, confidence: Tensor) -> list[Answer]:
-        generated = [self._until_end(row) for row in ids.tolist()]
-        shown = [[token for token in row if token not in self._hidden_tokens] for row in generated]
-        texts = [t.strip() for t in self.builder.tokenizer.batch_decode(shown, skip_special_tokens=False)]
-        ended = [row[-1] in self.end_tokens for row in generated]
-        finals = [self.reasoning.answer(text, end) for text, end in zip(texts, ended, strict=True)]
-        parts = zip(texts, finals, map(len, generated), confidence.tolist(), strict=True)
-        return [Answer(text, final, tokens, float(c)) for text, final, tokens, c in parts]
-
-    def _until_end(self, ids: list[int]) -> list[int]:
-        """Generated ids up to and including the first end token."""
-        for place, token in enumerate(ids):
-            if token in self.end_tokens:
-                return ids[: place + 1]
-        return ids
 
     # References
 
-    def padded(self, references: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-        """Padded on the right: ids [B, T], and 1.0 where a token is real."""
-        longest = max(len(one) for one in references)
-        ids = torch.tensor([[*one, *[self.end_tokens[0]] * (longest - len(one))] for one in references])
-        real = torch.tensor([[1.0] * len(one) + [0.0] * (longest - len(one)) for one in references])
-        return ids.to(self.device), real.to(self.device)
+    def _padded(self, references: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+        return pad_right(references, self.end_tokens[0], self.device)
 
     def _log_probs(self, part: Part, ids: Tensor, real: Tensor) -> Tensor:
         """Of each reference token after the prompt and the tokens before it, [n, T]."""

@@ -105,17 +105,6 @@ def pad_left(sequences: Rows[Sequence], begins: Rows[int], filler: int, device: 
     return Padded(*(torch.from_numpy(array).to(device) for array in (ids, mask, positions)))
 
 
-def pad_right(answers: Rows[list[int]], filler: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Stack answers: ids [B, T], and 1.0 where a token is real [B, T]."""
-    length = max(len(answer) for answer in answers)
-    ids = np.full((len(answers), length), filler, dtype=np.int64)
-    real = np.zeros((len(answers), length), dtype=np.float32)
-    for i, answer in enumerate(answers):
-        ids[i, : len(answer)] = answer
-        real[i, : len(answer)] = 1.0
-    return torch.from_numpy(ids).to(device), torch.from_numpy(real).to(device)
-
-
 def fork_cache(cache: Any, length: int) -> DynamicCache:
     """A new cache of the first ``length`` columns; the old one stays as it is.
 

@@ -17,11 +17,10 @@ from transformers import DynamicCache
 
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
-from vovnet.scoring.reasoning import Reasoning
-from vovnet.vlm.decoding import GenerationState, next_tokens, row_generators
+from vovnet.vlm.decoding import GenerationState, next_tokens, pad_right, reasoning_of, row_generators
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading, join_batches
 from vovnet.vlm.qwen.decoder import read, rotations
-from vovnet.vlm.qwen.forward import Prefill, fork_cache, join_prefills, pad_left, pad_right
+from vovnet.vlm.qwen.forward import Prefill, fork_cache, join_prefills, pad_left
 from vovnet.vlm.qwen.generate import generate, generate_inputs
 from vovnet.vlm.qwen.graphs import GraphDecoder
 from vovnet.vlm.qwen.inputs import InputBuilder, Pixels
@@ -59,7 +58,8 @@ class Backbone(VLM):
         self.end_tokens = end_tokens
         self.fingerprint = fingerprint
         self.cache_reuse = cache_reuse and builder.format.order == "text_first"
-        self.reasoning, self._hidden_tokens = _reasoning(builder)
+        prompt_end = builder.tokenizer.decode(list(builder.format.tail), skip_special_tokens=False)
+        self.reasoning, self.hidden_tokens = reasoning_of(builder.tokenizer, prompt_end)
         self.graphs = GraphDecoder(model, end_tokens, builder.end_token) if cuda_graphs else None
 
     @property
@@ -180,7 +180,7 @@ class Backbone(VLM):
             ids, log_prob = self.graphs.decode(prefill, decoding.max_new_tokens)
         else:
             ids, log_prob = self.write(prefill, decoding, batch, action, seed)
-        return self._answers(ids, log_prob.exp())
+        return self.answers(ids, log_prob.exp())
 
     def write(
         self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int = 0
@@ -309,37 +309,10 @@ class Backbone(VLM):
             raise VoVNetError("beam search cannot prune vision tokens; set eval.num_beams=1.")
         inputs = generate_inputs(self.builder, self.prompts(batch, pixels), pixels, self.device)
         ids = generate(self.model, inputs, decoding, self.end_tokens, self.builder.end_token)
-        generated = [self._until_end(row) for row in ids.tolist()]
+        generated = [self.until_end(row) for row in ids.tolist()]
         lengths = torch.tensor([len(g) for g in generated], device=self.device)
         nll = self.nll(prefill, generated)
-        return self._answers(ids, torch.exp(-nll * lengths))
-
-    def _until_end(self, ids: list[int]) -> list[int]:
-        """Generated ids up to and including the first end token."""
-        for place, token in enumerate(ids):
-            if token in self.end_tokens:
-                return ids[: place + 1]
-        return ids
-
-    def _answers(self, ids: Tensor, confidence: Tensor) -> list[Answer]:
-        generated = [self._until_end(row) for row in ids.tolist()]
-        shown = [[token for token in row if token not in self._hidden_tokens] for row in generated]
-        texts = [text.strip() for text in self.builder.tokenizer.batch_decode(shown, skip_special_tokens=False)]
-        finals = [
-            self.reasoning.answer(text, row[-1] in self.end_tokens) for text, row in zip(texts, generated, strict=True)
-        ]
-        parts = zip(texts, finals, map(len, generated), confidence.tolist(), strict=True)
-        return [Answer(text, final, tokens, float(c)) for text, final, tokens, c in parts]
-
-
-def _reasoning(builder: InputBuilder) -> tuple[Reasoning, frozenset[int]]:
-    """How the model marks its reasoning, and the special tokens that no answer shows: all others."""
-    tokenizer = builder.tokenizer
-    added = {token: str(one) for token, one in tokenizer.added_tokens_decoder.items()}
-    prompt_end = tokenizer.decode(list(builder.format.tail), skip_special_tokens=False)
-    reasoning = Reasoning.of(added.values(), str(tokenizer.chat_template or ""), prompt_end)
-    special = (token for token, one in tokenizer.added_tokens_decoder.items() if one.special)
-    return reasoning, frozenset(token for token in special if not reasoning.is_part(added[token]))
+        return self.answers(ids, torch.exp(-nll * lengths))
 
 
 def _mean_nll(logits: Tensor, answers: Tensor, real: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ and pixels are looked up.
 """
 
 import hashlib
-import json
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vovnet.fingerprint import digest
 from vovnet.vlm.qwen.prompt import Grid
 
 LEVELS = 256
@@ -70,4 +70,4 @@ def cut_digest(image_processor: Any) -> str:
     levels = np.arange(side * 2 * side * 3).reshape(side, 2 * side, 3) % 251
     patches, grid = Cutter(image_processor)(Image.fromarray(levels.astype(np.uint8)))
     found = [grid, hashlib.sha256(patches.numpy().tobytes()).hexdigest()]
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(found)
