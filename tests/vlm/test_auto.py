@@ -71,6 +71,14 @@ def test_a_bound_that_no_picture_keeps_is_refused(tmp_path: Path) -> None:
         settled(config)
 
 
+def test_an_option_that_the_processor_lacks_is_refused(tmp_path: Path) -> None:
+    write("idefics3", tmp_path / "i")
+    overrides = ["backbone=folder", f"backbone.path={tmp_path / 'i'}", "vision_budget.coarse.processor={nonsense: 1}"]
+    config = settled(compose_config(*overrides))
+    with pytest.raises(VoVNetError, match=r"coarse\.processor names nonsense, .* idefics3 .*do_image_splitting"):
+        budget_of(config.vision_budget, find_checkpoint(config.backbone)).tokens(64, 64, Action.COARSE)
+
+
 def test_the_type_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(PACKAGED / "tiny", tmp_path / "tiny"))
     for written, expected in (("bfloat16", "bfloat16"), (None, "float32")):

@@ -166,11 +166,27 @@ class CountedBudget:
                 return side
         return None
 
+    def _check_keys(self, action: Action) -> None:
+        """Refuse an option that the image processor does not have.
+
+        Raises:
+            VoVNetError: names it, and those that there are.
+        """
+        options = self.prompter.processor.image_processor
+        declared = getattr(getattr(options, "valid_kwargs", None), "__annotations__", {})
+        if unknown := sorted(self.look(action).keys.keys() - declared.keys() - vars(options).keys()):
+            own = ", ".join(sorted(declared or vars(options)))
+            raise VoVNetError(
+                f"vision_budget.{action.label}.processor names {unknown[0]}, which the image processor of "
+                f"{self.checkpoint.model_type} models does not have; it has {own}."
+            )
+
     def _count(self, size: Size, action: Action) -> int:
         key = (size, action)
         if key not in self._counts:
             from PIL import Image
 
+            self._check_keys(action)
             if len(self._counts) >= MOST_SIZES:
                 self._counts.clear()
             self._counts[key] = self.prompter.count(Image.new("RGB", size), self.keys(action))

@@ -53,6 +53,8 @@ def load_generic(
             f"{checkpoint.model_type} models cannot prune vision tokens here; leave the ratio at 1.0, or use a "
             "backbone with a fast path (Qwen3-VL, Qwen2.5-VL)."
         )
+    if config.compile:
+        log.warning("backbone.compile has no effect without a fast path")
     device = pick_device(config.device)
     model = load_model(config, checkpoint).to(device).eval().requires_grad_(False)
     prompter = prompter_of(config, checkpoint)
