@@ -82,7 +82,7 @@ def test_questions_about_one_image_share_its_encoding(recipe) -> None:
     builder = load_backbone(compose_config().backbone, config.vision_budget).builder
     dataset = load_dataset(config.dataset, "train")
     batch: Batch = StepBatches(dataset, {dataset[i].group for i in range(len(dataset))}, builder, training)[0].batch
-    assert len(batch.images[Action.FULL].images) < len(batch)
+    assert len(batch.images[Action.FULL].shapes) < len(batch)
 
 
 @pytest.mark.slow

@@ -209,8 +209,8 @@ def make_ready(backbone: Backbone, batch: Batch) -> Ready:
     for action in [a for a in VISUAL_ACTIONS if a in batch.images]:
         pixels = batch.images[action]
         whole = [form.with_images(question, pixels.grids(row)) for row, question in enumerate(batch.questions)]
-        patches = torch.cat([image for image, _ in pixels.images]).to(device, backbone.model.dtype)
-        grids = torch.tensor([grid for _, grid in pixels.images])
+        patches = pixels.patches(device, backbone.model.dtype)
+        grids = torch.tensor(pixels.shapes)
         tokens = torch.split(
             torch.arange(len(patches) // form.merge_size**2), (grids.prod(1) // form.merge_size**2).tolist()
         )

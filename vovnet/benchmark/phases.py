@@ -13,6 +13,7 @@ from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.workload import Bench, Side, Timing
 from vovnet.errors import VoVNetError
 from vovnet.vlm.protocol import Decoding
+from vovnet.vlm.qwen.inputs import Pixels
 from vovnet.vlm.qwen.random_weights import random_backbone
 
 RATIOS = (1.0, 0.75, 0.5, 0.25)  # kept shares of an image's tokens
@@ -101,18 +102,19 @@ def _in_proportion(name: str, timing: Timing, whole: tuple[float, int]) -> Measu
 
 
 def _preparation(bench: Bench) -> Iterator[Timing]:
-    """Resizing and cutting on one CPU core, and the way to the device; hidden where workers prepare ahead."""
+    """Resizing on one CPU core; the way to the device and cutting there. Hidden where workers prepare ahead."""
     for image in bench.load.images:
         for action in VISUAL_ACTIONS:
             reference = bench.data(1, image)[0].images[0].load()
             begun = time.perf_counter()
-            patches, _ = bench.backbone.builder.patches(reference, [action])[action]
+            picture = bench.backbone.builder.pictures(reference, [action])[action]
             took, name = time.perf_counter() - begun, f"{action.label} {_pixels(image)}"
             tokens = bench.image_tokens(image, action)
             yield Timing("image preparation", name, 1, tokens, took, note="one CPU core")
             dtype = bench.backbone.model.dtype
-            call = lambda patches=patches, dtype=dtype: patches.to(bench.device, dtype)  # noqa: E731
-            yield bench.time("image to device", name, 1, tokens, call, None)
+            pixels = Pixels.of([picture], ((0,),), bench.backbone.builder.cut)
+            call = lambda pixels=pixels, dtype=dtype: pixels.patches(bench.device, dtype)  # noqa: E731
+            yield bench.time("image to device, cut", name, 1, tokens, call, None)
 
 
 def _visual(bench: Bench, size: int, image: Side, action: Action) -> Iterator[Timing]:

@@ -56,12 +56,12 @@ class LabelledScenes:
         images, labels = [], []
         for _ in range(self.recipe.vision_batch_size):
             canvas = MAKERS[rng.integers(len(MAKERS))](rng).canvas
-            patches, grid = self.builder.patches(canvas.image, [Action.FULL])[Action.FULL]
-            merge = self.builder.format.merge_size
-            images.append((patches, grid))
+            picture = self.builder.pictures(canvas.image, [Action.FULL])[Action.FULL]
+            grid, merge = self.builder.cut.grid(picture), self.builder.format.merge_size
+            images.append(picture)
             labels.append(token_labels(canvas, grid[1] // merge, grid[2] // merge))
         rows = tuple((i,) for i in range(len(images)))
-        return Pixels(tuple(images), rows), torch.from_numpy(np.concatenate(labels))
+        return Pixels.of(images, rows, self.builder.cut), torch.from_numpy(np.concatenate(labels))
 
 
 def token_labels(canvas: Canvas, rows: int, columns: int) -> np.ndarray:
@@ -103,7 +103,7 @@ class TinyVisionModule(StepModule):
         """Cross-entropy of both classes."""
         loss, right = self._loss(batch)
         self.watch_loss("the loss of the vision tower", loss)
-        self.log_dict({"train/token_loss": loss.detach(), "train/token_acc": right}, batch_size=len(batch[0].images))
+        self.log_dict({"train/token_loss": loss.detach(), "train/token_acc": right}, batch_size=len(batch[0].shapes))
         return loss
 
     def _loss(self, batch: Labelled) -> tuple[Tensor, Tensor]:

@@ -29,8 +29,8 @@ def reference_inputs(backbone: Backbone, items: list, action: Action) -> dict:
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
         "mm_token_type_ids": (ids == backbone.builder.format.image_pad).int(),
-        "pixel_values": pixels.images[0][0],
-        "image_grid_thw": torch.tensor([pixels.images[0][1]]),
+        "pixel_values": pixels.patches(torch.device("cpu"), torch.float32),
+        "image_grid_thw": torch.tensor(pixels.shapes),
     }
 
 
@@ -285,7 +285,7 @@ def test_images_shared_by_samples_are_encoded_once(load: Load, items: list) -> N
     backbone = load()
     twice = [items[0], (items[0][0] + 1, items[0][1], "is it red?"), items[-1]]
     batch = build(backbone, twice)
-    assert len(batch.images[Action.FULL].images) == 2
+    assert len(batch.images[Action.FULL].shapes) == 2
     with torch.inference_mode():
         shared = backbone.look(batch, Action.FULL, backbone.text_pass(batch)).logits
         for row, item in enumerate(twice):
@@ -318,10 +318,10 @@ def test_tokens_known_before_vision_equal_tokens_after(load: Load, configure: Co
 def test_coarse_sees_a_smaller_image(load: Load) -> None:
     backbone = load()
     image = Image.new("RGB", (64, 48), "red")
-    cut = backbone.builder.patches(image, VISUAL_ACTIONS)
-    assert [cut[action][1] for action in VISUAL_ACTIONS] == [(1, 4, 4), (1, 12, 16)]
+    seen = backbone.builder.pictures(image, VISUAL_ACTIONS)
+    assert [backbone.builder.cut.grid(seen[action]) for action in VISUAL_ACTIONS] == [(1, 4, 4), (1, 12, 16)]
     for action in VISUAL_ACTIONS:  # both from one opened image, each as by itself
-        assert torch.equal(cut[action][0], backbone.builder.patches(image, [action])[action][0])
+        assert torch.equal(seen[action], backbone.builder.pictures(image, [action])[action])
 
 
 def test_images_count_towards_the_context(load: Load, items: list) -> None:

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from vovnet.vlm.qwen.patches import Cutter
+from vovnet.vlm.qwen.inputs import Pixels
+from vovnet.vlm.qwen.patches import Cutter, picture_pixels
+
+CPU = torch.device("cpu")
 
 PROCESSORS = {
     "qwen3": {"patch_size": 16, "merge_size": 2, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]},
@@ -29,10 +32,38 @@ def test_patches_are_the_processors(name: str, tokens: tuple[int, int], seed: in
     cutter = Cutter(processor)
     height, width = (count * cutter.side * cutter.merge for count in tokens)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    patches, grid = cutter(Image.fromarray(pixels))
+    picture = picture_pixels(Image.fromarray(pixels))
     expected, expected_grid = processed(processor, Image.fromarray(pixels))
-    assert torch.equal(patches, expected)
+    grid = cutter.grid(picture)
+    assert torch.equal(cutter(picture.view(-1), [grid], CPU, torch.float32), expected)
     assert list(grid) == expected_grid
+
+
+@given(sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=6), seed=st.integers(0, 99))
+def test_pictures_of_several_sizes_are_cut_as_each_by_itself(sizes: list[tuple[int, int]], seed: int) -> None:
+    cutter = Cutter(Qwen2VLImageProcessorPil(**PROCESSORS["qwen3"]))
+    side = cutter.side * cutter.merge
+    torch.manual_seed(seed)
+    pictures = [torch.randint(0, 256, (a * side, b * side, 3), dtype=torch.uint8) for a, b in sizes]
+    together = Pixels.of(pictures, (tuple(range(len(pictures))),), cutter)
+    alone = [Pixels.of([picture], ((0,),), cutter).patches(CPU, torch.float32) for picture in pictures]
+    assert torch.equal(together.patches(CPU, torch.float32), torch.cat(alone))
+    assert together.contents() == [part.numpy().tobytes() for part in alone]
+
+
+def test_another_type_rounds_the_processors_values() -> None:
+    cutter = Cutter(Qwen2VLImageProcessorPil(**PROCESSORS["qwen25"]))
+    pixels = Pixels.of([torch.arange(56 * 28 * 3).remainder(256).byte().view(56, 28, 3)], ((0,),), cutter)
+    whole = pixels.patches(CPU, torch.float32)
+    assert torch.equal(pixels.patches(CPU, torch.bfloat16), whole.bfloat16())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_cuts_the_same_patches() -> None:
+    cutter = Cutter(Qwen2VLImageProcessorPil(**PROCESSORS["qwen3"]))
+    pixels = Pixels.of([torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8) for _ in range(3)], ((0, 1, 2),), cutter)
+    found = pixels.pin_memory().patches(torch.device("cuda"), torch.float32)
+    assert torch.equal(found.cpu(), pixels.patches(CPU, torch.float32))
 
 
 def test_every_level_has_its_own_value() -> None:

@@ -1,5 +1,6 @@
 """transformers' own ``generate`` over whole prompts: for beam search, and to compare speed with."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,9 +21,11 @@ def generate_inputs(
     inputs = {"input_ids": padded.ids, "attention_mask": padded.mask}
     if pixels is not None:
         order = [i for row in pixels.rows for i in row]
+        patches = pixels.patches(device, torch.float32)
+        apart = torch.split(patches, [math.prod(grid) for grid in pixels.shapes])
         inputs |= {
-            "pixel_values": torch.cat([pixels.images[i][0] for i in order]).to(device),
-            "image_grid_thw": torch.tensor([pixels.images[i][1] for i in order], device=device),
+            "pixel_values": torch.cat([apart[i] for i in order]),
+            "image_grid_thw": torch.tensor([pixels.shapes[i] for i in order], device=device),
             "mm_token_type_ids": ((padded.ids == builder.format.image_pad) & padded.mask.bool()).int(),
         }
     return inputs

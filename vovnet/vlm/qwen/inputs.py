@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from vovnet.actions import Action
 from vovnet.data import ImageRef, Sample
 from vovnet.data.decoding import resized
@@ -15,7 +18,7 @@ from vovnet.errors import VoVNetError
 from vovnet.vlm.protocol import Batch
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.qwen.budget import VisionBudget
-from vovnet.vlm.qwen.patches import Cutter, Patches
+from vovnet.vlm.qwen.patches import Cutter, picture_pixels
 from vovnet.vlm.qwen.prompt import Grid, PromptFormat
 from vovnet.vlm.tokens import encode_user_texts
 
@@ -27,27 +30,48 @@ class Pixels:
     """The images of a batch at one resolution, each distinct image once.
 
     Attributes:
-        images: distinct images.
-        rows: per sample, the indices of its images in ``images``.
+        levels: of all distinct images one after another, uint8 [bytes].
+        shapes: grid (time, height, width in patches) of each distinct image.
+        rows: per sample, the indices of its images in ``shapes``.
+        cut: what makes patches of them.
         pruning: how their tokens are thinned out after the vision tower; None keeps all.
     """
 
-    images: tuple[Patches, ...]
+    levels: Tensor
+    shapes: tuple[Grid, ...]
     rows: tuple[tuple[int, ...], ...]
+    cut: Cutter
     pruning: Pruning | None = None
 
+    @classmethod
+    def of(
+        cls, pictures: Sequence[Tensor], rows: tuple[tuple[int, ...], ...], cut: Cutter, pruning: Pruning | None = None
+    ) -> "Pixels":
+        """Of distinct pictures, uint8 [height, width, channels] each."""
+        levels = torch.cat([picture.view(-1) for picture in pictures])
+        return cls(levels, tuple(map(cut.grid, pictures)), rows, cut, pruning)
+
     def grids(self, row: int) -> list[Grid]:
-        """Grids (time, height, width in patches) of one sample's images."""
-        return [self.images[i][1] for i in self.rows[row]]
+        """Grids of one sample's images."""
+        return [self.shapes[i] for i in self.rows[row]]
+
+    def patches(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Of all distinct images one after another, [P, patch_dim]; cut on the device."""
+        return self.cut(self.levels, self.shapes, device, dtype)
+
+    def contents(self) -> list[bytes]:
+        """Each distinct image's patches in float32: seeds of what is drawn by an image's content."""
+        patches = self.patches(torch.device("cpu"), torch.float32)
+        return [part.numpy().tobytes() for part in torch.split(patches, [math.prod(grid) for grid in self.shapes])]
 
     def pin_memory(self) -> "Pixels":
         """The same in memory from which a GPU can copy by itself."""
-        return replace(self, images=tuple((patches.pin_memory(), grid) for patches, grid in self.images))
+        return replace(self, levels=self.levels.pin_memory())
 
 
 @dataclass
 class InputBuilder:
-    """Tokenises questions and cuts images into patches; picklable, for data-loader workers.
+    """Tokenises questions and resizes images; picklable, for data-loader workers.
 
     Of the prepared images the last ``cache_bytes`` are kept, and with them sizes: an image has several questions.
     """
@@ -59,7 +83,7 @@ class InputBuilder:
     end_token: int
     context: int | None = None  # tokens of a prompt that the model was made for
     cache_bytes: int = 2**28
-    _cache: "OrderedDict[tuple[ImageRef, Action], Patches]" = field(default_factory=OrderedDict)
+    _cache: "OrderedDict[tuple[ImageRef, Action], Tensor]" = field(default_factory=OrderedDict)
     _cached: int = 0  # bytes
     _sizes: dict[ImageRef, tuple[int, int]] = field(default_factory=dict)
 
@@ -133,29 +157,29 @@ class InputBuilder:
         distinct = list(dict.fromkeys(reference for references in per_sample for reference in references))
         place = {reference: number for number, reference in enumerate(distinct)}
         rows = tuple(tuple(place[reference] for reference in references) for references in per_sample)
-        cut = [self._patches(reference, actions) for reference in distinct]
+        seen = [self._seen(reference, actions) for reference in distinct]
         return {
-            action: Pixels(tuple(image[action] for image in cut), rows, self.budget.pruning_of(action))
+            action: Pixels.of([image[action] for image in seen], rows, self.cut, self.budget.pruning_of(action))
             for action in actions
         }
 
-    def _patches(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, Patches]:
+    def _seen(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, Tensor]:
         found = {action: self._cache[reference, action] for action in actions if (reference, action) in self._cache}
         missing = [action for action in actions if action not in found]
         if missing:
-            found |= self.patches(reference.load(), missing)
+            found |= self.pictures(reference.load(), missing)
         for action in actions:
             self._keep((reference, action), found[action])
         return found
 
-    def _keep(self, key: tuple[ImageRef, Action], patches: Patches) -> None:
+    def _keep(self, key: tuple[ImageRef, Action], picture: Tensor) -> None:
         """Make an image the youngest of the cache, and let the oldest go."""
         if key not in self._cache:
-            self._cache[key] = patches
-            self._cached += patches[0].nbytes
+            self._cache[key] = picture
+            self._cached += picture.nbytes
         self._cache.move_to_end(key)
         while self._cached > self.cache_bytes:
-            _, (oldest, _) = self._cache.popitem(last=False)
+            _, oldest = self._cache.popitem(last=False)
             self._cached -= oldest.nbytes
 
     def forget(self) -> None:
@@ -164,13 +188,13 @@ class InputBuilder:
         self._sizes.clear()
         self._cached = 0
 
-    def patches(self, image: Any, actions: Sequence[Action]) -> dict[Action, Patches]:
-        """Resize an RGB picture to the budget of each action and cut it, as the model's own processor would."""
-        width, height = image.size
-        sizes = {action: self.budget.target_size(width, height, action) for action in actions}
-        return {action: self.cut(resized(image, size, self.image_processor.resample)) for action, size in sizes.items()}
+    def pictures(self, image: Any, actions: Sequence[Action]) -> dict[Action, Tensor]:
+        """An RGB picture resized to the budget of each action, uint8 [height, width, channels]."""
+        sizes = {action: self.budget.target_size(*image.size, action) for action in actions}
+        resample = self.image_processor.resample
+        return {action: picture_pixels(resized(image, size, resample)) for action, size in sizes.items()}
 
     @cached_property
     def cut(self) -> Cutter:
-        """What normalises pictures and cuts them into patches."""
+        """What normalises pictures and cuts them into patches, as the model's own processor does."""
         return Cutter(self.image_processor)

@@ -1,10 +1,13 @@
-"""Cutting pictures into patches, as a model's own image processor does and in half its time.
+"""Cutting pictures into patches on the device that reads them, as a model's own image processor does on a CPU.
 
-The processor takes each of 256 levels through float64 arithmetic pixel by pixel. Here it does so once for every level,
-and pixels are looked up.
+A picture travels as its bytes, an eighth of its patches in float32 with each frame twice. The processor takes each of
+256 levels through float64 arithmetic pixel by pixel; here it does so once for every level, and pixels are looked up.
+So patches are the processor's to the bit on any device, rounded to the model's type.
 """
 
 import hashlib
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +20,10 @@ from vovnet.vlm.qwen.prompt import Grid
 
 LEVELS = 256
 CHANNELS = 3
-Patches = tuple[Tensor, Grid]  # pixel patches [P, patch_dim] of one image, and its grid
 
 
 class Cutter:
-    """Normalises and cuts RGB pictures whose sides are multiples of a token's.
+    """Normalises and cuts RGB pictures whose sides are multiples of a token's; picklable.
 
     Args:
         processor: Qwen2-VL's, which both families use.
@@ -32,22 +34,38 @@ class Cutter:
         self.frames = processor.temporal_patch_size  # a picture is shown as that many equal ones
         self.levels = self._normalised(processor)
 
-    def __call__(self, picture: Image.Image) -> Patches:
-        """Patches, float32 [P, channels * frames * side * side] in the order of the tokens that they make up."""
-        pixels, grid = self._cut(np.asarray(picture))
-        out = np.empty((len(pixels), CHANNELS, self.frames, self.side**2), dtype=np.float32)
-        for channel, levels in enumerate(self.levels):
-            out[:, channel] = levels[pixels[:, channel]][:, None]
-        return torch.from_numpy(out.reshape(len(out), -1)), grid
+    def grid(self, picture: Tensor) -> Grid:
+        """Frames, rows and columns of the patches of a picture, uint8 [height, width, channels]."""
+        return 1, picture.shape[0] // self.side, picture.shape[1] // self.side
 
-    def _cut(self, pixels: np.ndarray) -> tuple[np.ndarray, Grid]:
-        """uint8 [P, channels, side * side] of [height, width, channels], and the grid; token by token, within one row
-        by row."""
-        height, width = (size // self.side for size in pixels.shape[:2])
-        parts = pixels.reshape(
-            height // self.merge, self.merge, self.side, width // self.merge, self.merge, self.side, CHANNELS
-        )
-        return parts.transpose(0, 3, 1, 4, 6, 2, 5).reshape(height * width, CHANNELS, -1), (1, height, width)
+    def __call__(self, pixels: Tensor, grids: Sequence[Grid], device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Patches of pictures one after another, [P, channels * frames * side * side] in the order of their tokens.
+
+        Args:
+            pixels: of all pictures, uint8 [bytes].
+        """
+        sizes = [rows * columns * self.side**2 * CHANNELS for _, rows, columns in grids]
+        values = torch.from_numpy(self.levels).to(device, dtype)
+        pixels, begin, found = pixels.to(device, non_blocking=True), 0, []
+        for grid, alike in itertools.groupby(zip(grids, sizes, strict=True), key=lambda pair: pair[0]):
+            end = begin + sum(size for _, size in alike)  # neighbours of one size are cut together
+            found.append(self._looked_up(self._cut(pixels[begin:end], grid), values))
+            begin = end
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _cut(self, pixels: Tensor, grid: Grid) -> Tensor:
+        """uint8 [P, channels, side * side] of pictures of one size; token by token, within one row by row."""
+        rows, columns, merge, side = grid[1] // self.merge, grid[2] // self.merge, self.merge, self.side
+        parts = pixels.view(-1, rows, merge, side, columns, merge, side, CHANNELS)
+        return parts.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, CHANNELS, side**2)
+
+    def _looked_up(self, cut: Tensor, values: Tensor) -> Tensor:
+        """Each level's value, [P, channels * frames * side * side]."""
+        out = values.new_empty(len(cut), CHANNELS, self.frames, cut.shape[-1])
+        for channel in range(CHANNELS):
+            chosen = values[channel].index_select(0, cut[:, channel].reshape(-1).int())
+            out[:, channel] = chosen.view(len(cut), 1, -1)
+        return out.view(len(cut), -1)
 
     def _normalised(self, processor: Any) -> np.ndarray:
         """What the processor makes of each level, float32 [channels, 256]."""
@@ -56,7 +74,8 @@ class Cutter:
         ramp = (np.arange(height * token) % LEVELS).astype(np.uint8).reshape(height, token, 1)
         picture = np.repeat(ramp, CHANNELS, axis=2)
         made = processor(images=[Image.fromarray(picture)], do_resize=False, return_tensors="np")["pixel_values"]
-        pixels, _ = self._cut(picture)
+        flat = torch.from_numpy(picture)
+        pixels = self._cut(flat.view(-1), self.grid(flat)).numpy()
         seen = made.astype(np.float32).reshape(len(pixels), CHANNELS, self.frames, -1)[:, :, 0]
         levels = np.empty((CHANNELS, LEVELS), dtype=np.float32)
         for channel in range(CHANNELS):
@@ -64,10 +83,16 @@ class Cutter:
         return levels
 
 
+def picture_pixels(picture: Image.Image) -> Tensor:
+    """An RGB picture as uint8 [height, width, channels]."""
+    return torch.from_numpy(np.array(picture))
+
+
 def cut_digest(image_processor: Any) -> str:
     """Digest of a fixed picture's patches, by which versions that cut differently are told apart."""
     side = image_processor.patch_size * image_processor.merge_size
     levels = np.arange(side * 2 * side * 3).reshape(side, 2 * side, 3) % 251
-    patches, grid = Cutter(image_processor)(Image.fromarray(levels.astype(np.uint8)))
-    found = [grid, hashlib.sha256(patches.numpy().tobytes()).hexdigest()]
-    return digest(found)
+    cut, picture = Cutter(image_processor), torch.from_numpy(levels.astype(np.uint8))
+    grid = cut.grid(picture)
+    patches = cut(picture.view(-1), [grid], torch.device("cpu"), torch.float32)
+    return digest([grid, hashlib.sha256(patches.numpy().tobytes()).hexdigest()])

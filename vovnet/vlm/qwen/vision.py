@@ -36,11 +36,11 @@ def encode(visual: Any, pixels: Pixels) -> Encoded:
     if pruning is None:
         return Encoded(*_arrange(features, deepstack, counts, pixels), None)
     side = visual.spatial_merge_size
+    contents = pixels.contents() if pruning.mode == "random" else [b""] * len(counts)
+    parts = torch.split(torch.stack([features, *deepstack]), counts, dim=1)
     pruned = [
-        prune(levels, grid[1] // side, grid[2] // side, pruning, patches.numpy().tobytes())
-        for levels, (patches, grid) in zip(
-            torch.split(torch.stack([features, *deepstack]), counts, dim=1), pixels.images, strict=True
-        )
+        prune(levels, height // side, width // side, pruning, content)
+        for levels, (_, height, width), content in zip(parts, pixels.shapes, contents, strict=True)
     ]
     joined = torch.cat([pruned[image].levels for row in pixels.rows for image in row], dim=1)
     kept = tuple(tuple(pruned[image].kept.numpy() for image in row) for row in pixels.rows)
@@ -64,14 +64,11 @@ def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
 def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor], list[int]]:
     """Features and DeepStack levels of the distinct images one after another, and each one's token count."""
     weight = visual.patch_embed.proj.weight
-    grids = [grid for _, grid in pixels.images]
-    # Images go to the device one by one: joined on the host they would be copied twice. What is joined may take part in
-    # a gradient even where an image was prepared in inference mode.
-    patches = [image.to(weight.device, weight.dtype, non_blocking=True) for image, _ in pixels.images]
+    grids = pixels.shapes
     attention = visual.config._attn_implementation
     flash = attention.startswith("flash") and attention != BY_LENGTH
     out = visual(
-        torch.cat(patches),
+        pixels.patches(weight.device, weight.dtype),
         grid_thw=torch.tensor(grids, device=weight.device),
         return_dict=True,
         **tower_arguments(visual, grids, bounds_on=weight.device if flash else torch.device("cpu")),
