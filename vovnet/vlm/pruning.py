@@ -59,8 +59,8 @@ def prune(levels: Tensor, rows: int, columns: int, pruning: Pruning, content: by
 
     Args:
         levels: [1 + levels, rows * columns, D], the merger's output first.
-        content: the image's own bytes, the seed of ``random`` and read by no other mode; so a batch's other images change
-            nothing.
+        content: the image's own bytes, the seed of ``random``; so a batch's other images change nothing. No other mode
+            reads them.
     """
     count, total = pruning.remaining(rows, columns), rows * columns
     if pruning.mode == "pool":

@@ -190,7 +190,8 @@ class InputBuilder:
 
     def pictures(self, image: Any, actions: Sequence[Action]) -> dict[Action, Tensor]:
         """An RGB picture resized to the budget of each action, uint8 [height, width, channels]."""
-        sizes = {action: self.budget.target_size(*image.size, action) for action in actions}
+        width, height = image.size
+        sizes = {action: self.budget.target_size(width, height, action) for action in actions}
         resample = self.image_processor.resample
         return {action: picture_pixels(resized(image, size, resample)) for action, size in sizes.items()}
 
