@@ -27,9 +27,9 @@ from vovnet.vlm.files import UNSAID, TrainedOn, find_checkpoint
 ALL = tuple(Action)
 
 
-def load(config: RunConfig, count: int = 60, actions: tuple[Action, ...] = ALL) -> Loaded:
+def load(config: RunConfig, count: int = 60, actions: tuple[Action, ...] = ALL, with_nll: bool = False) -> Loaded:
     dataset = load_dataset(config.dataset, config.eval.split)
-    return load_outcomes(config, find_checkpoint(config.backbone), dataset, actions, count)
+    return load_outcomes(config, find_checkpoint(config.backbone), dataset, actions, count, with_nll=with_nll)
 
 
 def same(one: Outcomes, two: Outcomes, exactly: bool = True) -> bool:
@@ -40,7 +40,7 @@ def same(one: Outcomes, two: Outcomes, exactly: bool = True) -> bool:
     for action in one.branches:
         for column in BRANCH_COLUMNS:
             a, b = (getattr(o.branches[action], column) for o in (one, two))
-            if column != "seconds":
+            if column != "seconds" and not (a is None and b is None):
                 parts.append(np.array_equal(a, b) if a.dtype.kind in "Oib" else close(a, b))
     return all(parts)
 
@@ -212,13 +212,26 @@ def test_changing_references_changes_scores_and_nll_only(easy_data: Path, tmp_pa
     shutil.copytree(easy_data, folder)
     rows = json.loads((folder / "test/questions.json").read_text())
     (folder / "test/questions.json").write_text(json.dumps([[q, "teal", i] for q, _, i in rows]))
-    one, two = (load(configure(f"dataset.path={f}")).outcomes for f in (easy_data, folder))
+    one, two = (load(configure(f"dataset.path={f}"), with_nll=True).outcomes for f in (easy_data, folder))
     assert np.array_equal(*(o.text.hidden.take(np.arange(60)) for o in (one, two)))
     assert np.array_equal(one.text.entropy, two.text.entropy)
     for action in Action:
         assert np.array_equal(one.branches[action].prediction, two.branches[action].prediction)
         assert np.array_equal(one.branches[action].vision_tokens, two.branches[action].vision_tokens)
     assert not np.array_equal(one.branches[Action.FULL].nll, two.branches[Action.FULL].nll)
+
+
+def test_nll_is_measured_where_it_is_asked_for_and_answers_stay(configure: Configure) -> None:
+    """At once, or later beside answers that are stored."""
+    looks = ("no", "coarse", "full")
+    plain = load(configure())
+    assert plain.computed == dict.fromkeys(("text", *looks), 60)
+    assert all(branch.nll is None for branch in plain.outcomes.branches.values())
+    later = load(configure(), with_nll=True)
+    assert later.computed == dict.fromkeys(("text", *looks), 0) | {f"{look} nll": 60 for look in looks}
+    at_once = load(configure("paths.store=${paths.runs}/other"), with_nll=True)
+    assert same(later.outcomes, at_once.outcomes)
+    assert same(load(configure()).outcomes, plain.outcomes)
 
 
 def test_a_damaged_part_is_computed_again(configure: Configure) -> None:

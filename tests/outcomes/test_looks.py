@@ -32,25 +32,25 @@ def keys(config: RunConfig, *looks: Look) -> dict[str, TableKey]:
     return dict(table_keys(config, find_checkpoint(config.backbone), dataset, looks))
 
 
-def parts(nll: bool, hidden: bool, sizes: list[int]) -> list[ModelOutcomes]:
+def parts(hidden: bool, sizes: list[int]) -> list[ModelOutcomes]:
     """Made-up answers in parts; numbers count on."""
     found, row = list[ModelOutcomes](), 0
     for size in sizes:
         numbers = np.arange(row, row + size, dtype=np.float32)
         one = said([f"{number}" for number in numbers])
         states = BlockRows([np.stack([numbers, -numbers], axis=1).astype(np.float16)]) if hidden else None
-        found.append(ModelOutcomes(**one.columns() | {"nll": numbers} if nll else one.columns(), hidden=states))
+        found.append(ModelOutcomes(**one.columns(), hidden=states))
         row += size
     return found
 
 
-@given(name=NAMES, nll=st.booleans(), hidden=st.booleans(), sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3))
+@given(name=NAMES, hidden=st.booleans(), sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3))
 def test_any_look_is_stored_and_read_back_with_the_columns_that_it_has(
-    tmp_path_factory: pytest.TempPathFactory, name: str, nll: bool, hidden: bool, sizes: list[int]
+    tmp_path_factory: pytest.TempPathFactory, name: str, hidden: bool, sizes: list[int]
 ) -> None:
     table = OutcomeStore(tmp_path_factory.mktemp("store")).table(TableKey(Look(name, SIDE).name, {"made": "up"}))
     row = 0
-    for one in parts(nll, hidden, sizes):
+    for one in parts(hidden, sizes):
         order = np.random.default_rng(row).permutation(len(one))
         states = None if one.hidden is None else BlockRows([one.hidden.joined()[order]])  # in half precision
         table.write(row, branch_table([replace(one.take(order), hidden=states)], order.tolist()), {})
@@ -59,20 +59,10 @@ def test_any_look_is_stored_and_read_back_with_the_columns_that_it_has(
     found, numbers = branch_from_table(opened.table, opened.matrix("hidden")), np.arange(row, dtype=np.float32)
     assert found.answer.tolist() == [f"{number}" for number in numbers]
     assert found.prediction.tolist() == [f"<think>red</think>{number}" for number in numbers]
-    assert (found.nll is not None, found.hidden is not None) == (nll, hidden)
-    if found.nll is not None:
-        assert np.array_equal(found.nll, numbers)
+    assert (found.hidden is not None) == hidden
     if found.hidden is not None:
         assert found.hidden.joined().dtype == np.float16
         assert np.array_equal(found.hidden.take(np.arange(row)), np.stack([numbers, -numbers], axis=1))
-
-
-def test_a_column_that_one_part_lacks_is_missing_as_a_whole(tmp_path_factory: pytest.TempPathFactory) -> None:
-    table = OutcomeStore(tmp_path_factory.mktemp("store")).table(TableKey("half", {}))
-    for start, nll in ((0, True), (3, False)):
-        table.write(start, branch_table(parts(nll, False, [3]), range(3)), {})
-    assert branch_from_table(table.read(6)).nll is None
-    assert branch_from_table(table.read(3)).nll is not None
 
 
 def test_who_needs_a_missing_column_gets_one_sentence() -> None:

@@ -104,9 +104,9 @@ def test_a_loader_goes_on_from_its_position() -> None:
         def __getitem__(self, step: int) -> int:
             return step * step
 
-    whole = StepLoader(Numbers(), 0)
+    whole = StepLoader(Numbers())
     batches = iter(whole)
     assert [next(batches), next(batches)] == [0, 1]
-    resumed = StepLoader(Numbers(), 0)
+    resumed = StepLoader(Numbers())
     resumed.load_state_dict(whole.state_dict())
     assert list(resumed) == [4, 9, 16]

@@ -87,7 +87,9 @@ def test_live_branches_equal_stored_ones(configure: Configure) -> None:
     with torch.no_grad():
         live = module.live_outcomes(items)
     stored_config = configure("eval.split=train")
-    stored = load_outcomes(stored_config, find_checkpoint(config.backbone), dataset, tuple(Action), 12).outcomes
+    stored = load_outcomes(
+        stored_config, find_checkpoint(config.backbone), dataset, tuple(Action), 12, with_nll=True
+    ).outcomes
     assert np.allclose(live.nll, stored.stacked("nll", tuple(Action)), atol=1e-4)
     assert np.array_equal(live.score, stored.stacked("score", tuple(Action)))
     assert np.allclose(live.cost, stored.stacked("vision_tokens", tuple(Action)) / 64)

@@ -67,9 +67,9 @@ def test_batches_depend_on_the_step_only(recipe, easy_data: Path) -> None:
     def make() -> StepBatches:
         return StepBatches(dataset, groups, builder, training)
 
-    whole = list(StepLoader(make(), 0))
+    whole = list(StepLoader(make()))
     assert len(whole) == 12
-    resumed = StepLoader(make(), 0)
+    resumed = StepLoader(make())
     resumed.load_state_dict({"position": 7})
     for a, b in zip(whole[7:], resumed, strict=True):
         assert (a.batch.indices, a.action, a.words) == (b.batch.indices, b.action, b.words)

@@ -83,7 +83,7 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[Pr
             "raise eval.max_samples or lower profile.warmup."
         )
     backbone = router.backbone
-    backbone.builder.cache_bytes = 0  # an image is opened every time, as it is by a user's question
+    backbone.builder.kept.limit = 0  # an image is opened every time, as it is by a user's question
     alone = {action.label: replace(router, policy=Always(action)) for action in Action}
     routers = {"routed": router, **alone}
     watch, seen = Stopwatch(backbone.device), dict[str, list[Routed]]()  # those of the warm-up are thrown away

@@ -92,7 +92,7 @@ def measure_step(config: RunConfig, folder: Path) -> Step:
     plan = Plan("stage1", STEPS, often, often, training.gradient_clip, training.seed, precision="bf16-mixed")
     device = backbone.device  # Lightning leaves the weights on the CPU
     place = Place(folder, device, config.trainer)
-    fit_steps(module, StepLoader([batch] * STEPS, 0), plan, place, own=[clock])
+    fit_steps(module, StepLoader([batch] * STEPS), plan, place, own=[clock])
     prompt, _ = new_and_past(bench, image, Action.FULL, reuse=False)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     seconds = (clock.ended - clock.begun) / (STEPS - WARM)

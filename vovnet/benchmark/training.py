@@ -13,10 +13,9 @@ import torch
 
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.benchmark.measure import Measurement, peak_mb, ratio, seconds
-from vovnet.data import load_dataset
+from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.lightning_parts import quiet_lightning
-from vovnet.outcomes.collect import build_batch
 from vovnet.policy.features import SCALARS
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.objective import OutcomeBatch
@@ -45,8 +44,8 @@ def training_step(config: RunConfig, rounds: int) -> list[Measurement]:
     trainable = trainable_backbone(config, "lora")
     dataset, size = load_dataset(config.dataset, "train"), training.backbone.micro_batch_size
     builder = trainable.backbone.builder
-    made = [build_batch(dataset, builder, range(i * size, (i + 1) * size), [Action.FULL]) for i in range(STEPS)]
-    batches = [batch for batch in made if not isinstance(batch, VoVNetError)]
+    items = [item(dataset, row) for row in range(STEPS * size)]
+    batches = [builder.build(items[i * size : (i + 1) * size], [Action.FULL]) for i in range(STEPS)]
     scoring = Scoring.of(config, dataset, trainable.backbone)
     module = AdaptationModule(trainable.backbone, Action.FULL, training, scoring, STEPS)
     before = copy.deepcopy(module.state_dict())
@@ -115,7 +114,7 @@ def fit(policy: PolicyConfig, training: PolicyTraining, outcomes: OutcomeBatch, 
     monitor = ("val/loss", "min") if value else ("val/utility", "max")
     plan = Plan("stage2", steps, training.save_every, order.steps_per_epoch, 1.0, training.seed, monitor=monitor)
     noisy = not value and policy.use_straight_through
-    loader = StepLoader(OutcomeBatches(taken, order, steps, len(columns) if noisy else 0), 0)
+    loader = StepLoader(OutcomeBatches(taken, order, steps, len(columns) if noisy else 0))
     validation = EachOnce([rows_of(taken, np.arange(count, count + HELD_OUT))])
     with tempfile.TemporaryDirectory() as folder:
         fit_steps(module, loader, plan, Place(Path(folder), torch.device("cpu")), validation)
@@ -154,7 +153,7 @@ def _framework(module: AdaptationModule, batches: list[Batch], training: PolicyT
     plan = Plan("stage1", STEPS, 10 * STEPS, 10 * STEPS, training.gradient_clip, training.seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), module.backbone.device)
-        fit_steps(module, StepLoader(batches, 0), plan, place, own=[clock])
+        fit_steps(module, StepLoader(batches), plan, place, own=[clock])
     return clock.ended - clock.begun
 
 

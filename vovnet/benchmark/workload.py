@@ -195,6 +195,6 @@ def make_bench(config: RunConfig, tiny: bool, rounds: int) -> Bench:
     """Draw the weights and measure the device's rates."""
     sizes, load = sizes_of(config.backbone, tiny), TINY if tiny else Workload()
     backbone = random_backbone(config.backbone, load.budget or config.vision_budget, sizes)
-    backbone.builder.cache_bytes = 2**34  # every image is prepared once: preparation is measured by itself
+    backbone.builder.kept.limit = 2**34  # every image is prepared once: preparation is measured by itself
     rates = measured_rates(backbone.device, backbone.model.dtype, load.matrix, load.buffer)
     return Bench(config, backbone, sizes, load, rates, rounds)

@@ -71,5 +71,6 @@ class LocalPool:
         environment = dict(os.environ)
         if (device := self.places[slot]) is not None:
             environment["CUDA_VISIBLE_DEVICES"] = device
+        environment["VOVNET_JOBS_AT_ONCE"] = str(len(self.places))  # see ``vovnet.vlm.device``
         command = [sys.executable, "-m", "vovnet.cluster.work", self.entry, str(folder)]
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)

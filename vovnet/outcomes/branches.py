@@ -74,14 +74,23 @@ def run_branch(
     (answers,) = vlm.answer([reading], decoding, seed)
     outcomes = _branch_outcomes(reading, answers, text, (time.perf_counter() - begun) / len(batch))
     if with_nll:
-        nll = vlm.nll(state, batch.references)
-        check_finite({"answer NLL": nll}, batch)
-        outcomes = replace(outcomes, nll=nll.detach().cpu().numpy())
+        outcomes = replace(outcomes, nll=_nll(vlm, batch, state))
     if with_hidden:
         hidden = state.hidden.detach().to(vlm.feature_dtype).cpu()
         check_finite({"hidden": hidden}, batch)
         outcomes = replace(outcomes, hidden=BlockRows([hidden.numpy()]))
     return outcomes
+
+
+def branch_nll(vlm: VLM, batch: Batch, action: Action, text: State | None) -> np.ndarray:
+    """The references' NLL under one action, [B], where the answers are known already."""
+    return _nll(vlm, batch, vlm.read(batch, action, text))
+
+
+def _nll(vlm: VLM, batch: Batch, state: State) -> np.ndarray:
+    nll = vlm.nll(state, batch.references)
+    check_finite({"answer NLL": nll}, batch)
+    return nll.detach().cpu().numpy()
 
 
 @dataclass(frozen=True)

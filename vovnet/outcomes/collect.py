@@ -8,22 +8,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.data import VQADataset, item
 from vovnet.errors import VoVNetError
 from vovnet.locks import Claim
-from vovnet.outcomes.branches import batch_rows, read_text, run_branch, text_outcomes
-from vovnet.outcomes.convert import branch_table, text_table
+from vovnet.outcomes.ahead import prepared
+from vovnet.outcomes.branches import batch_rows, branch_nll, read_text, run_branch, text_outcomes
+from vovnet.outcomes.convert import branch_table, nll_table, text_table
 from vovnet.outcomes.rows import ModelOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
+from vovnet.outcomes.tables import NLL
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
 from vovnet.vlm.decoding import decoding_of
-from vovnet.vlm.protocol import VLM, Batch, Builder
+from vovnet.vlm.device import threads_of
+from vovnet.vlm.protocol import VLM, Batch, Each
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,17 @@ class Chunk:
     @property
     def visual(self) -> tuple[Action, ...]:
         """Visual actions among the branches."""
-        return tuple(action for action in VISUAL_ACTIONS if action.label in self.branches)
+        return tuple(action for action in self.actions if action in VISUAL_ACTIONS)
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Whose answers or NLL are missing."""
+        return tuple(action for action in Action if {action.label, nll_name(action)} & set(self.branches))
+
+
+def nll_name(action: Action) -> str:
+    """Of the table of the references' NLL under an action."""
+    return f"{action.label} {NLL}"
 
 
 @dataclass(frozen=True)
@@ -146,26 +159,22 @@ class Collector:
         return list(batch_rows(sorted(range(*chunk.span), key=rank), self.options.batch_size))
 
     def _batches(self, claims: Iterator[Claimed], ahead: deque[Claimed], backbone: VLM) -> Iterator[Batch]:
-        """Prepared batches of claimed chunks in order; decoded and cut in workers ahead of the model."""
+        """Prepared batches of claimed chunks in order."""
 
-        def plan() -> Iterator[tuple[tuple[int, ...], tuple[Action, ...]]]:
+        def plan() -> Iterator[tuple[Sequence[int], tuple[Action, ...]]]:
             for claimed in claims:
                 ahead.append(claimed)
                 for order in self.orders(claimed.chunk):
-                    yield tuple(order), claimed.chunk.visual
+                    yield order, claimed.chunk.visual
 
-        loader = DataLoader(
-            PreparedBatches(self.dataset, backbone.builder),
-            sampler=plan(),  # any iterable of what the data set takes
-            batch_size=None,
-            num_workers=self.options.num_workers,
-            collate_fn=as_it_is,
-            pin_memory=backbone.device.type == "cuda",
-        )
-        for batch in loader:
-            if isinstance(batch, VoVNetError):
-                raise batch
-            yield batch
+        def build(planned: tuple[Sequence[int], tuple[Action, ...]], each: Each) -> Batch:
+            batch = self._build(backbone, *planned, each)
+            return batch.pin_memory() if backbone.device.type == "cuda" else batch
+
+        return prepared(plan(), build, threads_of(self.options.num_workers, backbone.device))
+
+    def _build(self, backbone: VLM, rows: Sequence[int], actions: tuple[Action, ...], each: Each = map) -> Batch:
+        return backbone.builder.build([item(self.dataset, row) for row in rows], actions, each=each)  # type: ignore[no-any-return]
 
     def _compute(self, backbone: VLM, chunk: Chunk, batches: Iterable[Batch], collection: Collection) -> None:
         """Run a chunk's batches and write one part per branch."""
@@ -173,7 +182,8 @@ class Collector:
         order: list[int] = []
         texts: list[TextOutcomes] = []
         answers: dict[Action, list[ModelOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
-        reads_text = "text" in chunk.branches or Action.NO in answers or backbone.cache_reuse
+        nll: dict[Action, list[np.ndarray]] = {a: [] for a in Action if nll_name(a) in chunk.branches}
+        reads_text = "text" in chunk.branches or Action.NO in chunk.actions or backbone.cache_reuse
 
         def answer(batch: Batch) -> None:
             state = read_text(backbone, batch) if reads_text else None
@@ -183,18 +193,24 @@ class Collector:
                 else []
             )
             prefill = None if state is None else state.prefill
-            found = [
-                run_branch(backbone, batch, action, prefill, decoding, self.options.seed, True, self._hidden(action))
-                for action in answers
-            ]
+            seed = self.options.seed
+            found = {
+                a: run_branch(backbone, batch, a, prefill, decoding, seed, a in nll, self._hidden(a)) for a in answers
+            }
+            alone = {a: branch_nll(backbone, batch, a, prefill) for a in nll if a not in found}
             order.extend(batch.indices)  # nothing is kept of a batch that did not fit
             texts.extend(said)
-            for done, one in zip(answers.values(), found, strict=True):
-                done.append(one)
+            for action, one in found.items():
+                answers[action].append(one)
+            for action, values in nll.items():
+                measured = alone[action] if action in alone else found[action].nll
+                assert measured is not None
+                values.append(measured)
 
         for batch in batches:
             self._in_parts(batch, chunk, backbone, collection, answer)
         rows: dict[str, pa.Table] = {a.label: branch_table(done, order) for a, done in answers.items()}
+        rows |= {nll_name(a): nll_table(done, order) for a, done in nll.items()}
         if texts:
             rows["text"] = text_table(texts, order)
         for name, table in rows.items():
@@ -219,10 +235,7 @@ class Collector:
             if len(batch) > collection.fits:
                 middle = len(batch) // 2
                 for rows in (batch.indices[middle:], batch.indices[:middle]):
-                    half = build_batch(self.dataset, backbone.builder, rows, chunk.visual)
-                    if isinstance(half, VoVNetError):
-                        raise half
-                    pending.append(half)
+                    pending.append(self._build(backbone, rows, chunk.visual))
                 continue
             try:
                 answer(batch)
@@ -237,32 +250,3 @@ class Collector:
                 backbone.free_memory()
                 torch.cuda.empty_cache()
                 pending.append(batch)
-
-
-@dataclass(frozen=True)
-class PreparedBatches(Dataset[Batch | VoVNetError]):
-    """Batches by their rows and visual actions; picklable, so that worker processes can prepare them."""
-
-    dataset: VQADataset
-    builder: Builder
-
-    def __getitem__(self, planned: tuple[tuple[int, ...], tuple[Action, ...]]) -> Batch | VoVNetError:
-        return build_batch(self.dataset, self.builder, *planned)
-
-
-def build_batch(
-    dataset: VQADataset, builder: Builder, rows: Sequence[int], actions: Sequence[Action]
-) -> Batch | VoVNetError:
-    """A batch of some rows, with inputs for some actions.
-
-    An error is handed over as a value: raised in a worker it would arrive buried in a traceback.
-    """
-    try:
-        return builder.build([item(dataset, i) for i in rows], actions)
-    except VoVNetError as error:
-        return error
-
-
-def as_it_is(batch: Any) -> Any:
-    """No collation: batches are made whole."""
-    return batch

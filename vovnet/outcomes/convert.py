@@ -21,9 +21,9 @@ def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
 
 
 def branch_table(parts: Sequence[ModelOutcomes], order: Sequence[int]) -> pa.Table:
-    """Join batches of one branch into one table, rows in the order of their indices; without scores."""
+    """Join batches of one branch into one table, rows in the order of their indices; without scores and NLL."""
     place, whole = np.argsort(order), type(parts[0]).join(parts)
-    own = {f.name for f in fields(ModelOutcomes)}
+    own = {f.name for f in fields(ModelOutcomes)} - {"nll"}
     columns = {
         name: pa.array(column[place], type=pa.string() if column.dtype == object else None)
         for name, column in whole.columns().items()
@@ -35,6 +35,11 @@ def branch_table(parts: Sequence[ModelOutcomes], order: Sequence[int]) -> pa.Tab
 def scores_table(scores: Scores) -> pa.Table:
     """Columns as they are."""
     return pa.table({field.name: pa.array(getattr(scores, field.name)) for field in fields(Scores)})
+
+
+def nll_table(parts: Sequence[np.ndarray], order: Sequence[int]) -> pa.Table:
+    """Batches of NLL as one table, rows in the order of their indices."""
+    return pa.table({"nll": np.concatenate(parts)[np.argsort(order)]})
 
 
 def scores_from_table(table: pa.Table) -> Scores:
@@ -61,8 +66,9 @@ def branch_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows] =
     """Columns of a branch table, None where there is none; hidden states stay in their files."""
     # Where nothing is cut off, which is the rule, answer and prediction are one array in memory.
     same = table["answer"].equals(table["prediction"])
-    names = [f.name for f in fields(ModelOutcomes) if f.name in table.column_names]
-    columns = {name: column(table[name]) for name in names if name != "hidden" and not (same and name == "answer")}
+    left_out = {"hidden", "nll", *(["answer"] if same else [])}
+    names = [f.name for f in fields(ModelOutcomes) if f.name in table.column_names and f.name not in left_out]
+    columns = {name: column(table[name]) for name in names}
     return ModelOutcomes(
         hidden=BlockRows(hidden) if hidden else None, **({"answer": columns["prediction"]} if same else {}), **columns
     )

@@ -47,7 +47,7 @@ def table_keys(
     """Keys of the text table and of one table per look, by their names.
 
     The text pass and looks without an image depend on neither budget nor order. References count, by the data set's
-    fingerprint: a branch holds their NLL, and the files that hold them often hold the images too.
+    fingerprint: the files that hold them often hold the images too.
     """
     reading = reading_facts(config.backbone, checkpoint)
     common = {
@@ -92,6 +92,11 @@ def table_keys(
 def scores_key(branch: TableKey, dataset: VQADataset) -> TableKey:
     """Key of the scores of a branch table's answers; the branch's own key holds the references."""
     return TableKey("scores", {"of": branch.id, "scorers": scorer_facts(dataset)})
+
+
+def nll_key(branch: TableKey) -> TableKey:
+    """Key of the references' NLL after a branch's prompts; the branch's own key holds the references."""
+    return TableKey("nll", {"of": branch.id})
 
 
 def values_key(text: TableKey, rows: int, parts: Iterable[str], policy: str) -> TableKey:

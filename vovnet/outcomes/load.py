@@ -47,6 +47,7 @@ def load_outcomes(
     with_text: bool = True,
     session: Session | None = None,
     any_price: bool = False,
+    with_nll: bool = False,
 ) -> Loaded:
     """The first ``count`` samples' outcomes under ``actions``, and their text pass where it is needed.
 
@@ -55,6 +56,7 @@ def load_outcomes(
 
     Args:
         any_price: also where COARSE costs as much as FULL.
+        with_nll: also the references' NLL under each action.
 
     Raises:
         VoVNetError: a part of the store is damaged again and again, or cannot be read or written, or the model cannot
@@ -65,8 +67,8 @@ def load_outcomes(
         raise VoVNetError("eval.num_shards and eval.shard are experiments.collect's; leave them out here.")
     if not any_price:
         check_looks(config, checkpoint, actions)
-    tables = _tables(config, checkpoint, dataset, actions, with_text)
-    computed = dict.fromkeys(tables.answers, 0)
+    tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll)
+    computed = dict.fromkeys(tables.collected, 0)
 
     def collected() -> Outcomes:
         _fill(config, checkpoint, dataset, tables, count, computed, session)
@@ -84,6 +86,7 @@ def collect_outcomes(
     count: int,
     with_text: bool = True,
     session: Session | None = None,
+    with_nll: bool = False,
 ) -> Mapping[str, int]:
     """Fill the store with what is missing of the first ``count`` samples, or of ``eval.shard`` of them, and judge it.
 
@@ -91,8 +94,8 @@ def collect_outcomes(
         How many rows were computed, per branch.
     """
     check_looks(config, checkpoint, actions)
-    tables = _tables(config, checkpoint, dataset, actions, with_text)
-    computed = dict.fromkeys(tables.answers, 0)
+    tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll)
+    computed = dict.fromkeys(tables.collected, 0)
     _with_repairs(lambda: _fill(config, checkpoint, dataset, tables, count, computed, session))
     return computed
 
@@ -124,12 +127,12 @@ def _fill(
     session: Session | None,
 ) -> None:
     """Compute and judge what is missing; adds what was computed to ``computed``."""
-    if any(table.missing((0, count)) for table in tables.answers.values()):
+    if any(table.missing((0, count)) for table in tables.collected.values()):
         from vovnet.outcomes.collect import Collector  # imports torch
 
         collector = Collector(
             store=OutcomeStore(config.paths.store),
-            tables=tables.answers,
+            tables=tables.collected,
             dataset=dataset,
             options=config.eval,
             backbone=lambda: branch_backbone(config, session),
@@ -162,10 +165,15 @@ def stored_outcomes(
 
 
 def _tables(
-    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: tuple[Action, ...], with_text: bool = True
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    actions: tuple[Action, ...],
+    with_text: bool = True,
+    with_nll: bool = False,
 ) -> Tables:
     keys = table_keys(config, checkpoint, dataset, usual_looks(config, actions))
-    return Tables.of(OutcomeStore(config.paths.store), keys, dataset, with_text)
+    return Tables.of(OutcomeStore(config.paths.store), keys, dataset, with_text, with_nll)
 
 
 def branch_backbone(config: RunConfig, session: Session | None = None) -> "VLM":

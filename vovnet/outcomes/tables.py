@@ -1,8 +1,8 @@
-"""The tables that a run reads: answers of each look, the scores of these answers, and policies' values of the text."""
+"""The tables that a run reads: answers of each look, their scores, references' NLL, and policies' values of the text."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from vovnet.outcomes.convert import (
     values_table,
 )
 from vovnet.outcomes.judge import Judge, make_judge
-from vovnet.outcomes.keys import scores_key, values_key
+from vovnet.outcomes.keys import nll_key, scores_key, values_key
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import BranchOutcomes, Outcomes, TextOutcomes, no_text, scores_of, with_scores
 from vovnet.outcomes.store import TEXT, OutcomeStore, Span, Table, TableKey
@@ -29,6 +29,7 @@ from vovnet.session import Session
 log = logging.getLogger(__name__)
 BLOCK = 65_536  # answers that are judged before their scores are written
 KEPT = 8  # outcomes, and tables of them, that a session keeps
+NLL = "nll"  # its column
 JUDGED = "judged"  # column of scores: the checksum of the part that holds the answer
 Columns = TypeVar("Columns", TextOutcomes, BranchOutcomes)
 
@@ -40,22 +41,38 @@ class Tables:
     Attributes:
         answers: of the text pass, where it is needed, and of each look.
         scores: of each look's answers.
+        nll: of the references after each look, where it is needed.
     """
 
     answers: Mapping[str, Table]
     scores: Mapping[str, Table]
+    nll: Mapping[str, Table]
 
     @classmethod
-    def of(cls, store: OutcomeStore, keys: Mapping[str, TableKey], dataset: VQADataset, with_text: bool) -> "Tables":
+    def of(
+        cls,
+        store: OutcomeStore,
+        keys: Mapping[str, TableKey],
+        dataset: VQADataset,
+        with_text: bool,
+        with_nll: bool = False,
+    ) -> "Tables":
         """The tables of some keys, whether they exist or not."""
         answers = {name: store.table(key) for name, key in keys.items() if with_text or name != TEXT}
-        scores = {n: table.inner(scores_key(table.key, dataset)) for n, table in answers.items() if n != TEXT}
-        return cls(answers, scores)
+        looks = {name: table for name, table in answers.items() if name != TEXT}
+        scores = {name: table.inner(scores_key(table.key, dataset)) for name, table in looks.items()}
+        nll = {name: table.inner(nll_key(table.key)) for name, table in looks.items()} if with_nll else {}
+        return cls(answers, scores, nll)
+
+    @property
+    def collected(self) -> dict[str, Table]:
+        """The tables that a model fills, by the names that their rows are counted under."""
+        return {**self.answers, **{f"{name} {NLL}": table for name, table in self.nll.items()}}
 
     @property
     def ids(self) -> tuple[str, ...]:
         """All that determines what is in them."""
-        return tuple(str(table.folder) for table in (*self.answers.values(), *self.scores.values()))
+        return tuple(str(table.folder) for table in (*self.collected.values(), *self.scores.values()))
 
     def judge(self, dataset: VQADataset, stop: int) -> None:
         """Score the answers among the rows [0, stop) that are stored and have no score yet.
@@ -100,7 +117,9 @@ class Tables:
         table = scores.table
         if len(other := np.flatnonzero(column(table[JUDGED]) != rows.checksums)):
             raise scores.set_aside(int(other[0]), "the answers that it judges were replaced")
-        return with_scores(branch_from_table(rows.table, rows.matrix("hidden")), scores_from_table(table))
+        found = branch_from_table(rows.table, rows.matrix("hidden"))
+        nll = column(self.nll[name].rows(stop).table[NLL]) if name in self.nll else None
+        return with_scores(replace(found, nll=nll), scores_from_table(table))
 
     def outcomes(self, actions: tuple[Action, ...], stop: int, session: Session) -> Outcomes:
         """Rows [0, stop); each table is read once a session.
@@ -110,7 +129,7 @@ class Tables:
         """
 
         def once(name: str, read: Callable[[], Columns]) -> Columns:
-            known = tuple(str(of[name].folder) for of in (self.answers, self.scores) if name in of)
+            known = tuple(str(of[name].folder) for of in (self.answers, self.scores, self.nll) if name in of)
             return session.once("rows", (known, stop), read, KEPT)
 
         return Outcomes(

@@ -27,11 +27,11 @@ def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    actions, with_text = ACTION_SPACES[config.policy.action_space], True
+    actions, with_text, with_nll = ACTION_SPACES[config.policy.action_space], True, config.policy.objective.reads_nll
     if config.policy.baseline.name:
         policy = make_policy(config, session)
-        actions, with_text = policy.looks, TEXT in policy.needs
-    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session)
+        actions, with_text, with_nll = policy.looks, TEXT in policy.needs, False
+    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session, with_nll)
     summary = {
         "config": asdict(config),
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.code import Metrics
-from vovnet.schema.ranges import STRICT, Count, Int, Place, Positive, Seed, Split, Temperature
+from vovnet.schema.ranges import STRICT, Count, Int, Place, Positive, Seed, Split, Temperature, Workers
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -18,7 +18,7 @@ class EvalConfig:
     split: Split
     max_samples: Positive | None
     batch_size: Positive
-    num_workers: Annotated[Int, Field(ge=0, le=256)]
+    num_workers: Workers  # threads that prepare images; auto: on a GPU by the cores there are for it, on a CPU none
     chunk_rows: Positive  # rows per store file; at most this much work is lost when killed
     max_new_tokens: Annotated[Int, Field(gt=0, le=2**15)]
     num_beams: Annotated[Int, Field(gt=0, le=1000)]

@@ -3,10 +3,10 @@
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import BeforeValidator, Field, WrapValidator
 from pydantic.dataclasses import dataclass
 
-from vovnet.schema.ranges import STRICT, Count, Positive, Rate
+from vovnet.schema.ranges import STRICT, Count, Positive, Rate, auto_or
 
 
 def _one_or_several(value: Any) -> Any:
@@ -15,11 +15,6 @@ def _one_or_several(value: Any) -> Any:
     if not several or not all(isinstance(one, int | float | str) for one in several):
         raise ValueError("give one value, or a list of them such as [n1,n2]")
     return tuple(map(str, several)) if several is value else value
-
-
-def _auto_or(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
-    """The word, or a number; a union of types would object once for each of them."""
-    return value if value == "auto" else number(value)
 
 
 def _named(value: Any) -> Any:
@@ -31,7 +26,7 @@ Device = Annotated[str, BeforeValidator(_named)]
 if TYPE_CHECKING:
     Jobs = int | Literal["auto"]
 else:
-    Jobs = Annotated[Positive, WrapValidator(_auto_or)]
+    Jobs = Annotated[Positive, WrapValidator(auto_or)]
 Option = Annotated[bool | int | float | str | tuple[str, ...], BeforeValidator(_one_or_several)]
 
 

@@ -35,6 +35,11 @@ class ObjectiveConfig:
             )
         return self
 
+    @property
+    def reads_nll(self) -> bool:
+        """Whether a training needs the references' NLL; one's own may read all there is."""
+        return self.name != "value" and self.loss == "nll"
+
 
 OWN_OBJECTIVE = {"temperature": 1.0, "entropy_weight": 0.0, "loss": "nll"}  # unused by an objective of one's own
 OBJECTIVE_KEYS = frozenset(f.name for f in fields(ObjectiveConfig))

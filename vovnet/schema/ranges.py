@@ -6,9 +6,9 @@ from becoming an overflow or an allocator's error much later.
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 DIGITS = 12  # of a configured number
@@ -34,6 +34,11 @@ def _number(value: Any) -> Any:
     if not math.isfinite(value):
         raise PydanticKnownError("finite_number")
     return float(f"{value:.{DIGITS}g}") + 0.0
+
+
+def auto_or(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    """The word, or a number; a union of types would object once for each of them."""
+    return value if value == "auto" else number(value)
 
 
 def _name(value: str) -> str:
@@ -74,6 +79,10 @@ Width = Annotated[Int, Field(gt=0, le=2**16)]  # units of a layer
 NonNegative = Annotated[Float, Field(ge=0, le=1e6)]
 Rate = Annotated[Float, Field(gt=0)]
 Temperature = Annotated[Float, Field(ge=1e-4, le=1e4)]  # logits divided by it stay finite
+if TYPE_CHECKING:
+    Workers = int | Literal["auto"]
+else:
+    Workers = Annotated[Int, Field(ge=0, le=256), WrapValidator(auto_or)]
 Fraction = Annotated[Float, Field(gt=0, lt=1)]
 Share = Annotated[Float, Field(ge=0, le=1)]
 Kept = Annotated[Float, Field(gt=0, le=1)]  # share of an image's tokens

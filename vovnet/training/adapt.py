@@ -9,10 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from vovnet.actions import FIXED_POLICIES, Action
-from vovnet.data import VQADataset
+from vovnet.data import VQADataset, item
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import not_finite
-from vovnet.outcomes.collect import build_batch
 from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.readable import warn_of_unread
 from vovnet.ranks import is_main_rank, wait_for_all
@@ -25,6 +24,7 @@ from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import save_trained, saved_backbone, trainable_backbone
 from vovnet.training.trainer import Place, Plan
 from vovnet.vlm.decoding import decoding_of
+from vovnet.vlm.device import threads_of
 from vovnet.vlm.protocol import VLM, Batch, Decoding, Reading
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,11 @@ def adapt_backbone(
     )
     module = AdaptationModule(backbone, action, training, Scoring.of(config, data.dataset, backbone), steps)
     batches = QuestionBatches(data.dataset, backbone.builder, micro, action, steps)
+    loader = StepLoader(batches, ahead=threads_of(config.eval.num_workers, backbone.device) > 0)
     place = Place(folder / "stage1", backbone.device, config.trainer, config.logger)
     rows = validation_rows(data.val, VALIDATION_SAMPLES, config.eval.batch_size)
     validation = EachOnce(ValidationBatches(data.dataset, backbone.builder, rows, action))
-    fitted = fit_steps(module, StepLoader(batches, config.eval.num_workers), plan, place, validation)
+    fitted = fit_steps(module, loader, plan, place, validation)
     if is_main_rank():
         if module.is_sharded():
             save_trained(config, training.stage1_backbone, fitted.weights, done)
@@ -104,8 +105,10 @@ class ValidationBatches:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, number: int) -> Batch | VoVNetError:
-        return build_batch(self.dataset, self.builder, self.rows[number], [self.action])
+    def __getitem__(self, number: int) -> Batch:
+        items = [item(self.dataset, row) for row in self.rows[number]]
+        made: Batch = self.builder.build(items, [self.action])
+        return made
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from vovnet.outcomes.collect import as_it_is
+from vovnet.outcomes.ahead import prepared
 
 NOISE_STREAM = 1  # beside the stream that shuffles
 
@@ -74,11 +74,12 @@ class StepLoader:
 
     Args:
         source: has a length and gives the batch of a step by ``source[step]``.
-        workers: processes that make batches ahead; 0 makes them between the steps.
+        ahead: a thread makes batches while earlier steps are taken.
+        workers: processes that do so, for sources that draw what they yield.
     """
 
-    def __init__(self, source: StepSource, workers: int) -> None:
-        self.source, self.workers = source, workers
+    def __init__(self, source: StepSource, ahead: bool = False, workers: int = 0) -> None:
+        self.source, self.ahead, self.workers = source, ahead, workers
         self.position = 0
 
     def __len__(self) -> int:
@@ -86,11 +87,13 @@ class StepLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Batches from the current position on."""
-        for batch in self._ahead() if self.workers else map(self.source.__getitem__, range(self.position, len(self))):
+        left = range(self.position, len(self))
+        made = prepared(left, lambda step, _: self.source[step], int(self.ahead))
+        for batch in self._by_processes() if self.workers else made:
             self.position += 1
             yield batch
 
-    def _ahead(self) -> DataLoader[Any]:
+    def _by_processes(self) -> DataLoader[Any]:
         # Many small tensors a batch: handed over as files, else as open descriptors, of which there are few.
         torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
         return DataLoader(
@@ -121,3 +124,8 @@ class EachOnce:
 
     def __iter__(self) -> Iterator[Any]:
         return (self.batches[number] for number in range(len(self)))
+
+
+def as_it_is(batch: Any) -> Any:
+    """No collation: batches are made whole."""
+    return batch

@@ -117,7 +117,7 @@ def train_head(
         device = torch.device("cpu")
         trainer = trainer if trainer.strategy == "single" else replace(trainer, strategy="ddp")
     place = Place(folder, device, trainer, config.logger)
-    fitted = fit_steps(setup.module, StepLoader(setup.batches, 0), plan, place, EachOnce(setup.validation))
+    fitted = fit_steps(setup.module, StepLoader(setup.batches), plan, place, EachOnce(setup.validation))
     backbone, path = config.backbone, folder / FILE_NAME
     if setup.trainable is not None:
         assert training.stage2_backbone != "frozen"
@@ -147,7 +147,8 @@ def _of_head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData, session: Session) -> Setup:
     """From stored outcomes: everything the head needs, as tensors in memory."""
     checkpoint, actions = find_checkpoint(config.backbone, session=session), ACTION_SPACES[config.policy.action_space]
-    loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count, session=session)
+    nll = config.policy.objective.reads_nll
+    loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count, session=session, with_nll=nll)
     everything = training_tensors(config, checkpoint, loaded.outcomes)
     unread = unread_shares(loaded.outcomes, actions, np.concatenate([data.train, data.val]))
     warn_of_unread(unread, LEARNED)
@@ -233,9 +234,7 @@ def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcom
     """Stored outcomes as the head learns from them: the score of a refusal is 0, whatever the benchmark gives it."""
     actions = ACTION_SPACES[config.policy.action_space]
     score, refused = (outcomes.stacked(name, actions) for name in ("score", "refused"))
-    reads_nll = config.policy.objective.name == "mixture" and config.policy.objective.loss == "nll"
-    has_nll = all(outcomes.branches[action].nll is not None for action in actions)
-    nll = outcomes.stacked("nll", actions) if reads_nll or has_nll else np.full_like(score, np.nan)
+    nll = outcomes.stacked("nll", actions) if config.policy.objective.reads_nll else np.full_like(score, np.nan)
     score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
     budget = budget_of(config.vision_budget, checkpoint)
     tokens = outcomes.stacked("vision_tokens", actions) / budget.max_tokens

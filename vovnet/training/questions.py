@@ -14,7 +14,6 @@ from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.data.leaks import enforce, held_out, leak_report
 from vovnet.data.split import split_rows
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.collect import build_batch
 from vovnet.ranks import rank, world_size
 from vovnet.schema import BackboneTraining, PolicyTraining, RunConfig
 from vovnet.session import Session
@@ -118,9 +117,10 @@ class QuestionBatches(Dataset[Batch | VoVNetError]):
     def __len__(self) -> int:
         return self.steps * self.micro.accumulate
 
-    def __getitem__(self, number: int) -> Batch | VoVNetError:
+    def __getitem__(self, number: int) -> Batch:
         step, part = self.micro.place(number)
-        return build_batch(self.dataset, self.builder, self.micro.order.step(step)[part].tolist(), [self.action])
+        rows = self.micro.order.step(step)[part].tolist()
+        return self.builder.build([item(self.dataset, row) for row in rows], [self.action])
 
 
 @dataclass(frozen=True)

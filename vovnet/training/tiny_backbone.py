@@ -19,11 +19,10 @@ from vovnet.actions import Action
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.data.split import split_groups
 from vovnet.lightning_parts import quiet_lightning
-from vovnet.outcomes.collect import as_it_is
 from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.schema import BackboneConfig, RunConfig, TinyBackboneTraining
 from vovnet.training.optimizer import recipe_optimizer
-from vovnet.training.order import StepLoader
+from vovnet.training.order import StepLoader, as_it_is
 from vovnet.training.step_module import StepModule
 from vovnet.training.steps import fit_steps
 from vovnet.training.tiny_batches import StepBatches, TrainingStep
@@ -117,7 +116,7 @@ def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Pat
         texts = [item(dataset, i)[2] for i in range(len(dataset))]
         save_folder(untrained, lambda place: write_untrained(place, recipe.architecture, texts, recipe.seed))
     backbone = _load(_at(config.backbone, untrained), config)
-    backbone.builder.cache_bytes = CACHE
+    backbone.builder.kept.limit = CACHE
     backbone.requires_grad_(True).train()
     pretrain_vision(backbone, recipe, folder)
 
@@ -125,7 +124,7 @@ def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Pat
     train_groups, val_groups = split_groups(groups, recipe.val_fraction, recipe.seed)
     batches = StepBatches(dataset, train_groups, backbone.builder, recipe)
     module = TinyBackboneModule(backbone, recipe, len(batches), make_judge(dataset))
-    loader = StepLoader(batches, recipe.num_workers)
+    loader = StepLoader(batches, workers=recipe.num_workers)
     plan, place = recipe_plan("tiny", len(batches), recipe), Place(folder, backbone.device)
     fit_steps(module, loader, plan, place, _validation(dataset, val_groups, backbone))
     save_folder(

@@ -145,7 +145,7 @@ def pretrain_vision(backbone: Backbone, recipe: TinyBackboneTraining, folder: Pa
     done = folder / "vision.safetensors"
     visual, device = backbone.model.model.visual, backbone.device
     if recipe.vision_steps and not done.exists():
-        batches = StepLoader(LabelledScenes(backbone.builder, recipe), recipe.num_workers)
+        batches = StepLoader(LabelledScenes(backbone.builder, recipe), workers=recipe.num_workers)
         plan = recipe_plan("vision", recipe.vision_steps, recipe)
         fit_steps(TinyVisionModule(backbone, recipe), batches, plan, Place(folder / "vision", device))
         visual.to(device)  # Lightning leaves what it has trained on the CPU

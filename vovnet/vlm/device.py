@@ -1,5 +1,8 @@
 """The device that a backbone runs on."""
 
+import os
+from typing import Literal
+
 import torch
 
 from vovnet.errors import VoVNetError
@@ -25,3 +28,25 @@ def pick_device(name: str) -> torch.device:
             f"backbone.device={name}, but this machine has {torch.cuda.device_count()} CUDA devices; use cpu."
         )
     return device
+
+
+MOST_THREADS = 8
+JOBS_AT_ONCE = "VOVNET_JOBS_AT_ONCE"  # environment variable: jobs of a sweep that share this machine's cores
+
+
+def threads_of(asked: int | Literal["auto"], device: torch.device) -> int:
+    """Threads that prepare images for a device: as asked, or by the cores there are for it.
+
+    On a CPU none: the model needs the cores itself.
+    """
+    if asked != "auto":
+        return asked
+    if device.type == "cpu":
+        return 0
+    sharers = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) * int(os.environ.get(JOBS_AT_ONCE, 1))
+    return max(1, min(MOST_THREADS, cores() // sharers - 1))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

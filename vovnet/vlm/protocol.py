@@ -1,6 +1,6 @@
 """What the rest of the package asks of a vision-language model, whatever its family."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from vovnet.actions import Action
 from vovnet.data import Item, Sample
 from vovnet.scoring.reasoning import Reasoning
+
+Each = Callable[..., Iterable[Any]]  # ``map``, or another that applies a function to every element, in their order
 
 
 @dataclass(frozen=True)
@@ -150,15 +152,22 @@ class Reading:
 class Builder(Protocol):
     """From samples to batches, on the CPU; picklable, and needs no weights."""
 
-    def build(self, items: Sequence[Item], actions: Iterable[Action], references: bool = True) -> Batch:
+    def build(
+        self, items: Sequence[Item], actions: Iterable[Action], references: bool = True, each: Each = map
+    ) -> Batch:
         """Batch (index, sample, prompt text) triples with the images of ``actions``.
+
+        Args:
+            each: applies a function to the images; an executor's ``map`` prepares several at once.
 
         Raises:
             VoVNetError: a text is longer than the model's context.
         """
         ...
 
-    def with_images(self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action]) -> Batch:
+    def with_images(
+        self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action], each: Each = map
+    ) -> Batch:
         """The same batch, of these samples, with the images of ``actions``."""
         ...
 

@@ -1,9 +1,9 @@
 """From samples to prompts with their images, on the CPU and in worker processes: no weights are needed here."""
 
 import shutil
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from vovnet.data.decoding import resized
 from vovnet.errors import VoVNetError
 from vovnet.vlm.files import ORIGIN_FILE, PATTERNS
 from vovnet.vlm.generic.prompts import Piece, Prompt, Prompter
-from vovnet.vlm.protocol import Batch
+from vovnet.vlm.kept import Kept
+from vovnet.vlm.protocol import Batch, Each
 from vovnet.vlm.tokens import encode_user_texts
 from vovnet.vlm.weights import GENERATION_CONFIG, INDEX
 
@@ -37,11 +38,23 @@ class Shown:
         return Shown(tuple(replace(p, images={n: pinned[id(t)] for n, t in p.images.items()}) for p in self.prompts))
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A sample's images, opened when the first of its looks asks for them."""
+
+    references: Images
+
+    @cached_property
+    def pictures(self) -> list[Any]:
+        """In RGB."""
+        return [reference.load() for reference in self.references]
+
+
 @dataclass
 class GenericBuilder:
     """Makes batches by a family's processor; picklable, for data-loader workers.
 
-    Of the prepared images the last ``cache_bytes`` are kept: an image has several questions.
+    Prepared images are kept: an image has several questions.
     """
 
     prompter: Prompter
@@ -49,9 +62,7 @@ class GenericBuilder:
     end_token: int
     context: int | None = None  # tokens of a prompt that the model was made for
     shares_text: bool = False  # prompts with images begin with the question, in the order that was asked for
-    cache_bytes: int = 2**28
-    _cache: "OrderedDict[tuple[Images, Action], list[Piece]]" = field(default_factory=OrderedDict)
-    _cached: int = 0  # bytes
+    kept: Kept[list[Piece]] = field(default_factory=lambda: Kept(2**28))  # prepared images
 
     @property
     def tokenizer(self) -> Any:
@@ -63,7 +74,9 @@ class GenericBuilder:
         """Vision tokens of a maximal FULL image."""
         return int(self.budget.max_tokens)
 
-    def build(self, items: Sequence[Item], actions: Iterable[Action], references: bool = True) -> Batch:
+    def build(
+        self, items: Sequence[Item], actions: Iterable[Action], references: bool = True, each: Each = map
+    ) -> Batch:
         """Batch (index, sample, prompt text) triples with the images of ``actions``."""
         asked = [sample.answers[0] for _, sample, _ in items] if references else []
         ids = encode_user_texts(self.tokenizer, [*(text for *_, text in items), *asked])
@@ -76,12 +89,16 @@ class GenericBuilder:
         )
         for name, length in zip(batch.ids, map(len, batch.questions), strict=True):
             self._check_length(name, length)
-        return self.with_images(batch, [sample for _, sample, _ in items], actions)
+        return self.with_images(batch, [sample for _, sample, _ in items], actions, each)
 
-    def with_images(self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action]) -> Batch:
+    def with_images(
+        self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action], each: Each = map
+    ) -> Batch:
         """The same batch, of these samples, with the images of ``actions``."""
         visual = [action for action in actions if action is not Action.NO]
-        return replace(batch, images={action: self._shown(batch, samples, action) for action in visual})
+        rows = list(zip(batch.ids, batch.texts, batch.questions, samples, strict=True))
+        prompts = list(each(lambda row: self._shown(row, visual), rows))
+        return replace(batch, images={a: Shown(tuple(shown[a] for shown in prompts)) for a in visual})
 
     def prompts(self, batch: Batch, action: Action) -> tuple[Prompt, ...]:
         """Prompts of a batch under an action whose images it holds.
@@ -103,9 +120,8 @@ class GenericBuilder:
         return [sum(self.budget.tokens(*size, action) for size in sizes) for action in actions]
 
     def forget(self) -> None:
-        """Empty the cache of prepared images."""
-        self._cache.clear()
-        self._cached = 0
+        """Keep no prepared image."""
+        self.kept.clear()
 
     def save(self, folder: Path) -> None:
         """Write tokenizer, chat template and processors, as their files are: what was left out of them stays."""
@@ -121,34 +137,30 @@ class GenericBuilder:
         shared = len(prompt.ids) - self.prompter.tail_length if self.shares_text else 0
         return replace(prompt, shared=shared)
 
-    def _shown(self, batch: Batch, samples: Sequence[Sample], action: Action) -> Shown:
-        rows = zip(batch.ids, batch.texts, batch.questions, samples, strict=True)
-        return Shown(tuple(self._prompt(*row, action) for row in rows))
-
-    def _prompt(self, name: str, text: str, ids: list[int], sample: Sample, action: Action) -> Prompt:
+    def _shown(self, row: tuple[str, str, list[int], Sample], actions: Sequence[Action]) -> dict[Action, Prompt]:
+        """A sample's prompt under each action; its images are opened once for all of them."""
+        name, text, ids, sample = row
+        opened = Opened(sample.images)
         try:
-            if self.prompter.splices(text):
-                return self.prompter.shown(ids, self._pieces(sample.images, action))
-            return self.prompter.whole(text, self._resized(sample.images, action), self.budget.keys(action))
+            return {action: self._prompt(text, ids, opened, action) for action in actions}
         except VoVNetError as error:
             raise VoVNetError(f"sample {name}: {error}") from error
 
-    def _pieces(self, images: Images, action: Action) -> list[Piece]:
-        key = (images, action)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        found = self.prompter.pieces(self._resized(images, action), self.budget.keys(action))
-        self._cache[key] = found
-        self._cached += sum(piece.nbytes for piece in found)
-        while self._cached > self.cache_bytes:
-            _, oldest = self._cache.popitem(last=False)
-            self._cached -= sum(piece.nbytes for piece in oldest)
+    def _prompt(self, text: str, ids: list[int], images: "Opened", action: Action) -> Prompt:
+        if self.prompter.splices(text):
+            return self.prompter.shown(ids, self._pieces(images, action))
+        return self.prompter.whole(text, self._resized(images, action), self.budget.keys(action))
+
+    def _pieces(self, images: "Opened", action: Action) -> list[Piece]:
+        key = (images.references, action)
+        if (found := self.kept.get(key)) is None:
+            found = self.prompter.pieces(self._resized(images, action), self.budget.keys(action))
+            self.kept.put(key, found, sum(piece.nbytes for piece in found))
         return found
 
-    def _resized(self, images: Images, action: Action) -> list[Any]:
-        loaded = [reference.load() for reference in images]
-        return [resized(one, self.budget.target_size(*one.size, action), self.budget.resample) for one in loaded]
+    def _resized(self, images: "Opened", action: Action) -> list[Any]:
+        size, resample = self.budget.target_size, self.budget.resample
+        return [resized(picture, size(*picture.size, action), resample) for picture in images.pictures]
 
     def _check_length(self, name: str, length: int) -> None:
         if self.context is not None and length > self.context:

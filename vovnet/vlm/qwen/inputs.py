@@ -1,7 +1,6 @@
 """From samples to tensors, on the CPU and in worker processes: no weights are needed here."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +14,8 @@ from vovnet.actions import Action
 from vovnet.data import ImageRef, Sample
 from vovnet.data.decoding import resized
 from vovnet.errors import VoVNetError
-from vovnet.vlm.protocol import Batch
+from vovnet.vlm.kept import Kept
+from vovnet.vlm.protocol import Batch, Each
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.qwen.budget import VisionBudget
 from vovnet.vlm.qwen.patches import Cutter, picture_pixels
@@ -73,7 +73,7 @@ class Pixels:
 class InputBuilder:
     """Tokenises questions and resizes images; picklable, for data-loader workers.
 
-    Of the prepared images the last ``cache_bytes`` are kept, and with them sizes: an image has several questions.
+    Prepared images are kept, and sizes: an image has several questions.
     """
 
     tokenizer: Any
@@ -82,9 +82,7 @@ class InputBuilder:
     budget: VisionBudget
     end_token: int
     context: int | None = None  # tokens of a prompt that the model was made for
-    cache_bytes: int = 2**28
-    _cache: "OrderedDict[tuple[ImageRef, Action], Tensor]" = field(default_factory=OrderedDict)
-    _cached: int = 0  # bytes
+    kept: Kept[Tensor] = field(default_factory=lambda: Kept(2**28))  # prepared images
     _sizes: dict[ImageRef, tuple[int, int]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -93,7 +91,11 @@ class InputBuilder:
         self.image_processor.save_pretrained(folder)
 
     def build(
-        self, samples: Sequence[tuple[int, Sample, str]], actions: Iterable[Action], references: bool = True
+        self,
+        samples: Sequence[tuple[int, Sample, str]],
+        actions: Iterable[Action],
+        references: bool = True,
+        each: Each = map,
     ) -> Batch:
         """Batch (index, sample, prompt text) triples with the images of ``actions``; empty references where none are
         asked for."""
@@ -107,12 +109,15 @@ class InputBuilder:
             questions=tuple(self._fitting("question", *pair) for pair in zip(samples, ids, strict=False)),
             references=tuple(self._fitting("reference", *pair) for pair in zip(samples, answers, strict=True)),
         )
-        return self.with_images(batch, [sample for _, sample, _ in samples], actions)
+        return self.with_images(batch, [sample for _, sample, _ in samples], actions, each)
 
-    def with_images(self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action]) -> Batch:
+    def with_images(
+        self, batch: Batch, samples: Sequence[Sample], actions: Iterable[Action], each: Each = map
+    ) -> Batch:
         """The same batch, of these samples, with the images of ``actions``."""
-        visual = [action for action in actions if action is not Action.NO]
-        return replace(batch, images=self._pixels([sample.images for sample in samples], visual)) if visual else batch
+        if not (visual := [action for action in actions if action is not Action.NO]):
+            return batch
+        return replace(batch, images=self._pixels([sample.images for sample in samples], visual, each))
 
     def _fitting(self, what: str, item: tuple[int, Sample, str], ids: list[int]) -> list[int]:
         """The token ids of a text.
@@ -137,7 +142,7 @@ class InputBuilder:
         if image in self._sizes:
             return self._sizes[image]
         size = image.size()
-        if self.cache_bytes and len(self._sizes) < MAX_SIZES:
+        if self.kept.limit and len(self._sizes) < MAX_SIZES:
             self._sizes[image] = size
         return size
 
@@ -152,41 +157,33 @@ class InputBuilder:
         grids = [(height // side, width // side) for _, height, width in pixels.grids(row)]
         return sum(math.prod(grid) if pruning is None else pruning.remaining(*grid) for grid in grids)
 
-    def _pixels(self, per_sample: Sequence[tuple[ImageRef, ...]], actions: Sequence[Action]) -> dict[Action, Pixels]:
+    def _pixels(
+        self, per_sample: Sequence[tuple[ImageRef, ...]], actions: Sequence[Action], each: Each
+    ) -> dict[Action, Pixels]:
         """Each distinct image once, opened once for all actions."""
         distinct = list(dict.fromkeys(reference for references in per_sample for reference in references))
         place = {reference: number for number, reference in enumerate(distinct)}
         rows = tuple(tuple(place[reference] for reference in references) for references in per_sample)
-        seen = [self._seen(reference, actions) for reference in distinct]
+        seen = list(each(lambda reference: self._seen(reference, actions), distinct))
         return {
             action: Pixels.of([image[action] for image in seen], rows, self.cut, self.budget.pruning_of(action))
             for action in actions
         }
 
     def _seen(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, Tensor]:
-        found = {action: self._cache[reference, action] for action in actions if (reference, action) in self._cache}
-        missing = [action for action in actions if action not in found]
-        if missing:
-            found |= self.pictures(reference.load(), missing)
-        for action in actions:
-            self._keep((reference, action), found[action])
+        known = {action: self.kept.get((reference, action)) for action in actions}
+        found = {action: picture for action, picture in known.items() if picture is not None}
+        if missing := [action for action in actions if action not in found]:
+            made = self.pictures(reference.load(), missing)
+            for action, picture in made.items():
+                self.kept.put((reference, action), picture, picture.nbytes)
+            found |= made
         return found
 
-    def _keep(self, key: tuple[ImageRef, Action], picture: Tensor) -> None:
-        """Make an image the youngest of the cache, and let the oldest go."""
-        if key not in self._cache:
-            self._cache[key] = picture
-            self._cached += picture.nbytes
-        self._cache.move_to_end(key)
-        while self._cached > self.cache_bytes:
-            _, oldest = self._cache.popitem(last=False)
-            self._cached -= oldest.nbytes
-
     def forget(self) -> None:
-        """Empty the cache of prepared images and of sizes."""
-        self._cache.clear()
+        """Keep no prepared image and no size."""
+        self.kept.clear()
         self._sizes.clear()
-        self._cached = 0
 
     def pictures(self, image: Any, actions: Sequence[Action]) -> dict[Action, Tensor]:
         """An RGB picture resized to the budget of each action, uint8 [height, width, channels]."""
