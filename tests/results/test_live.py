@@ -14,8 +14,7 @@ from tests.policy.test_route import policy_file
 from vovnet import rank_launch
 from vovnet.data import Item, load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.routed import Routed
-from vovnet.policy.route import Router
+from vovnet.policy.route import Begun, Router
 from vovnet.results.evaluate import evaluate
 from vovnet.results.live import RANKS, Batches
 from vovnet.results.write import PREDICTIONS
@@ -60,7 +59,7 @@ def test_ranks_share_the_batches_of_one_device(
     monkeypatch.setenv("WORLD_SIZE", str(ranks))
     for number in range(ranks):
         monkeypatch.setenv("RANK", str(number))
-        shares.append([tuple(i for i, _, _ in batch) for batch in Batches(dataset, count, size)])
+        shares.append([tuple(i for i, _, _ in batch) for batch, _ in Batches(dataset, count, size)])
         assert len(Batches(dataset, count, size)) == len(shares[-1]) > 0
     alone = [tuple(range(start, min(start + size, count))) for start in range(0, count, size)]
     assert sorted({batch for share in shares for batch in share}) == alone
@@ -95,7 +94,7 @@ def test_ctrl_c_is_that_and_works_once_more_afterwards(
 ) -> None:
     """As a notebook needs it."""
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(Router, "__call__", lambda self, items: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(Router, "begin", lambda self, items: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         evaluate(configure(*LIVE, "policy/baseline=no_vision"), tmp_path / "run")
     assert signal.getsignal(signal.SIGINT) == before
@@ -112,11 +111,11 @@ def test_a_termination_ends_it_at_once(configure: Configure, tmp_path: Path) -> 
 
 def _terminated(config: RunConfig, folder: Path) -> None:
     """Evaluate, and get a signal in the first batch."""
-    answer = Router.__call__
+    begin = Router.begin
 
-    def terminated(self: Router, items: Sequence[Item]) -> Routed:
+    def terminated(self: Router, items: Sequence[Item]) -> Begun:
         signal.raise_signal(signal.SIGTERM)
-        return answer(self, items)
+        return begin(self, items)
 
-    Router.__call__ = terminated  # type: ignore[method-assign]
+    Router.begin = terminated  # type: ignore[method-assign]
     evaluate(config, folder)

@@ -84,6 +84,7 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[Pr
         )
     backbone = router.backbone
     backbone.builder.kept.limit = 0  # an image is opened every time, as it is by a user's question
+    router = replace(router, threads=0)  # one question after another, nothing ahead
     alone = {action.label: replace(router, policy=Always(action)) for action in Action}
     routers = {"routed": router, **alone}
     watch, seen = Stopwatch(backbone.device), dict[str, list[Routed]]()  # those of the warm-up are thrown away

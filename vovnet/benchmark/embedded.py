@@ -24,6 +24,7 @@ from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import shared_backbone
 from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.store import OutcomeStore
+from vovnet.outcomes.tables import Tables
 from vovnet.policy.route import Router
 from vovnet.schema import Resolution, RunConfig, VisionBudgetConfig
 from vovnet.vlm.decoding import decoding_of
@@ -63,8 +64,8 @@ def collection(config: RunConfig, rounds: int) -> list[Measurement]:
 
     def collector(folder: str) -> Collector:
         store = OutcomeStore(folder)
-        tables = {name: store.table(key) for name, key in keys.items()}
-        return Collector(store, tables, dataset, options, lambda: backbone, {}, "benchmark")
+        tables = Tables.of(store, keys, dataset, with_text=True, with_nll=True)
+        return Collector(store, tables.collected, dataset, options, lambda: backbone, {}, "benchmark")
 
     def ours() -> float:
         backbone.builder.forget()  # every round opens its images

@@ -20,6 +20,7 @@ from vovnet.outcomes.judge import judged, make_judge
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.store import OutcomeStore
+from vovnet.outcomes.tables import Tables
 from vovnet.policy.checkpoint import make_card
 from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead
@@ -101,8 +102,8 @@ def _collection(bench: Bench, size: int, image: Side) -> Measurement:
     def collect() -> None:
         with tempfile.TemporaryDirectory() as folder:
             store = OutcomeStore(folder)
-            tables = {name: store.table(key) for name, key in keys.items()}
-            Collector(store, tables, data, options, lambda: bench.backbone, {}, "benchmark").fill(len(data))
+            tables = Tables.of(store, keys, data, with_text=True, with_nll=True)
+            Collector(store, tables.collected, data, options, lambda: bench.backbone, {}, "benchmark").fill(len(data))
 
     collect()
     bare()

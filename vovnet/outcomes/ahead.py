@@ -6,8 +6,9 @@ nothing has to be copied between processes or fit into /dev/shm.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 from vovnet.vlm.protocol import Each
 
@@ -16,28 +17,44 @@ T = TypeVar("T")
 Batch = TypeVar("Batch")
 
 
+class Preparing:
+    """Threads that prepare images; without any, a batch is made when it is asked for.
+
+    One thread goes from batch to batch, so that the first one is ready soonest; the others share its images.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._batches = ThreadPoolExecutor(1, "batches")  # starts no thread before it has work
+        self._images = ThreadPoolExecutor(max(1, threads), "images")
+
+    def submit(self, build: Callable[[Each], Batch]) -> Callable[[], Batch]:
+        """Begin to make a batch by a function that is given what applies another to every image; returns its result's
+        getter, which raises what ``build`` has raised."""
+        if not self.threads:
+            return partial(build, map)
+        return self._batches.submit(build, self._images.map).result
+
+    def close(self) -> None:
+        """Drop what has not begun, and wait for the rest."""
+        self._images.shutdown(cancel_futures=True)
+        self._batches.shutdown(cancel_futures=True)
+
+
 def prepared(plan: Iterable[T], build: Callable[[T, Each], Batch], threads: int) -> Iterator[Batch]:
     """What ``build`` makes of each part of a plan, in order.
 
     Args:
-        plan: read in this thread, ``AHEAD`` parts early.
-        build: makes a part, and its images by the function that it is given.
-        threads: prepare images at once; 0 makes a part when it is asked for.
+        plan: read in this thread, ``AHEAD`` parts early where there are threads.
+        threads: prepare images at once.
     """
-    if not threads:
-        for part in plan:
-            yield build(part, map)
-        return
-    # One thread goes from part to part, so that the first one is ready soonest; the others share its images.
-    order, images = ThreadPoolExecutor(1, "batches"), ThreadPoolExecutor(threads, "images")
+    preparing, waiting = Preparing(threads), deque[Callable[[], Batch]]()
     try:
-        waiting: deque[Future[Any]] = deque()
         for part in plan:
-            waiting.append(order.submit(build, part, images.map))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
+            waiting.append(preparing.submit(partial(build, part)))
+            if len(waiting) > (AHEAD if threads else 0):
+                yield waiting.popleft()()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()()
     finally:
-        images.shutdown(cancel_futures=True)
-        order.shutdown(cancel_futures=True)
+        preparing.close()

@@ -14,7 +14,7 @@ from vovnet.outcomes.routed import Earlier, Routed
 from vovnet.outcomes.rows import BranchOutcomes
 
 TEXTS = "|texts"  # ends the name of a column of texts, which are written as JSON in UTF-8
-PLAIN = ("actions", "cost", "values", "entropy", "margin", "text_tokens", "fallback")
+PLAIN = ("actions", "cost", "values", "entropy", "margin", "text_tokens", "fallback", "preparing")
 
 
 def write_routed(path: Path, routed: Routed, memory_mb: float) -> None:

@@ -65,6 +65,7 @@ class Routed:
         text_tokens: tokens of the text pass; 0 where none was needed.
         fallback: where an uncertain NO was raised, bool; None without a fallback.
         earlier: looks before the chosen one.
+        preparing: seconds of ``chosen.seconds`` that opening and resizing images took; None in replay.
     """
 
     actions: np.ndarray
@@ -76,6 +77,7 @@ class Routed:
     text_tokens: np.ndarray
     fallback: np.ndarray | None = None
     earlier: tuple[Earlier, ...] = ()
+    preparing: np.ndarray | None = None
 
     def paid(self, column: str) -> np.ndarray:
         """A branch column that adds up over looks, such as tokens or patches, [N]."""
@@ -155,11 +157,13 @@ def join_routed(parts: Sequence[Routed]) -> Routed:
     columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
     values = [p.values for p in parts if p.values is not None]
     fallback = [p.fallback for p in parts if p.fallback is not None]
+    preparing = [p.preparing for p in parts if p.preparing is not None]
     starts = np.cumsum([0, *(len(p.actions) for p in parts)])
     return Routed(
         chosen=BranchOutcomes.join([p.chosen for p in parts]),
         values=np.concatenate(values) if values else None,
         fallback=np.concatenate(fallback) if fallback else None,
+        preparing=np.concatenate(preparing) if preparing else None,
         earlier=tuple(
             replace(e, rows=e.rows + start) for p, start in zip(parts, starts[:-1], strict=True) for e in p.earlier
         ),

@@ -1,4 +1,4 @@
-"""The tables that a run reads: answers of each look, their scores, references' NLL, and policies' values of the text."""
+"""The tables that a run reads: each look's answers, their scores and NLL, and policies' values of the text pass."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

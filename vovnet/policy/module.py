@@ -12,7 +12,7 @@ from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.memory import peak_mb, reset_peak
 from vovnet.outcomes.routed import Routed, join_routed
-from vovnet.policy.route import Router
+from vovnet.policy.route import Begun, Router
 from vovnet.ranks import from_all
 from vovnet.scoring.table import ScoreTable
 
@@ -35,6 +35,7 @@ class RoutingModule(L.LightningModule):
         self._router = (router,)
         self.scores = ScoreTable()
         self._parts: dict[int, Routed] = {}  # batches by their first row
+        self._begun: Begun | None = None
 
     @property
     def router(self) -> Router:
@@ -46,12 +47,21 @@ class RoutingModule(L.LightningModule):
     def on_predict_start(self) -> None:
         """Begin with nothing."""
         self._parts.clear()
+        self._begun = None
         self.scores.reset()
         reset_peak(self.router.backbone.device)
 
-    def predict_step(self, batch: Sequence[Item], batch_idx: int) -> Routed:
-        """Route and answer a batch."""
-        routed, rows = self.router(batch), [index for index, _, _ in batch]
+    def predict_step(self, batch: tuple[Sequence[Item], Sequence[Item]], batch_idx: int) -> Routed:
+        """Route and answer a batch.
+
+        Args:
+            batch: the questions, and those of the next batch; with threads these are decided on first, so that their
+                images are ready when this batch is answered.
+        """
+        items, coming = batch
+        begun = self.router.begin(items) if self._begun is None else self._begun
+        self._begun = self.router.begin(coming) if coming and self.router.preparing.threads else None
+        routed, rows = self.router.finish(begun), [index for index, _, _ in items]
         judged = np.stack([routed.chosen.score, routed.chosen.parsed], axis=1)
         self.scores.update(torch.tensor(rows), torch.from_numpy(judged))
         self._parts[rows[0]] = routed
@@ -59,6 +69,7 @@ class RoutingModule(L.LightningModule):
 
     def on_predict_epoch_end(self) -> None:
         """Join the ranks' batches; every rank has at least one."""
+        self.router.preparing.close()
         ranks = from_all((self._parts, peak_mb(self.router.backbone.device)))
         parts = {row: part for some, _ in ranks for row, part in some.items()}
         joined = join_routed([parts[row] for row in sorted(parts)])

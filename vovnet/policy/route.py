@@ -1,43 +1,85 @@
 """Live routing: text pass, decision, then only the chosen branch of each sample."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from vovnet.actions import Action
 from vovnet.data import Item, Sample, VQADataset
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.ahead import Preparing
 from vovnet.outcomes.branches import Group, TextState, read_text, run_groups, text_outcomes
 from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.looks import check_looks
 from vovnet.outcomes.routed import Routed, route
-from vovnet.outcomes.rows import BranchOutcomes, no_text
+from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes, no_text
 from vovnet.policy.protocol import COSTS, SAMPLES, TEXT, Policy, Question, View
-from vovnet.policy.steps import Asked, follow
+from vovnet.policy.steps import Asked, Asking, ask
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.vlm.budget import max_tokens
 from vovnet.vlm.decoding import decoding_of
+from vovnet.vlm.device import threads_of
 from vovnet.vlm.files import find_checkpoint
-from vovnet.vlm.protocol import VLM, Batch, Decoding, State
+from vovnet.vlm.protocol import VLM, Batch, Decoding, Each
+
+Opened = tuple[list[Batch], float]  # one batch a look, and the seconds that opening their images took
+
+
+@dataclass
+class Begun:
+    """Questions that are decided on and not answered yet.
+
+    Attributes:
+        asking: goes on once the looks of ``asked`` are taken.
+        images: gives the batches of those looks with their images, and the seconds that opening them took.
+        seconds: spent on these questions so far.
+        preparing: of them, on opening and resizing images.
+    """
+
+    items: Sequence[Item]
+    batch: Batch
+    state: TextState | None
+    text: TextOutcomes
+    asking: Asking
+    asked: Asked
+    images: Callable[[], Opened]
+    seconds: float
+    preparing: float = 0.0
 
 
 @dataclass(frozen=True)
 class Router:
-    """A backbone, a policy and the rules of decoding and judging, ready to answer batches."""
+    """A backbone, a policy and the rules of decoding and judging, ready to answer batches.
+
+    Attributes:
+        max_tokens: of a maximal FULL image of the configured budget.
+        threads: prepare images, so that those of a batch that is begun are ready when the one before is answered.
+    """
 
     backbone: VLM
     policy: Policy
     decoding: Decoding
     judge: Judge
     seed: int
-    max_tokens: int  # of a maximal FULL image of the configured budget
+    max_tokens: int
+    threads: int = 0
+
+    @cached_property
+    def preparing(self) -> Preparing:
+        """The threads."""
+        return Preparing(self.threads)
 
     def __call__(self, items: Sequence[Item]) -> Routed:
         """Answer a batch of mixed actions; images are opened only where an action looks at them."""
+        return self.finish(self.begin(items))
+
+    def begin(self, items: Sequence[Item]) -> Begun:
+        """Read and decide, and let the first looks' images be prepared."""
         begun = time.perf_counter()
         batch = self.backbone.builder.build(items, [], references=False)
         samples, needs = [sample for _, sample, _ in items], self.policy.needs
@@ -49,11 +91,30 @@ class Router:
             costs=self.costs(samples) if COSTS in needs else None,
             samples=[Question(sample) for sample in samples] if SAMPLES in needs else None,
         )
-        course = follow(self.policy, view, lambda asked: self._answer(items, batch, state, asked))
-        routed = route(course, text, self.max_tokens, state is not None)
+        asking = ask(self.policy, view)
+        asked = next(asking)
+        images = self._prepare(items, batch, asked)
+        return Begun(items, batch, state, text, asking, asked, images, time.perf_counter() - begun)
+
+    def finish(self, begun: Begun) -> Routed:
+        """Answer; latency counts what was done for these questions, and not what was waited for others."""
+        course = None
+        while course is None:
+            batches, took = begun.images()
+            start = time.perf_counter()
+            taken = self._answer(begun, batches)
+            try:
+                begun.asked = begun.asking.send(taken)
+                begun.images = self._prepare(begun.items, begun.batch, begun.asked)
+            except StopIteration as end:
+                course = end.value
+            begun.seconds += took + time.perf_counter() - start
+            begun.preparing += took
+        routed = route(course, begun.text, self.max_tokens, begun.state is not None)
+        size = len(begun.batch)
         # Everything between question and answer: reading, deciding, opening images, decoding.
-        routed.chosen.seconds[:] = (time.perf_counter() - begun) / len(batch)
-        return routed
+        routed.chosen.seconds[:] = begun.seconds / size
+        return replace(routed, preparing=np.full(size, begun.preparing / size, dtype=np.float32))
 
     def costs(self, samples: Sequence[Sample]) -> np.ndarray:
         """Normalised cost of each of the policy's looks, [N, A]; reads image headers, decodes nothing."""
@@ -61,19 +122,31 @@ class Router:
         tokens = [builder.tokens(sample, self.policy.looks) for sample in samples]
         return np.asarray(tokens, dtype=np.float64) / self.max_tokens
 
-    def _answer(
-        self, items: Sequence[Item], batch: Batch, state: TextState | None, asked: Asked
-    ) -> dict[Action, BranchOutcomes]:
-        """Answer some rows of a batch under each action; all are decoded together."""
-        places = [rows.tolist() for rows in asked.values()]
-        own = [None] * len(asked) if state is None else state.prefill.split(places)
-        groups = [self._group(items, batch, a, rows, text) for a, rows, text in zip(asked, places, own, strict=True)]
-        return dict(zip(asked, run_groups(self.backbone, groups, self.decoding, self.judge, self.seed), strict=True))
+    def _prepare(self, items: Sequence[Item], batch: Batch, asked: Asked) -> Callable[[], Opened]:
+        """Begin to open the images of some looks."""
 
-    def _group(self, items: Sequence[Item], batch: Batch, action: Action, rows: list[int], text: State | None) -> Group:
-        """The samples that chose one action, with their images and their part of the text pass."""
-        samples = [items[row][1] for row in rows]
-        return Group(self.backbone.builder.with_images(batch.select(rows), samples, [action]), action, text)
+        def build(each: Each) -> Opened:
+            start, made = time.perf_counter(), list[Batch]()
+            for action, rows in asked.items():
+                samples = [items[row][1] for row in rows.tolist()]
+                part = self.backbone.builder.with_images(batch.select(rows.tolist()), samples, [action], each)
+                made.append(part.pin_memory() if self._pins else part)
+            return made, time.perf_counter() - start
+
+        return self.preparing.submit(build)
+
+    @property
+    def _pins(self) -> bool:
+        """In a thread; between the steps it would be a copy of its own."""
+        return self.preparing.threads > 0 and self.backbone.device.type == "cuda"
+
+    def _answer(self, begun: Begun, batches: Sequence[Batch]) -> dict[Action, BranchOutcomes]:
+        """Answer some rows of a batch under each action; all are decoded together."""
+        places = [rows.tolist() for rows in begun.asked.values()]
+        own = [None] * len(places) if begun.state is None else begun.state.prefill.split(places)
+        groups = [Group(part, action, text) for part, action, text in zip(batches, begun.asked, own, strict=True)]
+        answers = run_groups(self.backbone, groups, self.decoding, self.judge, self.seed)
+        return dict(zip(begun.asked, answers, strict=True))
 
 
 def make_router(
@@ -101,4 +174,5 @@ def make_router(
         judge=make_judge(dataset),
         seed=config.eval.seed,
         max_tokens=max_tokens(config.vision_budget, checkpoint),
+        threads=threads_of(config.eval.num_workers, backbone.device),
     )

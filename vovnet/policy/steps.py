@@ -1,7 +1,8 @@
 """Asking a policy until every question is answered: the one way of replay, live routing and analyses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from vovnet.outcomes.rows import BranchOutcomes, Outcomes
 from vovnet.policy.protocol import COSTS, LOOK, OUTCOMES, SAMPLES, SEEN, TEXT, Policy, Question, Seen, View
 
 Asked = Mapping[Action, np.ndarray]  # places in the view [n] by the look to take
-Take = Callable[[Asked], Mapping[Action, BranchOutcomes]]
+Taken = Mapping[Action, BranchOutcomes]
+Take = Callable[[Asked], Taken]
+Asking = Generator[Asked, Any, Course]  # takes None first, then ``Taken``
 
 
 def follow(policy: Policy, view: View, take: Take) -> Course:
@@ -26,6 +29,18 @@ def follow(policy: Policy, view: View, take: Take) -> Course:
     Raises:
         VoVNetError: the policy chooses a look that is not its own, or asks for a look that it has taken already.
     """
+    asking = ask(policy, view)
+    taken = None
+    while True:
+        try:
+            taken = take(asking.send(taken))
+        except StopIteration as end:
+            course: Course = end.value
+            return course
+
+
+def ask(policy: Policy, view: View) -> Asking:
+    """The same as a generator: it yields the looks that are asked for, takes their outcomes, and returns the course."""
     size = len(view)
     actions, done = np.full(size, -1, dtype=np.int64), np.zeros((size, len(Action)), dtype=bool)
     values, fallback, pieces = None, None, list[Piece]()
@@ -39,7 +54,7 @@ def follow(policy: Policy, view: View, take: Take) -> Course:
         asked = {action: rows for action, rows in asked.items() if len(rows)}
         if not answered.all() and not _moves(step.looks, answered, pending, done):
             raise VoVNetError(f"{policy.name or 'the policy'} looks again at what it has seen and never answers.")
-        for action, outcomes in (take(asked) if asked else {}).items():
+        for action, outcomes in ((yield asked) if asked else {}).items():
             pieces.append(Piece(action, asked[action], outcomes))
             done[asked[action], int(action)] = True
         actions[pending[answered]] = step.looks[answered]

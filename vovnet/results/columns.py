@@ -120,6 +120,7 @@ class ResultRow:
     prefill_gflops: float | None = _amount("of reading the prompt", label="prefill GFLOPs", digits=3)
     latency_p50_ms: float | None = _amount("median; in live runs at batch size 1 only")
     latency_p90_ms: float | None = _amount("90th percentile; in live runs at batch size 1 only")
+    prepare_p50_ms: float | None = _amount("median share of it for opening and resizing images")
     mem_peak_mb: float | None = _amount("peak memory of a live run")
     ece: float | None = _rate("expected calibration error of the answers' confidence")
     unparsed_rate: float = _rate("share of unreadable answers", label="unreadable", in_matrix=True, default=0.0)

@@ -3,6 +3,7 @@
 ``python -m vovnet.results.live FOLDER`` is one of several ranks on this machine.
 """
 
+import itertools
 import shutil
 import signal
 import sys
@@ -121,9 +122,13 @@ class Batches:
     def __len__(self) -> int:
         return len(self._starts())
 
-    def __iter__(self) -> Iterator[list[Item]]:
-        for start in self._starts():
-            yield [item(self.dataset, i) for i in range(start, min(start + self.size, self.count))]
+    def __iter__(self) -> Iterator[tuple[list[Item], list[Item]]]:
+        """Each with the next one, which is empty after the last."""
+        batches = map(self._batch, self._starts())
+        return itertools.pairwise(itertools.chain(batches, [[]]))
+
+    def _batch(self, start: int) -> list[Item]:
+        return [item(self.dataset, i) for i in range(start, min(start + self.size, self.count))]
 
     def _starts(self) -> range:
         every = range(0, self.count, self.size)

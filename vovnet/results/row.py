@@ -82,6 +82,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         prefill_gflops=float(flops.mean()) / 1e9,
         latency_p50_ms=float(np.percentile(chosen.seconds, 50)) * 1e3 if alone else None,
         latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if alone else None,
+        prepare_p50_ms=None if not alone or routed.preparing is None else float(np.median(routed.preparing)) * 1e3,
         mem_peak_mb=facts.memory_mb,
         ece=expected_calibration_error(chosen.confidence, chosen.score),
         unparsed_rate=float((~chosen.parsed).mean()),
