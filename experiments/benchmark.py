@@ -100,7 +100,7 @@ def _large(bench: "Bench", folder: Path) -> Parts:
     """The path at real size, the most important first; no gradients outside of training."""
     import torch
 
-    from vovnet.benchmark import kernels, learning, phases, ranks, routing
+    from vovnet.benchmark import files, kernels, learning, phases, ranks, routing
 
     def inferred(part: "Callable[[Bench], Iterable[Found]]") -> "Callable[[], Iterable[Found]]":
         return lambda: torch.inference_mode()(part)(bench)
@@ -116,6 +116,7 @@ def _large(bench: "Bench", folder: Path) -> Parts:
         "attention": inferred(kernels.attention),
         "compile": inferred(kernels.compiled),
         "ranks": lambda: ranks.ranks(bench, folder),
+        "files": lambda: files.files(bench, folder),
     }
 
 

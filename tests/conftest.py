@@ -63,7 +63,7 @@ def _fast_paths_are_not_compared() -> Iterator[None]:
     from vovnet.vlm import loading
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loading, "fast_path_agrees", lambda *_: True)
+        patched.setattr(loading, "known_to_agree", lambda *_: True)
         yield
 
 

@@ -112,6 +112,23 @@ def test_a_hash_is_not_recalled_for_a_file_whose_time_was_set_back(
     assert fingerprint.file_hashes([path])[path] != first
 
 
+def test_huge_files_are_read_side_by_side_once_and_something_is_done_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "HUGE", 10)
+    monkeypatch.setattr(fingerprint, "SMALL", 5)
+    monkeypatch.setattr(fingerprint, "SETTLED", -1.0)
+    files = [tmp_path / name for name in "abc"]
+    for number, file in enumerate(files):
+        file.write_bytes(bytes([number]) * (4 + 10 * number))
+    expected, called = fingerprint.fingerprint_files(files[::-1]), list[int]()
+    assert fingerprint.fingerprint_files(files, lambda: called.append(1)) == expected
+    assert not called  # all hashes were remembered
+    files[2].write_bytes(b"new" * 10)
+    assert fingerprint.fingerprint_files(files, lambda: called.append(1)) != expected
+    assert called == [1]
+
+
 def saved(path: Path) -> Path:
     AtomicCheckpointIO().save_checkpoint({"state_dict": {"weight": torch.arange(2000.0)}}, path)
     return path

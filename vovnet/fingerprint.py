@@ -13,6 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,26 @@ from vovnet.files import refuse_special
 log = logging.getLogger(__name__)
 State = tuple[int, int, int]  # size, and times of content and status, nanoseconds
 SETTLED = 3.0  # seconds after which an unchanged time stamp means unchanged content
+HUGE = 1 << 28  # bytes; a file that takes longer to read than a thread to start
 SMALL = 1 << 16  # bytes; smaller files are hashed faster than looked up
 
 
-def fingerprint_files(paths: Iterable[Path]) -> str:
-    """SHA-256 over names and contents of files, in order of their paths."""
+def fingerprint_files(paths: Iterable[Path], meanwhile: Callable[[], object] | None = None) -> str:
+    """SHA-256 over names and contents of files, in order of their paths.
+
+    Args:
+        meanwhile: called while gigabytes are read, which another thread does.
+    """
     ordered = sorted(paths, key=lambda path: path.parts)  # as paths compare, but fast
-    hashes = file_hashes(ordered)
+    hashes = file_hashes(ordered, meanwhile)
     digest = hashlib.sha256()
     for path in ordered:
         digest.update(f"{path.name} {hashes[path]}\n".encode())
     return digest.hexdigest()
 
 
-def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
-    """SHA-256 of each file's content.
+def file_hashes(paths: Iterable[Path], meanwhile: Callable[[], object] | None = None) -> dict[Path, str]:
+    """SHA-256 of each file's content; large files are read side by side.
 
     Raises:
         OSError: one is missing, cannot be read or is no file.
@@ -48,12 +54,13 @@ def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
     known = _recall({place: file_state(stats[path]) for place, path in large.items()}) if large else {}
     fresh: dict[str, tuple[int, int, int, str]] = {}
     found: dict[Path, str] = {}
+    made = _side_by_side([p for place, p in large.items() if place not in known and stats[p].st_size > HUGE], meanwhile)
     for path, stat in stats.items():
         place = str(path.resolve()) if stat.st_size > SMALL else ""
         if place in known:
             found[path] = known[place]
             continue
-        found[path] = _hash(path, stat.st_size)
+        found[path] = made[path] if path in made else _hash(path, stat.st_size)
         if place and time.time() - max(stat.st_mtime, stat.st_ctime) > SETTLED:
             fresh[place] = (*file_state(stat), found[path])
     if fresh:
@@ -102,6 +109,17 @@ def _hash(path: Path, size: int) -> str:
         if size <= SMALL:
             return hashlib.sha256(file.read()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _side_by_side(paths: list[Path], meanwhile: Callable[[], object] | None) -> dict[Path, str]:
+    """Hashes of files that each take seconds; hashing leaves Python's lock alone."""
+    if not paths:
+        return {}
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(lambda path: _hash(path, path.stat().st_size), paths)
+        if meanwhile is not None:
+            meanwhile()
+        return dict(zip(paths, hashes, strict=True))
 
 
 def _recall(states: Mapping[str, State]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Live evaluation through Lightning's Trainer: on one rank, on two, and how it ends."""
 
+import json
 import shutil
 import signal
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from vovnet import rank_launch
 from vovnet.data import Item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.policy.route import Begun, Router
+from vovnet.results import live
 from vovnet.results.evaluate import evaluate
 from vovnet.results.live import RANKS, Batches
 from vovnet.results.write import PREDICTIONS
@@ -49,6 +51,34 @@ def test_a_rank_without_a_batch_of_its_own_is_no_trouble(configure: Configure, t
     two = evaluate(configure(*given, "trainer=ddp"), tmp_path / "two")
     assert np.array_equal(one.routed.chosen.prediction, two.routed.chosen.prediction)
     assert two.row.num_samples == 13
+
+
+@pytest.mark.parametrize("baseline", ["uncertainty_threshold", "cascade"])
+@pytest.mark.parametrize("size", [1, 5])
+def test_images_that_threads_prepare_ahead_change_nothing(
+    configure: Configure, tmp_path: Path, baseline: str, size: int
+) -> None:
+    given = (*LIVE, f"policy/baseline={baseline}", "eval.max_samples=13", f"eval.batch_size={size}")
+    plain = evaluate(configure(*given, "eval.num_workers=0"), tmp_path / "plain").routed
+    ahead = evaluate(configure(*given, "eval.num_workers=2"), tmp_path / "ahead").routed
+    assert np.array_equal(plain.actions, ahead.actions)
+    assert np.array_equal(plain.chosen.prediction, ahead.chosen.prediction)
+    assert np.array_equal(plain.cost, ahead.cost)
+    assert np.array_equal(plain.paid("reused_tokens"), ahead.paid("reused_tokens"))
+    assert ahead.preparing is not None
+    assert (ahead.preparing <= ahead.chosen.seconds).all()
+
+
+def test_a_run_whose_answers_may_depend_on_batches_says_how_often(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stands for half precision on a GPU; in float32 no answer differs."""
+    monkeypatch.setattr(live, "depends_on_batches", lambda _: True)
+    given = (*LIVE, "policy/baseline=uncertainty_threshold", "eval.max_samples=64", "eval.num_workers=1")
+    evaluate(configure(*given), tmp_path / "run")
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["batch_agreement"] == {"questions": 64, "actions_differ": 0.0, "answers_differ": 0.0}
+    assert "of 64 questions" not in caplog.text
 
 
 @pytest.mark.parametrize(("count", "size", "ranks"), [(7, 2, 2), (1, 4, 3), (8, 1, 3), (9, 9, 1)])

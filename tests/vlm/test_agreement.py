@@ -15,7 +15,7 @@ from vovnet.vlm.qwen.model import Backbone
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(loading, "fast_path_agrees", agreement.fast_path_agrees)
+    monkeypatch.setattr(loading, "known_to_agree", agreement.known_to_agree)
 
 
 def load(folder: Path, *overrides: str) -> str:

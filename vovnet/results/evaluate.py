@@ -100,7 +100,8 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
     if config.eval.mode == "live":
         from vovnet.results.live import route_live  # imports torch and Lightning
 
-        routed, memory = route_live(config, dataset, policy, setting.count, folder, session)
+        routed, memory, facts_of_live = route_live(config, dataset, policy, setting.count, folder, session)
+        notes |= facts_of_live
     else:
         routed = _replay(setting, policy, notes)
     checkpoint = find_checkpoint(config.backbone, session=session)

@@ -24,10 +24,11 @@ from vovnet.outcomes.exchange import read_routed, write_routed
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.module import RoutingModule
 from vovnet.policy.protocol import Policy
-from vovnet.policy.route import make_router
+from vovnet.policy.route import Router, make_router
 from vovnet.progress import Progress, progress
 from vovnet.rank_launch import launch_ranks, needs_launch, run_rank
 from vovnet.ranks import check_ranks, is_main_rank, rank, world_size
+from vovnet.results.batch_agreement import SAMPLE, batch_agreement, depends_on_batches
 from vovnet.results.setting import make_policy
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -38,23 +39,32 @@ ROUTED = "routed.npz"
 
 def route_live(
     config: RunConfig, dataset: VQADataset, policy: Policy, count: int, folder: Path, session: Session
-) -> tuple[Routed, float]:
-    """Answer the first ``count`` questions on ``trainer.devices``; also the peak memory in MB, see ``vovnet.memory``.
+) -> tuple[Routed, float, dict[str, Any]]:
+    """Answer the first ``count`` questions on ``trainer.devices``.
 
     Where ranks exist already, each gets all results.
+
+    Returns:
+        What was done, the peak memory in MB (see ``vovnet.memory``), and ``batch_agreement`` where batches may matter
+        and this process is the only one.
 
     Raises:
         VoVNetError: the devices are not there, the policy cannot run live, or a rank failed.
     """
     if not needs_launch(config):
-        return _predict(config, dataset, policy, count, session)
+        router = _router(config, dataset, policy, session)
+        routed, memory = _predict(config, dataset, router, count)
+        facts = {}
+        if world_size() == 1 and count >= SAMPLE and depends_on_batches(router):
+            facts["batch_agreement"] = batch_agreement(router, [item(dataset, row) for row in range(SAMPLE)])
+        return routed, memory, facts
     if policy.file is not None:  # that very file, whatever is trained meanwhile
         config = replace(config, eval=replace(config.eval, checkpoint=str(policy.file), ddp_checkpoint_path=None))
     place = folder / RANKS
     place.mkdir(parents=True, exist_ok=True)
     try:
         launch_ranks(config, place, "vovnet.results.live", "begins anew")
-        return read_routed(place / ROUTED)
+        return *read_routed(place / ROUTED), {}
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -64,17 +74,20 @@ def _as_rank(config: RunConfig, folder: Path) -> None:
     session = Session()
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     policy = make_policy(config, session)
-    found = _predict(config, dataset, policy, min(len(dataset), config.eval.max_samples or len(dataset)), session)
+    router = _router(config, dataset, policy, session)
+    found = _predict(config, dataset, router, min(len(dataset), config.eval.max_samples or len(dataset)))
     if is_main_rank():
         write_routed(folder / ROUTED, *found)
 
 
-def _predict(
-    config: RunConfig, dataset: VQADataset, policy: Policy, count: int, session: Session
-) -> tuple[Routed, float]:
-    quiet_lightning()
+def _router(config: RunConfig, dataset: VQADataset, policy: Policy, session: Session) -> Router:
     check_ranks(config.trainer.devices, config.trainer.num_nodes)
-    module = RoutingModule(make_router(config, dataset, policy, session=session))
+    return make_router(config, dataset, policy, session=session)
+
+
+def _predict(config: RunConfig, dataset: VQADataset, router: Router, count: int) -> tuple[Routed, float]:
+    quiet_lightning()
+    module = RoutingModule(router)
     batches = Batches(dataset, count, config.eval.batch_size)
     with ExitStack() as shown:
         bar = None

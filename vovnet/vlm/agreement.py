@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.actions import Action
 from vovnet.data import Item, Sample
 from vovnet.data.sample import HeldImage
 from vovnet.errors import VoVNetError, first_line, out_of_memory
@@ -23,7 +23,7 @@ from vovnet.vlm.protocol import VLM
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # rises when a fast path or the generic implementation changes
+VERSION = 2  # rises when a fast path or the generic implementation changes
 AGREES = "agrees"
 # What a call raises that the installed version of transformers does not take.
 FAULTS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ImportError, NotImplementedError)
@@ -32,27 +32,41 @@ QUESTIONS = ("What is shown?", "How many are there, and of which colour is the l
 ROUNDING = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
 
 
-def fast_path_agrees(
-    config: BackboneConfig, checkpoint: Checkpoint, fast: Callable[[], VLM], generic: Callable[[], VLM]
-) -> bool:
-    """Compare both once for a configuration of a model and the installed versions; warns where they differ.
+def known_to_agree(config: BackboneConfig, checkpoint: Checkpoint) -> bool | None:
+    """Whether both were found to agree for a configuration of a model and the installed versions; warns where they do
+    not. None where they have not been compared.
 
     Weights do not count: what a new version of transformers changes, it changes for all of them.
     """
-    device = pick_device(config.device)
-    facts = [VERSION, checkpoint.config, config.dtype, config.attn_implementation, config.compile, device.type]
-    installed = [version(name) for name in ("transformers", "torch")]
-    name = "fast path " + digest([facts, installed])
-    if (verdict := recall_text(name)) is None:
-        try:
-            truth = _seen(generic)
-        except (VoVNetError, *FAULTS) as error:
-            if out_of_memory(error):
-                raise
-            log.info("the fast path cannot be compared with the generic implementation (%s)", first_line(error))
-            return True  # loading it says what is wrong with the checkpoint, if anything
-        verdict = _compared(fast, *truth)
-        remember_text(name, verdict)
+    verdict = recall_text(_name(config, checkpoint))
+    return None if verdict is None else _said(verdict, checkpoint)
+
+
+def that_agrees(
+    config: BackboneConfig,
+    checkpoint: Checkpoint,
+    actions: Sequence[Action],
+    fast: Callable[[], VLM],
+    generic: Callable[[], VLM],
+) -> VLM | None:
+    """Load both, one after the other, and compare them; the fast path, or None where it differs, which is warned of.
+
+    Args:
+        actions: that both can take.
+    """
+    try:
+        truth, limit = _seen(generic(), actions)
+    except (VoVNetError, *FAULTS) as error:
+        if out_of_memory(error):
+            raise
+        log.info("the fast path cannot be compared with the generic implementation (%s)", first_line(error))
+        return fast()  # loading it says what is wrong with the checkpoint, if anything
+    vlm, verdict = _compared(fast, actions, truth, limit)
+    remember_text(_name(config, checkpoint), verdict)
+    return vlm if _said(verdict, checkpoint) else None
+
+
+def _said(verdict: str, checkpoint: Checkpoint) -> bool:
     if verdict != AGREES:
         log.warning(
             "with transformers %s the fast path for %s models %s; the generic implementation is used, which is slower",
@@ -63,18 +77,28 @@ def fast_path_agrees(
     return verdict == AGREES
 
 
-def _compared(fast: Callable[[], VLM], truth: list[Tensor], limit: float) -> str:
-    """``AGREES``, or what is wrong with the fast path."""
+def _name(config: BackboneConfig, checkpoint: Checkpoint) -> str:
+    device = pick_device(config.device)
+    facts = [VERSION, checkpoint.config, config.dtype, config.attn_implementation, config.compile, device.type]
+    return "fast path " + digest([facts, [version(name) for name in ("transformers", "torch")]])
+
+
+def _compared(
+    fast: Callable[[], VLM], actions: Sequence[Action], truth: list[Tensor], limit: float
+) -> tuple[VLM | None, str]:
+    """The fast path, and ``AGREES`` or what is wrong with it."""
+    vlm = None
     try:
-        found, _ = _seen(fast)
+        vlm = fast()
+        found, _ = _seen(vlm, actions)
     except VoVNetError:
         raise
     except FAULTS as error:
         if out_of_memory(error):
             raise
-        return f"fails ({type(error).__name__})"
+        return vlm, f"fails ({type(error).__name__})"
     far = max(difference(one, other) for one, other in zip(found, truth, strict=True))
-    return AGREES if far < limit else f"differs from it by {far:.2g} standard deviations of the logits"
+    return vlm, AGREES if far < limit else f"differs from it by {far:.2g} standard deviations of the logits"
 
 
 def difference(found: Tensor, truth: Tensor) -> float:
@@ -83,12 +107,11 @@ def difference(found: Tensor, truth: Tensor) -> float:
 
 
 @torch.inference_mode()
-def _seen(load: Callable[[], VLM]) -> tuple[list[Tensor], float]:
-    """Logits under every action, the references' NLL last, on the CPU; and the difference that is rounding."""
-    vlm = load()
-    batch = vlm.builder.build(noise_items(), VISUAL_ACTIONS)
+def _seen(vlm: VLM, actions: Sequence[Action]) -> tuple[list[Tensor], float]:
+    """Logits under each action, the references' NLL last, on the CPU; and the difference that is rounding."""
+    batch = vlm.builder.build(noise_items(), actions)
     text = vlm.read(batch, Action.NO)
-    states = [vlm.read(batch, action, text) for action in Action]
+    states = [vlm.read(batch, action, text) for action in actions]
     nll = torch.cat([vlm.nll(state, batch.references) for state in states])
     return [*(state.logits.float().cpu() for state in states), nll.float().cpu()], ROUNDING[vlm.model.dtype]
 

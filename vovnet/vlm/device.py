@@ -30,6 +30,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def placement(device: torch.device, quantised: str | None) -> dict[str, torch.device] | None:
+    """``device_map`` of a model that is loaded straight to its device; quantised weights are arranged for theirs."""
+    return {"": device} if device.type == "cuda" or quantised is not None else None
+
+
 MOST_THREADS = 8
 JOBS_AT_ONCE = "VOVNET_JOBS_AT_ONCE"  # environment variable: jobs of a sweep that share this machine's cores
 

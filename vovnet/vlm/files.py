@@ -199,7 +199,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     quantisation(folder, config)
     if (family := fast_path(config["model_type"])) is not None:
         family.check_folder(folder, config)
-    return Checkpoint(folder, fingerprint_files(files), config, trained_on=_origin(folder)[1])
+    return Checkpoint(folder, fingerprint_files(files, _import_ahead), config, trained_on=_origin(folder)[1])
+
+
+def _import_ahead() -> None:
+    """Weights that were never read belong to a model that nothing is stored of: what loads it is needed soon."""
+    import transformers.modeling_utils  # noqa: F401
 
 
 def _download(name: str, revision: str | None, only_local: bool) -> Path:

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from vovnet.actions import Action
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
-from vovnet.vlm.agreement import fast_path_agrees
+from vovnet.vlm.agreement import known_to_agree, that_agrees
 from vovnet.vlm.families import fast_path, is_generic
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 from vovnet.vlm.protocol import VLM
@@ -40,6 +41,9 @@ def load_backbone(
     if is_generic(config, found.model_type):
         return generic(pruning)
     quantised = quantisation(found.folder, found.config) is not None  # a second copy would be quantised anew
-    if config.implementation == "qwen" or quantised or fast_path_agrees(config, found, fast, generic):
+    if config.implementation == "qwen" or quantised:
         return fast(pruning)
-    return generic(pruning)
+    if (known := known_to_agree(config, found)) is None:
+        actions = tuple(Action) if pruning is None else (Action.NO, Action.COARSE)  # only the fast path prunes
+        return that_agrees(config, found, actions, lambda: fast(pruning), generic) or generic(pruning)
+    return fast(pruning) if known else generic(pruning)

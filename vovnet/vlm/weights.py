@@ -84,7 +84,7 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
 
 
 @contextmanager
-def opened(file: Path, framework: str = "pt") -> Iterator[Any]:
+def opened(file: Path, framework: str = "pt", device: str = "cpu") -> Iterator[Any]:
     """A weight file, read tensor by tensor.
 
     Raises:
@@ -92,7 +92,7 @@ def opened(file: Path, framework: str = "pt") -> Iterator[Any]:
     """
     refuse_special(file, file.stat())  # safetensors would wait for a named pipe
     try:
-        with safe_open(file, framework) as weights:
+        with safe_open(file, framework, device) as weights:
             yield weights
     except (OSError, SafetensorError) as error:
         raise VoVNetError(
@@ -120,11 +120,11 @@ def _compare_with_index(folder: Path, found: Mapping[str, Stored]) -> None:
         raise VoVNetError(f"{folder / held[left[0]]} holds {left[0]}, which {INDEX} does not list; remove the file.")
 
 
-def read_tensors(stored: Mapping[str, Stored]) -> "dict[str, Tensor]":
-    """The tensors themselves; the system reads a file's pages when they are used."""
+def read_tensors(stored: Mapping[str, Stored], device: Any = "cpu") -> "dict[str, Tensor]":
+    """The tensors themselves, on a device; on a CPU the system reads a file's pages when they are used."""
     tensors: dict[str, Tensor] = {}
     for file in {one.file for one in stored.values()}:
-        with opened(file) as weights:
+        with opened(file, device=str(device)) as weights:
             tensors |= {name: weights.get_tensor(one.name) for name, one in stored.items() if one.file == file}
     return tensors
 

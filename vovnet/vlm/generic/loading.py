@@ -17,7 +17,7 @@ from vovnet.schema import BackboneConfig, VisionBudgetConfig
 from vovnet.vlm.adapters import attach
 from vovnet.vlm.configuration import model_config
 from vovnet.vlm.decoding import end_tokens, reasoning_of
-from vovnet.vlm.device import pick_device
+from vovnet.vlm.device import pick_device, placement
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.generic.budget import CountedBudget
 from vovnet.vlm.generic.builder import GenericBuilder
@@ -77,7 +77,7 @@ def load_generic(
 
 
 def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
-    """Transformers' model with every weight of the folder, on the CPU; LoRA weights merged.
+    """Transformers' model with every weight of the folder, on the configured device; LoRA weights merged.
 
     Raises:
         VoVNetError: missing or unreadable files, an unknown family, or a tensor that has no place.
@@ -95,7 +95,7 @@ def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
             config=model_config(folder, checkpoint.config, config.attn_implementation),
             dtype=getattr(torch, config.dtype),
             attn_implementation=config.attn_implementation,
-            device_map=None if method is None else {"": pick_device(config.device)},
+            device_map=placement(pick_device(config.device), method),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,

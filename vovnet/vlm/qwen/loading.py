@@ -14,7 +14,7 @@ from vovnet.vlm.adapters import attach
 from vovnet.vlm.chat_template import find_template
 from vovnet.vlm.configuration import model_config
 from vovnet.vlm.decoding import end_tokens
-from vovnet.vlm.device import pick_device
+from vovnet.vlm.device import pick_device, placement
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.quantised import INSTALL, check_quantised, quantisation
@@ -64,12 +64,12 @@ def load_fast(
 def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
     """Transformers' model with every weight of the folder, and LoRA weights of the checkpoint merged into its own.
 
-    It is on the CPU, and on the configured device where its weights are quantised, since they are arranged for it.
+    It is on the configured device.
 
     Raises:
         VoVNetError: missing or unreadable files, a tensor that has no place, or a package that is not installed.
     """
-    folder, stored = checkpoint.folder, stored_tensors(checkpoint.folder)
+    folder, stored, device = checkpoint.folder, stored_tensors(checkpoint.folder), pick_device(config.device)
     method = quantisation(folder, checkpoint.config)
     skeleton = _skeleton(checkpoint, config.attn_implementation)
     check_shapes(folder, skeleton, stored, method)
@@ -77,11 +77,11 @@ def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
         model, info = type(skeleton).from_pretrained(
             None,  # no file is read but those that were looked at
             config=skeleton.config,
-            state_dict=read_tensors(stored),
+            state_dict=read_tensors(stored, device),
             output_loading_info=True,
             dtype=getattr(torch, config.dtype),
             attn_implementation=config.attn_implementation,
-            device_map=None if method is None else {"": pick_device(config.device)},
+            device_map=placement(device, method),
         )
         model.name_or_path = model.config.name_or_path = str(folder)  # peft writes it beside what it trains
         if (folder / GENERATION_CONFIG).is_file():

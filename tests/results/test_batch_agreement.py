@@ -1,0 +1,35 @@
+"""Answers alone and in a batch: how many differ is counted and, where they are many, said."""
+
+import numpy as np
+import pytest
+
+from tests.outcomes.test_scores import said
+from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.rows import scores_of, with_scores
+from vovnet.results.batch_agreement import batch_agreement
+from vovnet.scoring import Score
+
+
+class Moody:
+    """Answers some questions otherwise when they are alone."""
+
+    def __init__(self, actions: int, answers: int) -> None:
+        self.actions, self.answers = actions, answers
+
+    def __call__(self, items: list[int]) -> Routed:
+        alone, size = len(items) == 1, len(items)
+        texts = ["other" if alone and row < self.answers else "same" for row in items]
+        actions = np.array([2 if alone and row < self.actions else 1 for row in items])
+        nothing = np.zeros(size)
+        chosen = with_scores(said(texts), scores_of([Score(1.0, True)] * size))
+        return Routed(actions, chosen, nothing, None, nothing, nothing, nothing)
+
+
+@pytest.mark.parametrize(("actions", "answers", "warned"), [(0, 0, False), (0, 3, True), (2, 0, True)])
+def test_differences_are_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, actions: int, answers: int, warned: bool
+) -> None:
+    monkeypatch.setattr("vovnet.results.batch_agreement.replace", lambda router, **_: router)
+    found = batch_agreement(Moody(actions, answers), list(range(64)))  # type: ignore[arg-type]
+    assert found == {"questions": 64, "actions_differ": actions / 64, "answers_differ": answers / 64}
+    assert ("alone than in one batch" in caplog.text) == warned
