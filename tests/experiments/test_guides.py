@@ -49,7 +49,7 @@ AFTER = {
         "python -m experiments.pipeline +experiment=c1_generalization"
     ),
 }
-TRAINING, EVALUATION = ("training.max_samples=120", "training.epochs=10"), ("eval.max_samples=20",)
+TRAINING, EVALUATION = ("training.max_samples=120", "training.epochs=3"), ("eval.max_samples=10",)
 SIZES = {
     "train": TRAINING,
     "eval": EVALUATION,
@@ -58,8 +58,8 @@ SIZES = {
     "oracle": EVALUATION,
     "profile": ("eval.max_samples=12",),
     "pipeline": (*TRAINING, *EVALUATION),
-    "calibrate": ("training.max_samples=300",),
-    "report": ("report.samples=20",),
+    "calibrate": ("training.max_samples=150",),
+    "report": ("report.samples=5",),
     "prepare": (),
     "match": (),
     "store": (),

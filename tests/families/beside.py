@@ -17,7 +17,8 @@ from tests.commands import ROOT
 
 VERSION = "0.28.0"
 SITE = Path(__file__).parent / "site"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vovnet-tests"
+PLACE = "VOVNET_TESTS_CACHE"  # environment variable: a process that a test starts reads what its parent has written
+CACHE = Path(os.environ.get(PLACE) or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vovnet-tests")
 
 
 def has_torchvision() -> bool:
@@ -29,7 +30,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python where torchvision can be imported; it is fetched once for this user."""
     own = [] if has_torchvision() else [str(_once(f"torchvision-{VERSION}", _fetch))]
     path = os.pathsep.join(filter(None, [*own, str(SITE), str(ROOT), os.environ.get("PYTHONPATH")]))
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")} | {"PYTHONPATH": path}
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    variables |= {"PYTHONPATH": path, PLACE: str(CACHE)}
     return subprocess.run([sys.executable, *arguments], env=variables, cwd=ROOT, capture_output=True, text=True)
 
 

@@ -168,14 +168,11 @@ class StopAt(L.Callback):
             raise Stopped
 
 
-@pytest.mark.parametrize("stop", [1, 4, 7])
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("policy/objective=mixture", "training.backbone.lora.dropout=0.2", "training.save_every=2"),
-        ("training.stage2_backbone=lora", "policy/objective=mixture", "training.backbone.lora.dropout=0.2"),
-    ],
-)
+HEAD = ("policy/objective=mixture", "training.backbone.lora.dropout=0.2", "training.save_every=2")
+BOTH = ("training.stage2_backbone=lora", "policy/objective=mixture", "training.backbone.lora.dropout=0.2")
+
+
+@pytest.mark.parametrize(("overrides", "stop"), [(HEAD, 1), (HEAD, 4), (HEAD, 7), (BOTH, 4), (BOTH, 7)])
 def test_a_stopped_training_goes_on_to_the_same_weights(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], stop: int
 ) -> None:

@@ -124,6 +124,9 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode == "RGB":  # as most photographs; a conversion would copy it under Python's lock
+        image.load()
+        return image
     return image.convert("RGB")
 
 

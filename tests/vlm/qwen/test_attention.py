@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,9 +21,8 @@ from vovnet.vlm.qwen.vision import encode_images
 def drawn(folder: Path, sizes: list[tuple[int, int]]) -> Pixels:
     """Random pictures of some rows x columns of patches."""
     cutter = Cutter(load_processors(folder)[1])
-    torch.manual_seed(0)
     shapes = [(rows * cutter.side, columns * cutter.side, 3) for rows, columns in sizes]
-    pictures = [torch.randint(0, 256, shape, dtype=torch.uint8) for shape in shapes]
+    pictures = [np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
     return Pixels.of(pictures, tuple((i,) for i in range(len(sizes))), cutter)
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -321,7 +322,7 @@ def test_coarse_sees_a_smaller_image(load: Load) -> None:
     seen = backbone.builder.pictures(image, VISUAL_ACTIONS)
     assert [backbone.builder.cut.grid(seen[action]) for action in VISUAL_ACTIONS] == [(1, 4, 4), (1, 12, 16)]
     for action in VISUAL_ACTIONS:  # both from one opened image, each as by itself
-        assert torch.equal(seen[action], backbone.builder.pictures(image, [action])[action])
+        assert np.array_equal(seen[action], backbone.builder.pictures(image, [action])[action])
 
 
 def test_images_count_towards_the_context(load: Load, items: list) -> None:

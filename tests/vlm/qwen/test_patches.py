@@ -35,7 +35,7 @@ def test_patches_are_the_processors(name: str, tokens: tuple[int, int], seed: in
     picture = picture_pixels(Image.fromarray(pixels))
     expected, expected_grid = processed(processor, Image.fromarray(pixels))
     grid = cutter.grid(picture)
-    assert torch.equal(cutter(picture.view(-1), [grid], CPU, torch.float32), expected)
+    assert torch.equal(Pixels.of([picture], ((0,),), cutter).patches(CPU, torch.float32), expected)
     assert list(grid) == expected_grid
 
 
@@ -43,8 +43,8 @@ def test_patches_are_the_processors(name: str, tokens: tuple[int, int], seed: in
 def test_pictures_of_several_sizes_are_cut_as_each_by_itself(sizes: list[tuple[int, int]], seed: int) -> None:
     cutter = Cutter(Qwen2VLImageProcessorPil(**PROCESSORS["qwen3"]))
     side = cutter.side * cutter.merge
-    torch.manual_seed(seed)
-    pictures = [torch.randint(0, 256, (a * side, b * side, 3), dtype=torch.uint8) for a, b in sizes]
+    drawn = np.random.default_rng(seed)
+    pictures = [drawn.integers(0, 256, (a * side, b * side, 3), dtype=np.uint8) for a, b in sizes]
     together = Pixels.of(pictures, (tuple(range(len(pictures))),), cutter)
     alone = [Pixels.of([picture], ((0,),), cutter).patches(CPU, torch.float32) for picture in pictures]
     assert torch.equal(together.patches(CPU, torch.float32), torch.cat(alone))
@@ -53,7 +53,7 @@ def test_pictures_of_several_sizes_are_cut_as_each_by_itself(sizes: list[tuple[i
 
 def test_another_type_rounds_the_processors_values() -> None:
     cutter = Cutter(Qwen2VLImageProcessorPil(**PROCESSORS["qwen25"]))
-    pixels = Pixels.of([torch.arange(56 * 28 * 3).remainder(256).byte().view(56, 28, 3)], ((0,),), cutter)
+    pixels = Pixels.of([(np.arange(56 * 28 * 3) % 256).astype(np.uint8).reshape(56, 28, 3)], ((0,),), cutter)
     whole = pixels.patches(CPU, torch.float32)
     assert torch.equal(pixels.patches(CPU, torch.bfloat16), whole.bfloat16())
 
@@ -61,7 +61,8 @@ def test_another_type_rounds_the_processors_values() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_cuts_the_same_patches() -> None:
     cutter = Cutter(Qwen2VLImageProcessorPil(**PROCESSORS["qwen3"]))
-    pixels = Pixels.of([torch.randint(0, 256, (64, 96, 3), dtype=torch.uint8) for _ in range(3)], ((0, 1, 2),), cutter)
+    pictures = [np.random.default_rng(seed).integers(0, 256, (64, 96, 3), dtype=np.uint8) for seed in range(3)]
+    pixels = Pixels.of(pictures, ((0, 1, 2),), cutter)
     found = pixels.pin_memory().patches(torch.device("cuda"), torch.float32)
     assert torch.equal(found.cpu(), pixels.patches(CPU, torch.float32))
 

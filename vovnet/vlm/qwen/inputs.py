@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,11 +46,15 @@ class Pixels:
 
     @classmethod
     def of(
-        cls, pictures: Sequence[Tensor], rows: tuple[tuple[int, ...], ...], cut: Cutter, pruning: Pruning | None = None
+        cls,
+        pictures: Sequence[np.ndarray],
+        rows: tuple[tuple[int, ...], ...],
+        cut: Cutter,
+        pruning: Pruning | None = None,
     ) -> "Pixels":
         """Of distinct pictures, uint8 [height, width, channels] each."""
-        levels = torch.cat([picture.view(-1) for picture in pictures])
-        return cls(levels, tuple(map(cut.grid, pictures)), rows, cut, pruning)
+        levels = np.concatenate([picture.reshape(-1) for picture in pictures])
+        return cls(torch.from_numpy(levels), tuple(map(cut.grid, pictures)), rows, cut, pruning)
 
     def grids(self, row: int) -> list[Grid]:
         """Grids of one sample's images."""
@@ -82,7 +87,7 @@ class InputBuilder:
     budget: VisionBudget
     end_token: int
     context: int | None = None  # tokens of a prompt that the model was made for
-    kept: Kept[Tensor] = field(default_factory=lambda: Kept(2**28))  # prepared images
+    kept: Kept[np.ndarray] = field(default_factory=lambda: Kept(2**28))  # prepared images
     _sizes: dict[ImageRef, tuple[int, int]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -170,7 +175,7 @@ class InputBuilder:
             for action in actions
         }
 
-    def _seen(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, Tensor]:
+    def _seen(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, np.ndarray]:
         known = {action: self.kept.get((reference, action)) for action in actions}
         found = {action: picture for action, picture in known.items() if picture is not None}
         if missing := [action for action in actions if action not in found]:
@@ -185,7 +190,7 @@ class InputBuilder:
         self.kept.clear()
         self._sizes.clear()
 
-    def pictures(self, image: Any, actions: Sequence[Action]) -> dict[Action, Tensor]:
+    def pictures(self, image: Any, actions: Sequence[Action]) -> dict[Action, np.ndarray]:
         """An RGB picture resized to the budget of each action, uint8 [height, width, channels]."""
         width, height = image.size
         sizes = {action: self.budget.target_size(width, height, action) for action in actions}

@@ -34,7 +34,7 @@ class Cutter:
         self.frames = processor.temporal_patch_size  # a picture is shown as that many equal ones
         self.levels = self._normalised(processor)
 
-    def grid(self, picture: Tensor) -> Grid:
+    def grid(self, picture: np.ndarray) -> Grid:
         """Frames, rows and columns of the patches of a picture, uint8 [height, width, channels]."""
         return 1, picture.shape[0] // self.side, picture.shape[1] // self.side
 
@@ -74,8 +74,7 @@ class Cutter:
         ramp = (np.arange(height * token) % LEVELS).astype(np.uint8).reshape(height, token, 1)
         picture = np.repeat(ramp, CHANNELS, axis=2)
         made = processor(images=[Image.fromarray(picture)], do_resize=False, return_tensors="np")["pixel_values"]
-        flat = torch.from_numpy(picture)
-        pixels = self._cut(flat.view(-1), self.grid(flat)).numpy()
+        pixels = self._cut(torch.from_numpy(picture).view(-1), self.grid(picture)).numpy()
         seen = made.astype(np.float32).reshape(len(pixels), CHANNELS, self.frames, -1)[:, :, 0]
         levels = np.empty((CHANNELS, LEVELS), dtype=np.float32)
         for channel in range(CHANNELS):
@@ -83,16 +82,16 @@ class Cutter:
         return levels
 
 
-def picture_pixels(picture: Image.Image) -> Tensor:
-    """An RGB picture as uint8 [height, width, channels]."""
-    return torch.from_numpy(np.array(picture))
+def picture_pixels(picture: Image.Image) -> np.ndarray:
+    """An RGB picture as uint8 [height, width, channels], read only."""
+    return np.asarray(picture)
 
 
 def cut_digest(image_processor: Any) -> str:
     """Digest of a fixed picture's patches, by which versions that cut differently are told apart."""
     side = image_processor.patch_size * image_processor.merge_size
     levels = np.arange(side * 2 * side * 3).reshape(side, 2 * side, 3) % 251
-    cut, picture = Cutter(image_processor), torch.from_numpy(levels.astype(np.uint8))
+    cut, picture = Cutter(image_processor), levels.astype(np.uint8)
     grid = cut.grid(picture)
-    patches = cut(picture.view(-1), [grid], torch.device("cpu"), torch.float32)
+    patches = cut(torch.from_numpy(picture).view(-1), [grid], torch.device("cpu"), torch.float32)
     return digest([grid, hashlib.sha256(patches.numpy().tobytes()).hexdigest()])
