@@ -117,7 +117,7 @@ def test_a_module_without_backbone_says_so(configure: Configure) -> None:
     config = configure()
     module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training)  # type: ignore[arg-type]
     with pytest.raises(VoVNetError, match="needs the backbone"):
-        module.predict_step([], 0)
+        module.predict_step(([], []), 0)
 
 
 def test_predict_step_routes_live(configure: Configure) -> None:
@@ -126,7 +126,7 @@ def test_predict_step_routes_live(configure: Configure) -> None:
     router = make_router(config, dataset, Always(Action.COARSE))
     module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
     with torch.inference_mode():
-        routed = module.predict_step([item(dataset, 0)], 0)
+        routed = module.predict_step(([item(dataset, 0)], []), 0)
     assert routed.actions.tolist() == [int(Action.COARSE)]
     assert routed.cost.tolist() == [4 / 64]
 

@@ -203,7 +203,12 @@ def _plain_loop(place: Path, given: Sequence[str], count: int) -> float:
     assert isinstance(backbone, Backbone)
     device, decoding = backbone.device, decoding_of(config.eval)
     model: Any = AutoModelForImageTextToText.from_pretrained(
-        checkpoint.folder, dtype=backbone.model.dtype, attn_implementation=config.backbone.attn_implementation
+        checkpoint.folder,
+        dtype=backbone.model.dtype,
+        attn_implementation=config.backbone.attn_implementation,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
     )
     model = model.to(device).eval()
     workers = min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
