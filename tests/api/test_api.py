@@ -98,6 +98,15 @@ def test_a_higher_lambda_never_costs_more(policy: vovnet.Policy, out: vovnet.Col
     assert curve.plot(tmp_path / "frontier.png").stat().st_size > 1000
 
 
+def test_a_mixture_learns_from_nll_that_is_measured_when_it_is_asked_for(
+    out: vovnet.Collection, tmp_path: Path
+) -> None:
+    trained = vovnet.train_policy(out.train, objective="mixture", lambda_cost=0.05, epochs=1, folder=tmp_path)
+    assert vovnet.evaluate(trained, out.test).row.num_samples == N
+    store = Path(out.train.config.paths.store)
+    assert len(list(store.glob("*/nll-*"))) == 3  # of the training split's looks alone
+
+
 def test_a_policy_of_ones_own_learns_from_outcomes(
     out: vovnet.Collection, vlm: vovnet.VLM, data: vovnet.Dataset
 ) -> None:
