@@ -126,7 +126,7 @@ def test_templates_of_parts_and_of_plain_strings_render_alike(template: str) -> 
 
 FAILURES = {
     "its own error": ("{{ raise_exception('roles\nmust alternate') }}", r"cannot be rendered \(roles must alternate\)"),
-    "endless, in one operation": ("{{ 7 ** (7 ** 13) }}" + PARTS, "takes more than 2 seconds"),
+    "endless, in one operation": ("{{ 7 ** (7 ** 13) }}" + PARTS, "takes more than 5 seconds"),
     "more than the memory": ("{{ 'x' * 10 ** 11 }}" + PARTS, r"cannot be rendered \(MemoryError\)"),
     "a long text": ("{{ 'x' * 10 ** 6 }}" + PARTS, r"it renders 1,000,\d+ characters"),
     "a long template": ("x" * 10**6, "has 1,000,000 characters; at most 200,000 are read"),

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+REPAIRS = 3  # of the same rows
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,17 @@ def _with_repairs(work: Callable[[], T]) -> T:
     """Do something again whenever a part was found damaged and set aside: its rows are missing then.
 
     Raises:
-        DamagedPart: rows were computed anew and are damaged again.
+        DamagedPart: rows were computed anew and are damaged again and again. Once more is no fault of the disk where
+            several jobs write without file locks: scores are of answers that another job has replaced meanwhile.
     """
-    damaged: set[str] = set()
+    damaged = Counter[str]()
     while True:
         try:
             return work()
         except DamagedPart as damage:
-            if damage.rows in damaged:
+            damaged[damage.rows] += 1
+            if damaged[damage.rows] > REPAIRS:
                 raise
-            damaged.add(damage.rows)
             log.warning("%s", damage)
 
 

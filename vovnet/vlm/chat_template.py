@@ -22,7 +22,7 @@ STAND_IN = "\ue000 \"a'B\\\n\ue000"
 PLAIN_TAIL = "\nAnswer:"  # answer cue of bare text
 PROCESSOR_FILES = ("processor_config.json", "chat_template.json")  # in the order in which AutoProcessor takes them
 SCRIPT = Path(__file__).with_name("render.py")
-SECONDS, MEMORY, SIZE = 2, 2**32, 200_000  # of a processor; bytes; bytes of a template and of what it renders
+SECONDS, MEMORY, SIZE = 5, 2**32, 200_000  # of a processor; bytes; bytes of a template and of what it renders
 START = 300  # seconds until the process must have ended, most of them for the import of transformers
 # What gives another text another time: the date, and jinja's filter and function of chance.
 CHANGING = re.compile(r"strftime_now|\|\s*random\b|\blipsum\b")
