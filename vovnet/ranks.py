@@ -12,6 +12,7 @@ from typing import Any
 from vovnet.errors import VoVNetError
 
 PARENT_EVERY = 0.2  # seconds
+JOBS_AT_ONCE = "VOVNET_JOBS_AT_ONCE"  # jobs of a sweep that share this machine's cores
 PARENT = "VOVNET_PARENT"  # names the process without which a stage of a pipeline is to end
 
 

@@ -26,7 +26,7 @@ def test_the_command_can_read_what_is_written(bench: Bench, tmp_path: Path) -> N
     assert dataset[0].images[0].size() == bench.load.images[-1]
     assert dataset[0].images[0].path.read_bytes()[:2] == b"\xff\xd8"  # a JPEG
     builder = load_builder(config.backbone, config.vision_budget, checkpoint)
-    (three,) = [files.PlainBatches(config, dataset, builder, 3)[0]]
+    (three,) = [files.PlainBatches(dataset, builder, 3)[0]]
     assert [len(inputs["input_ids"]) for inputs in three] == [3, 3, 3]
     assert ["pixel_values" in inputs for inputs in three] == [False, True, True]
 

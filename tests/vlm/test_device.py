@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from vovnet.ranks import JOBS_AT_ONCE
 from vovnet.vlm import device
-from vovnet.vlm.device import JOBS_AT_ONCE, threads_of
+from vovnet.vlm.device import threads_of
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 

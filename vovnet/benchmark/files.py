@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,17 @@ from transformers import AutoModelForImageTextToText
 
 from vovnet.actions import Action
 from vovnet.benchmark.clock import once
-from vovnet.benchmark.measure import Measurement, in_a_process
+from vovnet.benchmark.measure import Measurement, in_a_process, seconds
+from vovnet.benchmark.sweeps import command
 from vovnet.benchmark.workload import Bench, Timing
 from vovnet.compose import compose_typed
-from vovnet.data import VQADataset, item, load_dataset
-from vovnet.errors import VoVNetError
+from vovnet.data import VQADataset, load_dataset
+from vovnet.outcomes.ahead import build_batch
 from vovnet.outcomes.collect import Collector
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.looks import usual_looks
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.outcomes.tables import Tables
-from vovnet.schema import RunConfig
 from vovnet.vlm.decoding import decoding_of
 from vovnet.vlm.files import RANDOM, find_checkpoint
 from vovnet.vlm.loading import load_backbone
@@ -118,13 +118,7 @@ def _collect(place: Path, given: Sequence[str], count: int) -> float:
     store = place / "store"
     shutil.rmtree(store, ignore_errors=True)
     where = [f"paths.store={store}", f"paths.runs={place / 'runs'}"]
-    call = [sys.executable, "-m", "experiments.collect", *given, *where, f"eval.max_samples={count}"]
-    begun = time.perf_counter()
-    done = subprocess.run(call, capture_output=True, text=True)
-    took = time.perf_counter() - begun
-    if done.returncode:
-        raise VoVNetError(f"experiments.collect failed: {done.stderr.strip().splitlines()[-1]}")
-    return took
+    return seconds(lambda: command("collect", *given, *where, f"eval.max_samples={count}"))
 
 
 def _watched(work: Any) -> tuple[float, str]:
@@ -162,7 +156,6 @@ def _ready(place: Path, given: Sequence[str], count: int) -> float:
 class PlainBatches(Dataset[list[dict[str, Any]]]):
     """Inputs of ``generate`` for NO, COARSE and FULL; images by the model's own processor, in worker processes."""
 
-    config: RunConfig
     dataset: VQADataset
     builder: Any
     count: int
@@ -172,7 +165,7 @@ class PlainBatches(Dataset[list[dict[str, Any]]]):
 
     def __getitem__(self, number: int) -> list[dict[str, Any]]:
         rows = range(number * LOOP, min((number + 1) * LOOP, self.count))
-        batch = self.builder.build([item(self.dataset, row) for row in rows], [])
+        batch = build_batch(self.dataset, self.builder, rows, [])
         pictures = [self.dataset[row].images[0].load() for row in rows]
         return [self._inputs(batch, pictures, action) for action in Action]
 
@@ -212,7 +205,7 @@ def _plain_loop(place: Path, given: Sequence[str], count: int) -> float:
     )
     model = model.to(device).eval()
     workers = min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
-    batches = PlainBatches(config, dataset, replace(backbone.builder), count)
+    batches = PlainBatches(dataset, backbone.builder, count)
     loader = DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=device.type == "cuda")
 
     def answer(inputs: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from vovnet.jobs import Record
+from vovnet.ranks import JOBS_AT_ONCE
 from vovnet.schema import LocalLauncher
 
 LOG_FILE = "output.log"  # in a job's folder: what it printed
@@ -71,6 +72,6 @@ class LocalPool:
         environment = dict(os.environ)
         if (device := self.places[slot]) is not None:
             environment["CUDA_VISIBLE_DEVICES"] = device
-        environment["VOVNET_JOBS_AT_ONCE"] = str(len(self.places))  # see ``vovnet.vlm.device``
+        environment[JOBS_AT_ONCE] = str(len(self.places))
         command = [sys.executable, "-m", "vovnet.cluster.work", self.entry, str(folder)]
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)

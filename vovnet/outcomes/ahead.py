@@ -1,20 +1,22 @@
-"""Batches that are prepared while the model works on earlier ones.
+"""Batches of a data set's rows, prepared while the model works on earlier ones.
 
 Threads, not processes: what takes long in an image, decoding and resizing, runs outside of Python's lock, so that
 nothing has to be copied between processes or fit into /dev/shm.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from vovnet.vlm.protocol import Each
+from vovnet.actions import Action
+from vovnet.data import VQADataset, item
+from vovnet.vlm.protocol import Batch, Builder, Each
 
 AHEAD = 2  # batches that are prepared or being prepared; a batch of 64 images of 768 tokens is 0.16 GB
 T = TypeVar("T")
-Batch = TypeVar("Batch")
+Made = TypeVar("Made")
 
 
 class Preparing:
@@ -28,7 +30,7 @@ class Preparing:
         self._batches = ThreadPoolExecutor(1, "batches")  # starts no thread before it has work
         self._images = ThreadPoolExecutor(max(1, threads), "images")
 
-    def submit(self, build: Callable[[Each], Batch]) -> Callable[[], Batch]:
+    def submit(self, build: Callable[[Each], Made]) -> Callable[[], Made]:
         """Begin to make a batch by a function that is given what applies another to every image; returns its result's
         getter, which raises what ``build`` has raised."""
         if not self.threads:
@@ -41,14 +43,14 @@ class Preparing:
         self._batches.shutdown(cancel_futures=True)
 
 
-def prepared(plan: Iterable[T], build: Callable[[T, Each], Batch], threads: int) -> Iterator[Batch]:
+def prepared(plan: Iterable[T], build: Callable[[T, Each], Made], threads: int) -> Iterator[Made]:
     """What ``build`` makes of each part of a plan, in order.
 
     Args:
         plan: read in this thread, ``AHEAD`` parts early where there are threads.
         threads: prepare images at once.
     """
-    preparing, waiting = Preparing(threads), deque[Callable[[], Batch]]()
+    preparing, waiting = Preparing(threads), deque[Callable[[], Made]]()
     try:
         for part in plan:
             waiting.append(preparing.submit(partial(build, part)))
@@ -58,3 +60,10 @@ def prepared(plan: Iterable[T], build: Callable[[T, Each], Batch], threads: int)
             yield waiting.popleft()()
     finally:
         preparing.close()
+
+
+def build_batch(
+    dataset: VQADataset, builder: Builder, rows: Sequence[int], actions: Sequence[Action], each: Each = map
+) -> Batch:
+    """A batch of some rows, with the images of some actions."""
+    return builder.build([item(dataset, row) for row in rows], actions, each=each)

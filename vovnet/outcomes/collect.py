@@ -13,15 +13,15 @@ import pyarrow as pa
 import torch
 
 from vovnet.actions import VISUAL_ACTIONS, Action
-from vovnet.data import VQADataset, item
+from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.locks import Claim
-from vovnet.outcomes.ahead import prepared
+from vovnet.outcomes.ahead import build_batch, prepared
 from vovnet.outcomes.branches import batch_rows, branch_nll, read_text, run_branch, text_outcomes
 from vovnet.outcomes.convert import branch_table, nll_table, text_table
 from vovnet.outcomes.rows import ModelOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
-from vovnet.outcomes.tables import NLL
+from vovnet.outcomes.tables import nll_name
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
 from vovnet.vlm.decoding import decoding_of
@@ -46,12 +46,7 @@ class Chunk:
     @property
     def actions(self) -> tuple[Action, ...]:
         """Whose answers or NLL are missing."""
-        return tuple(action for action in Action if {action.label, nll_name(action)} & set(self.branches))
-
-
-def nll_name(action: Action) -> str:
-    """Of the table of the references' NLL under an action."""
-    return f"{action.label} {NLL}"
+        return tuple(action for action in Action if {action.label, nll_name(action.label)} & set(self.branches))
 
 
 @dataclass(frozen=True)
@@ -168,13 +163,10 @@ class Collector:
                     yield order, claimed.chunk.visual
 
         def build(planned: tuple[Sequence[int], tuple[Action, ...]], each: Each) -> Batch:
-            batch = self._build(backbone, *planned, each)
+            batch = build_batch(self.dataset, backbone.builder, *planned, each)
             return batch.pin_memory() if backbone.device.type == "cuda" else batch
 
         return prepared(plan(), build, threads_of(self.options.num_workers, backbone.device))
-
-    def _build(self, backbone: VLM, rows: Sequence[int], actions: tuple[Action, ...], each: Each = map) -> Batch:
-        return backbone.builder.build([item(self.dataset, row) for row in rows], actions, each=each)  # type: ignore[no-any-return]
 
     def _compute(self, backbone: VLM, chunk: Chunk, batches: Iterable[Batch], collection: Collection) -> None:
         """Run a chunk's batches and write one part per branch."""
@@ -182,7 +174,7 @@ class Collector:
         order: list[int] = []
         texts: list[TextOutcomes] = []
         answers: dict[Action, list[ModelOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
-        nll: dict[Action, list[np.ndarray]] = {a: [] for a in Action if nll_name(a) in chunk.branches}
+        nll: dict[Action, list[np.ndarray]] = {a: [] for a in Action if nll_name(a.label) in chunk.branches}
         reads_text = "text" in chunk.branches or Action.NO in chunk.actions or backbone.cache_reuse
 
         def answer(batch: Batch) -> None:
@@ -210,7 +202,7 @@ class Collector:
         for batch in batches:
             self._in_parts(batch, chunk, backbone, collection, answer)
         rows: dict[str, pa.Table] = {a.label: branch_table(done, order) for a, done in answers.items()}
-        rows |= {nll_name(a): nll_table(done, order) for a, done in nll.items()}
+        rows |= {nll_name(a.label): nll_table(done, order) for a, done in nll.items()}
         if texts:
             rows["text"] = text_table(texts, order)
         for name, table in rows.items():
@@ -235,7 +227,7 @@ class Collector:
             if len(batch) > collection.fits:
                 middle = len(batch) // 2
                 for rows in (batch.indices[middle:], batch.indices[:middle]):
-                    pending.append(self._build(backbone, rows, chunk.visual))
+                    pending.append(build_batch(self.dataset, backbone.builder, rows, chunk.visual))
                 continue
             try:
                 answer(batch)

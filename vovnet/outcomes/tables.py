@@ -34,6 +34,11 @@ JUDGED = "judged"  # column of scores: the checksum of the part that holds the a
 Columns = TypeVar("Columns", TextOutcomes, BranchOutcomes)
 
 
+def nll_name(look: str) -> str:
+    """What the NLL after a look is counted under."""
+    return f"{look} {NLL}"
+
+
 @dataclass(frozen=True)
 class Tables:
     """The tables of a configuration, by their names.
@@ -67,7 +72,7 @@ class Tables:
     @property
     def collected(self) -> dict[str, Table]:
         """The tables that a model fills, by the names that their rows are counted under."""
-        return {**self.answers, **{f"{name} {NLL}": table for name, table in self.nll.items()}}
+        return {**self.answers, **{nll_name(name): table for name, table in self.nll.items()}}
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -69,7 +69,6 @@ class RoutingModule(L.LightningModule):
 
     def on_predict_epoch_end(self) -> None:
         """Join the ranks' batches; every rank has at least one."""
-        self.router.preparing.close()
         ranks = from_all((self._parts, peak_mb(self.router.backbone.device)))
         parts = {row: part for some, _ in ranks for row, part in some.items()}
         joined = join_routed([parts[row] for row in sorted(parts)])

@@ -27,7 +27,7 @@ from vovnet.vlm.device import threads_of
 from vovnet.vlm.files import find_checkpoint
 from vovnet.vlm.protocol import VLM, Batch, Decoding, Each
 
-Opened = tuple[list[Batch], float]  # one batch a look, and the seconds that opening their images took
+Prepared = tuple[list[Batch], float]  # one batch a look, and the seconds that opening their images took
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Begun:
     text: TextOutcomes
     asking: Asking
     asked: Asked
-    images: Callable[[], Opened]
+    images: Callable[[], Prepared]
     seconds: float
     preparing: float = 0.0
 
@@ -122,10 +122,10 @@ class Router:
         tokens = [builder.tokens(sample, self.policy.looks) for sample in samples]
         return np.asarray(tokens, dtype=np.float64) / self.max_tokens
 
-    def _prepare(self, items: Sequence[Item], batch: Batch, asked: Asked) -> Callable[[], Opened]:
+    def _prepare(self, items: Sequence[Item], batch: Batch, asked: Asked) -> Callable[[], Prepared]:
         """Begin to open the images of some looks."""
 
-        def build(each: Each) -> Opened:
+        def build(each: Each) -> Prepared:
             start, made = time.perf_counter(), list[Batch]()
             for action, rows in asked.items():
                 samples = [items[row][1] for row in rows.tolist()]

@@ -94,6 +94,7 @@ def _predict(config: RunConfig, dataset: VQADataset, router: Router, count: int)
         if is_main_rank():
             bar = shown.enter_context(progress(f"live routing {dataset.name}/{dataset.split}", count, "samples"))
         trainer = _trainer(config, module, Watch(batches, bar))
+        shown.callback(router.preparing.close)
         with interruptible():
             trainer.predict(module, batches, return_predictions=False)
     return module.routed, module.memory_mb

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from vovnet.actions import FIXED_POLICIES, Action
-from vovnet.data import VQADataset, item
+from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.ahead import build_batch
 from vovnet.outcomes.branches import not_finite
 from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.outcomes.readable import warn_of_unread
@@ -106,9 +107,7 @@ class ValidationBatches:
         return len(self.rows)
 
     def __getitem__(self, number: int) -> Batch:
-        items = [item(self.dataset, row) for row in self.rows[number]]
-        made: Batch = self.builder.build(items, [self.action])
-        return made
+        return build_batch(self.dataset, self.builder, self.rows[number], [self.action])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.data.leaks import enforce, held_out, leak_report
 from vovnet.data.split import split_rows
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.ahead import build_batch
 from vovnet.ranks import rank, world_size
 from vovnet.schema import BackboneTraining, PolicyTraining, RunConfig
 from vovnet.session import Session
@@ -119,8 +120,7 @@ class QuestionBatches(Dataset[Batch | VoVNetError]):
 
     def __getitem__(self, number: int) -> Batch:
         step, part = self.micro.place(number)
-        rows = self.micro.order.step(step)[part].tolist()
-        return self.builder.build([item(self.dataset, row) for row in rows], [self.action])
+        return build_batch(self.dataset, self.builder, self.micro.order.step(step)[part].tolist(), [self.action])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from vovnet.errors import VoVNetError
-from vovnet.ranks import local_rank
+from vovnet.ranks import JOBS_AT_ONCE, local_rank
 
 
 def pick_device(name: str) -> torch.device:
@@ -36,7 +36,6 @@ def placement(device: torch.device, quantised: str | None) -> dict[str, torch.de
 
 
 MOST_THREADS = 8
-JOBS_AT_ONCE = "VOVNET_JOBS_AT_ONCE"  # environment variable: jobs of a sweep that share this machine's cores
 
 
 def threads_of(asked: int | Literal["auto"], device: torch.device) -> int:

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from vovnet.vlm.qwen.inputs import Pixels
-from vovnet.vlm.qwen.patches import Cutter, picture_pixels
+from vovnet.vlm.qwen.patches import Cutter
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,7 @@ def test_patches_are_the_processors(name: str, tokens: tuple[int, int], seed: in
     cutter = Cutter(processor)
     height, width = (count * cutter.side * cutter.merge for count in tokens)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    picture = picture_pixels(Image.fromarray(pixels))
+    picture = np.asarray(Image.fromarray(pixels))
     expected, expected_grid = processed(processor, Image.fromarray(pixels))
     grid = cutter.grid(picture)
     assert torch.equal(Pixels.of([picture], ((0,),), cutter).patches(CPU, torch.float32), expected)

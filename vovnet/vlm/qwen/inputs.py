@@ -19,7 +19,7 @@ from vovnet.vlm.kept import Kept
 from vovnet.vlm.protocol import Batch, Each
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.qwen.budget import VisionBudget
-from vovnet.vlm.qwen.patches import Cutter, picture_pixels
+from vovnet.vlm.qwen.patches import Cutter
 from vovnet.vlm.qwen.prompt import Grid, PromptFormat
 from vovnet.vlm.tokens import encode_user_texts
 
@@ -195,7 +195,7 @@ class InputBuilder:
         width, height = image.size
         sizes = {action: self.budget.target_size(width, height, action) for action in actions}
         resample = self.image_processor.resample
-        return {action: picture_pixels(resized(image, size, resample)) for action, size in sizes.items()}
+        return {action: np.asarray(resized(image, size, resample)) for action, size in sizes.items()}
 
     @cached_property
     def cut(self) -> Cutter:

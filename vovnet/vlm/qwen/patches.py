@@ -82,11 +82,6 @@ class Cutter:
         return levels
 
 
-def picture_pixels(picture: Image.Image) -> np.ndarray:
-    """An RGB picture as uint8 [height, width, channels], read only."""
-    return np.asarray(picture)
-
-
 def cut_digest(image_processor: Any) -> str:
     """Digest of a fixed picture's patches, by which versions that cut differently are told apart."""
     side = image_processor.patch_size * image_processor.merge_size
