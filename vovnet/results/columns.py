@@ -206,7 +206,9 @@ def grouped(rows: Sequence[ResultRow], settings: Sequence[str]) -> list[list[Res
 
 
 def looks_once(row: ResultRow) -> bool:
-    """Whether no question was looked at twice; tables of older versions hold one policy that does."""
+    """Whether no question can be looked at twice; tables of older versions hold one policy that does."""
+    if row.procedure == "sequential":
+        return False
     return row.baseline_name != "cascade" if row.avg_looks is None else row.avg_looks == 1
 
 

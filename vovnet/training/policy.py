@@ -30,7 +30,7 @@ from vovnet.session import Session
 from vovnet.training.module import VoVNetModule
 from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
 from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micro_batches, validation_rows
-from vovnet.training.sequential import FOLDS, LookBatch, SequentialModule, look_tensors
+from vovnet.training.sequential import LookBatch, SequentialModule, look_tensors
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import Trainable, save_trained, saved_backbone, trainable_backbone
 from vovnet.training.trainer import Place, Plan
@@ -175,7 +175,8 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData, ses
         groups = [data.dataset[row].group for row in range(data.count)]
         tensors = look_tensors(loaded.outcomes, everything, config.policy, groups)
         module = _sequential(config, training, tensors, steps)
-        module.standardise(tensors.rows(torch.from_numpy(data.train)))
+        train = tensors.rows(torch.from_numpy(data.train))
+        module.head.standardise([train.stage(stage) for stage in range(len(actions) - 1)])
     else:
         head = _new_head(config, training, everything.features.shape[1])
         head.standardise(everything.features[torch.from_numpy(data.train)])
@@ -282,8 +283,7 @@ def _new_head(config: RunConfig, training: PolicyTraining, width: int) -> Policy
 
 
 def _sequential(config: RunConfig, training: PolicyTraining, tensors: LookBatch, steps: int) -> SequentialModule:
-    """A fresh head that may look again, with its spares; seeds as ``_new_head``."""
+    """A fresh head that may look again; seeds as ``_new_head``."""
     L.seed_everything(training.seed, verbose=False)
     sizes = tensors.features.shape[1], tensors.seen.shape[2], config.policy.hidden_size, tensors.score.shape[1]
-    heads = [SequentialHead(*sizes) for _ in range(1 + FOLDS)]
-    return SequentialModule(heads[0], torch.nn.ModuleList(heads[1:]), config.policy, training, steps)
+    return SequentialModule(SequentialHead(*sizes), config.policy, training, steps)
