@@ -5,7 +5,7 @@ A configuration's hash names the folder of its job, so that the same job finds i
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ NEWER = (
     ("backbone", "implementation", "auto"),
     ("vision_budget", "auto", False),
     ("policy", "procedure", "one_step"),
+    ("policy", "looks", None),
 )
 EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
@@ -54,6 +55,18 @@ def check_typed(container: dict[str, Any]) -> RunConfig:
     """
     refuse_secrets(_texts(container))
     return _validated(RunConfig, container)
+
+
+def rebuilt(config: RunConfig, **parts: Any) -> RunConfig:
+    """A configuration with other parts.
+
+    Raises:
+        VoVNetError: one sentence naming the key that no longer fits.
+    """
+    try:
+        return replace(config, **parts)
+    except ValidationError as error:
+        raise VoVNetError(explain_validation(error)) from error
 
 
 def _validated(kind: Callable[..., Kind], container: dict[str, Any]) -> Kind:
@@ -90,6 +103,8 @@ def config_identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that determines results."""
     identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH}
     identity["vision_budget"] |= {look: getattr(config.vision_budget, look).facts() for look in ("coarse", "full")}
+    if config.policy.looks is not None:
+        identity["policy"]["looks"] = [look.content for look in config.menu]
     for section, key, usual in NEWER:
         if identity[section][key] == usual:
             del identity[section][key]

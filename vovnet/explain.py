@@ -50,6 +50,8 @@ def _incomplete(union: tuple[str, ...], details: list[Any]) -> str:
 
 
 def _explain_one(detail: Any) -> str:
+    if not detail["loc"]:  # of the whole configuration, which names the key
+        return str(detail["msg"]).removeprefix("Value error, ")
     place = [str(part) for part in detail["loc"]]
     for union in UNIONS:  # pydantic names the chosen member of a union after the union's key
         if tuple(place[: len(union)]) == union and len(place) > len(union):

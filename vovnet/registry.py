@@ -26,6 +26,7 @@ TRUSTED = {"may name code": True}  # validation context of a configuration that 
 POLICIES = {
     "": "vovnet.policy.trained.Trained",
     **dict.fromkeys(("always_full", "always_coarse", "no_vision"), "vovnet.policy.fixed.Fixed"),
+    "always_look": "vovnet.policy.fixed.AlwaysLook",
     "uncertainty_threshold": "vovnet.policy.uncertainty.UncertaintyThreshold",
     "random_policy_matched": "vovnet.policy.random_matched.RandomMatched",
     "vision_token_pruning_proxy": "vovnet.policy.pruned.TokenPruning",

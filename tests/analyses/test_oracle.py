@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.analyses.oracle import analyse
 from vovnet.analyses.slices import KINDS, error_kinds
 from vovnet.outcomes.rows import BranchOutcomes, Outcomes, no_text
 
-SPACE = tuple(Action)
+SPACE = USUAL
 
 
 def scored(scores: np.ndarray) -> Outcomes:

@@ -17,11 +17,12 @@ import vovnet
 from tests.commands import ROOT, command
 from tests.policy.test_route import policy_file
 from vovnet import registry
+from vovnet.actions import USUAL
 from vovnet.compose import compose_typed, config_hash, searched
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import scores_key, table_keys
-from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.looks import looks_of
 from vovnet.report.runs import find_runs
 from vovnet.schema import RunConfig
 from vovnet.schema.code import Code
@@ -147,7 +148,7 @@ def test_a_changed_source_has_results_of_its_own(compose: Callable[..., RunConfi
         config = compose("policy/baseline=words")
         checkpoint = find_checkpoint(config.backbone)
         dataset = load_dataset(config.dataset, "test")
-        tables = table_keys(config, checkpoint, dataset, usual_looks(config, tuple(vovnet.Action)))
+        tables = table_keys(config, checkpoint, dataset, looks_of(config, USUAL))
         return {
             "run": config_hash(config),
             "answers": tables["full"].id,
@@ -168,9 +169,7 @@ def test_another_scorer_judges_the_stored_answers(compose: Callable[..., RunConf
     def keys(tolerance: str) -> tuple[str, str]:
         config = compose(f"dataset.scorer.tolerance={tolerance}")
         dataset = load_dataset(config.dataset, "test")
-        tables = table_keys(
-            config, find_checkpoint(config.backbone), dataset, usual_looks(config, tuple(vovnet.Action))
-        )
+        tables = table_keys(config, find_checkpoint(config.backbone), dataset, looks_of(config, USUAL))
         return tables["full"].id, scores_key(tables["full"], dataset).id
 
     (answers, scores), (same, others) = keys("0.05"), keys("0.5")

@@ -11,20 +11,20 @@ import torch
 
 from tests.commands import WARM
 from tests.conftest import Configure
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes import branches, collect, parts
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import Loaded, load_outcomes
-from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
 from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
 from vovnet.vlm.files import UNSAID, TrainedOn, find_checkpoint
 
-ALL = tuple(Action)
+ALL = USUAL
 
 
 def load(config: RunConfig, count: int = 60, actions: tuple[Action, ...] = ALL, with_nll: bool = False) -> Loaded:
@@ -51,7 +51,7 @@ def test_weights_that_were_trained_here_have_answers_of_their_own(configure: Con
     dataset, bare = load_dataset(config.dataset, "test"), find_checkpoint(config.backbone)
     trained = replace(bare, trained_on=(TrainedOn("easy_vqa", "0" * 64, "{}"),))
     one, other, unsaid = (
-        table_keys(config, checkpoint, dataset, usual_looks(config, ALL))
+        table_keys(config, checkpoint, dataset, looks_of(config, ALL))
         for checkpoint in (bare, trained, replace(bare, trained_on=(UNSAID,)))
     )
     assert one == unsaid
@@ -115,7 +115,7 @@ def test_scores_are_the_scorers(configure: Configure) -> None:
     config = configure()
     outcomes = load(config).outcomes
     dataset = load_dataset(config.dataset, "test")
-    for action in Action:
+    for action in USUAL:
         branch = outcomes.branches[action]
         for i in range(60):
             judged = SCORERS["easy_vqa"](branch.answer[i], dataset[i])
@@ -124,7 +124,7 @@ def test_scores_are_the_scorers(configure: Configure) -> None:
 
 def test_token_counts(configure: Configure) -> None:
     outcomes = load(configure()).outcomes
-    no, coarse, full = (outcomes.branches[a] for a in Action)
+    no, coarse, full = (outcomes.branches[a] for a in USUAL)
     assert (no.vision_tokens == 0).all()
     assert (coarse.vision_tokens == 4).all()
     assert (full.vision_tokens == 64).all()
@@ -163,7 +163,7 @@ CHANGES = {
 def test_keys_change_with_what_determines_an_outcome_and_with_nothing_else(configure: Configure, override: str) -> None:
     def keys(config: RunConfig) -> dict[str, str]:
         dataset = load_dataset(config.dataset, "test")
-        found = table_keys(config, find_checkpoint(config.backbone), dataset, usual_looks(config, ALL))
+        found = table_keys(config, find_checkpoint(config.backbone), dataset, looks_of(config, ALL))
         return {name: key.id for name, key in found.items()}
 
     before, after = keys(configure()), keys(configure(override))
@@ -175,7 +175,7 @@ def test_the_seed_of_sampling_is_part_of_the_key(configure: Configure) -> None:
     for seed in (0, 1):
         config = configure("eval.do_sample=true", f"eval.seed={seed}")
         dataset = load_dataset(config.dataset, "test")
-        ids.append(table_keys(config, find_checkpoint(config.backbone), dataset, usual_looks(config, ALL))["full"].id)
+        ids.append(table_keys(config, find_checkpoint(config.backbone), dataset, looks_of(config, ALL))["full"].id)
     assert ids[0] != ids[1]
 
 
@@ -215,7 +215,7 @@ def test_changing_references_changes_scores_and_nll_only(easy_data: Path, tmp_pa
     one, two = (load(configure(f"dataset.path={f}"), with_nll=True).outcomes for f in (easy_data, folder))
     assert np.array_equal(*(o.text.hidden.take(np.arange(60)) for o in (one, two)))
     assert np.array_equal(one.text.entropy, two.text.entropy)
-    for action in Action:
+    for action in USUAL:
         assert np.array_equal(one.branches[action].prediction, two.branches[action].prediction)
         assert np.array_equal(one.branches[action].vision_tokens, two.branches[action].vision_tokens)
     assert not np.array_equal(one.branches[Action.FULL].nll, two.branches[Action.FULL].nll)

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import compose_config
-from vovnet.actions import Action
+from vovnet.actions import USUAL
 from vovnet.data import load_dataset
 from vovnet.outcomes.load import Loaded, load_outcomes
 from vovnet.vlm.files import find_checkpoint
@@ -57,7 +57,7 @@ def collect(photos: Path, talker: Path, store: Path, *overrides: str) -> Loaded:
         "eval.max_new_tokens=16", *overrides,
     )  # fmt: skip
     dataset = load_dataset(config.dataset, "test")
-    return load_outcomes(config, find_checkpoint(config.backbone), dataset, tuple(Action), len(dataset))
+    return load_outcomes(config, find_checkpoint(config.backbone), dataset, USUAL, len(dataset))
 
 
 def test_workers_may_pin_memory_while_a_graph_is_captured(
@@ -78,7 +78,7 @@ def test_workers_may_pin_memory_while_a_graph_is_captured(
     assert len(captured) >= 50
 
     alone = collect(photos, talker, tmp_path / "alone", f"eval.batch_size={size}", "eval.num_workers=0")
-    for action in Action:
+    for action in USUAL:
         one, other = (loaded.outcomes.branches[action] for loaded in (found, alone))
         assert one.prediction.tolist() == other.prediction.tolist()
         assert set(one.generated_tokens.tolist()) == {16}

@@ -19,7 +19,9 @@ def outcomes(size: int, **own: np.ndarray) -> BranchOutcomes:
 
 def same(one: Routed, other: Routed) -> bool:
     pairs = [
-        (getattr(one, f.name), getattr(other, f.name)) for f in fields(Routed) if f.name not in ("chosen", "earlier")
+        (getattr(one, f.name), getattr(other, f.name))
+        for f in fields(Routed)
+        if f.name not in ("chosen", "earlier", "menu")
     ]
     looks = [
         (one.chosen, other.chosen),
@@ -32,11 +34,13 @@ def same(one: Routed, other: Routed) -> bool:
 
 def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     pieces = [Piece(Action.COARSE, np.arange(4), outcomes(4)), Piece(Action.FULL, np.array([1, 3]), outcomes(2))]
-    course = Course(np.array([1, 2, 1, 2]), pieces, np.ones((4, 3)), None)
+    menu = (Action.NO, Action.COARSE, Action.of(32, ("merge", 0.75)), Action.FULL)
+    course = Course(np.array([1, 2, 1, 2]), pieces, np.ones((4, 3)), None, menu)
     routed = route(course, no_text(4), 16, reads_text=False)
     write_routed(tmp_path / "routed.npz", routed, 12.5)
     found, memory = read_routed(tmp_path / "routed.npz")
     assert memory == 12.5
     assert same(routed, found)
+    assert [look.content for look in found.menu] == [look.content for look in menu]
     assert found.earlier[0].rows.tolist() == [1, 3]
     assert found.chosen.answer.tolist() == routed.chosen.answer.tolist()

@@ -8,7 +8,7 @@ import torch
 
 from tests.conftest import Configure, compose_config
 from tests.policy.test_checkpoint import CARD
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import check_finite, run_branch
@@ -32,7 +32,7 @@ def test_the_sample_is_named(configure: Configure, value: float) -> None:
         check_finite({"loss": torch.tensor([0.0, value, value])}, batch)
 
 
-@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("action", list(USUAL))
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_logits_are_checked_in_collections_and_live(configure: Configure, action: Action, value: float) -> None:
     config = configure("eval.max_new_tokens=2")

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from tests.conftest import Configure
 from tests.outcomes.test_scores import said
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.convert import branch_from_table, branch_table, state_from_table, state_table
 from vovnet.outcomes.keys import state_key, table_keys
 from vovnet.outcomes.load import load_outcomes
-from vovnet.outcomes.looks import Look, usual_looks
+from vovnet.outcomes.looks import Look, looks_of
 from vovnet.outcomes.rows import BlockRows, LookState, Outcomes, no_text, scores_of, with_scores
 from vovnet.outcomes.store import OutcomeStore, TableKey
 from vovnet.schema import Resolution, RunConfig
@@ -82,7 +82,7 @@ def test_all_that_a_look_is_and_its_name_tells_tables_apart(configure: Configure
 
 def test_the_usual_looks_are_the_configurations(configure: Configure) -> None:
     config = configure("policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_ratio=0.5")
-    no, coarse, full = usual_looks(config, tuple(Action))
+    no, coarse, full = looks_of(config, USUAL)
     budget = config.vision_budget
     assert (no.resolution, no.inside, no.pruning) == (None, None, None)
     assert (coarse.resolution, coarse.inside, coarse.pruning) == (budget.coarse, budget.full, None)

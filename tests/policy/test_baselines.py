@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import Configure, compose_config
 from tests.policy.test_route import COUNT, policy_file
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.checks.baselines import draw_checks
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, no_text
@@ -26,7 +26,7 @@ from vovnet.results.evaluate import evaluate
 from vovnet.results.matching import bucket_ratios
 from vovnet.schema import RunConfig
 
-SPACE = tuple(Action)
+SPACE = USUAL
 COSTS = np.tile([0.0, 0.0625, 1.0], (1000, 1))
 shares = st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any)
 

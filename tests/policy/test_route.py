@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import Configure
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import USUAL
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BRANCH_COLUMNS
 from vovnet.policy.checkpoint import make_card, save_policy
@@ -31,7 +31,7 @@ def policy_file(config: RunConfig, path: Path, spread: float = 2.0, data_fingerp
     torch.manual_seed(3)
     checkpoint = find_checkpoint(config.backbone)
     width = feature_width(config.policy.feature_mode, checkpoint.text_config["hidden_size"])
-    units, actions = config.policy.hidden_size, len(ACTION_SPACES[config.policy.action_space])
+    units, actions = config.policy.hidden_size, len(config.menu)
     if config.policy.procedure == "sequential":
         again = SequentialHead(width, width + 1, units, actions)
         for parameter in again.parameters():
@@ -75,6 +75,12 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_mode=merge", "eval.batch_size=5"),
         ("policy.fallback_mode=full", "policy.fallback_margin_threshold=0.01", "policy.lambda_cost=0.3"),
         ("policy.full_pruning_ratio=0.5", "eval.batch_size=5"),
+        ("policy.action_space=ladder",),
+        ("policy.looks=[no,{long_side:24},{long_side:64,merge:0.5},full]", "eval.batch_size=5"),
+        ("policy.looks=[no,coarse,{random:0.3}]", "eval.cache_reuse=false"),
+        ("policy=sequential", "policy.action_space=ladder"),
+        ("policy=sequential", "policy.looks=[no,{long_side:24},{long_side:48,pool:0.6},full]", "eval.batch_size=7"),
+        ("policy/baseline=always_look", "policy.baseline.look={long_side:32,merge:0.75}"),
         ("policy=sequential",),
         ("policy=sequential", "eval.batch_size=7", "policy.feature_mode=hidden"),
         ("policy=sequential", "backbone.prompt_order=image_first", "policy.lambda_cost=0.02"),
@@ -101,7 +107,7 @@ def test_in_half_precision_other_batches_change_few_answers(configure: Configure
 
 def test_the_random_head_really_mixes_actions(configure: Configure, tmp_path: Path) -> None:
     replayed, _ = both(configure, tmp_path, "policy.lambda_cost=0.01")
-    assert len(Counter(replayed.routed.actions.tolist())) == len(Action)
+    assert len(Counter(replayed.routed.actions.tolist())) == len(USUAL)
 
 
 def test_rows_agree_but_for_what_only_live_measures(configure: Configure, tmp_path: Path) -> None:

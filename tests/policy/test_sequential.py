@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.policy.test_steps import outcomes
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import BlockRows, Outcomes, TextOutcomes
 from vovnet.policy.cascade import Cascade
@@ -79,7 +79,7 @@ class Scripted:
         curves = np.full((len(values), 0 if curve is None else PRICES), curve or 0.0)
         self.first = np.concatenate([values, curves], axis=1)
         self.again = after
-        self.card = SimpleNamespace(action_space="ternary", feature_mode="hidden_entropy_margin")
+        self.card = SimpleNamespace(menu=USUAL, feature_mode="hidden_entropy_margin")
         self.file = None
 
     def values(self, text: TextOutcomes) -> np.ndarray:
@@ -96,7 +96,7 @@ def known(size: int) -> Outcomes:
     states = rng.normal(size=(size, 4)).astype(np.float32)
     text = TextOutcomes(BlockRows([states]), states[:, 0], states[:, 1], np.full(size, 7))
     branches = {}
-    for action in Action:
+    for action in USUAL:
         branch = outcomes(action, rows)
         object.__setattr__(branch, "hidden", BlockRows([states]))
         object.__setattr__(branch, "entropy", states[:, 2])

@@ -176,7 +176,7 @@ def synthetic(size: int) -> dict[str, Any]:
     values = np.sort(rng.random((3, size)), axis=0)
     columns = {"id": [str(i) for i in range(size)], "category": [f"c{i % 9}" for i in range(size)]}
     point = {"setting": HOSTILE, "curve": HOSTILE, "fixed": False, "lambda": 0.1, "cost": 0.5}
-    point |= {"accuracy": 0.5, "low": 0.4, "high": 0.6, "rates": [0.2, 0.3, 0.5]}
+    point |= {"accuracy": 0.5, "low": 0.4, "high": 0.6, "rates": [["NO", 0.2], ["COARSE", 0.3], ["FULL", 0.5]]}
     samples = {
         **columns,
         "question": [f"{HOSTILE} {i}?" for i in range(size)],
@@ -192,12 +192,13 @@ def synthetic(size: int) -> dict[str, Any]:
     policy = {"label": HOSTILE, "space": [0, 1, 2], "values": values.tolist()}
     study = {
         "name": HOSTILE,
+        "looks": ["NO", "COARSE", "FULL"],
         "points": [point],
         "oracle": [[0, 0.5], [1, 1]],
         "mixing": [[0, 0.1], [1, 0.9]],
         "samples": samples,
         "policies": [policy],
-        "choices": [{"label": HOSTILE, "actions": "2" * size}],
+        "choices": [{"label": HOSTILE, "actions": [2] * size}],
     }
     check = {"folder": HOSTILE, "name": HOSTILE, "passed": False, "observed": HOSTILE}
     return {

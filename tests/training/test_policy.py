@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import Configure
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import item, load_dataset
 from vovnet.data.split import split_groups
 from vovnet.errors import VoVNetError
@@ -83,16 +83,14 @@ def test_live_branches_equal_stored_ones(configure: Configure) -> None:
     dataset = load_dataset(config.dataset, "train")
     items = [item(dataset, i) for i in range(12)]
     router = make_router(config, dataset, Always(*Action))
-    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
+    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.menu, config.training, router)  # type: ignore[arg-type]
     with torch.no_grad():
         live = module.live_outcomes(items)
     stored_config = configure("eval.split=train")
-    stored = load_outcomes(
-        stored_config, find_checkpoint(config.backbone), dataset, tuple(Action), 12, with_nll=True
-    ).outcomes
-    assert np.allclose(live.nll, stored.stacked("nll", tuple(Action)), atol=1e-4)
-    assert np.array_equal(live.score, stored.stacked("score", tuple(Action)))
-    assert np.allclose(live.cost, stored.stacked("vision_tokens", tuple(Action)) / 64)
+    stored = load_outcomes(stored_config, find_checkpoint(config.backbone), dataset, USUAL, 12, with_nll=True).outcomes
+    assert np.allclose(live.nll, stored.stacked("nll", USUAL), atol=1e-4)
+    assert np.array_equal(live.score, stored.stacked("score", USUAL))
+    assert np.allclose(live.cost, stored.stacked("vision_tokens", USUAL) / 64)
     assert np.allclose(live.features[:, :48], stored.text.hidden.take(np.arange(12)), atol=1e-5)
 
 
@@ -103,7 +101,7 @@ def test_gradients_reach_a_trainable_backbone(configure: Configure) -> None:
     router = make_router(config, dataset, Always(*Action))
     router.backbone.requires_grad_(True)
     try:
-        module = VoVNetModule(PolicyHead(50, 8, 3, False), config.policy, config.training, router)  # type: ignore[arg-type]
+        module = VoVNetModule(PolicyHead(50, 8, 3, False), config.policy, config.menu, config.training, router)  # type: ignore[arg-type]
         module.loss(module.live_outcomes(items), 0.1).backward()
         vision = router.backbone.model.model.visual.patch_embed.proj.weight
         assert vision.grad is not None
@@ -115,7 +113,7 @@ def test_gradients_reach_a_trainable_backbone(configure: Configure) -> None:
 
 def test_a_module_without_backbone_says_so(configure: Configure) -> None:
     config = configure()
-    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training)  # type: ignore[arg-type]
+    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.menu, config.training)  # type: ignore[arg-type]
     with pytest.raises(VoVNetError, match="needs the backbone"):
         module.predict_step(([], []), 0)
 
@@ -124,7 +122,7 @@ def test_predict_step_routes_live(configure: Configure) -> None:
     config = configure()
     dataset = load_dataset(config.dataset, "test")
     router = make_router(config, dataset, Always(Action.COARSE))
-    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.training, router)  # type: ignore[arg-type]
+    module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.menu, config.training, router)  # type: ignore[arg-type]
     with torch.inference_mode():
         routed = module.predict_step(([item(dataset, 0)], []), 0)
     assert routed.actions.tolist() == [int(Action.COARSE)]
@@ -234,7 +232,7 @@ def test_outcome_batch_moves_as_a_whole() -> None:
 def test_a_refusal_teaches_nothing_however_it_is_scored(configure: Configure) -> None:
     config = configure("eval.max_samples=6")
     checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, "test")
-    outcomes = load_outcomes(config, checkpoint, dataset, tuple(Action), 6).outcomes
+    outcomes = load_outcomes(config, checkpoint, dataset, USUAL, 6).outcomes
     right = {a: replace(o, score=np.ones(6), refused=np.arange(6) < int(a)) for a, o in outcomes.branches.items()}
     learned = training_tensors(config, checkpoint, replace(outcomes, branches=right)).score
     assert learned.tolist() == [[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], *[[1.0, 1.0, 1.0]] * 4]

@@ -40,7 +40,7 @@ def fitted(configure: Configure, batch: LookBatch, steps: int = 300) -> Sequenti
     torch.manual_seed(0)
     head = SequentialHead(batch.features.shape[1], batch.seen.shape[2], 16, 3)
     head.standardise([batch.stage(0), batch.stage(1)])
-    module = SequentialModule(head, config.policy, config.training, steps)  # type: ignore[arg-type]
+    module = SequentialModule(head, config.policy, config.menu, config.training, steps)  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.02)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -78,7 +78,7 @@ def test_no_member_learns_from_its_own_fold(configure: Configure) -> None:
     head = SequentialHead(3, 2, 8, 3)
     for parameter in head.parameters():  # a fresh head says the same of every question
         torch.nn.init.normal_(parameter)
-    module = SequentialModule(head, config.policy, config.training, 1)  # type: ignore[arg-type]
+    module = SequentialModule(head, config.policy, config.menu, config.training, 1)  # type: ignore[arg-type]
     flipped = replace(batch, score=torch.where((batch.fold == 1)[:, None], 1 - batch.score, batch.score))
     plans = module.plans(batch)
     losses = [[module.member_loss(b, plans, member).item() for member in range(MEMBERS)] for b in (batch, flipped)]

@@ -357,7 +357,7 @@ def test_lambda_warms_up(configure: Configure) -> None:
     from vovnet.training.module import VoVNetModule
 
     config = configure("training.lambda_warmup_fraction=0.5", "policy.lambda_cost=0.4", root="train")
-    module = VoVNetModule(PolicyHead(4, 4, 3, False), config.policy, config.training, steps=100)  # type: ignore[arg-type]
+    module = VoVNetModule(PolicyHead(4, 4, 3, False), config.policy, config.menu, config.training, steps=100)  # type: ignore[arg-type]
     assert module.warm_lambda() == 0.0
     module.trainer = type("At", (), {"global_step": 25})()  # type: ignore[assignment]
     assert module.warm_lambda() == pytest.approx(0.2)

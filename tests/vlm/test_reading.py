@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Configure
-from vovnet.actions import Action
+from vovnet.actions import USUAL
 from vovnet.data import decoding, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
-from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.looks import looks_of
 from vovnet.results.existing import inputs_key
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -41,7 +41,7 @@ def keys(config: RunConfig, session: Session | None = None) -> dict[str, str]:
     """The ids of a configuration's tables, and its key of a live run."""
     session = session or Session()
     dataset, checkpoint = load_dataset(config.dataset, "test"), find_checkpoint(config.backbone, session=session)
-    found = table_keys(config, checkpoint, dataset, usual_looks(config, tuple(Action)))
+    found = table_keys(config, checkpoint, dataset, looks_of(config, USUAL))
     return {**{name: key.id for name, key in found.items()}, "live": inputs_key(config, dataset, session=session)}
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from vovnet.actions import ACTION_SPACES
 from vovnet.analyses.oracle import analyse
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
@@ -18,7 +17,7 @@ def evaluate_oracle(config: RunConfig, folder: Path, session: Session) -> Evalua
     if not isinstance(config.policy.baseline, Oracle):
         raise VoVNetError("experiments.oracle is about policy/baseline=oracle; leave policy/baseline out.")
     evaluation = evaluate(config, folder, session)
-    actions = ACTION_SPACES[config.policy.action_space]
+    actions = config.menu
     outcomes, costs = read_outcomes(config, actions, session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     categories = [dataset[i].category for i in range(len(costs))]

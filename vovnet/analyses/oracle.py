@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.actions import Action
-from vovnet.outcomes.rows import Outcomes
+from vovnet.actions import USUAL, Action
+from vovnet.outcomes.rows import Outcomes, places
 from vovnet.policy.oracle import Oracle
 from vovnet.policy.steps import chosen_of
 
@@ -53,12 +53,14 @@ def analyse(
 
 def _described(chosen: np.ndarray, scores: np.ndarray, costs: np.ndarray, space: tuple[Action, ...]) -> dict[str, Any]:
     """Accuracy, cost and action rates of a choice."""
-    columns = np.searchsorted([int(a) for a in space], chosen)
+    columns = places(space, chosen)
     rows = np.arange(len(chosen))
     return {
         "accuracy": float(scores[rows, columns].mean()),
         "avg_cost": float(costs[rows, columns].mean()),
-        **{f"action_rate_{action.label}": float((chosen == int(action)).mean()) for action in Action},
+        **{
+            f"action_rate_{look.label}": float((chosen == int(look)).mean()) for look in dict.fromkeys((*USUAL, *space))
+        },
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.memory import peak_mb, reset_peak
@@ -85,7 +85,8 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[Pr
     backbone = router.backbone
     backbone.builder.kept.limit = 0  # an image is opened every time, as it is by a user's question
     router = replace(router, threads=0)  # one question after another, nothing ahead
-    alone = {action.label: replace(router, policy=Always(action)) for action in Action}
+    looks = tuple(dict.fromkeys((*USUAL, *router.policy.looks)))
+    alone = {action.label: replace(router, policy=Always(action)) for action in looks}
     routers = {"routed": router, **alone}
     watch, seen = Stopwatch(backbone.device), dict[str, list[Routed]]()  # those of the warm-up are thrown away
     with torch.inference_mode(), progress("profiling", len(items), "samples") as bar:
@@ -96,18 +97,18 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[Pr
                 with watch.measure("end_to_end", name):
                     routed = route([one])
                 seen.setdefault(name, []).append(routed)
-            _pieces(watch, backbone, router, one)
+            _pieces(watch, backbone, router, one, looks)
             bar.advance(1)
     answered = {name: join_routed(parts) for name, parts in seen.items()}
     return [_row(watch, stage, action, answered.get(action)) for stage, action in watch.milliseconds], answered
 
 
-def _pieces(watch: Stopwatch, backbone: VLM, router: Router, one: Item) -> None:
+def _pieces(watch: Stopwatch, backbone: VLM, router: Router, one: Item, looks: Sequence[Action]) -> None:
     """The text pass, then each action's pieces with the text pass behind it."""
     batch = backbone.builder.build([one], [])
     with watch.measure("text_pass", "no"):
         text = backbone.read(batch, Action.NO)
-    for action in Action:
+    for action in looks:
         state, looked = text, batch
         if action is not Action.NO:
             with watch.measure("prepare", action.label):

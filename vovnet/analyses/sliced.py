@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vovnet.actions import ACTION_SPACES
+from vovnet.actions import USUAL
 from vovnet.analyses.slices import COLUMNS, error_kinds, examples, slice_rows
 from vovnet.data import load_dataset
 from vovnet.files import write_json
+from vovnet.outcomes.rows import places
 from vovnet.results.evaluate import Evaluation, evaluate, read_outcomes
 from vovnet.results.write import write_rows
 from vovnet.schema import RunConfig
@@ -19,11 +18,12 @@ def evaluate_in_slices(config: RunConfig, folder: Path, session: Session) -> tup
     """Evaluate, then compare each choice with what every other action would have scored."""
     evaluation = evaluate(config, folder, session)
     taken = evaluation.routed.actions
-    # The policy's space, widened by what a baseline or a fallback chose outside it.
-    actions = tuple(sorted({*ACTION_SPACES[config.policy.action_space], *np.unique(taken).tolist()}))
-    actions = tuple(a for a in ACTION_SPACES["ternary"] if a in actions)
+    # The configured menu, widened by what a baseline or a fallback chose outside it.
+    menu = USUAL if {*config.menu} <= {*USUAL} else config.menu
+    wide = (*menu, *(look for look in evaluation.routed.menu if look not in menu))
+    actions = tuple(look for look in wide if look in config.menu or (taken == int(look)).any())
     outcomes, _ = read_outcomes(config, actions, session)
-    columns = np.searchsorted([int(a) for a in actions], taken)
+    columns = places(actions, taken)
     kinds = error_kinds(outcomes.stacked("score", actions), columns)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     lines = slice_rows(dataset, evaluation.routed, kinds)

@@ -46,7 +46,7 @@ def slice_rows(dataset: VQADataset, routed: Routed, kinds: np.ndarray) -> list[d
     """One line per action, kind, category, supercategory, and per kind within an action or category."""
     count = len(kinds)
     samples = [dataset[i] for i in range(count)]
-    labels = np.array([Action(a).label for a in routed.actions.tolist()])
+    labels = routed.labels
     named = np.array(KINDS)[kinds]
     slices = {
         "action": labels,
@@ -89,7 +89,7 @@ def examples(
                     "question": sample.question,
                     "options": list(sample.options),
                     "answers": list(sample.answers),
-                    "action": Action(int(routed.actions[index])).label,
+                    "action": str(routed.labels[index]),
                     "branches": {
                         a.label: {
                             "prediction": str(outcomes.branches[a].prediction[index]),

@@ -10,7 +10,7 @@ from vovnet.analyses.profile import ProfileRow
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset
 from vovnet.outcomes.keys import reuses_cache
-from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.routed import Routed
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fixed import Fixed
@@ -49,7 +49,7 @@ def timed_rows(
     for name, action in sorted(FIXED_POLICIES.items(), key=lambda pair: pair[1]):
         baseline = Fixed(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
         fixed = _always(config, baseline)
-        if config.policy.baseline != baseline and usual_looks(config, [action]) == usual_looks(fixed, [action]):
+        if config.policy.baseline != baseline and looks_of(config, [action]) == looks_of(fixed, [action]):
             label = action.label
             rows.append(_row(fixed, checkpoint, dataset, baseline, whole[label], answered[label], groups))
     return rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vovnet.compose import compose_typed, searched
+from vovnet.compose import compose_typed, rebuilt, searched
 from vovnet.data import VQADataset
 from vovnet.data import load_dataset as open_split
 from vovnet.errors import VoVNetError
@@ -107,21 +107,24 @@ def collect(
     splits: Sequence[str] = ("train", "test"),
     max_samples: int | None = None,
     runs: str | Path = "multirun",
+    looks: Sequence[Any] | None = None,
     session: Session | None = None,
     **options: Any,
 ) -> Collection:
-    """Run NO, COARSE and FULL once on every question; what the store holds already is read.
+    """Run NO, COARSE and FULL, or a menu's looks, once on every question; what the store holds already is read.
 
     Args:
         max_samples: questions of each split; None takes all.
         runs: folder of results; the store is ``outcomes`` in it.
+        looks: a menu of your own, as ``train_policy`` takes it.
         options: other values for keys under ``eval``, such as ``batch_size``.
     """
     base, session = compose_typed("eval", []), session or Session()
     found = {}
     for split in splits:
-        config = replace(
+        config = rebuilt(
             base,
+            policy=with_options(base.policy, {"looks": looks}),
             backbone=vlm.config,
             vision_budget=vlm.budget,
             dataset=dataset.config,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.api.outcomes import VLM, with_options
-from vovnet.compose import compose_typed, job_name
+from vovnet.compose import compose_typed, job_name, rebuilt
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.known import Outcomes
 from vovnet.policy.checkpoint import open_policy
@@ -59,6 +59,7 @@ def train_policy(
     objective: str = "value",
     procedure: str = "one_step",
     action_space: str | None = None,
+    looks: Sequence[Any] | None = None,
     folder: str | Path | None = None,
     **options: Any,
 ) -> VoVNet:
@@ -67,7 +68,10 @@ def train_policy(
     Args:
         lambda_cost: accuracy that one maximal FULL image is worth; the objective ``value`` serves every lambda.
         procedure: ``sequential`` may look again by what COARSE has yielded.
-        action_space: ``ternary``, or ``binary`` for a model whose COARSE costs as much as FULL; None: the outcomes'.
+        action_space: ``ternary``, ``ladder``, or ``binary`` for a model whose COARSE costs as much as FULL; None: the
+            outcomes'.
+        looks: a menu of your own, cheapest first, as in ``["no", {"long_side": 32}, "full"]``; looks that the store
+            lacks are collected.
         folder: of the policy file and curves; None names one under the results' folder.
         options: other values for keys under ``training``, such as ``epochs`` or ``seed``.
     """
@@ -75,16 +79,13 @@ def train_policy(
 
     base = outcomes.config
     goal = compose_typed("train", [f"policy/objective={objective}"]).policy.objective
-    config = replace(
+    menu: dict[str, Any] = {}
+    if looks is not None or action_space is not None:
+        menu = {"looks": looks, "action_space": action_space or "ternary"}
+    config = rebuilt(
         base,
         policy=with_options(
-            base.policy,
-            {
-                "lambda_cost": lambda_cost,
-                "objective": goal,
-                "procedure": procedure,
-                "action_space": action_space or base.policy.action_space,
-            },
+            base.policy, {"lambda_cost": lambda_cost, "objective": goal, "procedure": procedure, **menu}
         ),
         training=with_options(base.training, {"max_samples": len(outcomes), **options}),
     )
@@ -138,6 +139,7 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
     if isinstance(policy, VoVNet):
         card = policy.head.card
         own: dict[str, Any] = {name: getattr(card, name) for name in ("feature_mode", "action_space", "procedure")}
+        own["looks"] = [look.content for look in card.menu] if card.space != card.action_space else None
         own["full_pruning_ratio"] = card.full_pruning_ratio
         if card.full_pruning_mode is not None:
             own["full_pruning_mode"] = card.full_pruning_mode

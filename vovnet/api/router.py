@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vovnet.actions import Action
 from vovnet.api.outcomes import VLM, Dataset, load_dataset, with_options
 from vovnet.compose import compose_typed
 from vovnet.data import prompt_text
@@ -92,7 +91,7 @@ class Router:
         return [
             Reply(
                 chosen.answer[row],
-                Action(routed.actions[row]).label,
+                str(routed.labels[row]),
                 float(routed.cost[row]),
                 int(tokens[row]),
                 float(chosen.seconds[row]),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
 from vovnet.benchmark.bare import BareLoop, BareRoute
 from vovnet.benchmark.measure import Measurement, ratio, seconds
 from vovnet.benchmark.phases import CHECK
@@ -22,7 +22,7 @@ from vovnet.outcomes.collect import Chunk, Collector
 from vovnet.outcomes.convert import branch_from_table
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.load import shared_backbone
-from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.outcomes.tables import Tables
 from vovnet.policy.route import Router
@@ -60,12 +60,12 @@ def collection(config: RunConfig, rounds: int) -> list[Measurement]:
     plain = _plain(config, backbone)
     count = min(amounts.collected, len(dataset))
     options = replace(config.eval, num_shards=1, shard=None)
-    keys = table_keys(config, find_checkpoint(config.backbone), dataset, usual_looks(config, tuple(Action)))
+    keys = table_keys(config, find_checkpoint(config.backbone), dataset, looks_of(config, USUAL))
 
     def collector(folder: str) -> Collector:
         store = OutcomeStore(folder)
         tables = Tables.of(store, keys, dataset, with_text=True, with_nll=True)
-        return Collector(store, tables.collected, dataset, options, lambda: backbone, {}, "benchmark")
+        return Collector(store, tables.collected, USUAL, dataset, options, lambda: backbone, {}, "benchmark")
 
     def ours() -> float:
         backbone.builder.forget()  # every round opens its images
@@ -75,9 +75,9 @@ def collection(config: RunConfig, rounds: int) -> list[Measurement]:
     with tempfile.TemporaryDirectory() as folder:
         filled = collector(folder)
         filled.fill(count)
-        said = {a: branch_from_table(filled.tables[a.label].read(count)).prediction for a in Action}
+        said = {a: branch_from_table(filled.tables[a.label].read(count)).prediction for a in USUAL}
         spans = [(start, min(start + options.chunk_rows, count)) for start in range(0, count, options.chunk_rows)]
-        orders = [order for span in spans for order in filled.orders(Chunk(span, tuple(keys)))]
+        orders = [order for span in spans for order in filled.orders(Chunk(span, tuple(keys), USUAL))]
     batches = [backbone.builder.build([item(dataset, i) for i in order], VISUAL_ACTIONS) for order in orders]
     bare = BareLoop.of(plain, batches, options.max_new_tokens)
     wrong = sum(
@@ -139,7 +139,7 @@ class Routes:
         for router, items in routers:
             parts = [
                 (action, rows, build([items[row] for row in rows], [action]))
-                for action in Action
+                for action in USUAL
                 if (rows := np.flatnonzero(router.policy.dealt == int(action)).tolist())  # type: ignore[attr-defined]
             ]
             made.append(BareRoute.of(self.plain, build(items, []), parts, self.decoding.max_new_tokens))

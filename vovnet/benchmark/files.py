@@ -21,7 +21,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModelForImageTextToText
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.benchmark.clock import once
 from vovnet.benchmark.measure import Measurement, in_a_process, seconds
 from vovnet.benchmark.sweeps import command
@@ -31,7 +31,7 @@ from vovnet.data import VQADataset, load_dataset
 from vovnet.outcomes.ahead import build_batch
 from vovnet.outcomes.collect import Collector
 from vovnet.outcomes.keys import table_keys
-from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.outcomes.tables import Tables
 from vovnet.vlm.decoding import decoding_of
@@ -140,12 +140,12 @@ def _ready(place: Path, given: Sequence[str], count: int) -> float:
     dataset, checkpoint = load_dataset(config.dataset, "test"), find_checkpoint(config.backbone)
     backbone = load_backbone(config.backbone, config.vision_budget, config.eval.cache_reuse, checkpoint=checkpoint)
     backbone.builder.kept.limit = 2**36
-    keys = table_keys(config, checkpoint, dataset, usual_looks(config, tuple(Action)))
+    keys = table_keys(config, checkpoint, dataset, looks_of(config, USUAL))
 
     def collect(folder: str) -> None:
         tables = Tables.of(OutcomeStore(place / folder), keys, dataset, with_text=True)
         Collector(
-            OutcomeStore(place / folder), tables.collected, dataset, config.eval, lambda: backbone, {}, "ready"
+            OutcomeStore(place / folder), tables.collected, USUAL, dataset, config.eval, lambda: backbone, {}, "ready"
         ).fill(count)
 
     collect("ready0")
@@ -167,7 +167,7 @@ class PlainBatches(Dataset[list[dict[str, Any]]]):
         rows = range(number * LOOP, min((number + 1) * LOOP, self.count))
         batch = build_batch(self.dataset, self.builder, rows, [])
         pictures = [self.dataset[row].images[0].load() for row in rows]
-        return [self._inputs(batch, pictures, action) for action in Action]
+        return [self._inputs(batch, pictures, action) for action in USUAL]
 
     def _inputs(self, batch: Any, pictures: Sequence[Image.Image], action: Action) -> dict[str, Any]:
         form, seen, cpu = self.builder.format, dict[str, Any](), torch.device("cpu")

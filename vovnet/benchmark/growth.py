@@ -40,7 +40,7 @@ def measure(folder: str, data: str, count: int) -> dict[str, float]:
     """Collect in this process; seconds after the warm-up, and the most memory held."""
     from hydra import compose, initialize_config_dir
 
-    from vovnet.actions import Action
+    from vovnet.actions import USUAL
     from vovnet.compose import register_resolvers, to_typed
     from vovnet.data import load_dataset
     from vovnet.options import conf_dir
@@ -52,9 +52,9 @@ def measure(folder: str, data: str, count: int) -> dict[str, float]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         warm, config = (to_typed(compose("eval", keys)) for keys in (asked, asked[:-1]))
     checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
-    collect_outcomes(warm, checkpoint, dataset, tuple(Action), WARM)
+    collect_outcomes(warm, checkpoint, dataset, USUAL, WARM)
     begun = time.perf_counter()
-    collect_outcomes(config, checkpoint, dataset, tuple(Action), count + WARM)
+    collect_outcomes(config, checkpoint, dataset, USUAL, count + WARM)
     return {"seconds": time.perf_counter() - begun, "peak_mb": peak_mb()}
 
 

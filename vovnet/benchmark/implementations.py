@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
 from vovnet.benchmark.measure import Measurement, ratio, seconds
 from vovnet.benchmark.routing import TARGET_MIX, deal, dealt_router
 from vovnet.data import Item, item, load_dataset
@@ -53,7 +53,7 @@ def _collecting(config: RunConfig, vlm: VLM, items: Sequence[Item]) -> Callable[
         vlm.builder.forget()
         batch = vlm.builder.build(items, VISUAL_ACTIONS)
         text = vlm.read(batch, Action.NO)
-        for action in Action:
+        for action in USUAL:
             state = vlm.read(batch, action, text)
             vlm.answer([Reading(batch, action, state)], decoding)
             vlm.nll(state, batch.references)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import Action
 from vovnet.benchmark import floors
 from vovnet.benchmark.measure import Measurement
 from vovnet.benchmark.phases import new_and_past, prompt_length
@@ -78,12 +78,12 @@ def _stage2(bench: Bench, training: PolicyTraining, size: int) -> Timing:
     image, text, load = bench.load.images[0], bench.sizes.text, bench.load
     config, backbone = bench.config, bench.backbone
     policy = replace(config.policy, objective=replace(config.policy.objective, name="mixture", loss="nll"))
-    actions, data = ACTION_SPACES[policy.action_space], bench.data(size, image)
+    actions, data = config.menu, bench.data(size, image)
     scoring = Scoring.of(config, data, backbone)
     router = Router(backbone, Always(*actions), scoring.decoding, make_judge(data), 0, scoring.max_tokens)
     width = feature_width(policy.feature_mode, backbone.hidden_size)
     head = PolicyHead(width, policy.hidden_size, len(actions), bounded=False)
-    module = VoVNetModule(head, policy, training, router, STEPS).to(bench.device)
+    module = VoVNetModule(head, policy, actions, training, router, STEPS).to(bench.device)
     batch = LiveBatch(data.items(), torch.zeros(size, len(actions)))
     prompt = prompt_length(bench, load.question)
     read = [(prompt, 0)] + [new_and_past(bench, image, a, reuse=True) for a in actions if a is not Action.NO]

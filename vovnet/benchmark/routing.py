@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from vovnet.actions import ACTION_SPACES, VISUAL_ACTIONS, Action
+from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
 from vovnet.benchmark.bare import BareLoop
 from vovnet.benchmark.clock import once, timed
 from vovnet.benchmark.measure import Measurement, ratio
@@ -18,7 +18,7 @@ from vovnet.outcomes.branches import read_text, run_branch, text_outcomes
 from vovnet.outcomes.collect import Collector
 from vovnet.outcomes.judge import judged, make_judge
 from vovnet.outcomes.keys import table_keys
-from vovnet.outcomes.looks import usual_looks
+from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.outcomes.tables import Tables
 from vovnet.policy.checkpoint import make_card
@@ -72,7 +72,7 @@ def live(bench: Bench) -> Iterator[Measurement | Timing]:
         yield bench.timing("live routing", case, size, tokens, found, None)
     batch = bench.batch(size, image)
     text = timed(lambda: read_text(bench.backbone, batch), bench.device, bench.rounds).seconds
-    pure = [took[tuple(float(a is action) for a in Action)] - text for action in Action]
+    pure = [took[tuple(float(a is action) for a in USUAL)] - text for action in USUAL]
     ideal = text + sum(share * seconds for share, seconds in zip(TARGET_MIX, pure, strict=True))
     live = took[TARGET_MIX]
     detail = f"{live:.3f} s against {ideal:.3f} s of whole batches by their shares"
@@ -97,13 +97,15 @@ def _collection(bench: Bench, size: int, image: Side) -> Measurement:
     items, builder = data.items(), bench.backbone.builder
     batches = [builder.build(items[start : start + size], VISUAL_ACTIONS) for start in range(0, len(items), size)]
     bare = BareLoop.of(bench.backbone, batches, options.max_new_tokens)
-    keys = table_keys(config, TOKENIZER, data, usual_looks(config, tuple(Action)))
+    keys = table_keys(config, TOKENIZER, data, looks_of(config, USUAL))
 
     def collect() -> None:
         with tempfile.TemporaryDirectory() as folder:
             store = OutcomeStore(folder)
             tables = Tables.of(store, keys, data, with_text=True, with_nll=True)
-            Collector(store, tables.collected, data, options, lambda: bench.backbone, {}, "benchmark").fill(len(data))
+            Collector(store, tables.collected, USUAL, data, options, lambda: bench.backbone, {}, "benchmark").fill(
+                len(data)
+            )
 
     collect()
     bare()
@@ -118,7 +120,7 @@ def _overhead(bench: Bench, size: int, image: Side) -> Measurement:
     router, batch = _router(bench, data, actions), bench.batch(size, image)
     samples = [sample for _, sample, _ in data.items()]
     state = read_text(backbone, batch)
-    groups = [rows for action in Action if (rows := np.flatnonzero(actions == int(action)).tolist())]
+    groups = [rows for action in USUAL if (rows := np.flatnonzero(actions == int(action)).tolist())]
 
     def route() -> None:
         text = text_outcomes(state, batch, backbone.feature_dtype)
@@ -151,7 +153,7 @@ def _saving(bench: Bench, size: int, image: Side, question: int) -> Measurement:
 def _groups(bench: Bench, data: Synthetic, actions: np.ndarray) -> float:
     """Seconds of each action's samples as batches of their own, text pass given."""
     total = 0.0
-    for action in Action:
+    for action in USUAL:
         items = [data.items()[row] for row in np.flatnonzero(actions == int(action))]
         if not items:
             continue
@@ -174,7 +176,7 @@ def _router(bench: Bench, data: Synthetic, actions: np.ndarray) -> Router:
 def dealt_router(config: RunConfig, backbone: VLM, data: VQADataset, actions: np.ndarray, decoding: Decoding) -> Router:
     """Routes as a trained policy would, but to ``actions``; the head has random weights."""
     width = feature_width(config.policy.feature_mode, backbone.hidden_size)
-    space = ACTION_SPACES[config.policy.action_space]
+    space = config.menu
     torch.manual_seed(0)
     head = PolicyHead(width, config.policy.hidden_size, len(space), bounded=True)
     policy = VoVNet(ValueHead(head.eval, make_card(config, TOKENIZER, width)), config.policy.lambda_cost)

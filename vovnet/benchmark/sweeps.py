@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vovnet.actions import ACTION_SPACES
 from vovnet.benchmark.measure import Measurement, ratio, seconds
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
@@ -125,7 +124,7 @@ def _grid(config: RunConfig) -> float:
     checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
     policy = make_policy(config, Session())
     assert isinstance(policy, VoVNet)
-    actions = ACTION_SPACES[config.policy.action_space]
+    actions = config.menu
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     begun = time.perf_counter()
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count).outcomes

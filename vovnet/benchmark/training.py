@@ -103,14 +103,15 @@ def ablations(config: RunConfig) -> list[Measurement]:
 def fit(policy: PolicyConfig, training: PolicyTraining, outcomes: OutcomeBatch, epochs: int) -> None:
     """Train a head as stage 2 does, all but the last ``HELD_OUT`` samples, which each epoch validates with."""
     features = WIDTH + len(SCALARS[policy.feature_mode])
-    columns = [int(action) for action in ACTION_SPACES[policy.action_space]]
+    menu = ACTION_SPACES[policy.action_space]
+    columns = [int(look) for look in menu]
     taken = OutcomeBatch(outcomes.features[:, :features], *(getattr(outcomes, n)[:, columns] for n in PER_ACTION))
     count, value = len(taken.score) - HELD_OUT, policy.objective.name == "value"
     order = StepOrder(np.arange(count), training.batch_size, training.seed, keep_rest=True)
     steps = epochs * order.steps_per_epoch
     torch.manual_seed(training.seed)
     head = PolicyHead(features, policy.hidden_size, len(columns), bounded=value)
-    module = VoVNetModule(head, policy, training, steps=steps)
+    module = VoVNetModule(head, policy, menu, training, steps=steps)
     monitor = ("val/loss", "min") if value else ("val/utility", "max")
     plan = Plan("stage2", steps, training.save_every, order.steps_per_epoch, 1.0, training.seed, monitor=monitor)
     noisy = not value and policy.use_straight_through

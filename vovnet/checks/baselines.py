@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vovnet.checks.check import Check
-from vovnet.results.columns import ResultRow, grouped
+from vovnet.results.columns import ResultRow, grouped, rates_of
 
 SMOOTH = 0.02  # an accuracy may rise by this much although fewer tokens are kept
 DEVIATIONS = 5  # standard deviations of a draw that its ratios and its cost may be away
@@ -69,7 +69,8 @@ def draw_checks(row: ResultRow, expected: Mapping[str, Any]) -> list[Check]:
         expected: of ``Policy.expectation``.
     """
     matched_cost = expected.get("matched_cost")
-    drawn = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
+    rates = rates_of(row)
+    drawn = tuple(rates[label] for label in expected["looks"])
     near = [
         abs(rate - share) <= DEVIATIONS * math.sqrt(share * (1 - share) / row.num_samples) + 1e-9
         for rate, share in zip(drawn, expected["action_ratio"], strict=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL
 
 
 def auroc(labels: np.ndarray, estimates: np.ndarray) -> float | None:
@@ -40,7 +40,7 @@ def need_labels(scores: np.ndarray) -> dict[str, np.ndarray]:
     Args:
         scores: [N, 3], NO, COARSE and FULL.
     """
-    no, coarse, full = (scores[:, int(a)] for a in Action)
+    no, coarse, full = (scores[:, int(a)] for a in USUAL)
     return {"vision_helps": np.maximum(coarse, full) > no, "full_needed": full > np.maximum(no, coarse)}
 
 
@@ -56,6 +56,6 @@ def need_estimates(
     named["margin"] = dict.fromkeys(("vision_helps", "full_needed"), -margin)
     if values is None:
         return named
-    no, coarse, full = (values[:, int(a)] for a in Action)
+    no, coarse, full = (values[:, int(a)] for a in USUAL)
     gains = {"vision_helps": np.maximum(coarse, full) - no, "full_needed": full - np.maximum(no, coarse)}
     return {"value": gains} | named

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import ACTION_SPACES, USUAL
 from vovnet.no_effect.rule import When
 from vovnet.policy.names import FILE_NAME
 from vovnet.schema import DatasetConfig, PolicyTraining, RunConfig
@@ -31,8 +31,8 @@ def ignores_lambda(config: RunConfig) -> bool:
 
 
 def follows_space(config: RunConfig) -> bool:
-    """What decides chooses among the actions of ``policy.action_space``."""
-    menus = [config.policy.baseline.menu(space) for space in ACTION_SPACES.values()]
+    """What decides chooses among the actions of the configured menu."""
+    menus = [config.policy.baseline.menu(space) for space in (*ACTION_SPACES.values(), config.menu)]
     return len(set(menus)) > 1
 
 
@@ -46,8 +46,8 @@ def has_file(config: RunConfig) -> bool:
 
 def answers(config: RunConfig) -> set[str]:
     """The branches that a baseline may choose; all of them for VoVNet, whose file must fit the whole budget."""
-    policy, everything = config.policy, tuple(Action)
-    menu = everything if is_vovnet(config) else policy.baseline.menu(ACTION_SPACES[policy.action_space])
+    policy, everything = config.policy, USUAL
+    menu = everything if is_vovnet(config) else policy.baseline.menu(config.menu)
     return {action.label for action in menu} | ({policy.fallback_mode} if policy.fallback_mode else set())
 
 

@@ -22,7 +22,7 @@ DECIDING = (
     Rule("policy.lambda_cost", ("calibrate",), "experiments.calibrate is what finds lambda"),
     Rule(HEAD, DECIDE, "policy/baseline decides and has no head", has_baseline),
     Rule(
-        "policy.action_space",
+        "policy.action_space policy.looks",
         ("eval", "profile"),
         "policy/baseline has actions of its own",
         lambda c: has_baseline(c) and not follows_space(c),

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.locks import Claim
@@ -33,20 +33,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive rows to compute together, and the branches that miss some of them."""
+    """Consecutive rows to compute together, and the branches that miss some of them; ``looks`` are the collector's."""
 
     span: Span
     branches: tuple[str, ...]
+    looks: tuple[Action, ...]
 
     @property
     def visual(self) -> tuple[Action, ...]:
         """Visual actions among the branches."""
-        return tuple(action for action in self.actions if action in VISUAL_ACTIONS)
+        return tuple(action for action in self.actions if action != Action.NO)
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """Whose answers, or what is kept beside them, are missing."""
-        return tuple(a for a in Action if {a.label, nll_name(a.label), state_name(a.label)} & set(self.branches))
+        return tuple(a for a in self.looks if {a.label, nll_name(a.label), state_name(a.label)} & set(self.branches))
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Collector:
 
     store: OutcomeStore
     tables: Mapping[str, Table]
+    looks: tuple[Action, ...]
     dataset: VQADataset
     options: EvalConfig
     backbone: Callable[[], VLM]
@@ -125,7 +127,7 @@ class Collector:
         gaps = {name: gap for name, table in self.tables.items() if (gap := table.missing(span))}
         if not gaps:
             return None
-        return Chunk((min(gap[0][0] for gap in gaps.values()), span[1]), tuple(gaps))
+        return Chunk((min(gap[0][0] for gap in gaps.values()), span[1]), tuple(gaps), self.looks)
 
     def _claim(self, numbers: Sequence[int], stop: int, busy: list[int] | None) -> Iterator[Claimed]:
         """Claim chunks one by one; those that other jobs hold go to ``busy``, or are waited for without it.
@@ -173,9 +175,9 @@ class Collector:
         decoding = decoding_of(self.options)
         order: list[int] = []
         texts: list[TextOutcomes] = []
-        answers: dict[Action, list[ModelOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
-        nll: dict[Action, list[np.ndarray]] = {a: [] for a in Action if nll_name(a.label) in chunk.branches}
-        states: dict[Action, list[LookState]] = {a: [] for a in Action if state_name(a.label) in chunk.branches}
+        answers: dict[Action, list[ModelOutcomes]] = {a: [] for a in self.looks if a.label in chunk.branches}
+        nll: dict[Action, list[np.ndarray]] = {a: [] for a in self.looks if nll_name(a.label) in chunk.branches}
+        states: dict[Action, list[LookState]] = {a: [] for a in self.looks if state_name(a.label) in chunk.branches}
         reads_text = "text" in chunk.branches or Action.NO in chunk.actions or backbone.cache_reuse
 
         def answer(batch: Batch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vovnet.actions import Action
 from vovnet.files import write_bytes
 from vovnet.outcomes.routed import Earlier, Routed
 from vovnet.outcomes.rows import BranchOutcomes
@@ -19,7 +20,10 @@ PLAIN = ("actions", "cost", "values", "entropy", "margin", "text_tokens", "fallb
 
 def write_routed(path: Path, routed: Routed, memory_mb: float) -> None:
     """Write a file that holds arrays only; hidden states stay behind."""
-    found = {name: getattr(routed, name) for name in PLAIN} | {"memory_mb": np.array(memory_mb)}
+    found = {name: getattr(routed, name) for name in PLAIN} | {
+        "memory_mb": np.array(memory_mb),
+        "menu": np.array([look.content for look in routed.menu], dtype=object),
+    }
     found |= _named("chosen", routed.chosen)
     for number, one in enumerate(routed.earlier):
         found |= {f"earlier{number}.rows": one.rows} | _named(f"earlier{number}", one.outcomes)
@@ -38,7 +42,9 @@ def read_routed(path: Path) -> tuple[Routed, float]:
         earlier.append(Earlier(found[f"earlier{number}.rows"], _outcomes(f"earlier{number}", found)))
         number += 1
     plain: dict[str, Any] = {name: found.get(name) for name in PLAIN}
-    return Routed(chosen=_outcomes("chosen", found), earlier=tuple(earlier), **plain), float(found["memory_mb"])
+    menu = tuple(Action.said(content) for content in found["menu"])
+    routed = Routed(chosen=_outcomes("chosen", found), earlier=tuple(earlier), menu=menu, **plain)
+    return routed, float(found["memory_mb"])
 
 
 def _named(prefix: str, outcomes: BranchOutcomes) -> dict[str, np.ndarray]:

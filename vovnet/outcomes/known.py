@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import Sample, VQADataset, load_dataset
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
@@ -22,13 +22,15 @@ class Outcomes:
         config: under which they were collected.
         dataset: the whole split, of which these are the first N questions.
         rows: columns by look, and of the text pass.
-        costs: normalised cost of NO, COARSE and FULL, [N, 3]; 1 is a maximal FULL image.
+        looks: NO, COARSE and FULL, or those of the configuration's own menu, A of them.
+        costs: normalised cost of each look, [N, A]; 1 is a maximal FULL image.
     """
 
     config: RunConfig
     dataset: VQADataset
     checkpoint: Checkpoint
     rows: Rows
+    looks: tuple[Action, ...]
     costs: np.ndarray
     session: Session = field(repr=False)
 
@@ -42,8 +44,8 @@ class Outcomes:
 
     @property
     def scores(self) -> np.ndarray:
-        """Correctness of NO, COARSE and FULL in [0, 1], [N, 3]."""
-        return self.rows.stacked("score", tuple(Action))
+        """Correctness of each look in [0, 1], [N, A]."""
+        return self.rows.stacked("score", self.looks)
 
     @property
     def predictions(self) -> dict[str, np.ndarray]:
@@ -56,7 +58,8 @@ def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    rows = load_outcomes(config, checkpoint, dataset, tuple(Action), count, session=session, any_price=True).outcomes
+    looks = USUAL if {*config.menu} <= {*USUAL} else config.menu
+    rows = load_outcomes(config, checkpoint, dataset, looks, count, session=session, any_price=True).outcomes
     budget = budget_of(config.vision_budget, checkpoint)
-    costs = rows.stacked("vision_tokens", tuple(Action)) / budget.max_tokens
-    return Outcomes(config, dataset, checkpoint, rows, costs, session)
+    costs = rows.stacked("vision_tokens", looks) / budget.max_tokens
+    return Outcomes(config, dataset, checkpoint, rows, looks, costs, session)

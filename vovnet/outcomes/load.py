@@ -3,15 +3,17 @@
 import logging
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
-from vovnet.outcomes.looks import check_looks, usual_looks
+from vovnet.outcomes.looks import check_looks, looks_of
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.store import TEXT, OutcomeStore
@@ -19,6 +21,7 @@ from vovnet.outcomes.tables import KEPT, Tables
 from vovnet.outcomes.variants import branch_budget, pruning_of
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig
 from vovnet.session import Session
+from vovnet.vlm.budget import budget_of
 from vovnet.vlm.facts import remember_loaded
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 from vovnet.vlm.reading import reading_of
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 REPAIRS = 3  # of the same rows
+MEASURED = 32  # questions whose images tell what a look costs
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,12 @@ def load_outcomes(
     session = session or Session()
     if config.eval.shard is not None or config.eval.num_shards > 1:
         raise VoVNetError("eval.num_shards and eval.shard are experiments.collect's; leave them out here.")
-    if not any_price:
-        check_looks(config, checkpoint, actions)
+    check_looks(config, checkpoint, actions, any_price)
     tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll, states)
     computed = dict.fromkeys(tables.collected, 0)
 
     def collected() -> Outcomes:
-        _fill(config, checkpoint, dataset, tables, count, computed, session)
+        _fill(config, checkpoint, dataset, tables, actions, count, computed, session)
         return tables.outcomes(actions, count, session)
 
     asked = tables.ids, count
@@ -101,7 +104,7 @@ def collect_outcomes(
     check_looks(config, checkpoint, actions)
     tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll, states)
     computed = dict.fromkeys(tables.collected, 0)
-    _with_repairs(lambda: _fill(config, checkpoint, dataset, tables, count, computed, session))
+    _with_repairs(lambda: _fill(config, checkpoint, dataset, tables, actions, count, computed, session))
     return computed
 
 
@@ -128,6 +131,7 @@ def _fill(
     checkpoint: Checkpoint,
     dataset: VQADataset,
     tables: Tables,
+    actions: tuple[Action, ...],
     count: int,
     computed: dict[str, int],
     session: Session | None,
@@ -139,15 +143,30 @@ def _fill(
         collector = Collector(
             store=OutcomeStore(config.paths.store),
             tables=tables.collected,
+            looks=actions,
             dataset=dataset,
             options=config.eval,
             backbone=lambda: branch_backbone(config, session),
             note=_note(config.backbone, checkpoint),
             subject=table_keys(config, checkpoint, dataset, ())[TEXT].id.removeprefix(f"{TEXT}-"),
         )
+        if {*actions} - {Action.NO}:
+            log.info("%s: a question costs %s", dataset.name, in_tokens(config, checkpoint, dataset, actions, count))
         for name, rows in collector.fill(count).computed.items():
             computed[name] += rows
     tables.judge(dataset, count)
+
+
+def in_tokens(
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: Sequence[Action], count: int
+) -> str:
+    """What a question costs under each look before any is taken, on average over some questions' image sizes."""
+    budget = budget_of(branch_budget(config), checkpoint, pruning_of(config))
+    rows = np.unique(np.linspace(0, count - 1, min(count, MEASURED)).astype(int)).tolist()
+    sizes = [image.size() for row in rows for image in dataset[row].images]
+    means = {a.label.upper(): sum(budget.tokens(*size, a) for size in sizes) / len(rows) for a in actions}
+    shown = ", ".join(f"{mean:.4g} under {label}" for label, mean in means.items())
+    return f"{shown} in vision tokens (mean over the image sizes of {len(rows)} questions)"
 
 
 def stored_outcomes(
@@ -179,7 +198,7 @@ def _tables(
     with_nll: bool = False,
     states: Collection[Action] = (),
 ) -> Tables:
-    keys = table_keys(config, checkpoint, dataset, usual_looks(config, actions))
+    keys = table_keys(config, checkpoint, dataset, looks_of(config, actions))
     read = {action.label for action in states}
     return Tables.of(OutcomeStore(config.paths.store), keys, dataset, with_text, with_nll, read)
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.store import NAME, TEXT
 from vovnet.outcomes.variants import branch_budget, full_pruning
-from vovnet.schema import PruningMode, Resolution, RunConfig
+from vovnet.schema import PruningMode, Resolution, RunConfig, disorder, resolution_of
+from vovnet.vlm.budget import budget_of
 from vovnet.vlm.families import fast_path, is_generic
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.generic.budget import CountedBudget
@@ -40,28 +41,44 @@ class Look:
             )
 
 
-def usual_looks(config: RunConfig, actions: Sequence[Action]) -> tuple[Look, ...]:
-    """What some of the three actions mean under a configuration."""
+def looks_of(config: RunConfig, actions: Sequence[Action]) -> tuple[Look, ...]:
+    """What some actions mean under a configuration."""
     budget = branch_budget(config)
-    looks = {
-        Action.NO: Look("no", None),
-        Action.COARSE: Look("coarse", budget.coarse, inside=budget.full),
-        Action.FULL: Look("full", budget.full, pruning=full_pruning(config)),
-    }
-    return tuple(looks[action] for action in actions)
+
+    def look(action: Action) -> Look:
+        if action == Action.NO:
+            return Look(action.label, None)
+        bounds = resolution_of(action, budget.coarse, budget.full)
+        if action == Action.FULL:
+            return Look(action.label, bounds, pruning=full_pruning(config))
+        return Look(action.label, bounds, inside=budget.full, pruning=action.pruning)
+
+    return tuple(map(look, actions))
 
 
-def check_looks(config: RunConfig, checkpoint: Checkpoint, actions: Sequence[Action]) -> None:
+def check_looks(config: RunConfig, checkpoint: Checkpoint, actions: Sequence[Action], any_price: bool = False) -> None:
     """Refuse looks that the model cannot take or that save nothing, before any weights are loaded.
 
+    Args:
+        any_price: COARSE may cost as much as FULL.
+
     Raises:
-        VoVNetError: FULL is pruned and the model cannot prune, or COARSE costs as much as FULL.
+        VoVNetError: FULL is pruned and the model cannot prune, COARSE costs as much as FULL, or a look of one's own is
+            none that the model can take, or larger than FULL.
     """
-    if Action.FULL in actions and full_pruning(config) and is_generic(config.backbone, checkpoint.model_type):
+    generic = is_generic(config.backbone, checkpoint.model_type)
+    if Action.FULL in actions and full_pruning(config) and generic:
         raise VoVNetError(
             f"this {checkpoint.model_type} model cannot leave out vision tokens, which only fast paths can (Qwen3-VL, "
             "Qwen2.5-VL); set policy.full_pruning_ratio=1.0, or choose another policy/baseline than "
             "vision_token_pruning_proxy."
         )
-    if Action.COARSE in actions and fast_path(checkpoint.model_type) is None:
+    if not any_price and Action.COARSE in actions and fast_path(checkpoint.model_type) is None:
         CountedBudget(branch_budget(config), checkpoint).check_coarse()
+    if own := [action for action in actions if action not in USUAL]:
+        budget = branch_budget(config)
+        counted = CountedBudget(budget, checkpoint) if generic else budget_of(budget, checkpoint)
+        for action in own:
+            counted.check(action)
+        if why := disorder(actions, budget, (full_pruning(config) or ("", 1.0))[1]):
+            raise VoVNetError(f"{why}.")

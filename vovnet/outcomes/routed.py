@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vovnet.actions import Action
-from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes
+from vovnet.actions import USUAL, Action
+from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes, places
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class Course:
         actions: the looks that were answered from, int64 [N].
         pieces: every look that was taken; each is paid for.
         values, fallback: as the policy's steps say, or None.
+        menu: the looks that there were to choose among, cheapest first.
     """
 
     actions: np.ndarray
     pieces: Sequence[Piece]
     values: np.ndarray | None
     fallback: np.ndarray | None
+    menu: tuple[Action, ...] = USUAL
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Routed:
         fallback: where an uncertain NO was raised, bool; None without a fallback.
         earlier: looks before the chosen one.
         preparing: seconds of ``chosen.seconds`` that opening and resizing images took; None in replay.
+        menu: the looks that there were to choose among, cheapest first.
     """
 
     actions: np.ndarray
@@ -78,6 +81,19 @@ class Routed:
     fallback: np.ndarray | None = None
     earlier: tuple[Earlier, ...] = ()
     preparing: np.ndarray | None = None
+    menu: tuple[Action, ...] = USUAL
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of the actions, [N]."""
+        names: np.ndarray = np.array([look.label for look in self.menu])[places(self.menu, self.actions)]
+        return names
+
+    def rates(self, rows: np.ndarray | slice = slice(None)) -> dict[str, float]:
+        """Share of some samples by the label of what answered them: the usual looks, then the menu's others."""
+        taken = self.actions[rows]
+        looks = dict.fromkeys((*USUAL, *self.menu))
+        return {look.label: float((taken == int(look)).mean()) for look in looks}
 
     def paid(self, column: str) -> np.ndarray:
         """A branch column that adds up over looks, such as tokens or patches, [N]."""
@@ -106,6 +122,7 @@ def route(course: Course, text: TextOutcomes, max_tokens: int, reads_text: bool)
     if not reads_text:
         chosen, before = _without_reuse(chosen), [replace(one, outcomes=_without_reuse(one.outcomes)) for one in before]
     return Routed(
+        menu=course.menu,
         actions=course.actions,
         chosen=chosen,
         cost=chosen.vision_tokens / max_tokens + _extra(before, len(course.actions)) / max_tokens,
@@ -165,6 +182,7 @@ def join_routed(parts: Sequence[Routed]) -> Routed:
     preparing = [p.preparing for p in parts if p.preparing is not None]
     starts = np.cumsum([0, *(len(p.actions) for p in parts)])
     return Routed(
+        menu=parts[0].menu,
         chosen=BranchOutcomes.join([p.chosen for p in parts]),
         values=np.concatenate(values) if values else None,
         fallback=np.concatenate(fallback) if fallback else None,

@@ -216,6 +216,20 @@ def scores_of(judged: Sequence[Score]) -> Scores:
     )
 
 
+def places(looks: Sequence[Action], actions: np.ndarray) -> np.ndarray:
+    """Place among some looks of each of N actions, int64 [N].
+
+    Raises:
+        ValueError: one is none of them.
+    """
+    numbers = np.array([int(look) for look in looks], dtype=np.int64)
+    order = numbers.argsort()
+    found: np.ndarray = order[np.searchsorted(numbers, actions, sorter=order).clip(max=len(numbers) - 1)]
+    if (numbers[found] != actions).any():
+        raise ValueError(f"an action is none of {', '.join(look.label for look in looks)}")
+    return found
+
+
 def with_scores(model: ModelOutcomes, scores: Scores) -> BranchOutcomes:
     """What the model did, and its scores."""
     return BranchOutcomes(**{f.name: getattr(part, f.name) for part in (model, scores) for f in fields(part)})

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from vovnet.actions import ACTION_SPACES, Action, name_of
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, parse_object, write_bytes
 from vovnet.fingerprint import recall_text, remember_text
@@ -45,7 +46,11 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 TORCH = (".pt", ".pth", ".ckpt")  # endings of files of torch.save
-NEWER = {"processor": "", "procedure": "one_step"}  # entries that files had not before there was another value
+NEWER = {
+    "processor": "",
+    "procedure": "one_step",
+    "looks": "",
+}  # entries that files had not before there was another value
 CARD, CHECKSUM = "vovnet", "sha256"  # entry of the file's metadata, and in it
 PER_RUN = ("seed", "save_every")  # options of a training that its repetitions may differ in
 UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was trained on
@@ -71,6 +76,7 @@ class PolicyCard:
         full_pruning_ratio, full_pruning_mode: what FULL meant; no mode where all tokens were kept.
         processor: JSON of what else bounds COARSE and FULL, tokens and options of the image processor; often empty.
         procedure: whether it looks once, or again by what it has seen.
+        looks: JSON of a menu that is neither ternary nor binary.
         training_config: the training's options as JSON, and the objective's; empty where nobody knows them.
     """
 
@@ -101,7 +107,22 @@ class PolicyCard:
     bounded: bool | None = None
     processor: str = ""
     procedure: Procedure = "one_step"
+    looks: str = ""
     format: int = FORMAT
+
+    @cached_property
+    def menu(self) -> tuple[Action, ...]:
+        """The looks that it chooses among, cheapest first."""
+        if not self.looks:
+            return ACTION_SPACES[self.action_space]
+        return tuple(Action.said(look) for look in json.loads(self.looks))
+
+    @property
+    def space(self) -> str:
+        """The menu's name: that of an action space, or the looks'."""
+        if self.looks and self.action_space == "ternary":
+            return name_of(self.menu)
+        return self.action_space
 
     @cached_property
     def training(self) -> str | None:
@@ -130,6 +151,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         fingerprint=checkpoint.fingerprint,
         feature_mode=config.policy.feature_mode,
         action_space=config.policy.action_space,
+        looks="" if config.menu in ACTION_SPACES.values() else json.dumps([look.content for look in config.menu]),
         objective=config.policy.objective.name,
         hidden_size=config.policy.hidden_size,
         width=width,
@@ -259,6 +281,7 @@ def as_card(path: Path, described: dict[str, Any]) -> PolicyCard:
         raise ValueError(f"it does not say what the values of the objective {card.objective} are")
     if card.training_config:
         parse_object(card.training_config)
+    card.menu  # noqa: B018
     return _adapter().validate_python(asdict(card))
 
 
@@ -337,14 +360,13 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
     """
     import torch
 
-    from vovnet.actions import ACTION_SPACES
     from vovnet.policy.head import PolicyHead
     from vovnet.policy.sequential_head import SequentialHead
 
     if odd := next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None):
         raise _unfit(path, TypeError(f"{odd} is of {tensors[odd].dtype}"))
     bounded = card.objective == "value" if card.bounded is None else card.bounded
-    actions, again = len(ACTION_SPACES[card.action_space]), card.procedure == "sequential"
+    actions, again = len(card.menu), card.procedure == "sequential"
 
     def make() -> "AnyHead":
         if again:

@@ -29,7 +29,7 @@ class Fallback(Policy):
         self.inner, self.to, self.entropy, self.margin = inner, to, entropy, margin
         self.name, self.file, self.card = inner.name, inner.file, inner.card
         self.needs = inner.needs | {TEXT}
-        self.looks = tuple(sorted({*inner.looks, to}))
+        self.looks = inner.looks if to in inner.looks else _with(inner.looks, to)
 
     @property
     def valued(self) -> tuple[Action, ...]:
@@ -58,3 +58,9 @@ class Fallback(Policy):
     def only_replayed(self) -> str:
         """As the inner policy."""
         return self.inner.only_replayed()
+
+
+def _with(looks: tuple[Action, ...], to: Action) -> tuple[Action, ...]:
+    """Looks with COARSE after NO, or FULL at the end."""
+    place = looks.count(Action.NO) if to == Action.COARSE else len(looks)
+    return (*looks[:place], to, *looks[place:])

@@ -4,6 +4,7 @@ import logging
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import TORCH, PolicyCard, check_backbone, make_card, read_card
@@ -30,6 +31,7 @@ MUST_EQUAL = {
     "processor": "vision_budget.{coarse,full}.processor",
     "full_pruning_ratio": "policy.full_pruning_ratio",
     "full_pruning_mode": "policy.full_pruning_mode",
+    "looks": "policy.looks",
 }
 
 
@@ -75,9 +77,10 @@ def check_configuration(path: Path, card: PolicyCard, wanted: PolicyCard) -> Non
     """Refuse a head that was trained for other features, actions, order or budget than the configuration's."""
     for name, key in MUST_EQUAL.items():
         if getattr(card, name) != getattr(wanted, name):
+            trained, here = (_said(getattr(one, name)) for one in (card, wanted))
             raise VoVNetError(
-                f"policy file {path} was trained with {key}={getattr(card, name)}, the configuration says "
-                f"{getattr(wanted, name)}; set {key}={getattr(card, name)}."
+                f"policy file {path} was trained with {key}={trained}, the configuration says {here}; set "
+                f"{key}={trained}."
             )
 
 
@@ -133,8 +136,15 @@ def _differences(card: PolicyCard, wanted: PolicyCard) -> list[str]:
     if card.objective != wanted.objective:  # only one of them knows it
         del keys["straight_through"]
     return backbone + [
-        f"{key}={getattr(card, name)}" for name, key in keys.items() if getattr(card, name) != getattr(wanted, name)
+        f"{key}={_said(getattr(card, name))}"
+        for name, key in keys.items()
+        if getattr(card, name) != getattr(wanted, name)
     ]
+
+
+def _said(value: Any) -> str:
+    """As an override; a card holds looks as JSON."""
+    return str(value).replace('"', "") if value != "" else "null"
 
 
 def _nearest(others: list[tuple[Path, PolicyCard]], wanted: PolicyCard) -> str:

@@ -5,9 +5,10 @@ from typing import Literal
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from vovnet.actions import FIXED_POLICIES, Action
-from vovnet.policy.protocol import Policy, Step, View
+from vovnet.actions import FIXED_POLICIES, USUAL, Action
+from vovnet.policy.protocol import Policy, Step, Value, View
 from vovnet.schema.baselines import FullLook
+from vovnet.schema.menu import MenuLook, OwnLook
 from vovnet.schema.ranges import STRICT
 
 
@@ -30,6 +31,35 @@ class Fixed(Policy):
     def step(self, view: View) -> Step:
         """Ignore everything."""
         return Step(np.full(len(view), int(self.looks[0]), dtype=np.int64))
+
+
+@dataclass(frozen=True, config=STRICT)
+class AlwaysLook(Policy):
+    """One look for every question, of one's own or a usual one."""
+
+    name: Literal["always_look"]
+    look: MenuLook
+
+    @property
+    def looks(self) -> tuple[Action, ...]:  # type: ignore[override]
+        """The one."""
+        return (self.look.action if isinstance(self.look, OwnLook) else Action.said(self.look),)
+
+    @property
+    def full(self) -> FullLook:
+        """The whole image, with which it is compared."""
+        return FullLook()
+
+    def step(self, view: View) -> Step:
+        """Ignore everything."""
+        return Step(np.full(len(view), int(self.looks[0]), dtype=np.int64))
+
+    def columns(self) -> dict[str, Value]:
+        """What the look is."""
+        (look,) = self.looks
+        mode, ratio = look.pruning or (None, None)
+        own = {"look": look.label} if look.processor or look in USUAL else {}
+        return {"long_side": look.long_side, "pruning_mode": mode, "pruning_ratio": ratio, **own}
 
 
 class Always(Policy):

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import USUAL, Action, name_of
 from vovnet.policy.decide import choose
 from vovnet.policy.protocol import COSTS, OUTCOMES, Context, Policy, Step, Value, View
 from vovnet.schema.ranges import STRICT
@@ -24,21 +24,20 @@ class Oracle(Policy):
 
     needs = frozenset({COSTS, OUTCOMES})
     lambda_cost = 0.0  # these two come from the keys of the policy, see ``make``
-    looks = tuple(Action)
+    looks = USUAL
 
     @property
     def reads_lambda(self) -> bool:
         """Only one of the rules does."""
         return self.rule == "utility"
 
-    def menu(self, action_space: tuple[Action, ...]) -> tuple[Action, ...]:
-        """The policy's action space."""
-        return action_space
+    def menu(self, configured: tuple[Action, ...]) -> tuple[Action, ...]:
+        """The configured one."""
+        return configured
 
     def make(self, context: Context) -> Policy:
         """With the policy's lambda and actions."""
-        policy = context.config.policy
-        return self.over(ACTION_SPACES[policy.action_space], policy.lambda_cost)
+        return self.over(context.config.menu, context.config.policy.lambda_cost)
 
     def over(self, looks: tuple[Action, ...], lambda_cost: float = 0.0) -> "Oracle":
         """The same rule among some looks, at a lambda."""
@@ -56,5 +55,6 @@ class Oracle(Policy):
         return Step(np.array([int(a) for a in self.looks])[columns], values=scores)
 
     def columns(self) -> dict[str, Value]:
-        """The rule, and lambda where it counts."""
-        return {"oracle_rule": self.rule, "lambda_cost": self.lambda_cost if self.reads_lambda else None}
+        """The rule, lambda where it counts, and the menu where it has looks of its own."""
+        own = None if {*self.looks} <= {*USUAL} else name_of(self.looks)
+        return {"oracle_rule": self.rule, "lambda_cost": self.lambda_cost if self.reads_lambda else None, "looks": own}

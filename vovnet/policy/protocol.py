@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import LookState, Outcomes, TextOutcomes
 from vovnet.schema.baselines import PolicyOptions, Ratios
@@ -131,11 +131,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Target:
-    """What the random baseline is to match: ratios, entropies in nats between its buckets, a run's average cost."""
+    """What the random baseline is to match: ratios, entropies in nats between its buckets, a run's average cost,
+    and the looks that the ratios are of."""
 
     ratios: tuple[Ratios, ...]
     thresholds: tuple[float, ...] | None
     cost: float | None = None
+    looks: tuple[Action, ...] = USUAL
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class Policy(PolicyOptions):
     """
 
     needs: frozenset[str] = frozenset()
-    looks: tuple[Action, ...] = tuple(Action)
+    looks: tuple[Action, ...] = USUAL
     file: Path | None = None  # that it was read from
     card: "PolicyCard | None" = None  # of a trained head
 
@@ -256,12 +258,13 @@ def checked(policy: Any, name: str = "") -> Policy:
         what = f"{name} ({what})"
     if not isinstance(policy, Policy) or type(policy).step is Policy.step:
         raise VoVNetError(f"{what} is no policy; derive it from vovnet.Policy and define step(view).")
-    known = {*NEEDS, *(f"{kind}{action.label}" for kind in (LOOK, STATE) for action in Action)}
+    known = {*NEEDS, *(f"{kind}{action.label}" for kind in (LOOK, STATE) for action in (*USUAL, *policy.looks))}
     if unknown := set(policy.needs) - known:
         raise VoVNetError(
             f"{what} needs {min(unknown)!r}, which there is not; choose among {', '.join(sorted(known))}."
         )
-    if not policy.looks or list(policy.looks) != sorted(set(policy.looks)):
+    usual = [look for look in policy.looks if look in USUAL]
+    if not policy.looks or usual != sorted(usual) or len({*policy.looks}) < len(policy.looks):
         raise VoVNetError(f"{what} must name its looks once each and cheapest first, as in (Action.NO, Action.FULL).")
     if name:
         object.__setattr__(policy, "name", name)  # also of a frozen dataclass

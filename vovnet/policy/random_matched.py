@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action, name_of
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.protocol import SPLIT, TEXT, Context, Policy, Step, Target, Value, View
 from vovnet.schema.baselines import Ratios
@@ -21,7 +21,7 @@ class RandomMatched(Policy):
 
     name: Literal["random_policy_matched"]
     seed: Seed
-    target_ratios: Ratios | None  # NO, COARSE, FULL; or take them from `match`
+    target_ratios: Ratios | None  # NO, COARSE, FULL, or those of a menu's own looks; or take them from `match`
     match: Place | None  # results.csv or folder of a VoVNet run or sweep
     match_lambda: NonNegative | None  # its lambda; null where the file holds one row only
     buckets: bool  # match within three buckets of entropy; `match` must then be a single run's folder
@@ -40,6 +40,10 @@ class RandomMatched(Policy):
             raise ValueError("bucket_thresholds must not fall")
         return self
 
+    def menu(self, configured: tuple[Action, ...]) -> tuple[Action, ...]:
+        """The configured one where it has looks of its own."""
+        return USUAL if {*configured} <= {*USUAL} else configured
+
     def make(self, context: Context) -> "Draw":
         """The policy, its ratios resolved."""
         target = context.matched(self, context.config)
@@ -50,8 +54,8 @@ class Draw(Policy):
     """Actions drawn at given ratios; a ratio of 0 never draws.
 
     Args:
-        target: one triple of ratios, or one per bucket of entropy. Without thresholds the buckets are quantiles of the
-            questions decided on, which must then be the whole split.
+        target: a ratio for each of its looks, or as many per bucket of entropy. Without thresholds the buckets are
+            quantiles of the questions decided on, which must then be the whole split.
         by_entropy: whether the configuration speaks of buckets.
     """
 
@@ -59,17 +63,19 @@ class Draw(Policy):
 
     def __init__(self, target: Target, seed: int, by_entropy: bool = False) -> None:
         self.target, self.seed, self.by_entropy = target, seed, by_entropy
-        self.looks = tuple(a for a in Action if any(ratios[a] > 0 for ratios in target.ratios))
+        drawn = [place for place in range(len(target.looks)) if any(ratios[place] > 0 for ratios in target.ratios)]
+        self.looks, self._drawn = tuple(target.looks[place] for place in drawn), drawn
         bucketed = len(target.ratios) > 1
         self.needs = frozenset({TEXT} if bucketed else ()) | frozenset({SPLIT} if target.thresholds is None else ())
 
     def step(self, view: View) -> Step:
         """A sample's draw depends on the seed and its place in the split alone: live equals replay."""
         upper = np.cumsum(self.probabilities(view.text, len(view)), axis=1)
-        return Step((uniform(self.seed, view.rows)[:, None] >= upper[:, :-1]).sum(axis=1).astype(np.int64))
+        columns = (uniform(self.seed, view.rows)[:, None] >= upper[:, :-1]).sum(axis=1)
+        return Step(np.array([int(look) for look in self.target.looks])[columns])
 
     def probabilities(self, text: TextOutcomes | None, size: int) -> np.ndarray:
-        """Chance of each action, [N, 3]."""
+        """Chance of each of the target's looks, [N, A]."""
         table = np.asarray(self.target.ratios, dtype=np.float64)
         table /= table.sum(axis=1, keepdims=True)
         if text is None:
@@ -84,7 +90,7 @@ class Draw(Policy):
         the ratios are taken from, None where they were given.
         """
         chance = self.probabilities(view.text, len(scores))
-        drawn = chance[:, list(self.looks)]
+        drawn = chance[:, self._drawn]
         cost = (drawn * costs).sum(axis=1)
         spread = (drawn * (costs - cost[:, None]) ** 2).sum(axis=1)  # variance of each question's cost
         return {
@@ -92,12 +98,14 @@ class Draw(Policy):
             "avg_cost": float(cost.mean()),
             "avg_cost_sd": float(np.sqrt(spread.sum()) / len(cost)),
             "action_ratio": chance.mean(axis=0).tolist(),
+            "looks": [look.label for look in self.target.looks],
             "matched_cost": self.target.cost,
         }
 
     def columns(self) -> dict[str, Value]:
         """The seed of the draw, and what its buckets are cut by."""
-        return {"seed": self.seed, "uncertainty_metric": "entropy" if self.by_entropy else None}
+        own = None if {*self.looks} <= {*USUAL} else name_of(self.looks)
+        return {"seed": self.seed, "uncertainty_metric": "entropy" if self.by_entropy else None, "looks": own}
 
     def only_replayed(self) -> str:
         """Names the key that makes a live run possible."""

@@ -10,7 +10,7 @@ from vovnet.actions import Action
 from vovnet.data import Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.routed import Course, Piece
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, LookState, Outcomes
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, LookState, Outcomes, places
 from vovnet.policy.protocol import COSTS, LOOK, OUTCOMES, SAMPLES, SEEN, STATE, TEXT, Policy, Question, Seen, View
 
 Asked = Mapping[Action, np.ndarray]  # places in the view [n] by the look to take
@@ -42,25 +42,25 @@ def follow(policy: Policy, view: View, take: Take) -> Course:
 def ask(policy: Policy, view: View) -> Asking:
     """The same as a generator: it yields the looks that are asked for, takes their outcomes, and returns the course."""
     size = len(view)
-    actions, done = np.full(size, -1, dtype=np.int64), np.zeros((size, len(Action)), dtype=bool)
+    actions, done = np.full(size, -1, dtype=np.int64), np.zeros((size, len(policy.looks)), dtype=bool)
     values, fallback, pieces = None, None, list[Piece]()
     pending = np.arange(size)
     while len(pending):
         whole = len(pending) == size
         step = policy.step(_part(policy, view, pending, pieces) if pieces or not whole else view)
-        _check(policy, step.looks, len(pending))
+        columns = _places(policy, step.looks, len(pending))
         answered = np.ones(len(pending), dtype=bool) if step.answer is None else np.asarray(step.answer, dtype=bool)
-        asked = {a: pending[(step.looks == int(a)) & ~done[pending, int(a)]] for a in policy.looks}
+        asked = {a: pending[(columns == column) & ~done[pending, column]] for column, a in enumerate(policy.looks)}
         asked = {action: rows for action, rows in asked.items() if len(rows)}
-        if not answered.all() and not _moves(step.looks, answered, pending, done):
+        if not answered.all() and not _moves(columns, answered, pending, done):
             raise VoVNetError(f"{policy.name or 'the policy'} looks again at what it has seen and never answers.")
         for action, outcomes in ((yield asked) if asked else {}).items():
             pieces.append(Piece(action, asked[action], outcomes))
-            done[asked[action], int(action)] = True
+            done[asked[action], policy.looks.index(action)] = True
         actions[pending[answered]] = step.looks[answered]
         values, fallback = _put(values, step.values, pending, size), _put(fallback, step.fallback, pending, size)
         pending = pending[~answered]
-    return Course(actions, pieces, values, fallback)
+    return Course(actions, pieces, values, fallback, policy.looks)
 
 
 def chosen_of(policy: Policy, outcomes: Outcomes, costs: np.ndarray, samples: Sequence[Sample] = ()) -> Course:
@@ -83,16 +83,18 @@ def first_view(
     )
 
 
-def _check(policy: Policy, looks: np.ndarray, size: int) -> None:
+def _places(policy: Policy, looks: np.ndarray, size: int) -> np.ndarray:
+    """Column of each chosen look among the policy's."""
     if np.shape(looks) != (size,):
         raise VoVNetError(f"{policy.name}.step gives looks of shape {np.shape(looks)} for {size} questions.")
     if strange := set(np.unique(looks).tolist()) - {int(action) for action in policy.looks}:
         raise VoVNetError(f"{policy.name}.step chooses {min(strange)}, which is none of its looks.")
+    return places(policy.looks, looks)
 
 
-def _moves(looks: np.ndarray, answered: np.ndarray, pending: np.ndarray, done: np.ndarray) -> bool:
+def _moves(columns: np.ndarray, answered: np.ndarray, pending: np.ndarray, done: np.ndarray) -> bool:
     """Whether each question that is not answered gets a look that it has not had."""
-    return not done[pending[~answered], looks[~answered]].any()
+    return not done[pending[~answered], columns[~answered]].any()
 
 
 def _part(policy: Policy, view: View, rows: np.ndarray, pieces: Sequence[Piece]) -> View:
@@ -116,7 +118,7 @@ def _seen(action: Action, rows: np.ndarray, size: int, pieces: Sequence[Piece], 
     place[rows] = np.arange(len(rows))
     taken, columns = np.zeros(len(rows), dtype=bool), dict[str, np.ndarray]()
     names = (*SEEN, *(("entropy", "margin", "hidden") if with_state else ()))
-    for piece in (piece for piece in pieces if piece.action is action):
+    for piece in (piece for piece in pieces if piece.action == action):
         own = np.flatnonzero(place[piece.rows] >= 0)  # of the piece's rows, those that are asked for
         target = place[piece.rows[own]]
         taken[target] = True

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from vovnet.actions import Action
+from vovnet.actions import Action, named
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.protocol import TEXT, Policy, Step, Value, View
 from vovnet.schema.ranges import STRICT, NonNegative
@@ -25,7 +25,7 @@ class UncertaintyThreshold(Policy):
     @property
     def looks(self) -> tuple[Action, ...]:  # type: ignore[override]
         """NO and the one way of looking."""
-        return (Action.NO, Action[self.vision.upper()])
+        return (Action.NO, named(self.vision))
 
     def step(self, view: View) -> Step:
         """A threshold that is reached counts."""

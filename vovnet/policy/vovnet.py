@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.checkpoint import PolicyCard, PolicyFile
@@ -81,7 +81,7 @@ class VoVNet(Policy):
     def __init__(self, head: ValueHead, lambda_cost: float) -> None:
         self.head, self.lambda_cost = head, lambda_cost
         self.card, self.file = head.card, head.file
-        self.looks: tuple[Action, ...] = ACTION_SPACES[head.card.action_space]
+        self.looks: tuple[Action, ...] = head.card.menu
 
     def step(self, view: View) -> Step:
         """The look that is worth most."""
@@ -99,7 +99,7 @@ class VoVNet(Policy):
             "objective": card.objective,
             "procedure": card.procedure,
             "feature_mode": card.feature_mode,
-            "action_space": card.action_space,
+            "action_space": card.space,
             "lambda_cost": self.lambda_cost,
             "trained_lambda": card.lambda_cost,
             "use_straight_through": card.straight_through,

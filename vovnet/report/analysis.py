@@ -5,20 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import USUAL, Action, named
 from vovnet.analyses.slices import KINDS, error_kinds
 from vovnet.metrics.calibration import brier_score, expected_calibration_error
-from vovnet.metrics.frontier import Point, aiq, concave_hull, hypervolume
+from vovnet.metrics.frontier import Hull, Point, aiq, concave_hull, hypervolume
 from vovnet.metrics.oracle_gap import budgeted_oracle, gap_closed, mean_gap_closed
 from vovnet.metrics.ranking import auprc, auroc, need_estimates, need_labels
 from vovnet.metrics.recovery import KEPT, recovery
 from vovnet.metrics.regret import utility_regret
 from vovnet.metrics.selective import augrc, aurc
-from vovnet.report.curves import Curve, sees_branches
+from vovnet.outcomes.rows import places
+from vovnet.report.curves import Curve
 from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
-from vovnet.results.columns import ResultRow
+from vovnet.results.columns import ResultRow, rates_of
 
 Line = dict[str, Any]
 METHOD_COLUMNS = (
@@ -49,14 +50,17 @@ def method_lines(study: Study) -> list[Line]:
         return []
     fixed = [point(row) for row in study.fixed.values()]
     mixing = aiq(fixed, low, high[0])
-    oracle = None if study.branches is None else budgeted_oracle(study.branches.scores, study.branches.costs)
+    oracles = dict[str, Hull]()  # each of the looks that a curve's runs chose among, and the usual ones
+    if (branches := study.branches) is not None:
+        menus = {curve.label: branches.beside(study.run_of(curve.rows[0]).menu) for curve in known_curves(study)}
+        hulls = {menu: budgeted_oracle(*branches.table(menu)) for menu in {*menus.values()}}
+        oracles = {label: hulls[menu] for label, menu in menus.items()}
     lines = []
-    comparable = {curve.label for curve in study.curves if curve.sees_branches}
     for name, points in [("random mixing", fixed), *((c.label, [point(r) for r in c.rows]) for c in study.curves)]:
         found, area = recovery(points, low, high), aiq(points, low, high[0])
         closed = None
-        if oracle is not None and name in comparable:  # the oracle looks once, at whole images
-            closed = mean_gap_closed(concave_hull([*points, low]), concave_hull(fixed), oracle)
+        if name in oracles:  # the oracle looks once, at whole images
+            closed = mean_gap_closed(concave_hull([*points, low]), concave_hull(fixed), oracles[name])
         shares = (None,) * len(KEPT) if found is None else found.cpt
         lines.append(
             {
@@ -83,14 +87,16 @@ def decision_lines(study: Study) -> list[Line]:
     """
     if study.branches is None:
         return []
-    scores, costs = study.branches.scores, study.branches.costs
     lines, names = [], {id(row): point_label(curve.label, row) for curve in study.curves for row in curve.rows}
     for run in study.runs:
         row = run.row
-        if not sees_branches(row):
+        if not study.sees(run):
             continue
-        kinds = error_kinds(scores, run.predictions.action)
-        rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
+        looks, shares = study.branches.beside(run.menu), rates_of(row)
+        scores, costs = study.branches.table(looks)
+        columns = places(looks, run.predictions.action)
+        kinds = error_kinds(scores, columns)
+        rates = np.array([shares[look.label] for look in looks])
         price = row.lambda_cost if row.lambda_cost is not None else 0.0
         lines.append(
             {
@@ -101,10 +107,15 @@ def decision_lines(study: Study) -> list[Line]:
                 **{name: float((kinds == code).mean()) for code, name in enumerate(KINDS)},
                 "gap_closed_at_cost": gap_closed(row.accuracy, row.avg_cost, rates, scores, costs),
                 "regret_lambda": price,
-                "utility_regret": utility_regret(scores, costs, run.predictions.action, price),
+                "utility_regret": utility_regret(scores, costs, columns, price),
             }
         )
     return lines
+
+
+def known_curves(study: Study) -> list[Curve]:
+    """Curves of runs that choose among branches that are known."""
+    return [curve for curve in study.curves if all(study.sees(study.run_of(row)) for row in curve.rows)]
 
 
 def value_runs(study: Study) -> list[tuple[Curve, Run]]:
@@ -112,9 +123,7 @@ def value_runs(study: Study) -> list[tuple[Curve, Run]]:
 
     Without those whose FULL is pruned.
     """
-    by_row = {id(run.row): run for run in study.runs}
-    own = (curve for curve in study.curves if curve.is_vovnet and curve.sees_branches)
-    return [(curve, by_row[id(curve.rows[0])]) for curve in own]
+    return [(curve, study.run_of(curve.rows[0])) for curve in known_curves(study) if curve.is_vovnet]
 
 
 def estimate_lines(study: Study) -> list[Line]:
@@ -123,12 +132,13 @@ def estimate_lines(study: Study) -> list[Line]:
         return []
     labels = need_labels(study.branches.scores)
     text = study.branches.outcomes.text
-    named: dict[str, Mapping[str, Mapping[str, np.ndarray]]] = {}
+    needs_of: dict[str, Mapping[str, Mapping[str, np.ndarray]]] = {}
     for curve, run in value_runs(study):
         values = run.predictions.values
-        if values is not None and values.shape[1] == len(Action):
-            named[curve.label] = {"value": need_estimates(values, text.entropy, text.margin)["value"]}
-    named[""] = need_estimates(None, text.entropy, text.margin)
+        valued = [run.predictions.valued.index(look.label) for look in USUAL if look.label in run.predictions.valued]
+        if values is not None and len(valued) == len(USUAL):
+            needs_of[curve.label] = {"value": need_estimates(values[:, valued], text.entropy, text.margin)["value"]}
+    needs_of[""] = need_estimates(None, text.entropy, text.margin)
     return [
         {
             "dataset": study.name,
@@ -139,7 +149,7 @@ def estimate_lines(study: Study) -> list[Line]:
             "auroc": auroc(labels[need], estimate),
             "auprc": auprc(labels[need], estimate),
         }
-        for policy, estimators in named.items()
+        for policy, estimators in needs_of.items()
         for estimator, needs in estimators.items()
         for need, estimate in needs.items()
     ]
@@ -154,13 +164,13 @@ def calibration_lines(study: Study) -> list[Line]:
         values = run.predictions.values
         if values is None or run.row.objective != "value":
             continue
-        for column, action in enumerate(ACTION_SPACES[run.row.action_space or "ternary"]):
-            scores = study.branches.scores[:, int(action)]
+        for column, label in enumerate(run.predictions.valued):
+            scores = study.branches.outcomes.branches[named(label, study.branches.looks)].score
             lines.append(
                 {
                     "dataset": study.name,
                     "policy": curve.label,
-                    "estimate": f"value of {action.label}",
+                    "estimate": f"value of {label}",
                     "brier": brier_score(values[:, column], scores),
                     "ece": expected_calibration_error(values[:, column], scores),
                 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import USUAL, named
 from vovnet.metrics.calibration import reliability
 from vovnet.metrics.frontier import concave_hull
 from vovnet.metrics.oracle_gap import budgeted_oracle
@@ -17,12 +17,13 @@ from vovnet.policy.decide import Choices
 from vovnet.report.analysis import point, value_runs
 from vovnet.report.curves import Curve, interval_arms, prominent
 from vovnet.report.study import Study
-from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, legend_below, looks, panel, plain, save
-from vovnet.results.columns import ResultRow
+from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, action_color, legend_below, looks, panel, plain, save
+from vovnet.results.columns import ResultRow, rates_of
 
 COST = "average cost (1: a maximal FULL image's tokens)"
 LONGEST = 80  # letters of a study's name in a file's name
 MOST = 16  # curves whose names fit under a figure
+MARKERS_OF_LOOKS = "ovsD^P*X"
 LAMBDAS = np.concatenate([[0.0], np.geomspace(0.003, 1.0, 60)])
 
 
@@ -47,7 +48,7 @@ def frontier(study: Study) -> Figure | None:
         hull = concave_hull(corners)
         axis.plot(hull.costs, hull.accuracies, "--", color="grey", lw=0.9, label="random mixing", zorder=1)
     if study.branches is not None:
-        oracle = budgeted_oracle(study.branches.scores, study.branches.costs)
+        oracle = budgeted_oracle(*study.branches.table(study.branches.looks))
         axis.plot(oracle.costs, oracle.accuracies, "-.", color="grey", lw=0.9, label="oracle at every budget", zorder=1)
     legend_below(axis)
     return figure
@@ -67,9 +68,10 @@ def action_ratios(study: Study) -> Figure | None:
     figure, axis = panel(f"{study.name}: {curve.label}", "λ (accuracy worth one whole image)", "share of questions")
     places = np.arange(len(curve.rows))
     base = np.zeros(len(curve.rows))
-    for action in Action:
-        rates = np.array([getattr(row, f"action_rate_{action.label}") for row in curve.rows])
-        axis.bar(places, rates, bottom=base, width=0.8, color=ACTION_COLORS[action.label], label=action.label.upper())
+    shares, labels = [rates_of(row) for row in curve.rows], [look.label for look in study.looks]
+    for label in (label for label in labels if label in shares[0]):
+        rates = np.array([share.get(label, 0.0) for share in shares])
+        axis.bar(places, rates, bottom=base, width=0.8, color=action_color(label, labels), label=label.upper())
         base += rates
     axis.set_ylim(0, 1)
     axis.set_xticks(places, [f"{row.lambda_cost:g}" for row in curve.rows], rotation=45 if len(places) > 6 else 0)
@@ -113,24 +115,24 @@ def calibration(study: Study) -> Figure | None:
     curve, run = runs[0]
     figure, axis = panel(f"{study.name}: {curve.label}", "value estimate (mean of a bin)", "score (mean of a bin)")
     axis.plot([0, 1], [0, 1], color="grey", lw=0.8, label="calibrated")
-    for column, action in enumerate(ACTION_SPACES[run.row.action_space or "ternary"]):
-        values, scores = run.predictions.values, study.branches.scores[:, int(action)]
+    labels = [look.label for look in study.looks]
+    for column, label in enumerate(run.predictions.valued):
+        values, scores = run.predictions.values, study.branches.outcomes.branches[named(label, study.looks)].score
         assert values is not None
         bins = reliability(values[:, column], scores, 10)
-        color, marker = ACTION_COLORS[action.label], "ovs"[column]
-        axis.plot(
-            bins.estimate, bins.score, color=color, marker=marker, ms=3.5, label=f"value of {action.label.upper()}"
-        )
+        color, marker = action_color(label, labels), MARKERS_OF_LOOKS[column % len(MARKERS_OF_LOOKS)]
+        axis.plot(bins.estimate, bins.score, color=color, marker=marker, ms=3.5, label=f"value of {label.upper()}")
     axis.set_aspect("equal")
     legend_below(axis)
     return figure
 
 
 def regret(study: Study) -> Figure | None:
-    """Utility regret over lambda: the policy at each lambda, and the fixed actions."""
+    """Utility regret over lambda against the best of all looks: the policy at each lambda, and the fixed actions."""
     if study.branches is None:
         return None
-    scores, costs = study.branches.scores, study.branches.costs
+    looks_of_all = study.branches.looks
+    scores, costs = study.branches.table(looks_of_all)
     drawn = prominent([c for c in study.curves if c.is_vovnet], MOST)
     figure, axis = panel(
         _title(study, drawn, own=True), "λ (accuracy worth one whole image)", "utility regret (accuracy)"
@@ -140,12 +142,12 @@ def regret(study: Study) -> Figure | None:
         values = run.predictions.values
         if values is None:
             continue
-        actions = np.array([int(a) for a in ACTION_SPACES[run.row.action_space or "ternary"]])
-        choices = Choices(values, costs[:, actions])
-        lost = [utility_regret(scores, costs, actions[choices.at(p)], p) for p in LAMBDAS]
+        own = np.array([looks_of_all.index(named(label, looks_of_all)) for label in run.predictions.valued])
+        choices = Choices(values, costs[:, own])
+        lost = [utility_regret(scores, costs, own[choices.at(p)], p) for p in LAMBDAS]
         axis.plot(LAMBDAS, lost, color=color, label=curve.label)
-    for action, style in zip(Action, ("--", "-.", ":"), strict=True):
-        columns = np.full(len(scores), int(action))
+    for action, style in zip(USUAL, ("--", "-.", ":"), strict=True):
+        columns = np.full(len(scores), looks_of_all.index(action))
         lost = [utility_regret(scores, costs, columns, p) for p in LAMBDAS]
         axis.plot(LAMBDAS, lost, color="grey", ls=style, lw=0.9, label=f"always {action.label.upper()}")
     axis.set_xscale("symlog", linthresh=0.003)
@@ -183,7 +185,7 @@ def categories(study: Study, most: int = 12) -> Figure | None:
     if len(found) < 2:
         return None
     shown = found[np.argsort(-counts, kind="stable")][:most]
-    bars = [(a.label.upper(), study.branches.scores[:, int(a)], ACTION_COLORS[a.label]) for a in Action]
+    bars = [(a.label.upper(), study.branches.scores[:, int(a)], ACTION_COLORS[a.label]) for a in USUAL]
     curve = next((c for c in study.curves if c.is_vovnet), None)
     if curve is not None:
         row = curve.rows[len(curve.rows) // 2]

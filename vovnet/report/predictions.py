@@ -1,25 +1,27 @@
 """A run's predictions.jsonl as columns, held against the row that it was summed up in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import USUAL, Action, number_of
 from vovnet.errors import VoVNetError
-from vovnet.results.columns import ResultRow
+from vovnet.results.columns import ResultRow, rates_of
 from vovnet.results.read import read_predictions
 from vovnet.results.write import RESULTS
-
-LABELS = [tuple(action.label for action in space) for space in ACTION_SPACES.values()]
-ACTION_NUMBERS = {action.label: int(action) for action in Action}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Columns of predictions.jsonl, all [N]; ``values`` [N, A] or None for a policy that estimates none."""
+    """Columns of predictions.jsonl, all [N].
+
+    Attributes:
+        action: ``Action`` values.
+        values: estimates [N, A] of the looks labelled ``valued``, or None for a policy that makes none.
+    """
 
     id: list[str]
     group: np.ndarray
@@ -30,6 +32,7 @@ class Predictions:
     entropy: np.ndarray  # NaN where no text pass was read
     margin: np.ndarray
     values: np.ndarray | None
+    valued: tuple[str, ...] = ()
 
 
 def predictions_of(path: Path, row: ResultRow) -> Predictions:
@@ -38,14 +41,16 @@ def predictions_of(path: Path, row: ResultRow) -> Predictions:
     Raises:
         VoVNetError: missing, damaged, or not those that ``row`` was made of.
     """
-    lines = read_predictions(path)
+    lines, known = read_predictions(path), rates_of(row)
     try:
+        valued, values = _values(lines, [*known])
         found = Predictions(
             id=[line["id"] for line in lines],
             group=np.array([line["group"] for line in lines]),
             category=np.array([line["category"] for line in lines]),
-            action=np.array([ACTION_NUMBERS[line["action"]] for line in lines], dtype=np.int64),
-            values=_values(lines),
+            action=_actions([line["action"] for line in lines], known),
+            values=values,
+            valued=valued,
             **{
                 name: np.array([line[name] for line in lines], dtype=np.float64)
                 for name in ("score", "cost", "entropy", "margin")
@@ -73,24 +78,37 @@ def _disagrees(found: Predictions, row: ResultRow) -> str:
         return f"holds {count} of {row.num_samples} samples"
     if len(set(found.id)) != count:
         return "holds a sample twice"
-    rates = (row.action_rate_no, row.action_rate_coarse, row.action_rate_full)
     pairs = {"accuracy": (found.score.mean(), row.accuracy), "cost": (found.cost.mean(), row.avg_cost)}
-    pairs |= {action.label: ((found.action == int(action)).mean(), rates[int(action)]) for action in Action}
+    pairs |= {label: ((found.action == number_of(label)).mean(), rate) for label, rate in rates_of(row).items()}
     for name, (own, told) in pairs.items():
         if abs(own - told) > 1e-6:
             return f"comes to {name} {own:.6g}, {RESULTS} says {told:.6g}"
     return ""
 
 
-def _values(lines: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
-    """The policy's estimates [N, A], actions from cheap to dear; None for a policy that makes none.
+def _actions(labels: Sequence[str], known: Collection[str]) -> np.ndarray:
+    """The looks' numbers, int64 [N].
+
+    Raises:
+        KeyError: a look is none of the row's.
+    """
+    numbers = {label: number_of(label) for label in known}
+    return np.array([numbers[label] for label in labels], dtype=np.int64)
+
+
+def _values(lines: Sequence[Mapping[str, Any]], known: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Labels of looks, and the policy's estimates of them [N, A], from cheap to dear; None where it makes none.
+
+    Args:
+        known: labels of the row's looks, the usual ones first.
 
     Raises:
         ValueError: lines differ in the actions that they value.
     """
     keys = [tuple(line["values"]) if "values" in line else () for line in lines]
     if set(keys) == {()}:
-        return None
-    if len(set(keys)) > 1 or keys[0] not in LABELS:
+        return (), None
+    usual = [known.index(label) for label in keys[0] if label in known[: len(USUAL)]]
+    if len(set(keys)) > 1 or not {*keys[0]} <= {*known} or usual != sorted(usual) or keys[0][0] != Action.NO.label:
         raise ValueError("values are not those of the same actions in every line, from cheap to dear")
-    return np.array([list(line["values"].values()) for line in lines], dtype=np.float64)
+    return keys[0], np.array([list(line["values"].values()) for line in lines], dtype=np.float64)

@@ -17,7 +17,7 @@ from vovnet.report.page.build import page, write_page_data
 from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
-from vovnet.report.view import Column
+from vovnet.report.view import Column, rate_column, with_own_rates
 from vovnet.schema import ReportConfig
 from vovnet.session import Session
 
@@ -102,10 +102,19 @@ def _tables(
         parts: of the user's own; each gives the lines of a study.
     """
     main, pareto = _each(grouped, tables.main_lines), _each(grouped, tables.pareto_lines)
+    ratios = _each(grouped, tables.ratio_lines)
     made: dict[str, Written] = {
-        "main_table": (tables.MAIN, main, tables.with_unreadable(tables.MAIN_VIEW, main)),
+        "main_table": (
+            with_own_rates(tables.MAIN, main, str),
+            main,
+            tables.with_unreadable(with_own_rates(tables.MAIN_VIEW, main, rate_column(2)), main),
+        ),
         "pareto": (tables.PARETO, pareto, tables.with_unreadable(tables.PARETO_VIEW, pareto)),
-        "action_ratio": (tables.RATIOS, _each(grouped, tables.ratio_lines), tables.RATIO_VIEW),
+        "action_ratio": (
+            with_own_rates(tables.RATIOS, ratios, str),
+            ratios,
+            with_own_rates(tables.RATIO_VIEW, ratios, rate_column()),
+        ),
     }
     for name, (columns, lines) in all_lines(grouped).items():
         made[name] = (columns, lines, tables.plain_view(columns))

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from vovnet.actions import USUAL, Action
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object
 from vovnet.jobs import JOB_FILE
@@ -18,7 +19,7 @@ from vovnet.report.predictions import Predictions, predictions_of
 from vovnet.results.columns import ResultRow, order, same_row
 from vovnet.results.read import read_results
 from vovnet.results.write import PREDICTIONS, RESULTS
-from vovnet.schema import RunConfig
+from vovnet.schema import RunConfig, VisionBudgetConfig
 from vovnet.vlm.reading import READING
 
 
@@ -43,8 +44,8 @@ class Run:
             VoVNetError: it is damaged.
         """
         try:
-            self.protocol  # noqa: B018
-        except (LookupError, TypeError, AttributeError) as error:
+            self.protocol, self.menu  # noqa: B018
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise VoVNetError(
                 f"{self.folder / SUMMARY} lacks or garbles {error}; run that evaluation again."
             ) from error
@@ -52,6 +53,12 @@ class Run:
             raise VoVNetError(
                 f"{self.folder / RESULTS} and its {SUMMARY} tell different results; run that evaluation again."
             )
+
+    @cached_property
+    def menu(self) -> tuple[Action, ...]:
+        """The looks that it chose among; of older runs, which do not say, the usual ones."""
+        found = self.summary.get("menu")
+        return USUAL if found is None else tuple(map(Action.said, found.values()))
 
     @cached_property
     def protocol(self) -> dict[str, str]:
@@ -85,6 +92,11 @@ class Run:
             VoVNetError: missing, damaged, or not those that its row was made of.
         """
         return predictions_of(self.folder / PREDICTIONS, self.row)
+
+    @property
+    def budget(self) -> VisionBudgetConfig:
+        """What an image might cost."""
+        return TypeAdapter(VisionBudgetConfig).validate_python(self.summary["config"]["vision_budget"])
 
     @cached_property
     def config(self) -> RunConfig:

@@ -2,24 +2,25 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import VQADataset, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import may_hold
 from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.fixed import Fixed
-from vovnet.report.curves import Curve, curves, fixed_rows
+from vovnet.report.curves import Curve, curves, fixed_rows, sees_branches
 from vovnet.report.runs import Run
 from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS
-from vovnet.schema import RunConfig
+from vovnet.schema import RunConfig, in_order
 from vovnet.session import Session
 from vovnet.vlm.budget import Budget, budget_of
 from vovnet.vlm.files import find_checkpoint
@@ -33,17 +34,35 @@ class Branches:
 
     Attributes:
         dataset, config: where the samples come from.
-        outcomes: of all three branches, from the store.
-        scores, costs: [N, 3], NO, COARSE and FULL; costs normalised.
+        looks: NO, COARSE, FULL and those of the runs' own menus, cheapest first.
+        outcomes: of all of them, from the store.
         budget: what an image may cost.
     """
 
     dataset: VQADataset
     config: RunConfig
+    looks: tuple[Action, ...]
     outcomes: Outcomes
-    scores: np.ndarray
-    costs: np.ndarray
     budget: Budget
+
+    def table(self, looks: Sequence[Action]) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and normalised costs of some looks, [N, A] each."""
+        tokens = self.outcomes.stacked("vision_tokens", looks)
+        return self.outcomes.stacked("score", looks), tokens / self.budget.max_tokens
+
+    def beside(self, menu: Iterable[Action]) -> tuple[Action, ...]:
+        """NO, COARSE, FULL and a menu's own looks, cheapest first."""
+        return tuple(look for look in self.looks if look in USUAL or look in menu)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Of NO, COARSE and FULL, [N, 3]."""
+        return self.table(USUAL)[0]
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """Of NO, COARSE and FULL, normalised, [N, 3]."""
+        return self.table(USUAL)[1]
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,19 @@ class Study:
     def curves(self) -> list[Curve]:
         """The runs by method."""
         return curves(self.rows)
+
+    @property
+    def looks(self) -> tuple[Action, ...]:
+        """NO, COARSE, FULL and those of the runs' own menus, cheapest first."""
+        return in_order([*USUAL, *_own_looks(self.runs)], self.runs[0].budget)
+
+    def run_of(self, row: ResultRow) -> Run:
+        """Whose line of results.csv this is."""
+        return next(run for run in self.runs if run.row is row)
+
+    def sees(self, run: Run) -> bool:
+        """Whether a run chooses among branches that are known."""
+        return self.branches is not None and sees_branches(run.row) and {*run.menu} <= {*self.branches.looks}
 
     @property
     def fixed(self) -> dict[str, ResultRow]:
@@ -144,13 +176,16 @@ def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | 
     if dataset.fingerprint != prints[1]:
         return "the data set has changed since"
     _check_order(group, dataset)
-    outcomes = stored_outcomes(config, checkpoint, dataset, tuple(Action), run.row.num_samples, session)
-    if outcomes is None:
-        return lacks
-    budget = budget_of(config.vision_budget, checkpoint)
-    actions = tuple(Action)
-    costs = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
-    return Branches(dataset, config, outcomes, outcomes.stacked("score", actions), costs, budget)
+    every = in_order([*USUAL, *_own_looks([r for r in group if r.row.mode == "replay"])], config.vision_budget)
+    for looks in dict.fromkeys((every, USUAL)):
+        outcomes = stored_outcomes(config, checkpoint, dataset, looks, run.row.num_samples, session)
+        if outcomes is not None:
+            return Branches(dataset, config, looks, outcomes, budget_of(config.vision_budget, checkpoint))
+    return lacks
+
+
+def _own_looks(runs: Sequence[Run]) -> list[Action]:
+    return [look for run in runs for look in run.menu if look not in USUAL]
 
 
 def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
@@ -171,5 +206,7 @@ def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
 
 def _everything(config: RunConfig, store: str) -> RunConfig:
     """The same protocol with unpruned branches, read from ``store``."""
-    policy = replace(config.policy, baseline=Fixed("always_full"), fallback_mode=None, action_space="ternary")
+    policy = replace(
+        config.policy, baseline=Fixed("always_full"), fallback_mode=None, action_space="ternary", looks=None
+    )
     return replace(config, policy=policy, paths=replace(config.paths, store=str(Path(store))))

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every gl
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#000000")
 MARKERS = ("o", "D", "P", "X", "^", "v", "<", ">", "s", "*")
 ACTION_COLORS = {"no": "#999999", "coarse": "#56B4E9", "full": "#0072B2"}
+OWN_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#D55E00")  # of looks of a menu's own
 FIXED_MARKERS = {"always_full": "s", "always_coarse": "^", "no_vision": "v"}
 COLUMN = 3.4  # inches
 TITLE_WIDTH = 48  # characters that fit above a panel
@@ -29,6 +30,12 @@ SETTINGS: Any = {
     "ytick.labelsize": 7, "lines.linewidth": 1.2, "axes.grid": True, "grid.alpha": 0.25,
     "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
 }  # fmt: skip
+
+
+def action_color(label: str, among: Sequence[str]) -> str:
+    """The colour of a look with this label among a study's."""
+    own = [other for other in among if other not in ACTION_COLORS]
+    return ACTION_COLORS.get(label) or OWN_COLORS[own.index(label) % len(OWN_COLORS)]
 
 
 def looks() -> Iterator[tuple[str, str]]:

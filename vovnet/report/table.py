@@ -13,7 +13,7 @@ from vovnet.checks.readable import is_unreadable
 from vovnet.outcomes.inspect import TableSummary
 from vovnet.outcomes.store import FORMAT
 from vovnet.report.labels import setting
-from vovnet.report.view import Column, cell, described
+from vovnet.report.view import Column, cell, described, rate_column, with_own_rates
 from vovnet.results.columns import DESCRIBED, RATES, ResultRow, record
 from vovnet.results.sweep import Job
 from vovnet.terminal import say, shown
@@ -101,13 +101,17 @@ def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = 
         }
         for row in rows
     ]
-    columns = (*ROWS, UNREADABLE) if any(is_unreadable(row) for row in rows) else ROWS
+    shown = with_own_rates(ROWS, lines, rate_column())
+    columns = (*shown, UNREADABLE) if any(is_unreadable(row) for row in rows) else shown
     _print_end(print_table(columns, lines), folder, failed)
 
 
 def print_trainings(lines: Sequence[Line], checks: Sequence[Check], folder: Path, failed: Sequence[Job]) -> None:
     """Print a sweep of trainings: what each policy does on its validation questions, at its own lambda."""
-    console = print_table(TRAININGS, [{**line, "lambda_cost": f"{line['lambda_cost']:g}"} for line in lines])
+    known = {column.name for column in TRAININGS}
+    own = dict.fromkeys(name for line in lines for name in line if name.startswith("rate_") and name not in known)
+    looks = (Column(name, name.removeprefix("rate_").upper(), 3) for name in own)
+    console = print_table((*TRAININGS, *looks), [{**line, "lambda_cost": f"{line['lambda_cost']:g}"} for line in lines])
     print_checks(checks)
     _print_end(console, folder, failed)
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vovnet.actions import ACTION_SPACES
 from vovnet.data import load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.load import collect_outcomes
@@ -21,13 +20,13 @@ from vovnet.vlm.files import find_checkpoint
 def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]:
     """Collect a split, or ``eval.shard`` of it, and write ``summary.json``.
 
-    VoVNet's branches are its action space's, so that no policy need be trained yet; a baseline's are its own.
+    VoVNet's branches are its menu's, so that no policy need be trained yet; a baseline's are its own.
     """
     begun = time.monotonic()
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    actions, with_text, with_nll = ACTION_SPACES[config.policy.action_space], True, config.policy.objective.reads_nll
+    actions, with_text, with_nll = config.menu, True, config.policy.objective.reads_nll
     if config.policy.baseline.name:
         policy = make_policy(config, session)
         actions, with_text, with_nll = policy.looks, TEXT in policy.needs, False

@@ -1,7 +1,8 @@
 """The columns of results.csv, each described once: type, meaning, role, label, digits, bounds.
 
 Whatever prints, sorts, compares or reads results takes it from here. A policy may add settings of its own, written as
-columns ``policy.NAME`` after these, and ``eval.metrics`` adds ``metric.NAME``.
+columns ``policy.NAME`` after these, a menu with looks of its own adds ``rate.LABEL``, and ``eval.metrics``
+``metric.NAME``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ from vovnet.policy.protocol import Value
 
 Role = Literal["protocol", "subject", "made", "asked", "result"]
 # Fields that hold columns of the user's own, and what begins the names of these.
-EXTRA, OWN_METRIC = "policy.", "metric."
-FAMILIES = {"extra": EXTRA, "metrics": OWN_METRIC}
+EXTRA, OWN_RATE, OWN_METRIC = "policy.", "rate.", "metric."
+FAMILIES = {"extra": EXTRA, "rates": OWN_RATE, "metrics": OWN_METRIC}
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,13 @@ class ResultRow:
         "settings that a policy adds, by name; no column, but one each", "asked", along_curve=True, default=()
     )
     fallback_trigger_rate: float | None = column("share of unsure questions", in_matrix=True)
-    action_ratio: str = column("the three action rates as a JSON list", default="")
+    action_ratio: str = column("the action rates as a JSON list: NO, COARSE, FULL and the menu's others", default="")
     action_rate_no: float = _rate("share answered blind", label="NO", in_matrix=True)
     action_rate_coarse: float = _rate("share answered from a small image", label="COARSE", in_matrix=True)
     action_rate_full: float = _rate("share answered from the full image", label="FULL", in_matrix=True)
+    rates: tuple[tuple[str, Value], ...] = column(
+        "shares answered from looks of the menu's own, by label; no column, but one each", in_matrix=True, default=()
+    )
     accuracy: float = _rate("mean score over all rows, copies included", digits=4, in_matrix=True)
     accuracy_ci_low: float = _rate("95 % interval, clustered by image, from", digits=4)
     accuracy_ci_high: float = _rate("95 % interval, clustered by image, to", digits=4)
@@ -171,13 +175,19 @@ OF_POLICY = tuple(  # filled by ``Policy.columns``; other settings are ``extra``
 RATES = ("action_rate_no", "action_rate_coarse", "action_rate_full")
 
 
+def rates_of(row: ResultRow) -> dict[str, float]:
+    """Share of questions by the label of the look that they were answered from; 0 where no look is left out."""
+    found = {name.removeprefix("action_rate_"): getattr(row, name) for name in RATES}
+    return found | {name: float(rate) for name, rate in row.rates if isinstance(rate, int | float)}
+
+
 def as_family(values: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
     """Columns of the user's own as ``ResultRow`` holds them; those that do not apply are left out."""
     return tuple(sorted((name, value) for name, value in values.items() if value not in (None, "")))
 
 
 def record(row: ResultRow, names: Sequence[str] = tuple(DESCRIBED)) -> dict[str, Value]:
-    """Some columns of a row by name; ``extra`` and ``metrics`` give one for each of the user's own."""
+    """Some columns of a row by name; a family gives one for each of its own."""
     found = {name: getattr(row, name) for name in names if name not in FAMILIES}
     for family, prefix in FAMILIES.items():
         if family in names:

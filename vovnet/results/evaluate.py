@@ -24,7 +24,7 @@ from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.columns import ESSENTIAL, ResultRow, record
 from vovnet.results.existing import existing_summary, inputs_key
-from vovnet.results.official import CATEGORY_COLUMNS, category_rows, official_scores, with_random_fallback
+from vovnet.results.official import category_rows, official_scores, with_random_fallback
 from vovnet.results.own_metrics import own_metrics
 from vovnet.results.read import read_results
 from vovnet.results.row import RunFacts, make_row
@@ -146,13 +146,15 @@ def write_evaluation(
     retract(folder, row)
     write_predictions(folder / PREDICTIONS, found.split, found.routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
-    write_rows(folder / CATEGORIES, category_rows(found.split, found.routed), CATEGORY_COLUMNS)
+    lines = category_rows(found.split, found.routed)
+    write_rows(folder / CATEGORIES, lines, list(lines[0]))
     checks = [*run_checks(row)]
     if "expected" in found.notes:
         checks += draw_checks(row, found.notes["expected"])
     summary = {
         "config": asdict(config),
         "config_hash": row.config_hash,
+        "menu": {look.label: look.content for look in policy.looks},
         "seed": row.seed,
         "policy_file": row.checkpoint,
         "result": record(row),

@@ -1,16 +1,17 @@
 """What the random baseline matches: what a finished VoVNet run did (block B3)."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.protocol import Target
 from vovnet.policy.random_matched import BUCKETS, RandomMatched
-from vovnet.results.columns import ResultRow, evaluated
+from vovnet.results.columns import ResultRow, evaluated, rates_of
 from vovnet.results.read import read_predictions, read_results
 from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import PruningMode, RunConfig
@@ -27,10 +28,16 @@ def target_of(options: RandomMatched, config: RunConfig) -> Target:
     Raises:
         VoVNetError: no run is given, or it holds no fitting VoVNet row.
     """
-    if options.target_ratios is not None:
-        return Target((options.target_ratios,), ())
-    if options.bucket_ratios is not None:
-        return Target(options.bucket_ratios, options.bucket_thresholds)
+    looks = USUAL if {*config.menu} <= {*USUAL} else config.menu
+    given = (options.target_ratios,) if options.target_ratios is not None else options.bucket_ratios
+    for ratios in given or ():
+        if len(ratios) != len(looks):
+            raise VoVNetError(
+                f"{len(ratios)} ratios are given for the {len(looks)} looks {', '.join(look.label for look in looks)}; "
+                "give policy.baseline.target_ratios or bucket_ratios one for each."
+            )
+    if given is not None:
+        return Target(given, () if options.target_ratios is not None else options.bucket_thresholds, looks=looks)
     if options.match is None:
         raise VoVNetError(
             "random_policy_matched needs policy.baseline.target_ratios=[no,coarse,full], "
@@ -39,9 +46,19 @@ def target_of(options: RandomMatched, config: RunConfig) -> Target:
     place = Path(options.match).expanduser()
     row = matched_row(place, options.match_lambda, config.dataset.name, config.eval.split, full_pruning(config))
     if options.buckets:
-        ratios, thresholds = bucket_ratios(place, options.bucket_thresholds)
-        return Target(ratios, thresholds, row.avg_cost)
-    return Target(((row.action_rate_no, row.action_rate_coarse, row.action_rate_full),), (), row.avg_cost)
+        ratios_of_buckets, thresholds = bucket_ratios(place, options.bucket_thresholds, looks)
+        return Target(ratios_of_buckets, thresholds, row.avg_cost, looks)
+    rates = rates_of(row)
+    if other := [label for label, rate in rates.items() if rate and label not in {look.label for look in looks}]:
+        raise _another_menu(place, other[0])
+    return Target((tuple(rates.get(look.label, 0.0) for look in looks),), (), row.avg_cost, looks)
+
+
+def _another_menu(place: Path, label: str) -> VoVNetError:
+    return VoVNetError(
+        f"{place} is of a VoVNet that answers from {label}, which this configuration's menu does not hold; set "
+        "policy.looks or policy.action_space as it was there."
+    )
 
 
 def _fitting_rows(place: Path, pruned: Pruned | None) -> list[ResultRow]:
@@ -83,12 +100,13 @@ def matched_row(
 
 
 def bucket_ratios(
-    folder: Path, thresholds: tuple[float, float] | None = None
+    folder: Path, thresholds: tuple[float, float] | None = None, looks: Sequence[Action] = USUAL
 ) -> tuple[tuple[Ratios, Ratios, Ratios], tuple[float, float]]:
     """Action rates of a run within three buckets of the text pass's entropy, and the bounds in nats.
 
     Args:
         thresholds: the bounds; None takes the terciles.
+        looks: whose rates.
 
     Raises:
         VoVNetError: the folder holds no run whose predictions carry entropies, or a bucket is empty.
@@ -97,18 +115,19 @@ def bucket_ratios(
     lines = read_predictions(path)
     try:
         entropy = np.array([line["entropy"] for line in lines], dtype=np.float64)
-        actions = np.array([Action[line["action"].upper()] for line in lines])
+        labels = np.array([line["action"].lower() for line in lines])
         if not np.isfinite(entropy).all():  # null becomes NaN
             raise ValueError("no entropy")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise VoVNetError(f"{path} has no entropy of a text pass; match another VoVNet run.") from error
+    if other := {*labels.tolist()} - {look.label for look in looks}:
+        raise _another_menu(folder, min(other))
     low, high = thresholds or np.quantile(entropy, [1 / BUCKETS, 2 / BUCKETS]).tolist()
     bucket = np.searchsorted((low, high), entropy, side="right")
     rates = []
     for number in range(BUCKETS):
-        members = actions[bucket == number]
+        members = labels[bucket == number]
         if not len(members):
             raise VoVNetError(f"no sample of {path} has an entropy in bucket {number + 1}; give other thresholds.")
-        no, coarse, full = (float((members == action).mean()) for action in Action)
-        rates.append((no, coarse, full))
+        rates.append(tuple(float((members == look.label).mean()) for look in looks))
     return (rates[0], rates[1], rates[2]), (low, high)

@@ -4,16 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL
 from vovnet.data import VQADataset
 from vovnet.outcomes.routed import Routed
+from vovnet.results.columns import OWN_RATE
 from vovnet.results.split import SplitColumns
 from vovnet.scoring.official import OfficialScores
-
-CATEGORY_COLUMNS = (
-    "dataset category num_samples score unparsed_rate refusal_rate avg_cost "
-    "action_rate_no action_rate_coarse action_rate_full"
-).split()
 
 
 def official_scores(split: SplitColumns, routed: Routed) -> dict[str, OfficialScores]:
@@ -26,8 +22,8 @@ def category_rows(split: SplitColumns, routed: Routed) -> list[dict[str, object]
     """One line per set and category: score, cost and what was chosen."""
     lines = []
     for (name, category), rows in split.categories.items():
-        taken = routed.actions[rows]
-        rates = {f"action_rate_{action.label}": float((taken == int(action)).mean()) for action in Action}
+        rates = routed.rates(rows)
+        shown = {f"action_rate_{look.label}": rates.pop(look.label) for look in USUAL}
         lines.append(
             {
                 "dataset": name,
@@ -37,7 +33,8 @@ def category_rows(split: SplitColumns, routed: Routed) -> list[dict[str, object]
                 "unparsed_rate": float((~routed.chosen.parsed[rows]).mean()),
                 "refusal_rate": float(routed.chosen.refused[rows].mean()),
                 "avg_cost": float(routed.cost[rows].mean()),
-                **rates,
+                **shown,
+                **{f"{OWN_RATE}{label}": rate for label, rate in rates.items()},
             }
         )
     return lines

@@ -121,7 +121,10 @@ def _impossible(values: Mapping[str, Any]) -> str:
             return f"{name}={value} is below {one.low:g}"
     if not values["accuracy_ci_low"] <= values["accuracy"] <= values["accuracy_ci_high"]:
         return "the accuracy is outside its interval"
-    if abs(sum(values[name] for name in RATES) - 1) > 1e-6:
+    further = [rate for _, rate in values["rates"]]
+    if not all(isinstance(rate, int | float) and 0 <= rate <= 1 for rate in further):
+        return "a rate is not between 0 and 1"
+    if abs(sum(further, sum(values[name] for name in RATES)) - 1) > 1e-6:
         return "the action rates do not add up to 1"
     if not values["baseline_name"] and values["lambda_cost"] is None:
         return "a row of VoVNet has no lambda_cost"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.protocol import Value
@@ -41,7 +41,8 @@ class RunFacts:
 def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: OfficialScores | None) -> ResultRow:
     """Aggregate one run; ``official`` is None for a mixture, whose sets are scored apart."""
     chosen, size = routed.chosen, len(routed.actions)
-    rates = [float((routed.actions == int(action)).mean()) for action in Action]
+    rates = routed.rates()
+    usual: dict[str, Any] = {f"action_rate_{look.label}": rates.pop(look.label) for look in USUAL}
     low, high = clustered_interval(chosen.score, facts.groups)
     alone = config.eval.mode == "live" and config.eval.batch_size == 1
     # A NO answer after a text pass reads nothing more; every other branch reads what it cannot reuse.
@@ -64,10 +65,9 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         **settings,
         remaining_vision_tokens=float(vision_tokens.mean()) if pruned else None,
         fallback_trigger_rate=None if routed.fallback is None else float(routed.fallback.mean()),
-        action_ratio="[" + ", ".join(f"{rate:.6f}" for rate in rates) + "]",
-        action_rate_no=rates[0],
-        action_rate_coarse=rates[1],
-        action_rate_full=rates[2],
+        action_ratio="[" + ", ".join(f"{rate:.6f}" for rate in (*usual.values(), *rates.values())) + "]",
+        **usual,
+        rates=as_family(rates),
         accuracy=float(chosen.score.mean(dtype=np.float64)),
         accuracy_ci_low=low,
         accuracy_ci_high=high,

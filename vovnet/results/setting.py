@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.actions import Action
+from vovnet.actions import named
 from vovnet.data import VQADataset, load_dataset
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
@@ -73,7 +73,7 @@ def make_policy(config: RunConfig, session: Session) -> Policy:
     if options.fallback_mode is None:
         return policy
     limits = options.fallback_entropy_threshold, options.fallback_margin_threshold
-    return Fallback(policy, Action[options.fallback_mode.upper()], *limits)
+    return Fallback(policy, named(options.fallback_mode), *limits)
 
 
 def setting_of(config: RunConfig, policy: Policy, session: Session) -> tuple[Setting, dict[str, int]]:

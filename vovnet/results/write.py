@@ -73,7 +73,7 @@ def write_predictions(
     # Column by column, and the numbers that come of a branch by their few values: a JSON encoder called for every
     # sample would take most of a sweep's time.
     columns: dict[str, Sequence[str]] = {
-        "action": np.array([f'"{action.label}"' for action in Action], dtype=object)[routed.actions].tolist(),
+        "action": [f'"{label}"' for label in routed.labels.tolist()],
         "prediction": list(map(quote, chosen.prediction)),
         "score": _by_value(chosen.score, repr),
         "parsed": _by_value(chosen.parsed, json.dumps),

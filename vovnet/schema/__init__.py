@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from vovnet.actions import ACTION_SPACES, Action
 from vovnet.schema.backbone import BackboneConfig, Resolution, VisionBudgetConfig
 from vovnet.schema.baselines import BaselineConfig, FullLook, PolicyOptions, Ratios
 from vovnet.schema.code import ReportParts
 from vovnet.schema.data import Dataset, DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
+from vovnet.schema.menu import OwnLook, disorder, in_order, key_of, resolution_of
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import (
     STRICT,
@@ -77,6 +79,7 @@ __all__ = [
     "LoraConfig",
     "NonNegative",
     "ObjectiveConfig",
+    "OwnLook",
     "PathsConfig",
     "Phase",
     "PipelineConfig",
@@ -108,6 +111,10 @@ __all__ = [
     "Training",
     "VisionBudgetConfig",
     "WordLoss",
+    "disorder",
+    "in_order",
+    "key_of",
+    "resolution_of",
 ]
 
 
@@ -234,3 +241,20 @@ class RunConfig:
     calibrate: CalibrateConfig | None = None  # experiments.calibrate only
     report: ReportConfig | None = None  # experiments.report only
     runs: tuple[str, ...] | None = None  # experiments.report only: folders to read
+
+    @property
+    def menu(self) -> tuple[Action, ...]:
+        """The looks that a policy chooses among, cheapest first."""
+        return self.policy.menu(self.vision_budget)
+
+    @model_validator(mode="after")
+    def _menu_in_order(self) -> "RunConfig":
+        policy, usual = self.policy, self.policy.looks is None and self.policy.action_space in ACTION_SPACES
+        try:
+            why = "" if usual else disorder(self.menu, self.vision_budget, policy.full_pruning_ratio)
+        except ValueError as error:
+            why = str(error)
+        if why:
+            key = f"policy.action_space={policy.action_space}" if policy.looks is None else "policy.looks"
+            raise ValueError(f"{key}: {why}")
+        return self

@@ -10,13 +10,13 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticKnownError
 
 from vovnet import registry
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.schema.ranges import STRICT, PruningMode, Share
 
 if TYPE_CHECKING:
     from vovnet.policy.protocol import Context, Policy
 
-Ratios = tuple[Share, Share, Share]  # NO, COARSE, FULL
+Ratios = tuple[Share, ...]  # of each look of a menu; of NO, COARSE and FULL where it has none of its own
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -36,7 +36,7 @@ class PolicyOptions:
     """The options of a policy. Most policies are their own options; others are made from them."""
 
     name: str
-    looks: tuple[Action, ...] = tuple(Action)
+    looks: tuple[Action, ...] = USUAL
 
     @property
     def full(self) -> FullLook | None:
@@ -48,8 +48,8 @@ class PolicyOptions:
         """Whether a choice depends on ``policy.lambda_cost``."""
         return False
 
-    def menu(self, action_space: tuple[Action, ...]) -> tuple[Action, ...]:
-        """The looks that may be chosen, under ``policy.action_space``."""
+    def menu(self, configured: tuple[Action, ...]) -> tuple[Action, ...]:
+        """The looks that may be chosen, under the configured menu."""
         return self.looks
 
     def make(self, context: "Context") -> "Policy":

@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, model_validator
 from pydantic.dataclasses import dataclass
 
+from vovnet.actions import Action
+from vovnet.schema.backbone import VisionBudgetConfig
 from vovnet.schema.baselines import BaselineConfig
 from vovnet.schema.code import ObjectiveCode, code_beside
+from vovnet.schema.menu import MenuLook, menu_of
 from vovnet.schema.ranges import (
     STRICT,
     ActionSpace,
@@ -76,12 +79,29 @@ class PolicyConfig:
     # FULL of a policy that chooses: a share of an image's tokens that is kept, and how. Fixed baselines look whole.
     full_pruning_ratio: Kept = 1.0
     full_pruning_mode: PruningMode = "merge"
+    looks: tuple[MenuLook, ...] | None = None  # a menu of one's own in place of action_space, cheapest first
+
+    def menu(self, budget: VisionBudgetConfig) -> tuple[Action, ...]:
+        """The looks to choose among, cheapest first; see ``RunConfig.menu``."""
+        return menu_of(self.action_space, self.looks, budget)
+
+    @model_validator(mode="after")
+    def _one_menu(self) -> "PolicyConfig":
+        if self.looks is None:
+            return self
+        if self.action_space != "ternary":
+            raise ValueError(f"looks and action_space={self.action_space} exclude each other; leave one of them out")
+        if len(self.looks) < 2 or self.looks[0] != "no":
+            raise ValueError("looks names no, which costs nothing, and then other looks, the cheapest first")
+        return self
 
     @model_validator(mode="after")
     def _what_looks_again(self) -> "PolicyConfig":
-        if self.procedure == "sequential" and (self.objective.name, self.action_space) != ("value", "ternary"):
+        count = len(self.looks) if self.looks is not None else 2 if self.action_space == "binary" else 3
+        if self.procedure == "sequential" and (self.objective.name != "value" or count < 3):
             raise ValueError(
-                "procedure=sequential learns scores of three looks; it needs objective=value and action_space=ternary"
+                "procedure=sequential learns scores and looks between the first and the last; it needs objective=value "
+                "and a menu of three looks or more (action_space=ternary or ladder, or looks)"
             )
         return self
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from vovnet.actions import PruningMode as PruningMode
+
 DIGITS = 12  # of a configured number
 STRICT = ConfigDict(extra="forbid")
 
 PromptOrder = Literal["auto", "text_first", "image_first", "sandwich"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 FeatureMode = Literal["hidden", "hidden_entropy", "hidden_margin", "hidden_entropy_margin"]
-ActionSpace = Literal["ternary", "binary"]
+ActionSpace = Literal["ternary", "binary", "ladder"]
 Procedure = Literal["one_step", "sequential"]  # looks once, or again by what the first look yields
 Split = Literal["train", "test"]
-PruningMode = Literal["stride", "topk_norm", "random", "pool", "merge"]
 
 
 def _number(value: Any) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import Action
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import TextState, check_finite, read_text, text_outcomes
@@ -50,7 +50,8 @@ class VoVNetModule(RoutingModule, StepModule):
 
     Args:
         head: the policy network.
-        policy: what the head reads and may choose.
+        policy: what the head reads.
+        menu: the looks that it chooses among.
         training: optimiser settings.
         router: the backbone and its rules; needed for live training and for prediction. Training on
             stored outcomes needs no backbone in memory.
@@ -61,6 +62,7 @@ class VoVNetModule(RoutingModule, StepModule):
         self,
         head: PolicyHead,
         policy: PolicyConfig,
+        menu: tuple[Action, ...],
         training: PolicyTraining,
         router: Router | None = None,
         steps: int = 1,
@@ -73,7 +75,7 @@ class VoVNetModule(RoutingModule, StepModule):
         self.steps = steps
         learns = training.stage2_backbone != "frozen" and router is not None
         self.backbone = router.backbone if learns and router is not None else None
-        self.actions = ACTION_SPACES[policy.action_space]
+        self.actions = menu
         self._judged = {action.label: [0, 0] for action in self.actions}  # answers of live branches: unread, all
 
     def training_step(self, batch: OutcomeBatch | LiveBatch, batch_idx: int) -> Tensor:

@@ -9,7 +9,6 @@ import lightning as L
 import numpy as np
 import torch
 
-from vovnet.actions import ACTION_SPACES
 from vovnet.data import item
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import read_text
@@ -157,7 +156,7 @@ def _of_head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData, session: Session) -> Setup:
     """From stored outcomes: everything the head needs, as tensors in memory."""
-    checkpoint, actions = find_checkpoint(config.backbone, session=session), ACTION_SPACES[config.policy.action_space]
+    checkpoint, actions = find_checkpoint(config.backbone, session=session), config.menu
     nll, sequential = config.policy.objective.reads_nll, config.policy.procedure == "sequential"
     states = actions[1:-1] if sequential else ()
     loaded = load_outcomes(
@@ -173,14 +172,14 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData, ses
     tensors: OutcomeBatch | LookBatch = everything
     if sequential:
         groups = [data.dataset[row].group for row in range(data.count)]
-        tensors = look_tensors(loaded.outcomes, everything, config.policy, groups)
+        tensors = look_tensors(loaded.outcomes, everything, states, config.policy.feature_mode, groups)
         module = _sequential(config, training, tensors, steps)
         train = tensors.rows(torch.from_numpy(data.train))
         module.head.standardise([train.stage(stage) for stage in range(len(actions) - 1)])
     else:
         head = _new_head(config, training, everything.features.shape[1])
         head.standardise(everything.features[torch.from_numpy(data.train)])
-        module = VoVNetModule(head, config.policy, training, steps=steps)
+        module = VoVNetModule(head, config.policy, actions, training, steps=steps)
     return Setup(
         module=module,
         batches=OutcomeBatches(tensors, order, steps, len(actions) if noisy else 0),
@@ -194,7 +193,7 @@ def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData, ses
 
 def _live(config: RunConfig, training: PolicyTraining, data: TrainingData, session: Session) -> Setup:
     """Branches run in every step, with the backbone frozen or trained along."""
-    actions = ACTION_SPACES[config.policy.action_space]
+    actions = config.menu
     trainable, backbone = None, None
     if training.stage2_backbone != "frozen":
         trainable = trainable_backbone(config, training.stage2_backbone, session)
@@ -203,7 +202,7 @@ def _live(config: RunConfig, training: PolicyTraining, data: TrainingData, sessi
     width = feature_width(config.policy.feature_mode, router.backbone.hidden_size)
     micro = micro_batches(data.train, training.backbone, training.seed)
     steps = training.epochs * micro.order.steps_per_epoch
-    module = VoVNetModule(_new_head(config, training, width), config.policy, training, router, steps)
+    module = VoVNetModule(_new_head(config, training, width), config.policy, actions, training, router, steps)
     module.head.standardise(_first_features(module, data, micro.order, router.backbone))
     parts = validation_rows(data.val, LIVE_VALIDATION_SAMPLES, config.eval.batch_size)
     return Setup(
@@ -255,7 +254,7 @@ class OutcomeBatches:
 
 def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
     """Stored outcomes as the head learns from them: the score of a refusal is 0, whatever the benchmark gives it."""
-    actions = ACTION_SPACES[config.policy.action_space]
+    actions = config.menu
     score, refused = (outcomes.stacked(name, actions) for name in ("score", "refused"))
     nll = outcomes.stacked("nll", actions) if config.policy.objective.reads_nll else np.full_like(score, np.nan)
     score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
@@ -278,7 +277,7 @@ def _new_head(config: RunConfig, training: PolicyTraining, width: int) -> Policy
     """A fresh head. Seeds here and not earlier: collecting outcomes draws from the same generators, so
     a training that had to collect first would otherwise differ from one that found them."""
     L.seed_everything(training.seed, verbose=False)
-    actions = len(ACTION_SPACES[config.policy.action_space])
+    actions = len(config.menu)
     return PolicyHead(width, config.policy.hidden_size, actions, objective_of(config).bounded)
 
 
@@ -286,4 +285,4 @@ def _sequential(config: RunConfig, training: PolicyTraining, tensors: LookBatch,
     """A fresh head that may look again; seeds as ``_new_head``."""
     L.seed_everything(training.seed, verbose=False)
     sizes = tensors.features.shape[1], tensors.seen.shape[2], config.policy.hidden_size, tensors.score.shape[1]
-    return SequentialModule(SequentialHead(*sizes), config.policy, training, steps)
+    return SequentialModule(SequentialHead(*sizes), config.policy, config.menu, training, steps)

@@ -1,6 +1,6 @@
 """Training the head that may look again, from stored outcomes: all stages at once, each on what the next one plans."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vovnet.actions import ACTION_SPACES
+from vovnet.actions import Action
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.features import seen_features
 from vovnet.policy.objective import OutcomeBatch
 from vovnet.policy.plan import GRID, PRICES, Plans, best_plan, split_outputs
 from vovnet.policy.sequential_head import MEMBERS, SequentialHead
-from vovnet.schema import PolicyConfig, PolicyTraining
+from vovnet.schema import FeatureMode, PolicyConfig, PolicyTraining
 from vovnet.scoring.table import ScoreTable
 from vovnet.training.module import decision_metrics, decision_table
 from vovnet.training.step_module import StepModule, adamw
@@ -50,17 +50,19 @@ class LookBatch:
         return torch.cat([self.features, self.seen[:, number - 1]], dim=1) if number else self.features
 
 
-def look_tensors(outcomes: Outcomes, whole: OutcomeBatch, policy: PolicyConfig, groups: list[str]) -> LookBatch:
+def look_tensors(
+    outcomes: Outcomes, whole: OutcomeBatch, between: Sequence[Action], mode: FeatureMode, groups: list[str]
+) -> LookBatch:
     """Stored outcomes with the looks' states; folds are drawn by image.
 
     Args:
         whole: the same questions as a policy sees them that looks once.
+        between: the looks between the first and the last.
         groups: what questions about one image share, [N].
     """
-    between = ACTION_SPACES[policy.action_space][1:-1]
     seen = []
     for branch in (outcomes.branches[action] for action in between):
-        seen.append(torch.from_numpy(seen_features(branch.state, branch.confidence, policy.feature_mode)))
+        seen.append(torch.from_numpy(seen_features(branch.state, branch.confidence, mode)))
     _, image = np.unique(groups, return_inverse=True)
     fold = np.random.default_rng(0).integers(0, MEMBERS, image.max() + 1)[image]
     return LookBatch(whole.features, torch.stack(seen, dim=1), whole.score, whole.cost, torch.from_numpy(fold))
@@ -74,10 +76,17 @@ class SequentialModule(StepModule):
     it (cross-fitting, Chernozhukov et al. 2018). The policy takes the members' mean.
     """
 
-    def __init__(self, head: SequentialHead, policy: PolicyConfig, training: PolicyTraining, steps: int) -> None:
+    def __init__(
+        self,
+        head: SequentialHead,
+        policy: PolicyConfig,
+        menu: tuple[Action, ...],
+        training: PolicyTraining,
+        steps: int,
+    ) -> None:
         super().__init__()
         self.head, self.policy, self.training_config, self.steps = head, policy, training, steps
-        self.actions = ACTION_SPACES[policy.action_space]
+        self.actions = menu
         self.scores = ScoreTable()
 
     def training_step(self, batch: LookBatch, batch_idx: int) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vovnet.actions import ACTION_SPACES, FIXED_POLICIES
+from vovnet.actions import FIXED_POLICIES
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
@@ -65,10 +65,10 @@ def alone(folder: Path) -> Iterator[None]:
 
 def _train(config: RunConfig, training: PolicyTraining, folder: Path, session: Session) -> Trained:
     quiet_lightning()
-    looks = {*ACTION_SPACES[config.policy.action_space]}
+    looks = [*config.menu]
     if training.stage1_epochs:
-        looks.add(FIXED_POLICIES[training.stage1_baseline_name])
-    check_looks(config, find_checkpoint(config.backbone, session=session), sorted(looks))  # before stage 1
+        looks.append(FIXED_POLICIES[training.stage1_baseline_name])
+    check_looks(config, find_checkpoint(config.backbone, session=session), looks)  # before stage 1
     data = training_data(config, training, session)
     if is_main_rank():
         claim(folder, config, data.dataset, session)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vovnet.actions import Action, name_of
 from vovnet.checks.check import Check
 from vovnet.files import write_json
 from vovnet.outcomes.readable import MOST_UNREAD
@@ -56,7 +57,7 @@ def _line(place: Path, summary: Mapping[str, Any]) -> Line:
         "objective": policy["objective"]["name"],
         "use_straight_through": policy["use_straight_through"],
         "feature_mode": policy["feature_mode"],
-        "action_space": policy["action_space"],
+        "action_space": menu_name(policy),
         "lambda_cost": policy["lambda_cost"],
         "seed": summary["seed"],
         **{name.removeprefix("val/"): value for name, value in metrics.items()},
@@ -64,6 +65,12 @@ def _line(place: Path, summary: Mapping[str, Any]) -> Line:
         "unread": max(summary["unread"].values()),
         "folder": place.name,
     }
+
+
+def menu_name(policy: Mapping[str, Any]) -> str:
+    """The action space of a policy's configuration, or the labels of its own looks."""
+    looks = policy.get("looks")
+    return str(policy["action_space"]) if looks is None else name_of([Action.said(look) for look in looks])
 
 
 def unread_checks(lines: Sequence[Line]) -> list[Check]:

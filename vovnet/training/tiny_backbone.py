@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.data.split import split_groups
 from vovnet.lightning_parts import quiet_lightning
@@ -71,7 +71,7 @@ class TinyBackboneModule(StepModule):
         """Score of greedy answers of one set under every action."""
         inputs, name = batch
         text = self.backbone.text_pass(inputs)
-        for action in Action:
+        for action in USUAL:
             state = text if action is Action.NO else self.backbone.look(inputs, action, text)
             given = self.backbone.decode(state, DECODING, inputs, action)
             scores = [self.judge(index, g.final).value for index, g in zip(inputs.indices, given, strict=True)]
@@ -145,7 +145,7 @@ def _validation(dataset: VQADataset, groups: set[str], backbone: Backbone) -> Da
         even = found[:: max(1, len(found) // VALIDATION_SAMPLES)][:VALIDATION_SAMPLES]
         for start in range(0, len(even), 100):
             items = [item(dataset, i) for i in even[start : start + 100]]
-            batches.append((backbone.builder.build(items, list(Action)), name))
+            batches.append((backbone.builder.build(items, list(USUAL)), name))
     return DataLoader(batches, batch_size=None, collate_fn=as_it_is)  # type: ignore[arg-type]
 
 

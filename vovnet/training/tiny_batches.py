@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.data import ImageRef, Sample, VQADataset, prompt_text
 from vovnet.schema import Phase, TinyBackboneTraining
 from vovnet.training.tiny_words import answer_word
@@ -94,7 +94,7 @@ class StepBatches:
         rng = np.random.default_rng([self.recipe.seed, step])
         phase = self._phase(step)
         weights = np.asarray(phase.branch_weights, dtype=float)
-        action = Action(int(rng.choice(len(Action), p=weights / weights.sum())))
+        action = Action(int(rng.choice(len(USUAL), p=weights / weights.sum())))
         pool = self.pools[phase.questions]
         rows = pool.draw(rng, self.recipe.batch_size, self.recipe.questions_per_image, phase.set_weights)
         flips = {self.dataset[row].group: int(rng.integers(len(FLIPS))) for row in rows}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from vovnet.compose import rebuilt
 from vovnet.errors import VoVNetError
 from vovnet.schema import RunConfig, VisionBudgetConfig
 from vovnet.session import Session
@@ -24,7 +25,7 @@ def settled(config: RunConfig, session: Session | None = None) -> RunConfig:
     checkpoint = find_checkpoint(backbone, session=session)
     order = "image_first" if backbone.prompt_order == "auto" else backbone.prompt_order
     dtype = own_dtype(checkpoint) if backbone.dtype == "auto" else backbone.dtype
-    return replace(
+    return rebuilt(
         config,
         backbone=replace(backbone, dtype=dtype, prompt_order=order),  # type: ignore[arg-type]  # checked against TYPES
         vision_budget=own_budget(budget, checkpoint),

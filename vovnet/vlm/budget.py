@@ -26,6 +26,14 @@ class Budget(Protocol):
         """Vision tokens that enter the language model; known before any vision runs."""
         ...
 
+    def check(self, look: Action) -> None:
+        """Refuse a look of one's own that the family cannot take.
+
+        Raises:
+            VoVNetError: names what it cannot.
+        """
+        ...
+
     @property
     def max_tokens(self) -> int:
         """Tokens of a maximal FULL image, unpruned: the unit of the normalised cost, so that lambda is

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vovnet.actions import Action
+from vovnet.actions import USUAL, Action
 from vovnet.schema import BackboneConfig, VisionBudgetConfig
 from vovnet.vlm.agreement import known_to_agree, that_agrees
 from vovnet.vlm.families import fast_path, is_generic
@@ -44,6 +44,6 @@ def load_backbone(
     if config.implementation == "qwen" or quantised:
         return fast(pruning)
     if (known := known_to_agree(config, found)) is None:
-        actions = tuple(Action) if pruning is None else (Action.NO, Action.COARSE)  # only the fast path prunes
+        actions = USUAL if pruning is None else (Action.NO, Action.COARSE)  # only the fast path prunes
         return that_agrees(config, found, actions, lambda: fast(pruning), generic) or generic(pruning)
     return fast(pruning) if known else generic(pruning)

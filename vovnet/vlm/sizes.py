@@ -2,15 +2,13 @@
 
 import math
 
-from vovnet.actions import Action
 from vovnet.schema import Resolution
 
 
-def inside(width: int, height: int, full: Resolution, coarse: Resolution, action: Action, unit: int) -> tuple[int, int]:
-    """(width, height) in pixels under an action. COARSE is fitted inside FULL's size, so that it never costs more,
-    whatever the rounding."""
-    size = fit(width, height, full, unit)
-    return size if action is Action.FULL else fit(*size, coarse, unit)
+def inside(width: int, height: int, full: Resolution, look: Resolution, unit: int) -> tuple[int, int]:
+    """(width, height) in pixels under a look, which is fitted inside FULL's size, so that it never costs more, whatever
+    the rounding."""
+    return fit(*fit(width, height, full, unit), look, unit)
 
 
 def fit(width: int, height: int, resolution: Resolution, factor: int) -> tuple[int, int]:

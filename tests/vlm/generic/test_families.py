@@ -17,7 +17,7 @@ from tests.families.factory import FAMILIES
 import torch
 from torch import Tensor
 
-from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
 from vovnet.data import Item
 from vovnet.report.families import HEADER, cells, label
 from vovnet.vlm.agreement import noise_item
@@ -100,7 +100,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module", params=HERE)
 def case(request: pytest.FixtureRequest, fresh: None) -> Case:
     vlm = load(beside.checkpoints() / request.param)
-    return Case(request.param, vlm, {action: alone(vlm, action) for action in Action})
+    return Case(request.param, vlm, {action: alone(vlm, action) for action in USUAL})
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_every_family_takes_the_fast_ways_that_it_can(case: Case) -> None:
 
 def test_counts_of_tokens_are_known_before_they_are_read(case: Case) -> None:
     batch = build(case.vlm, ITEMS)
-    for action in Action:
+    for action in USUAL:
         predicted = [case.vlm.builder.tokens(sample, [action])[0] for _, sample, _ in ITEMS]
         assert case.vlm.read(batch, action).vision_tokens.tolist() == predicted
         assert (action is Action.NO) == (max(predicted) == 0)

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from vovnet.actions import ACTION_SPACES, Action
+from vovnet.actions import USUAL, VISUAL_ACTIONS, Action, named
 from vovnet.checks.readable import unreadable_sentence
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.metrics.frontier import concave_hull
 from vovnet.metrics.oracle_gap import budgeted_oracle
+from vovnet.outcomes.rows import places
 from vovnet.report.analysis import Line, point, value_runs
 from vovnet.report.labels import point_label
 from vovnet.report.runs import Found, Run
 from vovnet.report.study import Branches, Study
-from vovnet.results.columns import looks_once
+from vovnet.results.columns import looks_once, rates_of
 from vovnet.schema import ReportConfig
 from vovnet.vlm.budget import Budget
 
@@ -29,27 +30,27 @@ ORACLE_POINTS = 200
 
 
 class Images:
-    """Images as COARSE and FULL see them, each once, until the page's share of bytes is used up."""
+    """Images as the looks of a study see them, each once, until the page's share of bytes is used up."""
 
     def __init__(self, megabytes: float) -> None:
         self.left = megabytes * 2**20
         self.pages: list[dict[str, Any]] = []
         self._places: dict[tuple[Any, ...], int] = {}
 
-    def place(self, image: ImageRef, budget: Budget) -> int:
+    def place(self, image: ImageRef, budget: Budget, looks: Sequence[Action] = VISUAL_ACTIONS) -> int:
         """Index of an image in the page; -1 when it no longer fits or cannot be read."""
         key = (image, id(budget))
         if key not in self._places:
-            self._places[key] = self._add(image, budget) if self.left > 0 else -1
+            self._places[key] = self._add(image, budget, looks) if self.left > 0 else -1
         return self._places[key]
 
-    def _add(self, image: ImageRef, budget: Budget) -> int:
+    def _add(self, image: ImageRef, budget: Budget, looks: Sequence[Action]) -> int:
         try:
             pixels = image.load()
         except VoVNetError:  # the evaluation has said so; the page shows that there is none
             return -1
         shown: dict[str, Any] = {}
-        for action in (Action.COARSE, Action.FULL):
+        for action in (look for look in looks if look != Action.NO and look.pruning is None):
             size = budget.target_size(*pixels.size, action)
             buffer = io.BytesIO()
             kind = "PNG" if size[0] * size[1] <= 128 * 128 else "WEBP"
@@ -103,14 +104,16 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
     points = [_point(run, labels[id(run)], curve_of.get(id(run.row))) for run in ordered]
     oracle: list[tuple[float, float]] = []
     if study.branches is not None:
-        hull = budgeted_oracle(study.branches.scores, study.branches.costs)
+        hull = budgeted_oracle(*study.branches.table(study.branches.looks))
         keep = np.unique(np.linspace(0, len(hull.costs) - 1, ORACLE_POINTS).astype(int))
         oracle = [(round(float(hull.costs[i]), 6), round(float(hull.accuracies[i]), 6)) for i in keep]
     corners = sorted(point(row) for row in study.fixed.values())
     mixing = concave_hull(corners) if corners else None
-    count = 0 if study.branches is None else min(most, len(study.branches.scores))
+    count = 0 if study.branches is None else min(most, len(study.branches.outcomes))
+    known = () if study.branches is None else study.branches.looks
     return {
         "name": study.name,
+        "looks": [look.label.upper() for look in (known or study.looks)],
         "points": points,
         "oracle": oracle,
         "mixing": [] if mixing is None else list(zip(mixing.costs.tolist(), mixing.accuracies.tolist(), strict=True)),
@@ -118,16 +121,16 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
         "policies": [
             {
                 "label": curve.label,
-                "space": [int(a) for a in ACTION_SPACES[run.row.action_space or "ternary"]],
+                "space": [known.index(named(label, known)) for label in run.predictions.valued],
                 "values": np.round(run.predictions.values[:count].T, 6).tolist(),
             }
             for curve, run in value_runs(study)
             if count and run.row.fallback_mode is None and run.predictions.values is not None
         ],
         "choices": [
-            {"label": labels[id(run)], "actions": "".join(map(str, run.predictions.action[:count]))}
+            {"label": labels[id(run)], "actions": places(known, run.predictions.action[:count]).tolist()}
             for run in ordered
-            if count and looks_once(run.row)
+            if count and looks_once(run.row) and {*run.menu} <= {*known}
         ],
     }
 
@@ -154,29 +157,30 @@ def _point(run: Run, label: str, curve: str | None) -> dict[str, Any]:
         "low": row.accuracy_ci_low,
         "high": row.accuracy_ci_high,
         "cost": row.avg_cost,
-        "rates": [row.action_rate_no, row.action_rate_coarse, row.action_rate_full],
+        "rates": [[label.upper(), rate] for label, rate in rates_of(row).items()],
     }
 
 
 def _samples(branches: Branches | None, count: int, images: Images) -> dict[str, Any]:
-    """Columns of the sample browser; lists by action have NO, COARSE and FULL."""
+    """Columns of the sample browser; lists by action have the study's looks."""
     if branches is None:
         names = ("id", "category", "question", "options", "answers", "images", "entropy", "margin")
-        return {name: [] for name in names} | {name: [[], [], []] for name in ("prediction", "score", "cost")}
+        return {name: [] for name in names} | {name: [[] for _ in USUAL] for name in ("prediction", "score", "cost")}
     samples = [branches.dataset[i] for i in range(count)]
     by_action = branches.outcomes.branches
+    scores, costs = branches.table(branches.looks)
     return {
         "id": [s.id for s in samples],
         "category": [s.category for s in samples],
         "question": [s.question for s in samples],
         "options": [list(s.options) for s in samples],
         "answers": [list(dict.fromkeys(s.answers)) for s in samples],
-        "images": [[images.place(image, branches.budget) for image in s.images] for s in samples],
+        "images": [[images.place(image, branches.budget, branches.looks) for image in s.images] for s in samples],
         "entropy": np.round(branches.outcomes.text.entropy[:count].astype(float), 4).tolist(),
         "margin": np.round(branches.outcomes.text.margin[:count].astype(float), 4).tolist(),
-        "prediction": [[str(p) for p in by_action[a].prediction[:count]] for a in Action],
-        "score": [np.round(branches.scores[:count, int(a)].astype(float), 4).tolist() for a in Action],
-        "cost": [np.round(branches.costs[:count, int(a)], 8).tolist() for a in Action],
+        "prediction": [[str(p) for p in by_action[a].prediction[:count]] for a in branches.looks],
+        "score": np.round(scores[:count].T, 4).tolist(),
+        "cost": np.round(costs[:count].T, 8).tolist(),
     }
 
 

@@ -47,7 +47,7 @@ function mark(shape, cx, cy, attributes) {
 }
 
 function describe(p) {
-  const rates = p.rates.map((r, i) => `${["NO", "COARSE", "FULL"][i]} ${(100 * r).toFixed(1)} %`).join(", ");
+  const rates = p.rates.map(([look, r]) => `${look} ${(100 * r).toFixed(1)} %`).join(", ");
   return `${p.setting}\naccuracy ${p.accuracy.toFixed(4)} (${p.low.toFixed(4)} to ${p.high.toFixed(4)})\ncost ${p.cost.toFixed(4)}\n${rates}`;
 }
 

@@ -1,6 +1,8 @@
 "use strict";
 // The decision rule in the page: argmax of value less lambda times cost, ties to the cheaper action.
-const LABELS = ["NO", "COARSE", "FULL"];
+const OWN_TONES = ["#009E73", "#CC79A7", "#E69F00", "#8c6d31"]; // of looks of a menu's own
+const USUAL = ["NO", "COARSE", "FULL"];
+const tone = (looks, look) => USUAL.includes(look) ? `var(--${look.toLowerCase()})` : OWN_TONES[looks.filter((l) => !USUAL.includes(l)).indexOf(look) % OWN_TONES.length];
 const lambdaAt = (place) => (place === 0 ? 0 : 0.001 * 2000 ** ((place - 1) / 99)); // 0, then 0.001 to 2
 
 function decide(study, policy, lambda) {
@@ -21,7 +23,7 @@ function decide(study, policy, lambda) {
 }
 
 function outcome(study, actions) {
-  const rates = [0, 0, 0];
+  const rates = study.looks.map(() => 0);
   let score = 0, cost = 0;
   actions.forEach((a, i) => { rates[a] += 1; score += study.samples.score[a][i]; cost += study.samples.cost[a][i]; });
   const count = Math.max(1, actions.length);
@@ -49,14 +51,14 @@ function showLambda(study, draw, onChoice) {
     const { policy, place } = current(), curve = lambdaCurve(study, policy), now = curve[place];
     byId("lambda-value").textContent = lambdaAt(place).toPrecision(3);
     slider.setAttribute("aria-valuetext", `lambda ${lambdaAt(place).toPrecision(3)}`);
-    byId("bar").replaceChildren(...now.rates.map((rate, a) => make("span", { style: `width:${100 * rate}%;background:var(--${LABELS[a].toLowerCase()})` }, rate > 0.06 ? `${LABELS[a]} ${(100 * rate).toFixed(1)} %` : "")));
-    byId("bar").setAttribute("aria-label", now.rates.map((r, a) => `${LABELS[a]} ${(100 * r).toFixed(1)} percent`).join(", "));
+    byId("bar").replaceChildren(...now.rates.map((rate, a) => make("span", { style: `width:${100 * rate}%;background:${tone(study.looks, study.looks[a])}` }, rate > 0.06 ? `${study.looks[a]} ${(100 * rate).toFixed(1)} %` : "")));
+    byId("bar").setAttribute("aria-label", now.rates.map((r, a) => `${study.looks[a]} ${(100 * r).toFixed(1)} percent`).join(", "));
     byId("lambda-text").textContent = `accuracy ${now.accuracy.toFixed(4)}, average cost ${now.cost.toFixed(4)}, utility ${(now.accuracy - lambdaAt(place) * now.cost).toFixed(4)} on ${study.samples.id.length} samples`;
     const here = document.getElementById("here");
     here.setAttribute("cx", draw().x(now.cost));
     here.setAttribute("cy", draw().y(now.accuracy));
     here.setAttribute("visibility", "visible");
-    drawCurve(curve, place);
+    drawCurve(study.looks, curve, place);
     onChoice();
   };
   slider.oninput = refresh;
@@ -65,15 +67,15 @@ function showLambda(study, draw, onChoice) {
   return { refresh, current };
 }
 
-function drawCurve(curve, place) {
+function drawCurve(looks, curve, place) {
   const xticks = [0, 34, 67, 100].map((at) => ({ at, label: at ? lambdaAt(at).toPrecision(1) : "0" }));
   const plot = axes({ x: [0, 100], y: [0, 1], xticks }, { x: "λ", y: "share, accuracy" }, { width: 720, height: 246, top: 26 });
   const line = (value, stroke, more = {}) => plot.root.append(svg("polyline", { points: curve.map((c, i) => `${plot.x(i)},${plot.y(value(c))}`).join(" "), fill: "none", stroke, "stroke-width": 1.8, ...more }));
-  [0, 1, 2].forEach((a) => line((c) => c.rates[a], `var(--${LABELS[a].toLowerCase()})`));
+  looks.forEach((look, a) => line((c) => c.rates[a], tone(looks, look)));
   line((c) => c.accuracy, "#D55E00", { "stroke-width": 2.4 });
   line((c) => Math.min(1, c.cost), "#009E73", { "stroke-dasharray": "5 3" });
   plot.root.append(svg("line", { class: "axis", x1: plot.x(place), x2: plot.x(place), y1: plot.y(0), y2: plot.y(1) }));
-  const names = [["accuracy", "#D55E00"], ["cost", "#009E73"], ...LABELS.map((l) => [l, `var(--${l.toLowerCase()})`])];
+  const names = [["accuracy", "#D55E00"], ["cost", "#009E73"], ...looks.map((l) => [l, tone(looks, l)])];
   names.forEach(([name, fill], i) => { const t = svg("text", { x: 60 + 70 * i, y: 16 }, name); t.style.fill = fill; t.style.fontWeight = 600; plot.root.append(t); });
   byId("lambda-plot").replaceChildren(plot.root);
 }

@@ -29,6 +29,7 @@ class Browser {
     const names = study.choices.map((c, i) => make("option", { value: i }, c.label));
     if (study.policies.length) names.unshift(make("option", { value: "live" }, "the policy at the slider's λ"));
     byId("chooser").replaceChildren(...names);
+    byId("by-action").replaceChildren(make("option", { value: "" }, "all"), ...study.looks.map((l, i) => make("option", { value: i }, l)));
     const categories = [...new Set(study.samples.category)].sort();
     byId("by-category").replaceChildren(make("option", { value: "" }, "all"), ...categories.map((c) => make("option", { value: c }, c)));
     this.filter();
@@ -49,7 +50,7 @@ class Browser {
       return decide(this.study, policy, lambdaAt(place));
     }
     const choice = this.study.choices[Number(which)];
-    return choice ? Uint8Array.from(choice.actions, Number) : null;
+    return choice ? Uint8Array.from(choice.actions) : null;
   }
 
   slide() {
@@ -99,14 +100,14 @@ class Browser {
     const policies = this.study.policies.filter((p) => p.values.length);
     const live = policies.length ? (this.live() || {}).policy : null;
     const heads = ["", "answer", "score", "cost", ...(live ? ["value"] : [])];
-    const rows = LABELS.map((label, a) => {
+    const rows = this.study.looks.map((label, a) => {
       const column = live ? live.space.indexOf(a) : -1;
       return make("tr", { class: a === taken ? "took" : "" }, make("td", {}, (a === taken ? "▶ " : "") + label), make("td", {}, s.prediction[a][i]),
         make("td", { class: "number" }, shown(s.score[a][i], 2)), make("td", { class: "number" }, shown(s.cost[a][i], 3)),
         ...(live ? [make("td", { class: "number" }, column < 0 ? "" : shown(live.values[column][i], 3))] : []));
     });
     card.append(make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("td", {}, h)))), make("tbody", {}, ...rows)));
-    const chosen = this.study.choices.map((c) => `${c.label}: ${LABELS[Number(c.actions[i])]}`);
+    const chosen = this.study.choices.map((c) => `${c.label}: ${this.study.looks[c.actions[i]]}`);
     card.append(make("details", {}, make("summary", {}, "what each policy chose"), make("div", { class: "hint" }, ...chosen.map((t) => make("div", {}, t))),
       make("div", { class: "hint" }, `${s.id[i]}; text pass: entropy ${shown(s.entropy[i], 3)} nats, margin ${shown(s.margin[i], 3)}`)));
     return card;
@@ -117,7 +118,7 @@ class Browser {
     for (const place of this.study.samples.images[i]) {
       const image = DATA.images[place];
       if (!image) { looks.append(make("span", { class: "hint" }, "image not in this page (report.image_megabytes)")); continue; }
-      for (const look of ["coarse", "full"]) {
+      for (const look of this.study.looks.map((l) => l.toLowerCase()).filter((l) => `${l}_size` in image)) {
         const [width, height] = image[`${look}_size`];
         looks.append(make("figure", {}, make("img", { src: image[look], class: width > 120 ? "smooth" : "", loading: "lazy", alt: `the image as ${look.toUpperCase()} sees it` }),
           make("figcaption", {}, `${look.toUpperCase()} ${width}×${height}`)));

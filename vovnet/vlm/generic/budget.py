@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import digest, recall_text, remember_text
-from vovnet.schema import Resolution, VisionBudgetConfig
+from vovnet.schema import Resolution, VisionBudgetConfig, key_of, resolution_of
 from vovnet.vlm.families import fast_path
 from vovnet.vlm.sizes import inside
 
@@ -75,8 +75,8 @@ class CountedBudget:
         return replace(self, config=replace(self.config, coarse=coarse), counter=self.prompter, _counts={})
 
     def look(self, action: Action) -> Resolution:
-        """The configured bounds under a visual action."""
-        return self.config.full if action is Action.FULL else self.config.coarse
+        """The bounds under a visual action."""
+        return resolution_of(action, self.config.coarse, self.config.full)
 
     def keys(self, action: Action) -> Keys:
         """Options of the image processor under an action."""
@@ -90,15 +90,15 @@ class CountedBudget:
             size: Size = self._sizes.target_size(width, height, action)
             return size
         size, most = (
-            inside(width, height, self.config.full, self.config.coarse, action, 1),
+            inside(width, height, self.config.full, self.look(action), 1),
             self.look(action).max_tokens,
         )
         while most is not None and self._count(size, action) > most:
             if min(size) == 1:
                 raise VoVNetError(
-                    f"vision_budget.{action.label}.max_tokens={most} cannot be had by smaller pictures, of which this "
+                    f"{key_of(action)}.max_tokens={most} cannot be had by smaller pictures, of which this "
                     f"processor makes {self._count(size, action)} tokens at least; set "
-                    f"vision_budget.{action.label}.processor to options that make fewer."
+                    f"{key_of(action)}.processor to options that make fewer."
                 )
             size = max(1, size[0] * 4 // 5), max(1, size[1] * 4 // 5)
         return size
@@ -126,6 +126,20 @@ class CountedBudget:
         """Whether COARSE costs less than FULL in every shape."""
         pairs = zip(self.largest(Action.COARSE), self.largest(Action.FULL), strict=True)
         return all(coarse < full for coarse, full in pairs)
+
+    def check(self, look: Action) -> None:
+        """Refuse a look of one's own that this way cannot take.
+
+        Raises:
+            VoVNetError: it leaves out vision tokens.
+        """
+        if self._sizes is not None:
+            self._sizes.check(look)
+        if look.pruning is not None:
+            raise VoVNetError(
+                f"{key_of(look)} leaves out vision tokens, which only fast paths can (Qwen3-VL, Qwen2.5-VL); name "
+                "looks by long_side and processor."
+            )
 
     def check_coarse(self) -> None:
         """Refuse a COARSE that costs as much as FULL; the verdict is remembered on disk.
@@ -177,7 +191,7 @@ class CountedBudget:
         if unknown := sorted(self.look(action).keys.keys() - declared.keys() - vars(options).keys()):
             own = ", ".join(sorted(declared or vars(options)))
             raise VoVNetError(
-                f"vision_budget.{action.label}.processor names {unknown[0]}, which the image processor of "
+                f"{key_of(action)}.processor names {unknown[0]}, which the image processor of "
                 f"{self.checkpoint.model_type} models does not have; it has {own}."
             )
 

@@ -18,7 +18,7 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
-from vovnet.actions import VISUAL_ACTIONS, Action
+from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
 from vovnet.compose import compose_typed, quoted
 from vovnet.errors import VoVNetError, first_line
 from vovnet.files import read_object
@@ -205,12 +205,12 @@ def _row(folder: Path) -> Row:
 @torch.no_grad()
 def _try_actions(vlm: GenericVLM, batch: Batch) -> None:
     text = vlm.read(batch, Action.NO)
-    for action in Action:
+    for action in USUAL:
         state = vlm.read(batch, action, text)
         vlm.answer([Reading(batch, action, state)], DECODING)
         for name, found in (("logits", state.logits), ("NLL", vlm.nll(state, batch.references))):
             if not found.isfinite().all():
-                raise VoVNetError(f"its {name} under {action.name} are not finite.")
+                raise VoVNetError(f"its {name} under {action.label.upper()} are not finite.")
 
 
 def _trains(vlm: GenericVLM, batch: Batch) -> bool:

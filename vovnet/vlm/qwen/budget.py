@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
-from vovnet.schema import Resolution, VisionBudgetConfig
+from vovnet.schema import Resolution, VisionBudgetConfig, key_of, resolution_of
 from vovnet.vlm.sizes import inside
 
 if TYPE_CHECKING:  # imports torch, which an evaluation of stored outcomes may do without
@@ -26,7 +26,18 @@ class VisionBudget:
 
     def target_size(self, width: int, height: int, action: Action) -> tuple[int, int]:
         """(width, height) in pixels to which an image is resized under ``action``."""
-        return inside(width, height, self.full, self.coarse, action, self.factor)
+        return inside(width, height, self.full, self._bounds(action), self.factor)
+
+    def _bounds(self, action: Action) -> Resolution:
+        return self.full if action == Action.FULL else resolution_of(action, self.coarse, self.full)
+
+    def check(self, look: Action) -> None:
+        """Refuse a look of one's own that these families cannot take.
+
+        Raises:
+            VoVNetError: it has processor options, or is below one token.
+        """
+        _bounded(look, self._bounds(look), self.factor)
 
     def tokens(self, width: int, height: int, action: Action) -> int:
         """Vision tokens that enter the language model; known before any vision runs."""
@@ -39,7 +50,11 @@ class VisionBudget:
 
     def pruning_of(self, action: Action) -> "Pruning | None":
         """How an action's images are thinned out, if they are."""
-        return self.pruning if action is Action.FULL else None
+        if action == Action.FULL or action.pruning is None:
+            return self.pruning if action == Action.FULL else None
+        from vovnet.vlm.pruning import Pruning
+
+        return Pruning(*action.pruning)
 
     @property
     def max_tokens(self) -> int:
@@ -63,29 +78,28 @@ def make_budget(
             f"{patch_size} px; set vision_budget.patch_size={patch_size} or null."
         )
     factor = patch_size * merge_size
-    coarse, full = (_bounded(name, look, factor) for name, look in (("coarse", config.coarse), ("full", config.full)))
-    for action, resolution in (("coarse", coarse), ("full", full)):
-        if resolution.long_side < factor or resolution.max_pixels < factor**2:
-            raise VoVNetError(
-                f"vision_budget.{action} allows {resolution.long_side} px on the long side and "
-                f"{resolution.max_pixels} pixels, but one token of this backbone covers {factor}x{factor}; "
-                f"raise long_side to {factor} and max_pixels to {factor**2} at least (with resolution_scaling: "
-                "policy.baseline.long_side)."
-            )
+    coarse, full = _bounded(Action.COARSE, config.coarse, factor), _bounded(Action.FULL, config.full, factor)
     return VisionBudget(coarse, full, factor, pruning)
 
 
-def _bounded(name: str, look: Resolution, factor: int) -> Resolution:
+def _bounded(action: Action, look: Resolution, factor: int) -> Resolution:
     """Bounds in pixels alone.
 
     Raises:
-        VoVNetError: options for an image processor, which this path does not ask.
+        VoVNetError: options for an image processor, which this path does not ask, or less than one token.
     """
+    key = key_of(action)
     if look.keys:
         raise VoVNetError(
-            f"vision_budget.{name}.processor has no effect on Qwen3-VL and Qwen2.5-VL, whose images are resized to "
+            f"{key}.processor has no effect on Qwen3-VL and Qwen2.5-VL, whose images are resized to "
             "long_side, max_pixels and max_tokens; set those."
         )
-    if look.max_tokens is None:
-        return look
-    return replace(look, max_pixels=min(look.max_pixels, look.max_tokens * factor**2), max_tokens=None)
+    if look.max_tokens is not None:
+        look = replace(look, max_pixels=min(look.max_pixels, look.max_tokens * factor**2), max_tokens=None)
+    if look.long_side < factor or look.max_pixels < factor**2:
+        raise VoVNetError(
+            f"{key} allows {look.long_side} px on the long side and {look.max_pixels} pixels, but one token of this "
+            f"backbone covers {factor}x{factor}; raise long_side to {factor} and max_pixels to {factor**2} at least "
+            "(with resolution_scaling: policy.baseline.long_side)."
+        )
+    return look
