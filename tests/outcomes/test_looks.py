@@ -1,5 +1,8 @@
 """Looks of any name, and columns that a look may lack."""
 
+import logging
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +16,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.convert import branch_from_table, branch_table, state_from_table, state_table
 from vovnet.outcomes.keys import state_key, table_keys
 from vovnet.outcomes.load import load_outcomes
-from vovnet.outcomes.looks import Look, looks_of
+from vovnet.outcomes.looks import Look, check_looks, looks_of
 from vovnet.outcomes.rows import BlockRows, LookState, Outcomes, no_text, scores_of, with_scores
 from vovnet.outcomes.store import OutcomeStore, TableKey
 from vovnet.schema import Resolution, RunConfig
@@ -111,3 +114,70 @@ def test_the_state_after_a_look_is_collected_where_it_is_asked_for(configure: Co
     for one, other in [[found.branches[Action.COARSE].state for found in (loaded.outcomes, at_once)]]:
         assert np.allclose(one.hidden.take(np.arange(20)), other.hidden.take(np.arange(20)), atol=1e-5)
         assert np.allclose(one.margin, other.margin, atol=1e-5)
+
+
+OWN = "policy.looks=[no,{long_side:24},{long_side:64,merge:0.5},full]"
+
+
+def ids(config: RunConfig) -> dict[str, str]:
+    found = table_keys(
+        config, find_checkpoint(config.backbone), load_dataset(config.dataset, "test"), looks_of(config, config.menu)
+    )
+    return {name: key.id for name, key in found.items()}
+
+
+def test_menus_share_the_tables_of_looks_that_they_have_in_common(configure: Configure) -> None:
+    usual, own = ids(configure()), ids(configure(OWN))
+    other = ids(configure("policy.looks=[no,coarse,{long_side:24},{long_side:48}]"))
+    assert {name: own[name] for name in ("text", "no", "full")} == {n: usual[n] for n in ("text", "no", "full")}
+    assert other["coarse"] == usual["coarse"]
+    assert other["side24"] == own["side24"]
+    assert len({*usual.values(), *own.values(), *other.values()}) == 7
+
+
+def test_a_look_of_ones_own_is_fitted_inside_full(configure: Configure) -> None:
+    config = configure(OWN)
+    _, side, thin, full = looks_of(config, config.menu)
+    budget = config.vision_budget
+    assert (side.name, side.inside, side.pruning) == ("side24", budget.full, None)
+    assert side.resolution == replace(budget.full, long_side=24)
+    assert (thin.resolution, thin.pruning) == (budget.full, ("merge", 0.5))
+    assert (full.inside, full.pruning) == (None, None)
+
+
+def test_the_store_collects_the_looks_of_a_menu_and_says_before_what_they_cost(
+    configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure(OWN)
+    dataset, checkpoint = load_dataset(config.dataset, "test"), find_checkpoint(config.backbone)
+    with caplog.at_level(logging.INFO):
+        loaded = load_outcomes(config, checkpoint, dataset, config.menu, 12)
+    assert loaded.computed == {"text": 12, "no": 12, "side24": 12, "side64_merge50": 12, "full": 12}
+    tokens = loaded.outcomes.stacked("vision_tokens", config.menu)
+    assert tokens.mean(axis=0).tolist() == [0, 9, 32, 64]
+    assert "a question costs 0 under NO, 9 under SIDE24, 32 under SIDE64_MERGE50, 64 under FULL" in caplog.text
+    again = configure("policy.looks=[no,{long_side:24},{long_side:48},full]")
+    assert load_outcomes(again, checkpoint, dataset, again.menu, 12).computed == {
+        "text": 0, "no": 0, "side24": 0, "side48": 12, "full": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("look", "said"),
+    [
+        (Action.of(4), r"policy.looks \(side4\) allows 4 px on the long side .* one token of this backbone covers 8x8"),
+        (Action.of(processor={"a": 1}), r"policy.looks \(options\w+\).processor has no effect on Qwen3-VL"),
+        (Action.of(200), "the look side200 is larger than FULL"),
+    ],
+)
+def test_a_look_that_the_model_cannot_take_is_refused(configure: Configure, look: Action, said: str) -> None:
+    config = configure()
+    with pytest.raises(VoVNetError, match=said):
+        check_looks(config, find_checkpoint(config.backbone), (Action.NO, look))
+
+
+def test_only_a_fast_path_leaves_out_tokens(configure: Configure) -> None:
+    config = configure("backbone.implementation=generic")
+    looks = (Action.NO, Action.of(32, ("merge", 0.5)), Action.FULL)
+    with pytest.raises(VoVNetError, match=r"policy.looks \(side32_merge50\) leaves out vision tokens, which only fast"):
+        check_looks(config, find_checkpoint(config.backbone), looks)

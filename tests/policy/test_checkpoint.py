@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.conftest import Configure
+from vovnet.actions import ACTION_SPACES
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import PolicyCard, load_policy, make_card, read_card, save_policy
 from vovnet.policy.features import feature_width
@@ -205,3 +206,34 @@ def test_the_soft_mixtures_policy_is_not_taken_for_the_straight_through_ones(
     soft = configure("policy/objective=mixture", "policy.use_straight_through=false", f"paths.runs={tmp_path}")
     with pytest.raises(VoVNetError, match=r"was trained with policy\.use_straight_through=True"):
         find_policy(soft, checkpoint)
+
+
+def test_a_file_of_a_usual_menu_says_nothing_of_looks(policy_file: Path) -> None:
+    """As files did before there were others."""
+    assert b"looks" not in policy_file.read_bytes()
+    assert read_card(policy_file).menu == ACTION_SPACES["ternary"]
+
+
+@pytest.mark.parametrize(
+    ("override", "space"),
+    [
+        ("policy.action_space=ladder", "ladder"),
+        ("policy.looks=[no,{long_side:32,merge:0.75},full]", "no-side32_merge75-full"),
+    ],
+)
+def test_a_menu_is_in_the_file_and_must_be_the_configurations(
+    configure: Configure, tmp_path: Path, override: str, space: str
+) -> None:
+    config = configure(override)
+    checkpoint, path = find_checkpoint(config.backbone), tmp_path / "own.safetensors"
+    card = make_card(config, checkpoint, 4)
+    save_policy(path, PolicyHead(4, config.policy.hidden_size, len(config.menu), bounded=True), card)
+    head, found = load_policy(path, checkpoint)
+    assert (found.menu, found.space) == (config.menu, space)
+    assert found == card
+    assert head.output.out_features == len(config.menu)
+    assert find_policy(configure(override, f"eval.checkpoint={path}"), checkpoint) == path
+    with pytest.raises(
+        VoVNetError, match=r"was trained with policy\.(action_space=ladder|looks=\[no, \{long_side: 32)"
+    ):
+        find_policy(configure(f"eval.checkpoint={path}"), checkpoint)

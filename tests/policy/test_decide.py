@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vovnet.policy.decide import choose, lambda_curve
+from tests.conftest import compose_config
+from vovnet.policy.decide import Choices, choose, lambda_curve
+from vovnet.vlm.qwen.budget import make_budget
 
 any_value = st.floats(allow_nan=False, allow_infinity=False, width=64)
 tables = st.integers(1, 8).flatmap(lambda n: arrays(np.float64, (n, 3), elements=any_value))
@@ -107,3 +109,18 @@ def test_a_lambda_curve_is_what_single_decisions_give(actions: int) -> None:
         assert curve.accuracy[place] == scores[rows, columns].mean()
         assert curve.cost[place] == costs[rows, columns].mean()
         assert curve.rates[place].tolist() == [(columns == a).mean() for a in range(actions)]
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3))
+def test_along_a_ladder_no_look_costs_more_than_full_and_no_questions_cost_rises_with_lambda(
+    width: int, height: int, seeds: list[int]
+) -> None:
+    """Sizes are rounded to whole tokens, so a small picture may cost the same under several looks."""
+    config = compose_config("policy.action_space=ladder")
+    budget = make_budget(config.vision_budget, patch_size=4, merge_size=2)
+    costs = np.array([[budget.tokens(width, height, look) for look in config.menu]]) / budget.max_tokens
+    assert costs.max() == costs[0, -1]
+    for seed in seeds:
+        choices = Choices(np.random.default_rng(seed).uniform(size=costs.shape), costs)
+        paid = [costs[0, choices.at(price)[0]] for price in np.geomspace(0.01, 10, 12)]
+        assert paid == sorted(paid, reverse=True)

@@ -70,7 +70,7 @@ def draw_checks(row: ResultRow, expected: Mapping[str, Any]) -> list[Check]:
     """
     matched_cost = expected.get("matched_cost")
     rates = rates_of(row)
-    drawn = tuple(rates[label] for label in expected["looks"])
+    drawn = tuple(rates.get(label, 0.0) for label in expected["looks"])
     near = [
         abs(rate - share) <= DEVIATIONS * math.sqrt(share * (1 - share) / row.num_samples) + 1e-9
         for rate, share in zip(drawn, expected["action_ratio"], strict=True)

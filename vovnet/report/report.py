@@ -3,10 +3,11 @@
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vovnet.actions import USUAL
 from vovnet.checks.readable import warn_of_unreadable
 from vovnet.files import write_json, write_text
 from vovnet.provenance import SUMMARY, provenance
@@ -118,7 +119,11 @@ def _tables(
     }
     for name, (columns, lines) in all_lines(grouped).items():
         made[name] = (columns, lines, tables.plain_view(columns))
-    made["equal_cost"] = (equal_cost.COLUMNS, _each(grouped, equal_cost.equal_cost_lines), tables.EQUAL_COST_VIEW)
+    made["equal_cost"] = (
+        equal_cost.COLUMNS,
+        _each(map(_of_usual_menus, grouped), equal_cost.equal_cost_lines),
+        tables.EQUAL_COST_VIEW,
+    )
     for name, part in parts.items():
         lines = [dict(line) for line in _each(grouped, part)]
         columns = list(dict.fromkeys(column for line in lines for column in line))
@@ -131,7 +136,13 @@ def _tables(
     return made
 
 
-def _each(grouped: Sequence[Study], make: Any) -> list[Line]:
+def _of_usual_menus(study: Study) -> Study:
+    """Without VoVNet's runs over looks of its own: at equal cost, actions are drawn among NO, COARSE and FULL."""
+    kept = [run for run in study.runs if run.row.baseline_name or {*run.menu} <= {*USUAL}]
+    return replace(study, runs=tuple(kept))
+
+
+def _each(grouped: Iterable[Study], make: Any) -> list[Line]:
     return [line for study in grouped for line in make(study)]
 
 

@@ -1,7 +1,7 @@
 """Menus: the looks that a policy chooses among, cheapest first."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, field, fields, replace
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, model_validator
@@ -48,12 +48,14 @@ def _look(value: Any) -> Any:
     name = "no" if value is False else value
     if isinstance(name, OwnLook) or (isinstance(name, str) and name in LABELS):
         return name
-    if isinstance(name, dict) and all(isinstance(key, str) for key in name):
+    if isinstance(name, dict) and {*name} <= KEYS:
         return OwnLook(**name)
-    raise PydanticCustomError("look", "a look is no, coarse, full, or a mapping such as {{long_side: 32}}")
+    raise PydanticCustomError(
+        "look", f"a look is {', '.join(LABELS)}, or a mapping of some of {', '.join(sorted(KEYS))}"
+    )
 
 
-LABELS = tuple(look.label for look in USUAL)
+LABELS, KEYS = tuple(look.label for look in USUAL), {one.name for one in fields(OwnLook)}
 MenuLook = Annotated[str | OwnLook, PlainValidator(_look)]
 
 
