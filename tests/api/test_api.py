@@ -217,3 +217,30 @@ def test_importing_it_imports_nothing_heavy_and_every_name_is_there() -> None:
 def test_a_name_that_is_not_offered_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         vovnet.nothing  # noqa: B018
+
+
+def test_a_menu_of_ones_own_is_collected_trained_evaluated_and_routed(
+    vlm: vovnet.VLM, data: vovnet.Dataset, out: vovnet.Collection, runs: Path
+) -> None:
+    looks = ["no", {"long_side": 24}, {"long_side": 64, "merge": 0.5}, "full"]
+    policy = vovnet.train_policy(out.train, looks=looks, folder=runs / "own", epochs=2)
+    assert [look.label for look in policy.looks] == ["no", "side24", "side64_merge50", "full"]
+    assert vovnet.load_policy(runs / "own", vlm).looks == policy.looks
+    own = vovnet.collect(vlm, data, splits=["test"], max_samples=N, runs=runs, looks=looks, max_new_tokens=4).test
+    assert own.scores.shape == own.costs.shape == (N, 4)
+    assert own.looks == policy.looks
+    lines = vovnet.frontier(policy, out.test, lambdas=(0.0, 0.3, 9.0)).rows
+    costs = [row.avg_cost for row in lines[:3]]
+    assert costs == sorted(costs, reverse=True)
+    assert {row.action_space for row in lines[:3]} == {"no-side24-side64_merge50-full"}
+    found = vovnet.evaluate(policy, out.test)
+    assert found.row.accuracy == own.scores[np.arange(N), [own.looks.index(a) for a in found.routed.actions]].mean()
+    sample = data.split("test")[0]
+    reply = vovnet.Router(vlm, policy, data, max_new_tokens=4)(sample.question, sample.images[0].load())
+    assert reply.look in {look.label for look in policy.looks}
+
+
+def test_a_ladder_is_trained_by_name(out: vovnet.Collection, runs: Path) -> None:
+    policy = vovnet.train_policy(out.train, action_space="ladder", procedure="sequential", folder=runs / "up", epochs=1)
+    assert [look.label for look in policy.looks] == ["no", "coarse", "side25", "side40", "full"]
+    assert vovnet.evaluate(policy, out.test).row.action_space == "ladder"

@@ -16,12 +16,14 @@ from vovnet.checks.baselines import draw_checks
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, no_text
 from vovnet.policy.cascade import Cascade
+from vovnet.policy.fallback import Fallback
+from vovnet.policy.fixed import Always
 from vovnet.policy.oracle import Oracle
 from vovnet.policy.protocol import SPLIT, TEXT, Seen, Target, View
 from vovnet.policy.random_matched import Draw, uniform
 from vovnet.policy.steps import chosen_of
 from vovnet.policy.uncertainty import UncertaintyThreshold
-from vovnet.results.columns import ResultRow
+from vovnet.results.columns import ResultRow, rates_of
 from vovnet.results.evaluate import evaluate
 from vovnet.results.matching import bucket_ratios
 from vovnet.schema import RunConfig
@@ -331,3 +333,39 @@ def test_without_thresholds_buckets_are_terciles_of_the_split(configure: Configu
     ):
         with pytest.raises(VoVNetError, match=r"give policy\.baseline\.bucket_thresholds"):
             run(configure, tmp_path / "live", *given, *live)
+
+
+LADDER = "policy.action_space=ladder"
+
+
+def test_ratios_are_of_the_menu_where_it_has_looks_of_its_own(configure: Configure, tmp_path: Path) -> None:
+    asked = ("policy/baseline=random_policy_matched", LADDER)
+    row = run(configure, tmp_path, *asked, "policy.baseline.target_ratios=[0,0,0.5,0.5,0]")
+    assert [*rates_of(row)] == ["no", "coarse", "full", "side25", "side40"]
+    assert rates_of(row)["side25"] + rates_of(row)["side40"] == 1
+    with pytest.raises(VoVNetError, match="3 ratios are given for the 5 looks no, coarse, side25, side40, full"):
+        run(configure, tmp_path, *asked, "policy.baseline.target_ratios=[0.5,0.5,0]")
+
+
+@pytest.mark.parametrize("buckets", ["true", "false"])
+def test_a_run_over_another_menu_is_not_matched(configure: Configure, tmp_path: Path, buckets: str) -> None:
+    path = policy_file(configure(LADDER), tmp_path / "policy.safetensors")
+    run(configure, tmp_path / "ladder", LADDER, f"eval.checkpoint={path}", "policy.lambda_cost=0.01")
+    match = ("policy/baseline=random_policy_matched", f"policy.baseline.match={tmp_path / 'ladder'}")
+    with pytest.raises(VoVNetError, match=r"answers from side\d+, which this configuration's menu does not hold"):
+        run(configure, tmp_path / "out", *match, f"policy.baseline.buckets={buckets}")
+
+
+def test_the_oracle_chooses_among_the_configured_menu(configure: Configure, tmp_path: Path) -> None:
+    """With more looks it knows at least as much, at no higher cost where it is as good."""
+    usual = run(configure, tmp_path / "usual", "policy/baseline=oracle")
+    ladder = run(configure, tmp_path / "ladder", "policy/baseline=oracle", LADDER)
+    assert ladder.accuracy >= usual.accuracy
+    assert dict(ladder.extra) == {"looks": "no-coarse-side25-side40-full"}
+    assert usual.extra == ()
+
+
+def test_a_fallback_joins_the_menu_where_it_belongs() -> None:
+    own = (Action.NO, Action.of(24), Action.of(48))
+    for to, looks in ((Action.COARSE, (own[0], Action.COARSE, *own[1:])), (Action.FULL, (*own, Action.FULL))):
+        assert Fallback(Always(*own), to, 0.5, None).looks == looks

@@ -26,6 +26,7 @@ from vovnet.results.columns import (
     as_family,
     grouped,
     order,
+    rates_of,
     record,
     same_row,
 )
@@ -148,3 +149,17 @@ def test_rows_of_any_settings_have_one_order(settings: list[dict[str, Any]], dat
     rows = [with_extra(**one) for one in settings]
     keys = [order(row) for row in sorted(rows, key=order)]
     assert keys == [order(row) for row in sorted(data.draw(st.permutations(rows)), key=order)]
+
+
+def test_rates_of_a_menus_own_looks_are_columns_that_count(tmp_path: Path) -> None:
+    row = replace(ROW, action_rate_no=0.5, rates=as_family({"side32": 0.5, "side64_merge75": 0.0}))
+    write_results(tmp_path / "results.csv", [row, ROW])
+    header = (tmp_path / "results.csv").read_text().splitlines()[0].split(",")
+    assert header == [*COLUMNS, "rate.side32", "rate.side64_merge75"]
+    assert read_results(tmp_path / "results.csv") == [row, ROW]
+    assert rates_of(row) == {"no": 0.5, "coarse": 0, "full": 0, "side32": 0.5, "side64_merge75": 0}
+    write_results(tmp_path / "results.csv", [row])
+    for wrong, said in (("0.4", "do not add up to 1"), ("1.5", "a rate is not between"), ("much", "a rate is not")):
+        changed(tmp_path / "results.csv", lambda line, wrong=wrong: line.update({"rate.side32": wrong}))
+        with pytest.raises(VoVNetError, match=said):
+            read_results(tmp_path / "results.csv")

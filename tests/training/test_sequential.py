@@ -133,3 +133,15 @@ def test_it_learns_from_stored_outcomes_only(configure: Configure, tmp_path: Pat
 def test_what_it_cannot_learn_is_refused(configure: Configure, override: str) -> None:
     with pytest.raises(VoVNetError, match="procedure=sequential learns scores of three looks"):
         configure("policy=sequential", override, root="train")
+
+
+def test_a_menu_is_learned_with_every_look_between(configure: Configure, tmp_path: Path) -> None:
+    """The states of the looks between the first and the last are collected, and one head answers after each."""
+    config = configure(*SEQUENTIAL, "policy.looks=[no,{long_side:24},{long_side:48,merge:0.5},full]", root="train")
+    trained = train(config, tmp_path)
+    states = {name for name, rows in trained.computed.items() if name.endswith(" state") and rows}
+    assert states == {"side24 state", "side48_merge50 state"}
+    head, card = load_policy(trained.path, find_checkpoint(config.backbone))
+    assert isinstance(head, SequentialHead)
+    assert (head.actions, card.menu) == (4, config.menu)
+    assert {f"val/rate_{look.label}" for look in config.menu} <= {*trained.metrics}

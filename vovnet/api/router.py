@@ -33,7 +33,7 @@ class Reply:
 
     Attributes:
         answer: what the model says after any reasoning; None where it gives no answer.
-        look: ``no``, ``coarse`` or ``full``.
+        look: the label of the look that it was answered from, such as ``no``, ``coarse`` or ``full``.
         cost: of all looks that were taken; 1 is a maximal FULL image.
         vision_tokens: image tokens that entered the language model.
         seconds: of the batch, divided by its questions.

@@ -62,14 +62,15 @@ def _lambda_checks(rows: Sequence[ResultRow]) -> list[Check]:
     label = f"{rows[0].dataset}, {rows[0].objective}"
     costs = [r.avg_cost for r in rows]
     full = [r.action_rate_full for r in rows]
-    if not any(full):  # a menu without it, or of looks that do as well
-        full = [1 - r.action_rate_no for r in rows]
+    cheaper = Check(
+        f"{label}: avg_cost never rises with lambda",
+        all(b <= a for a, b in itertools.pairwise(costs)),
+        " ".join(f"{c:.4f}" for c in costs),
+    )
+    if rows[0].rates:  # of other looks, which may do as well as FULL at any lambda
+        return [cheaper]
     return [
-        Check(
-            f"{label}: avg_cost never rises with lambda",
-            all(b <= a for a, b in itertools.pairwise(costs)),
-            " ".join(f"{c:.4f}" for c in costs),
-        ),
+        cheaper,
         Check(
             f"{label}: actions move from FULL towards NO and COARSE as lambda grows",
             full[-1] < full[0],

@@ -21,7 +21,7 @@ logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every gl
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#000000")
 MARKERS = ("o", "D", "P", "X", "^", "v", "<", ">", "s", "*")
 ACTION_COLORS = {"no": "#999999", "coarse": "#56B4E9", "full": "#0072B2"}
-OWN_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#D55E00")  # of looks of a menu's own
+OWN_COLORS = ("#CC79A7", "#E69F00", "#8c6d31", "#882255")  # of looks of a menu's own
 FIXED_MARKERS = {"always_full": "s", "always_coarse": "^", "no_vision": "v"}
 COLUMN = 3.4  # inches
 TITLE_WIDTH = 48  # characters that fit above a panel

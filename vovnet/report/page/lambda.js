@@ -1,6 +1,6 @@
 "use strict";
 // The decision rule in the page: argmax of value less lambda times cost, ties to the cheaper action.
-const OWN_TONES = ["#009E73", "#CC79A7", "#E69F00", "#8c6d31"]; // of looks of a menu's own
+const OWN_TONES = ["#CC79A7", "#E69F00", "#8c6d31", "#882255"]; // of looks of a menu's own
 const USUAL = ["NO", "COARSE", "FULL"];
 const tone = (looks, look) => USUAL.includes(look) ? `var(--${look.toLowerCase()})` : OWN_TONES[looks.filter((l) => !USUAL.includes(l)).indexOf(look) % OWN_TONES.length];
 const lambdaAt = (place) => (place === 0 ? 0 : 0.001 * 2000 ** ((place - 1) / 99)); // 0, then 0.001 to 2
@@ -58,7 +58,7 @@ function showLambda(study, draw, onChoice) {
     here.setAttribute("cx", draw().x(now.cost));
     here.setAttribute("cy", draw().y(now.accuracy));
     here.setAttribute("visibility", "visible");
-    drawCurve(study.looks, curve, place);
+    drawCurve(study.looks, policy.space, curve, place);
     onChoice();
   };
   slider.oninput = refresh;
@@ -67,15 +67,16 @@ function showLambda(study, draw, onChoice) {
   return { refresh, current };
 }
 
-function drawCurve(looks, curve, place) {
+function drawCurve(looks, space, curve, place) {
   const xticks = [0, 34, 67, 100].map((at) => ({ at, label: at ? lambdaAt(at).toPrecision(1) : "0" }));
   const plot = axes({ x: [0, 100], y: [0, 1], xticks }, { x: "λ", y: "share, accuracy" }, { width: 720, height: 246, top: 26 });
   const line = (value, stroke, more = {}) => plot.root.append(svg("polyline", { points: curve.map((c, i) => `${plot.x(i)},${plot.y(value(c))}`).join(" "), fill: "none", stroke, "stroke-width": 1.8, ...more }));
-  looks.forEach((look, a) => line((c) => c.rates[a], tone(looks, look)));
+  space.forEach((a) => line((c) => c.rates[a], tone(looks, looks[a])));
   line((c) => c.accuracy, "#D55E00", { "stroke-width": 2.4 });
   line((c) => Math.min(1, c.cost), "#009E73", { "stroke-dasharray": "5 3" });
   plot.root.append(svg("line", { class: "axis", x1: plot.x(place), x2: plot.x(place), y1: plot.y(0), y2: plot.y(1) }));
-  const names = [["accuracy", "#D55E00"], ["cost", "#009E73"], ...looks.map((l) => [l, tone(looks, l)])];
-  names.forEach(([name, fill], i) => { const t = svg("text", { x: 60 + 70 * i, y: 16 }, name); t.style.fill = fill; t.style.fontWeight = 600; plot.root.append(t); });
+  const names = [["accuracy", "#D55E00"], ["cost", "#009E73"], ...space.map((a) => [looks[a], tone(looks, looks[a])])];
+  let at = 60;
+  names.forEach(([name, fill]) => { const t = svg("text", { x: at, y: 16 }, name); t.style.fill = fill; t.style.fontWeight = 600; plot.root.append(t); at += Math.max(70, 9 * name.length + 12); });
   byId("lambda-plot").replaceChildren(plot.root);
 }
