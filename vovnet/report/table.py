@@ -43,7 +43,7 @@ ROWS = (
 )  # fmt: skip
 UNREADABLE = Column("unread", DESCRIBED["unparsed_rate"].label, 0, style="red")
 TRAININGS = (
-    *(Column(name, name) for name in ("folder", "dataset", "objective")), Column("seed", "seed", 0),
+    *(Column(name, name) for name in ("folder", "dataset", "objective", "procedure")), Column("seed", "seed", 0),
     Column("lambda_cost", "\u03bb", 0), Column("acc", "accuracy", 4), Column("cost", "cost", 4),
     Column("utility", "utility", 4), Column("best_fixed_utility", "best fixed", 4),
     *(Column(f"rate_{name.lower()}", name, 3) for name in ("NO", "COARSE", "FULL")),  # binary has no COARSE
