@@ -1,0 +1,176 @@
+"""VoVNet against every baseline at equal cost, and the summary that a reader goes by."""
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vovnet.metrics.oracle_gap import random_score
+from vovnet.report.analysis import Line
+from vovnet.report.equal_cost import COLUMNS, corrected, equal_cost_lines
+from vovnet.report.equal_cost_summary import NOT_RUN, summary_lines, summary_sentences, summary_view
+from vovnet.report.mixing import baseline_settings, fixed_runs, settings_of
+from vovnet.report.runs import Run, find_runs
+from vovnet.report.study import Study, studies
+
+
+@pytest.fixture(scope="module")
+def study(runs: Path) -> Study:
+    """The replayed runs: VoVNet at three lambdas, the fixed policies, a threshold, a pruning and the oracle."""
+    return studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+
+
+@pytest.fixture(scope="module")
+def lines(study: Study) -> list[Line]:
+    return corrected(equal_cost_lines(study))
+
+
+def with_seeds(study: Study, seeds: int, **changes: object) -> Study:
+    """The same study with further policies, which do as the trained one does."""
+    twins = [
+        Run(run.folder, replace(run.row, seed=seed, checkpoint=f"{changes} {seed}", **changes), run.summary)
+        for run in study.runs
+        for seed in range(1, seeds)
+        if not run.row.baseline_name
+    ]
+    return replace(study, runs=(*study.runs, *twins))
+
+
+def test_vovnet_meets_every_baseline_at_its_own_cost(study: Study, lines: list[Line]) -> None:
+    assert study.branches is not None
+    assert {line["baseline"] for line in lines} == {
+        "random, matched", "random, matched by entropy", "random mixing", "uncertainty_threshold entropy full",
+        "vision_token_pruning_proxy stride",
+    }  # fmt: skip
+    by_price = {row.lambda_cost: row for row in study.curves[0].rows}
+    for line in lines:
+        assert set(line) == set(COLUMNS)
+        row = by_price[float(line["policy"].partition("λ = ")[2])]
+        assert line["ci_low"] <= line["difference"] <= line["ci_high"]
+        assert line["difference"] == pytest.approx(line["accuracy"] - line["baseline_accuracy"])
+        assert line["avg_cost"] == pytest.approx(row.avg_cost)
+        assert line["resampled"] == "images, given this policy"
+        assert line["p_holm"] >= line["p_value"]
+        if line["baseline"] == "random, matched":
+            rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
+            assert line["baseline_accuracy"] == pytest.approx(random_score(rates, study.branches.scores))
+        elif "matched" not in line["baseline"]:
+            assert line["baseline_cost"] <= row.avg_cost + 1e-9
+
+
+def test_every_baseline_may_mix_with_all_fixed_policies(study: Study) -> None:
+    fixed = fixed_runs(study)
+    assert list(fixed) == ["no_vision", "always_coarse", "always_full"]
+    for settings in baseline_settings(study, settings_of(fixed.values())).values():
+        for place, run in enumerate(fixed.values()):
+            assert np.array_equal(settings.scores[:, place], run.predictions.score)
+            assert np.array_equal(settings.costs[:, place], run.predictions.cost)
+
+
+def test_runs_of_a_baseline_that_differ_in_their_seed_are_one_setting(study: Study) -> None:
+    (pruned,) = (run for run in study.runs if run.row.pruning_ratio is not None)
+    (full,) = (run for run in study.runs if run.row.baseline_name == "always_full")
+    row = replace(pruned.row, seed=1, accuracy=full.row.accuracy, avg_cost=full.row.avg_cost)
+    other = Run(full.folder, row, full.summary)
+    both = replace(study, runs=(*study.runs, other))
+    settings = baseline_settings(both, settings_of(fixed_runs(both).values()))["vision_token_pruning_proxy stride"]
+    assert settings.scores.shape[1] == 4
+    assert np.allclose(settings.scores[:, 3], (pruned.predictions.score + full.predictions.score) / 2)
+
+
+def test_policies_of_several_seeds_count_together(study: Study, lines: list[Line]) -> None:
+    alone = [line for line in lines if line["policy"].endswith("λ = 0.1")]
+    together = [line for line in equal_cost_lines(with_seeds(study, 2)) if line["policy"].endswith("λ = 0.1")]
+    assert [line["policies"] for line in alone] == [1] * len(alone)
+    assert [line["policies"] for line in together] == [2] * len(alone)
+    assert {line["resampled"] for line in together} == {"seeds and images"}
+    assert [line["difference"] for line in together] == pytest.approx([line["difference"] for line in alone])
+    assert [line["policies_above"] for line in together] == [2 * line["policies_above"] for line in alone]
+    seed = study.rows[0].seed
+    twins = [run for run in with_seeds(study, 2).runs if run.row.seed != seed]
+    again = [Run(run.folder, replace(run.row, checkpoint="a third", seed=seed), run.summary) for run in twins]
+    repeated = equal_cost_lines(replace(study, runs=(*study.runs, *again)))
+    assert {line["policies"] for line in repeated} == {1}  # one seed, trained twice
+
+
+def test_the_summary_counts_what_the_lines_say(study: Study, lines: list[Line]) -> None:
+    summary = summary_lines([study], lines)
+    assert {line["baseline"] for line in summary} == {line["baseline"] for line in lines}
+    for line in summary:
+        cell = [one for one in lines if one["baseline"] == line["baseline"]]
+        above = [one for one in cell if one["p_holm"] < 0.05 and one["difference"] > 0]
+        below = [one for one in cell if one["p_holm"] < 0.05 and one["difference"] < 0]
+        assert (line["comparisons"], line["wins"], line["losses"]) == (len(cell), len(above), len(below))
+        assert line["wins"] + line["ties"] + line["losses"] == line["comparisons"]
+        assert line["median_difference"] == np.median([one["difference"] for one in cell])
+        assert line["corrected_over"] == len(lines)
+        for name in ("share", "baseline_share"):
+            assert 0 <= line[f"{name}_low"] <= line[name] <= line[f"{name}_high"] <= 1
+        assert line["reason"] == ""
+    both = with_seeds(study, 2)
+    for one, two in zip(summary, summary_lines([both], corrected(equal_cost_lines(both))), strict=True):
+        assert two["policies"] == 2
+        assert (two["share"], two["baseline_share"]) == pytest.approx((one["share"], one["baseline_share"]))
+    assert f"wins (Holm over {len(lines)})" in [column.heading for column in summary_view(summary)]
+
+
+def test_wins_are_corrected_over_all_data_sets(study: Study, lines: list[Line]) -> None:
+    """The p-value that is a win among the comparisons of one set may be none among those of many."""
+    best = min(range(len(lines)), key=lambda place: lines[place]["p_value"])
+    clear = [line | {"p_value": 0.04 / len(lines) if place == best else 0.9} for place, line in enumerate(lines)]
+    assert corrected(clear)[best]["p_holm"] < 0.05
+    elsewhere = [line | {"dataset": "another"} for line in clear if line["p_value"] == 0.9]
+    assert corrected([*clear, *elsewhere])[best]["p_holm"] > 0.05
+
+
+def test_random_mixing_keeps_an_accuracy_at_the_cost_where_its_line_is(study: Study, lines: list[Line]) -> None:
+    """Its frontier over all questions is a line between two fixed policies; halves choose the same two here."""
+    (found,) = {line["baseline_share"] for line in summary_lines([study], lines) if line["baseline"] == "random mixing"}
+    points = sorted((row.avg_cost, row.accuracy) for row in study.fixed.values())
+    full = study.fixed["always_full"]
+    expected = min(
+        before[0] + (full.accuracy - 0.01 - before[1]) / (after[1] - before[1]) * (after[0] - before[0])
+        for before, after in pairwise(points)
+        if before[1] < full.accuracy - 0.01 <= after[1]
+    )
+    assert found == pytest.approx(expected / full.avg_cost, abs=0.02)
+
+
+def test_settings_of_vovnet_are_compared_apart(study: Study) -> None:
+    """Such as a second way to decide, or other training options; each mixes its own lambdas."""
+    both = with_seeds(study, 2, feature_mode="hidden")
+    assert {row.feature_mode for row in both.rows if not row.baseline_name} == {"hidden_entropy_margin", "hidden"}
+    summary = summary_lines([both], corrected(equal_cost_lines(both)))
+    assert len({line["method"] for line in summary}) == 2
+    sentences = summary_sentences(summary)
+    assert len(sentences) == 2
+    for sentence in sentences:
+        assert re.search(
+            r"at the cost of 5 baselines: \d+ wins, \d+ ties, \d+ losses \(p < 0.05, Holm over 30;", sentence
+        )
+
+
+def test_without_always_full_the_summary_says_why_cells_are_empty(study: Study) -> None:
+    rest = replace(study, runs=tuple(run for run in study.runs if run.row.baseline_name != "always_full"))
+    summary = summary_lines([rest], corrected(equal_cost_lines(rest)))
+    assert summary
+    assert {(line["share"], line["baseline_share"], line["reason"]) for line in summary} == {(None, None, NOT_RUN)}
+    assert "empty because" in [column.heading for column in summary_view(summary)]
+
+
+def test_few_images_are_not_compared(
+    study: Study, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vovnet.report.equal_cost.FEWEST_GROUPS", 1000)
+    assert equal_cost_lines(study) == []
+    assert "too few images" in caplog.text
+
+
+def test_nothing_is_compared_without_no_vision_or_vovnet(study: Study) -> None:
+    for name in ("no_vision", ""):
+        rest = replace(study, runs=tuple(run for run in study.runs if run.row.baseline_name != name))
+        assert equal_cost_lines(rest) == []
+        assert corrected([]) == summary_lines([rest], []) == summary_sentences([]) == []
