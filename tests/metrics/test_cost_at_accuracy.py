@@ -41,3 +41,9 @@ def test_a_known_frontier_is_inverted() -> None:
     beyond = cost_at_accuracy(costs, line, line - 0.1, line + 0.1, 0.95)
     assert (beyond.cost, beyond.low, beyond.high) == (None, pytest.approx(0.875), None)
     assert cost_at_accuracy(costs, line, line, line, 0.1).cost == 0
+
+
+def test_a_lucky_point_is_averaged_with_its_unlucky_neighbour() -> None:
+    costs, wiggle = np.linspace(0, 1, 5), np.array([0.0, 0.8, 0.6, 0.8, 1.0])  # rises as 0, 0.7, 0.7, 0.8, 1
+    assert cost_at_accuracy(costs, wiggle, wiggle, wiggle, 0.75).cost == pytest.approx(0.625)
+    assert cost_at_accuracy(costs, wiggle, wiggle, wiggle, 0.7).cost == pytest.approx(0.25)

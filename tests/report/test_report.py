@@ -28,6 +28,7 @@ from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.style import legend_below, panel, plain, save
+from vovnet.report.table import print_report
 from vovnet.report.tables import escape, latex, markdown
 from vovnet.report.view import Column
 from vovnet.results.columns import COLUMNS, ESSENTIAL
@@ -50,7 +51,9 @@ def only(folder: Path) -> Run:
     return run
 
 
-def test_the_report_writes_every_table_and_figure(runs: Path, tmp_path: Path) -> None:
+def test_the_report_writes_every_table_and_figure(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = write_report([runs], str(runs / "outcomes"), LIMITS, tmp_path)
     assert len(report.found.runs) == 10
     for name in (
@@ -67,6 +70,10 @@ def test_the_report_writes_every_table_and_figure(runs: Path, tmp_path: Path) ->
         assert table(tmp_path / f"{name}.csv")
         assert (tmp_path / f"{name}.md").read_text().startswith("| ")
         assert "\\bottomrule" in (tmp_path / f"{name}.tex").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert '"equal_cost_summary"' in page
+    print_report(report, tmp_path)
+    assert ": VoVNet at the cost of 5 baselines: " in capsys.readouterr().out
     main = {line["method"]: line for line in table(tmp_path / "main_table.csv")}
     assert {"always_full", "always_coarse", "no_vision", "VoVNet"} <= set(main)
     assert float(main["always_full"]["cost_of_full"]) == 1

@@ -69,9 +69,9 @@ def equal_cost_lines(study: Study) -> list[Line]:
     """Each VoVNet setting less each baseline at the same average cost, with intervals over seeds and images.
 
     A baseline is the best mixture at that cost of its settings and all fixed policies, chosen by other questions than
-    measure it (``held_out``). VoVNet's policies are as they were run, without mixing or choosing. ``policies_above``
-    of its seeds beat the baseline with an interval of their own that excludes zero. Empty without a no_vision run, and
-    with too few images for an interval.
+    measure it (``held_out``); the intervals are given these choices. VoVNet's policies are as they were run, without
+    mixing or choosing. ``policies_above`` of its seeds beat the baseline with an interval of their own that excludes
+    zero. Empty without a no_vision run, and with too few images for an interval.
     """
     fixed, methods = fixed_runs(study), vovnet_methods(study)
     compared = [one for part in methods.values() for one in part if any(run.row.avg_cost > 0 for run in one.runs)]
