@@ -15,12 +15,19 @@ from vovnet.report.equal_cost_summary import NOT_RUN, summary_lines, summary_sen
 from vovnet.report.mixing import baseline_settings, fixed_runs, settings_of
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies
+from vovnet.results.columns import RATES
 
 
 @pytest.fixture(scope="module")
 def study(runs: Path) -> Study:
-    """The replayed runs: VoVNet at three lambdas, the fixed policies, a threshold, a pruning and the oracle."""
-    return studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+    """The replayed runs: the fixed policies, a threshold, a pruning, the oracle, and VoVNet at three lambdas, which
+    decide alike, and at a fourth, which always looks at the whole image."""
+    found = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+    own = next(run for run in found.runs if not run.row.baseline_name)
+    other = next(run for run in found.runs if run.row.baseline_name == "always_full")
+    named = ("accuracy", "avg_cost", *RATES)
+    row = replace(own.row, lambda_cost=0.9, **{name: getattr(other.row, name) for name in named})
+    return replace(found, runs=(*found.runs, Run(other.folder, row, own.summary)))
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +52,21 @@ def test_vovnet_meets_every_baseline_at_its_own_cost(study: Study, lines: list[L
         "random, matched", "random, matched by entropy", "random mixing", "uncertainty_threshold entropy full",
         "vision_token_pruning_proxy stride",
     }  # fmt: skip
-    by_price = {row.lambda_cost: row for row in study.curves[0].rows}
+    by_price = {f"VoVNet, λ = {row.lambda_cost:g}": row for row in study.rows if not row.baseline_name}
+    assert {line["policy"] for line in lines} == {"VoVNet, λ = 0, 0.1, 0.5", "VoVNet, λ = 0.9"}  # no win counts twice
     for line in lines:
         assert set(line) == set(COLUMNS)
-        row = by_price[float(line["policy"].partition("λ = ")[2])]
+        row = by_price[line["policy"].replace("0, 0.1, 0.5", "0.1")]
         assert line["ci_low"] <= line["difference"] <= line["ci_high"]
         assert line["difference"] == pytest.approx(line["accuracy"] - line["baseline_accuracy"])
         assert line["avg_cost"] == pytest.approx(row.avg_cost)
         assert line["resampled"] == "images, given this policy"
         assert line["p_holm"] >= line["p_value"]
+        settings = [other.avg_cost for other in study.rows if line["baseline"].startswith(other.baseline_name or "no")]
+        if settings:
+            assert line["in_range"] == (min(settings) - 1e-9 <= row.avg_cost <= max(settings) + 1e-9)
+        else:
+            assert line["in_range"]  # whatever is drawn or mixed of the fixed policies reaches any cost between them
         if line["baseline"] == "random, matched":
             rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
             assert line["baseline_accuracy"] == pytest.approx(random_score(rates, study.branches.scores))
@@ -82,8 +95,8 @@ def test_runs_of_a_baseline_that_differ_in_their_seed_are_one_setting(study: Stu
 
 
 def test_policies_of_several_seeds_count_together(study: Study, lines: list[Line]) -> None:
-    alone = [line for line in lines if line["policy"].endswith("λ = 0.1")]
-    together = [line for line in equal_cost_lines(with_seeds(study, 2)) if line["policy"].endswith("λ = 0.1")]
+    alone = [line for line in lines if line["policy"].endswith("λ = 0.9")]
+    together = [line for line in equal_cost_lines(with_seeds(study, 2)) if line["policy"].endswith("λ = 0.9")]
     assert [line["policies"] for line in alone] == [1] * len(alone)
     assert [line["policies"] for line in together] == [2] * len(alone)
     assert {line["resampled"] for line in together} == {"seeds and images"}
@@ -104,6 +117,8 @@ def test_the_summary_counts_what_the_lines_say(study: Study, lines: list[Line]) 
         above = [one for one in cell if one["p_holm"] < 0.05 and one["difference"] > 0]
         below = [one for one in cell if one["p_holm"] < 0.05 and one["difference"] < 0]
         assert (line["comparisons"], line["wins"], line["losses"]) == (len(cell), len(above), len(below))
+        there = [one for one in cell if one["in_range"]]
+        assert (line["in_range"], line["wins_in_range"]) == (len(there), len([one for one in above if one in there]))
         assert line["wins"] + line["ties"] + line["losses"] == line["comparisons"]
         assert line["median_difference"] == np.median([one["difference"] for one in cell])
         assert line["corrected_over"] == len(lines)
@@ -149,7 +164,7 @@ def test_settings_of_vovnet_are_compared_apart(study: Study) -> None:
     assert len(sentences) == 2
     for sentence in sentences:
         assert re.search(
-            r"at the cost of 5 baselines: \d+ wins, \d+ ties, \d+ losses \(p < 0.05, Holm over 30;", sentence
+            r"at the cost of 5 baselines: \d+ wins, \d+ ties, \d+ losses \(p < 0.05, Holm over 20;", sentence
         )
 
 

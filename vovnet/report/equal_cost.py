@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from vovnet.report.analysis import Line
 from vovnet.report.labels import usual_settings, vovnet_label
 from vovnet.report.mixing import (
     DRAWN,
+    RANDOM_MIXING,
     baseline_settings,
     drawn_settings,
     fixed_runs,
@@ -28,32 +30,41 @@ from vovnet.results.columns import grouped, looks_once
 log = logging.getLogger(__name__)
 
 COLUMNS = (
-    "dataset method policy policies baseline avg_cost accuracy baseline_cost baseline_accuracy difference ci_low "
-    "ci_high resampled p_value p_holm policies_above gap_closed"
+    "dataset method policy policies baseline avg_cost accuracy baseline_cost baseline_accuracy in_range difference "
+    "ci_low ci_high resampled p_value p_holm policies_above gap_closed"
 ).split()
 RESAMPLED = {True: "seeds and images", False: "images, given this policy"}  # whether there are several seeds
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One setting of VoVNet and one lambda: a run for each seed."""
+    """One setting of VoVNet at one lambda, or at several that decide alike: a run for each seed."""
 
     method: str
+    lambdas: tuple[float, ...]
     runs: Sequence[Run]
 
     @property
     def policy(self) -> str:
         """Method and lambda, for people."""
-        return f"{self.method}, \u03bb = {self.runs[0].row.lambda_cost:g}"
+        return f"{self.method}, \u03bb = {', '.join(f'{one:g}' for one in self.lambdas)}"
 
-    @property
+    @cached_property
     def own(self) -> Settings:
         """Scores and costs of the policies, [N, S]."""
         return settings_of(self.runs)
 
+    def decides_as(self, other: "Compared") -> bool:
+        """Whether every seed's policy does the same on every question."""
+        pairs = ((self.own.scores, other.own.scores), (self.own.costs, other.own.costs))
+        return all(np.array_equal(one, two) for one, two in pairs)
+
 
 def vovnet_methods(study: Study) -> dict[str, list[Compared]]:
-    """VoVNet's settings by name, over lambda. What differs in lambda and seed alone is one method."""
+    """VoVNet's settings by name, over lambda. What differs in lambda and seed alone is one method.
+
+    Lambdas that decide alike are one comparison, as counting them twice would count a win twice.
+    """
     by_row = {id(run.row): run for run in study.runs}
     rows = [row for row in study.rows if not row.baseline_name]
     usual = usual_settings(rows)
@@ -61,7 +72,13 @@ def vovnet_methods(study: Study) -> dict[str, list[Compared]]:
     for alike in grouped(rows, (*SETTING, "lambda_cost")):
         one = one_per_seed(alike)
         name = vovnet_label(one[0], usual | {"seed": one[0].seed})
-        found.setdefault(name, []).append(Compared(name, [by_row[id(row)] for row in one]))
+        new = Compared(name, (one[0].lambda_cost or 0.0,), [by_row[id(row)] for row in one])
+        others = found.setdefault(name, [])
+        twin = next((place for place, other in enumerate(others) if new.decides_as(other)), None)
+        if twin is None:
+            others.append(new)
+        else:
+            others[twin] = replace(others[twin], lambdas=(*others[twin].lambdas, *new.lambdas))
     return found
 
 
@@ -70,8 +87,9 @@ def equal_cost_lines(study: Study) -> list[Line]:
 
     A baseline is the best mixture at that cost of its settings and all fixed policies, chosen by other questions than
     measure it (``held_out``); the intervals are given these choices. VoVNet's policies are as they were run, without
-    mixing or choosing. ``policies_above`` of its seeds beat the baseline with an interval of their own that excludes
-    zero. Empty without a no_vision run, and with too few images for an interval.
+    mixing or choosing. ``in_range`` tells whether the baseline's own settings reach down and up to that cost, so that
+    it need not mix with a fixed policy. ``policies_above`` of VoVNet's seeds beat the baseline with an interval of
+    their own that excludes zero. Empty without a no_vision run, and with too few images for an interval.
     """
     fixed, methods = fixed_runs(study), vovnet_methods(study)
     compared = [one for part in methods.values() for one in part if any(run.row.avg_cost > 0 for run in one.runs)]
@@ -97,6 +115,7 @@ def equal_cost_lines(study: Study) -> list[Line]:
                     "accuracy": float(own.scores.mean()),
                     "baseline_cost": float(rival.costs.mean()),
                     "baseline_accuracy": float(rival.scores.mean()),
+                    "in_range": rival.low - 1e-9 <= own.costs.mean() <= rival.high + 1e-9,
                     "gap_closed": closed,
                 }
             )
@@ -110,24 +129,38 @@ def corrected(lines: Sequence[Line]) -> list[Line]:
     return [line | {"p_holm": float(p)} for line, p in zip(lines, p_values, strict=True)]
 
 
+@dataclass(frozen=True)
+class Rival:
+    """A baseline at the cost of S policies: expected scores and costs [N, S], and the range of its own settings'."""
+
+    scores: np.ndarray
+    costs: np.ndarray
+    low: float
+    high: float
+
+
 def _rivals(
     study: Study, compared: Sequence[Compared], fixed: Mapping[str, Run], groups: np.ndarray
-) -> list[dict[str, Settings]]:
-    """Every baseline at the cost of each, by name: expected scores and costs for each of its S policies, [N, S]."""
+) -> list[dict[str, Rival]]:
+    """Every baseline at the cost of each, by name."""
     found = [_drawn(study, one, fixed) for one in compared]
     budgets, ends = [one.own.costs for one in compared], np.cumsum([len(one.runs) for one in compared])
     for name, settings in baseline_settings(study, settings_of(fixed.values())).items():
         met = held_out(settings, np.hstack(budgets), groups)
+        own = settings.costs.mean(axis=0)[len(fixed) if name != RANDOM_MIXING else 0 :]
         parts = zip(*(np.split(part, ends[:-1], axis=1) for part in (met.scores, met.costs)), strict=True)
         for rivals, (scores, costs) in zip(found, parts, strict=True):
-            rivals[name] = Settings(scores, costs)
+            rivals[name] = Rival(scores, costs, float(own.min()), float(own.max()))
     return found
 
 
-def _drawn(study: Study, one: Compared, fixed: Mapping[str, Run]) -> dict[str, Settings]:
-    """Actions drawn at each policy's own rates; empty where its branches were not run."""
+def _drawn(study: Study, one: Compared, fixed: Mapping[str, Run]) -> dict[str, Rival]:
+    """Actions drawn at each policy's own rates, which reach any cost; empty where its branches were not run."""
     own = own_branches(study, one.runs[0], fixed)
-    return {} if own is None else {name: drawn_settings(one.runs, own, buckets) for name, buckets in DRAWN.items()}
+    if own is None:
+        return {}
+    drawn = {name: drawn_settings(one.runs, own, buckets) for name, buckets in DRAWN.items()}
+    return {name: Rival(each.scores, each.costs, 0.0, np.inf) for name, each in drawn.items()}
 
 
 def _gap_closed(study: Study, runs: Sequence[Run], fixed: Mapping[str, Run]) -> float | None:

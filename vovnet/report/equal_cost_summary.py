@@ -25,8 +25,9 @@ from vovnet.report.tables import KEEP
 from vovnet.report.view import Column
 
 COLUMNS = (
-    "dataset method policies baseline comparisons wins ties losses corrected_over median_difference share share_low "
-    "share_high baseline_share baseline_share_low baseline_share_high resampled reason"
+    "dataset method policies baseline comparisons wins ties losses in_range wins_in_range losses_in_range "
+    "corrected_over median_difference share share_low share_high baseline_share baseline_share_low baseline_share_high "
+    "resampled reason"
 ).split()
 LEVEL = 0.05  # of the whole table
 SHARES = np.linspace(0, 1, 101)  # of always_full's cost
@@ -41,6 +42,7 @@ def summary_view(lines: Sequence[Line]) -> tuple[Column, ...]:
     return (
         Column("dataset", "data set"), Column("method", "policy"), Column("baseline", "baseline"),
         Column("wins", f"wins ({over})", 0), Column("ties", "ties", 0), Column("losses", "losses", 0),
+        Column("in_range", "in its range", 0), Column("wins_in_range", "wins there", 0),
         Column("median_difference", "median difference", 3),
         Column("share", f"of FULL's cost at its accuracy less {KEEP:g}", 2), Column("share_low", "from", 2),
         Column("share_high", "to", 2), Column("baseline_share", "baseline", 2),
@@ -76,7 +78,8 @@ def summary_lines(grouped: Sequence[Study], lines: Sequence[Line]) -> list[Line]
     """Wins, ties and losses over lambda, median difference, and what always_full's accuracy less a point costs.
 
     A win or loss is a difference whose p-value, after Holm's correction over all comparisons of ``lines`` (every data
-    set, method, lambda and baseline), is below 0.05. ``share`` is the least cost at which the method's frontier
+    set, method, lambda and baseline), is below 0.05. ``in_range`` of them are at costs that the baseline's own settings
+    reach; elsewhere it mixes with a fixed policy. ``share`` is the least cost at which the method's frontier
     reaches always_full's accuracy less ``KEEP``, as a share of always_full's cost, with a 95 % interval.
 
     Args:
@@ -119,8 +122,9 @@ def kept_share(seeds: Sequence[Settings], full: Predictions, last: int) -> CostA
 
 
 def _counted(cell: Sequence[Line]) -> Line:
-    decided = [line["difference"] for line in cell if line["p_holm"] < LEVEL]
-    wins, losses = sum(gap > 0 for gap in decided), sum(gap < 0 for gap in decided)
+    there = [line for line in cell if line["in_range"]]
+    wins, losses = _decided(cell)
+    wins_there, losses_there = _decided(there)
     return {
         **{name: cell[0][name] for name in ("dataset", "method", "baseline")},
         "policies": max(line["policies"] for line in cell),
@@ -128,8 +132,17 @@ def _counted(cell: Sequence[Line]) -> Line:
         "wins": wins,
         "ties": len(cell) - wins - losses,
         "losses": losses,
+        "in_range": len(there),
+        "wins_in_range": wins_there,
+        "losses_in_range": losses_there,
         "median_difference": median(line["difference"] for line in cell),
     }
+
+
+def _decided(cell: Sequence[Line]) -> tuple[int, int]:
+    """Wins and losses."""
+    found = [line["difference"] for line in cell if line["p_holm"] < LEVEL]
+    return sum(gap > 0 for gap in found), sum(gap < 0 for gap in found)
 
 
 def _shares(study: Study) -> dict[tuple[str, str], CostAtAccuracy]:
