@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vovnet.metrics.oracle_gap import random_score
-from vovnet.report.analysis import Line
+from vovnet.metrics.equal_cost import Settings
+from vovnet.metrics.frontier import concave_hull
+from vovnet.metrics.oracle_gap import budgeted_oracle, random_score
+from vovnet.report.analysis import Line, point
 from vovnet.report.equal_cost import COLUMNS, corrected, equal_cost_lines
-from vovnet.report.equal_cost_summary import NOT_RUN, summary_lines, summary_sentences, summary_view
+from vovnet.report.equal_cost_summary import NOT_RUN, kept_share, summary_lines, summary_sentences, summary_view
 from vovnet.report.mixing import baseline_settings, fixed_runs, settings_of
+from vovnet.report.predictions import Predictions
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.results.columns import RATES
@@ -189,3 +192,46 @@ def test_nothing_is_compared_without_no_vision_or_vovnet(study: Study) -> None:
         rest = replace(study, runs=tuple(run for run in study.runs if run.row.baseline_name != name))
         assert equal_cost_lines(rest) == []
         assert corrected([]) == summary_lines([rest], []) == summary_sentences([]) == []
+
+
+def test_a_policy_that_looks_twice_is_compared_with_what_costs_as_much(study: Study) -> None:
+    """Single looks at its final rates would cost less, so none are drawn; the gap begins at random mixing."""
+    assert study.branches is not None
+    own = next(run for run in study.runs if not run.row.baseline_name)
+    cheap = next(run for run in study.runs if run.row.pruning_ratio is not None)  # ends in FULL, at less than its cost
+    named = ("accuracy", "avg_cost", *RATES)
+    row = replace(own.row, lambda_cost=0.7, avg_looks=1.4, **{name: getattr(cheap.row, name) for name in named})
+    others = [run for run in study.runs if run.row.baseline_name]
+    twice = [*others, Run(cheap.folder, row, own.summary)]
+    lines = equal_cost_lines(replace(study, runs=tuple(twice)))
+    assert {line["baseline"] for line in lines} == {
+        "random mixing", "uncertainty_threshold entropy full", "vision_token_pruning_proxy stride",
+    }  # fmt: skip
+    mixing = concave_hull([point(row) for row in study.fixed.values()])
+    oracle = budgeted_oracle(study.branches.scores, study.branches.costs)
+    for line in lines:
+        low, high = float(mixing.at(line["avg_cost"])), float(oracle.at(line["avg_cost"]))
+        assert line["gap_closed"] == pytest.approx((line["accuracy"] - low) / (high - low))
+
+
+def test_the_interval_of_a_cost_covers_the_truth() -> None:
+    """Of a method whose accuracies are known, over seeds that differ and images; halves choose its settings."""
+    rng, size, covered, widths, trials = np.random.default_rng(0), 200, 0, [], 40
+    costs, accuracies = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]), np.array([0.3, 0.5, 0.7, 0.83, 0.88, 0.9])
+    truth = float(np.interp(0.89, accuracies, costs))
+    for _ in range(trials):
+        hard = rng.random((size, 1))
+        seeds = []
+        for shift in 0.01 * rng.normal(size=3):
+            right = np.where(rng.random((size, 1)) < 0.9, hard, rng.random((size, 1))) < accuracies + shift
+            right[:, -1] = hard[:, 0] < 0.9
+            seeds.append(Settings(right.astype(float), np.tile(costs, (size, 1))))
+        nothing = np.zeros(size)
+        full = Predictions([""] * size, np.arange(size), nothing, nothing, seeds[0].scores[:, -1], np.ones(size),
+                           nothing, nothing, None)  # fmt: skip
+        found = kept_share(seeds, full, last=5)
+        assert found.low is not None
+        covered += found.low <= truth <= (found.high or 1)
+        widths.append((found.high or 1) - found.low)
+    assert covered / trials >= 0.85
+    assert np.mean(widths) < 0.29  # paired with always_full; 0.35 if not
