@@ -140,7 +140,7 @@ def print_calibrated(found: "Sequence[Calibrated]", folder: Path) -> None:
 
 
 def print_report(report: "Report", folder: Path) -> None:
-    """Print a report's main table, its comparison, its failed check points and where it is."""
+    """Print a report's main table, what it compares, its failed check points and where it is."""
     gains = ["" if line.get("delta_aiq") is None else f"{line['delta_aiq']:+.4f}" for line in report.main]
     console = print_table(REPORT, [{**line, "gain": gain} for line, gain in zip(report.main, gains, strict=True)])
     for line in report.comparison:
@@ -151,6 +151,8 @@ def print_report(report: "Report", folder: Path) -> None:
             f"differs in {line['differs'] or 'nothing'}",
             soft_wrap=True,
         )
+    for sentence in report.equal_cost:
+        console.print(sentence, soft_wrap=True)
     for folder_name, check, passed, observed in report.found.checks:
         if not passed:
             console.print(f"FAIL  {folder_name}: {check}: {observed}", soft_wrap=True)
