@@ -32,6 +32,8 @@ NEWER = (
     ("backbone", "implementation", "auto"),
     ("vision_budget", "auto", False),
     ("policy", "procedure", "one_step"),
+    ("policy", "fallback_entropy_quantile", None),
+    ("eval", "other_backbone", False),
 )
 EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
