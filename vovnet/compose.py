@@ -28,7 +28,11 @@ Kind = TypeVar("Kind")  # of configuration
 # Keys that say how a run is done, not what it computes.
 EXCLUDED_FROM_HASH = ("name", "paths", "launcher", "trainer", "logger")
 # Keys that are newer than some results, which count as before where they have their usual values.
-NEWER = (("backbone", "implementation", "auto"), ("vision_budget", "auto", False))
+NEWER = (
+    ("backbone", "implementation", "auto"),
+    ("backbone", "batch_invariant", False),
+    ("vision_budget", "auto", False),
+)
 EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
 
