@@ -32,6 +32,7 @@ NEWER = (
     ("backbone", "implementation", "auto"),
     ("backbone", "batch_invariant", False),
     ("vision_budget", "auto", False),
+    ("policy", "procedure", "one_step"),
 )
 EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 

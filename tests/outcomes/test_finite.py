@@ -18,7 +18,7 @@ from vovnet.policy.decide import choose
 from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.route import make_router
-from vovnet.policy.trained import ValueHead
+from vovnet.policy.vovnet import ValueHead
 from vovnet.vlm.decoding import decoding_of
 from vovnet.vlm.files import find_checkpoint
 

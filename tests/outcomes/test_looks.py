@@ -1,7 +1,5 @@
 """Looks of any name, and columns that a look may lack."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,12 +10,11 @@ from tests.outcomes.test_scores import said
 from vovnet.actions import Action
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.collect import Collector
-from vovnet.outcomes.convert import branch_from_table, branch_table
-from vovnet.outcomes.keys import table_keys
-from vovnet.outcomes.load import branch_backbone, load_outcomes
+from vovnet.outcomes.convert import branch_from_table, branch_table, state_from_table, state_table
+from vovnet.outcomes.keys import state_key, table_keys
+from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.looks import Look, usual_looks
-from vovnet.outcomes.rows import BlockRows, ModelOutcomes, Outcomes, no_text, scores_of, with_scores
+from vovnet.outcomes.rows import BlockRows, LookState, Outcomes, no_text, scores_of, with_scores
 from vovnet.outcomes.store import OutcomeStore, TableKey
 from vovnet.schema import Resolution, RunConfig
 from vovnet.scoring import Score
@@ -32,37 +29,28 @@ def keys(config: RunConfig, *looks: Look) -> dict[str, TableKey]:
     return dict(table_keys(config, find_checkpoint(config.backbone), dataset, looks))
 
 
-def parts(hidden: bool, sizes: list[int]) -> list[ModelOutcomes]:
-    """Made-up answers in parts; numbers count on."""
-    found, row = list[ModelOutcomes](), 0
-    for size in sizes:
-        numbers = np.arange(row, row + size, dtype=np.float32)
-        one = said([f"{number}" for number in numbers])
-        states = BlockRows([np.stack([numbers, -numbers], axis=1).astype(np.float16)]) if hidden else None
-        found.append(ModelOutcomes(**one.columns(), hidden=states))
-        row += size
-    return found
-
-
-@given(name=NAMES, hidden=st.booleans(), sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3))
-def test_any_look_is_stored_and_read_back_with_the_columns_that_it_has(
-    tmp_path_factory: pytest.TempPathFactory, name: str, hidden: bool, sizes: list[int]
+@given(name=NAMES, sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3))
+def test_any_look_and_its_states_are_stored_and_read_back(
+    tmp_path_factory: pytest.TempPathFactory, name: str, sizes: list[int]
 ) -> None:
+    """In parts, whose rows come in any order; states in half precision."""
     table = OutcomeStore(tmp_path_factory.mktemp("store")).table(TableKey(Look(name, SIDE).name, {"made": "up"}))
-    row = 0
-    for one in parts(hidden, sizes):
-        order = np.random.default_rng(row).permutation(len(one))
-        states = None if one.hidden is None else BlockRows([one.hidden.joined()[order]])  # in half precision
-        table.write(row, branch_table([replace(one.take(order), hidden=states)], order.tolist()), {})
-        row += len(one)
-    opened = table.rows(row)
-    found, numbers = branch_from_table(opened.table, opened.matrix("hidden")), np.arange(row, dtype=np.float32)
+    states, row = table.inner(state_key(table.key)), 0
+    for size in sizes:
+        order = np.random.default_rng(row).permutation(size)
+        numbers = (row + order).astype(np.float32)
+        pairs = BlockRows([np.stack([numbers, -numbers], axis=1).astype(np.float16)])
+        table.write(row, branch_table([said([f"{number}" for number in numbers])], order.tolist()), {})
+        states.write(row, state_table([LookState(pairs, numbers + 0.25, numbers + 0.5)], order.tolist()), {})
+        row += size
+    found, opened = branch_from_table(table.read(row)), states.rows(row)
+    read, numbers = state_from_table(opened.table, opened.matrix("hidden")), np.arange(row, dtype=np.float32)
     assert found.answer.tolist() == [f"{number}" for number in numbers]
     assert found.prediction.tolist() == [f"<think>red</think>{number}" for number in numbers]
-    assert (found.hidden is not None) == hidden
-    if found.hidden is not None:
-        assert found.hidden.joined().dtype == np.float16
-        assert np.array_equal(found.hidden.take(np.arange(row)), np.stack([numbers, -numbers], axis=1))
+    assert read.hidden.joined().dtype == np.float16
+    assert np.array_equal(read.hidden.take(np.arange(row)), np.stack([numbers, -numbers], axis=1))
+    assert np.array_equal(read.entropy, numbers + 0.25)
+    assert np.array_equal(read.margin, numbers + 0.5)
 
 
 def test_who_needs_a_missing_column_gets_one_sentence() -> None:
@@ -87,7 +75,6 @@ def test_all_that_a_look_is_and_its_name_tells_tables_apart(configure: Configure
         Look("half", SIDE, inside=Resolution(128, 16384)),
         Look("half", SIDE, pruning=("stride", 0.5)),
         Look("half", SIDE, pruning=("merge", 0.5)),
-        Look("half", SIDE, hidden=True),
         Look("other", SIDE),
     ]
     assert len({keys(configure(), look)[look.name].id for look in looks}) == len(looks)
@@ -104,16 +91,23 @@ def test_the_usual_looks_are_the_configurations(configure: Configure) -> None:
     assert full.pruning[1] == 0.5
 
 
-def test_a_hidden_state_after_a_look_is_collected_where_it_is_asked_for(configure: Configure) -> None:
-    """Without an image it is the text pass's own."""
+def test_the_state_after_a_look_is_collected_where_it_is_asked_for(configure: Configure) -> None:
+    """Without an image it is the text pass's own; asked for later, it is read without answering again."""
     config = configure()
-    dataset, store = load_dataset(config.dataset, "test"), OutcomeStore(configure().paths.store)
-    looks = [Look("no", None, hidden=True), Look("full", config.vision_budget.full)]
-    tables = {name: store.table(key) for name, key in keys(config, *looks).items()}
-    Collector(store, tables, dataset, config.eval, lambda: branch_backbone(config), {}, "test").fill(20)
-    text = load_outcomes(config, find_checkpoint(config.backbone), dataset, (), 20).outcomes.text
-    rows = {name: table.rows(20) for name, table in tables.items()}
-    no, full = (branch_from_table(rows[name].table, rows[name].matrix("hidden")) for name in ("no", "full"))
-    assert full.hidden is None
-    assert no.hidden is not None
+    dataset, checkpoint = load_dataset(config.dataset, "test"), find_checkpoint(config.backbone)
+    looks = (Action.NO, Action.COARSE)
+    plain = load_outcomes(config, checkpoint, dataset, looks, 20)
+    assert plain.outcomes.branches[Action.NO].hidden is None
+    with pytest.raises(VoVNetError, match="hold no state after the look; collect them with policy=sequential"):
+        _ = plain.outcomes.branches[Action.NO].state
+    loaded = load_outcomes(config, checkpoint, dataset, looks, 20, states=looks)
+    assert loaded.computed == {"text": 0, "no": 0, "coarse": 0, "no state": 20, "coarse state": 20}
+    text, no = loaded.outcomes.text, loaded.outcomes.branches[Action.NO].state
     assert np.array_equal(no.hidden.take(np.arange(20)), text.hidden.take(np.arange(20)))
+    assert np.array_equal(no.entropy, text.entropy)
+    at_once = load_outcomes(
+        configure("paths.store=${paths.runs}/other"), checkpoint, dataset, looks, 20, states=looks
+    ).outcomes
+    for one, other in [[found.branches[Action.COARSE].state for found in (loaded.outcomes, at_once)]]:
+        assert np.allclose(one.hidden.take(np.arange(20)), other.hidden.take(np.arange(20)), atol=1e-5)
+        assert np.allclose(one.margin, other.margin, atol=1e-5)

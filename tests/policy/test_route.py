@@ -15,6 +15,7 @@ from vovnet.outcomes.rows import BRANCH_COLUMNS
 from vovnet.policy.checkpoint import make_card, save_policy
 from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead
+from vovnet.policy.sequential_head import SequentialHead
 from vovnet.results.evaluate import Evaluation, evaluate
 from vovnet.schema import RunConfig
 from vovnet.vlm.files import find_checkpoint
@@ -30,7 +31,14 @@ def policy_file(config: RunConfig, path: Path, spread: float = 2.0, data_fingerp
     torch.manual_seed(3)
     checkpoint = find_checkpoint(config.backbone)
     width = feature_width(config.policy.feature_mode, checkpoint.text_config["hidden_size"])
-    head = PolicyHead(width, config.policy.hidden_size, len(ACTION_SPACES[config.policy.action_space]), bounded=True)
+    units, actions = config.policy.hidden_size, len(ACTION_SPACES[config.policy.action_space])
+    if config.policy.procedure == "sequential":
+        again = SequentialHead(width, width + 1, units, actions)
+        for parameter in again.parameters():
+            torch.nn.init.normal_(parameter, std=spread / 10)
+        save_policy(path, again, make_card(config, checkpoint, width, data_fingerprint))
+        return path
+    head = PolicyHead(width, units, actions, bounded=True)
     torch.nn.init.normal_(head.output.weight, std=spread)
     save_policy(path, head, make_card(config, checkpoint, width, data_fingerprint))
     return path
@@ -67,6 +75,9 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_mode=merge", "eval.batch_size=5"),
         ("policy.fallback_mode=full", "policy.fallback_margin_threshold=0.01", "policy.lambda_cost=0.3"),
         ("policy.full_pruning_ratio=0.5", "eval.batch_size=5"),
+        ("policy=sequential",),
+        ("policy=sequential", "eval.batch_size=7", "policy.feature_mode=hidden"),
+        ("policy=sequential", "backbone.prompt_order=image_first", "policy.lambda_cost=0.02"),
         ("policy.full_pruning_ratio=0.3", "policy.full_pruning_mode=pool", "eval.cache_reuse=false"),
     ],
 )

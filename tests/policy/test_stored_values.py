@@ -18,7 +18,7 @@ from vovnet.outcomes.store import Table
 from vovnet.policy.checkpoint import PolicyFile, load_policy, make_card, open_policy, save_policy
 from vovnet.policy.features import feature_width, features
 from vovnet.policy.head import PolicyHead
-from vovnet.policy.trained import ValueHead
+from vovnet.policy.vovnet import ValueHead
 from vovnet.report.table import print_store
 from vovnet.vlm.files import find_checkpoint
 

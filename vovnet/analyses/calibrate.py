@@ -1,7 +1,7 @@
 """A lambda for a budget: calibrated on questions that the policy was not trained on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context, Decimal
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from vovnet.errors import VoVNetError
 from vovnet.metrics.paired import paired_bootstrap
 from vovnet.policy.decide import Choices
+from vovnet.policy.plan import Plans, split_outputs
 from vovnet.results.metrics import clustered_interval
 from vovnet.schema.ranges import DIGITS
 
@@ -22,6 +23,7 @@ class HeldOut:
     Attributes:
         name: of the data set, or ``all``.
         groups: questions about one image, [N].
+        outputs: of the stages of a policy that looks again, each [N, outputs]; empty for one that looks once.
     """
 
     name: str
@@ -29,6 +31,27 @@ class HeldOut:
     scores: np.ndarray
     costs: np.ndarray
     groups: np.ndarray
+    outputs: tuple[np.ndarray, ...] = ()
+
+    def decisions(self) -> Callable[[float], tuple[np.ndarray, np.ndarray]]:
+        """Gives the action [N] and the cost [N] at a lambda."""
+        if self.outputs:
+            return Plans(self.outputs, self.costs).at
+        rows, choices = np.arange(len(self.values)), Choices(self.values, self.costs)
+
+        def at(price: float) -> tuple[np.ndarray, np.ndarray]:
+            columns = choices.at(price)
+            return columns, self.costs[rows, columns]
+
+        return at
+
+    def prices(self) -> np.ndarray:
+        """Lambdas at which some decision changes; those of a policy that looks again are among others."""
+        found = [candidates(self.values, self.costs)]
+        for stage, outputs in enumerate(self.outputs[1:], start=1):
+            estimates, _ = split_outputs(outputs, self.costs.shape[1], stage)
+            found.append(candidates(estimates, self.costs[:, stage:] * (np.arange(estimates.shape[1]) > 0)))
+        return _thinned(np.unique(np.concatenate(found)))
 
 
 @dataclass(frozen=True)
@@ -65,9 +88,14 @@ def candidates(values: np.ndarray, costs: np.ndarray) -> np.ndarray:
     distinct = np.unique(np.concatenate(found))
     # A decision falls to the cheaper action at its breakpoint, rounding or not: step just past it.
     distinct[1:] = np.nextafter(distinct[1:], np.inf)
-    if len(distinct) > CANDIDATES:
-        distinct = distinct[np.linspace(0, len(distinct) - 1, CANDIDATES).astype(int)]
-    return np.unique([_configurable(price) for price in distinct.tolist()])
+    return np.unique([_configurable(price) for price in _thinned(distinct).tolist()])
+
+
+def _thinned(distinct: np.ndarray) -> np.ndarray:
+    if len(distinct) <= CANDIDATES:
+        return distinct
+    kept: np.ndarray = distinct[np.linspace(0, len(distinct) - 1, CANDIDATES).astype(int)]
+    return kept
 
 
 def _configurable(price: float) -> float:
@@ -88,12 +116,12 @@ def calibrate(held_out: HeldOut, cost: float | None, accuracy_kept: float | None
         VoVNetError: no lambda reaches it.
     """
     full = float(held_out.scores[:, -1].mean())
-    tried = candidates(held_out.values, held_out.costs)
-    rows, choices = np.arange(len(held_out.values)), Choices(held_out.values, held_out.costs)
+    tried, decide = held_out.prices(), held_out.decisions()
+    rows = np.arange(len(held_out.values))
     reached, nearest = None, None  # what the tried lambdas come closest with
     for price in tried if cost is not None else tried[::-1]:
-        columns = choices.at(float(price))
-        paid, won = held_out.costs[rows, columns], held_out.scores[rows, columns]
+        columns, paid = decide(float(price))
+        won = held_out.scores[rows, columns]
         seen = float(paid.mean() if cost is not None else won.mean())
         nearest = seen if nearest is None else (min if cost is not None else max)(nearest, seen)
         enough = paid.mean() <= cost if cost is not None else won.mean() >= (accuracy_kept or 0.0) * full
@@ -123,6 +151,9 @@ def per_dataset(everything: HeldOut, names: Sequence[str]) -> list[HeldOut]:
     if len(distinct) < 2:
         return []
     columns = ("values", "scores", "costs", "groups")
-    return [
-        HeldOut(name, *(getattr(everything, column)[member == name] for column in columns)) for name in distinct
-    ]  # fmt: skip
+    found = []
+    for name in distinct:
+        own = member == name
+        part = replace(everything, name=name, **{column: getattr(everything, column)[own] for column in columns})
+        found.append(replace(part, outputs=tuple(table[own] for table in everything.outputs)))
+    return found

@@ -13,7 +13,8 @@ from vovnet.data.split import split_rows
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
-from vovnet.policy.trained import VoVNet
+from vovnet.policy.sequential import Sequential
+from vovnet.policy.vovnet import VoVNet
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.setting import make_policy
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
@@ -73,15 +74,18 @@ def held_out(
         )
     groups, is_held_out = split_rows(dataset, options.max_samples, options.val_fraction, options.seed)
     rows = np.flatnonzero(is_held_out)
-    outcomes = load_outcomes(config, checkpoint, dataset, policy.looks, len(groups), session=session).outcomes
+    outcomes = load_outcomes(
+        config, checkpoint, dataset, policy.looks, len(groups), session=session, states=policy.states
+    ).outcomes
     warn_of_unread(unread_shares(outcomes, policy.looks, rows), "lambda is calibrated on")
     budget = budget_of(config.vision_budget, checkpoint)
     costs = outcomes.stacked("vision_tokens", policy.looks) / budget.max_tokens
     part = HeldOut(
         name="all" if len(dataset.members) > 1 else dataset.name,
-        values=policy.head.values(outcomes.text)[rows],
+        values=policy.head.values(outcomes.text)[rows, : len(policy.looks)],
         scores=outcomes.stacked("score", policy.looks)[rows],
         costs=costs[rows],
         groups=np.array(groups)[rows],
+        outputs=policy.all_outputs(outcomes, rows) if isinstance(policy, Sequential) else (),
     )
     return part, [dataset.member(int(i)).name for i in rows], policy.file, leaks

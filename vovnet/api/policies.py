@@ -15,7 +15,8 @@ from vovnet.policy.checkpoint import open_policy
 from vovnet.policy.names import FILE_NAME
 from vovnet.policy.outside import Outside
 from vovnet.policy.protocol import Policy, checked
-from vovnet.policy.trained import Trained, ValueHead, VoVNet
+from vovnet.policy.trained import Trained, policy_of
+from vovnet.policy.vovnet import ValueHead, VoVNet
 from vovnet.registry import POLICIES, path_of, source_hash
 from vovnet.results.columns import ResultRow, record, table_columns
 from vovnet.results.evaluate import Evaluation, measure, write_evaluation
@@ -56,6 +57,7 @@ def train_policy(
     *,
     lambda_cost: float = 0.05,
     objective: str = "value",
+    procedure: str = "one_step",
     action_space: str | None = None,
     folder: str | Path | None = None,
     **options: Any,
@@ -64,6 +66,7 @@ def train_policy(
 
     Args:
         lambda_cost: accuracy that one maximal FULL image is worth; the objective ``value`` serves every lambda.
+        procedure: ``sequential`` may look again by what COARSE has yielded.
         action_space: ``ternary``, or ``binary`` for a model whose COARSE costs as much as FULL; None: the outcomes'.
         folder: of the policy file and curves; None names one under the results' folder.
         options: other values for keys under ``training``, such as ``epochs`` or ``seed``.
@@ -76,7 +79,12 @@ def train_policy(
         base,
         policy=with_options(
             base.policy,
-            {"lambda_cost": lambda_cost, "objective": goal, "action_space": action_space or base.policy.action_space},
+            {
+                "lambda_cost": lambda_cost,
+                "objective": goal,
+                "procedure": procedure,
+                "action_space": action_space or base.policy.action_space,
+            },
         ),
         training=with_options(base.training, {"max_samples": len(outcomes), **options}),
     )
@@ -96,7 +104,7 @@ def load_policy(path: str | Path, vlm: VLM, *, lambda_cost: float = 0.05) -> VoV
 
 
 def _policy_file(path: Path, checkpoint: Checkpoint, lambda_cost: float) -> VoVNet:
-    return VoVNet(ValueHead.of(open_policy(path, checkpoint)), lambda_cost)
+    return policy_of(ValueHead.of(open_policy(path, checkpoint)), lambda_cost)
 
 
 def evaluate(
@@ -129,7 +137,7 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
     """The configuration that says what a policy is."""
     if isinstance(policy, VoVNet):
         card = policy.head.card
-        own: dict[str, Any] = {"feature_mode": card.feature_mode, "action_space": card.action_space}
+        own: dict[str, Any] = {name: getattr(card, name) for name in ("feature_mode", "action_space", "procedure")}
         own["full_pruning_ratio"] = card.full_pruning_ratio
         if card.full_pruning_mode is not None:
             own["full_pruning_mode"] = card.full_pruning_mode

@@ -26,7 +26,7 @@ from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.protocol import Policy, Step, View
 from vovnet.policy.route import Router
-from vovnet.policy.trained import ValueHead, VoVNet
+from vovnet.policy.vovnet import ValueHead, VoVNet
 from vovnet.schema import RunConfig
 from vovnet.vlm.protocol import VLM, Decoding
 from vovnet.vlm.qwen.random_weights import TOKENIZER

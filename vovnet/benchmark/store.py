@@ -106,7 +106,7 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
     from vovnet.outcomes.routed import Course, Piece, route
     from vovnet.policy.decide import choose, lambda_curve
     from vovnet.policy.head import PolicyHead
-    from vovnet.policy.trained import head_values
+    from vovnet.policy.vovnet import head_values
     from vovnet.results.metrics import clustered_interval
 
     torch.manual_seed(0)

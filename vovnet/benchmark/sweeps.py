@@ -116,7 +116,7 @@ def _grid(config: RunConfig) -> float:
     """
     from vovnet.data import load_dataset
     from vovnet.policy.decide import choose, lambda_curve
-    from vovnet.policy.trained import VoVNet
+    from vovnet.policy.vovnet import VoVNet
     from vovnet.results.setting import make_policy
     from vovnet.session import Session
     from vovnet.vlm.budget import budget_of

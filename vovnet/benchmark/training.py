@@ -24,7 +24,7 @@ from vovnet.training.adapt import AdaptationModule, Scoring
 from vovnet.training.module import VoVNetModule
 from vovnet.training.optimizer import rate
 from vovnet.training.order import EachOnce, StepLoader, StepOrder
-from vovnet.training.policy import OutcomeBatches, rows_of
+from vovnet.training.policy import OutcomeBatches
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import trainable_backbone
 from vovnet.training.trainer import Place, Plan
@@ -115,7 +115,7 @@ def fit(policy: PolicyConfig, training: PolicyTraining, outcomes: OutcomeBatch, 
     plan = Plan("stage2", steps, training.save_every, order.steps_per_epoch, 1.0, training.seed, monitor=monitor)
     noisy = not value and policy.use_straight_through
     loader = StepLoader(OutcomeBatches(taken, order, steps, len(columns) if noisy else 0))
-    validation = EachOnce([rows_of(taken, np.arange(count, count + HELD_OUT))])
+    validation = EachOnce([taken.rows(torch.arange(count, count + HELD_OUT))])
     with tempfile.TemporaryDirectory() as folder:
         fit_steps(module, loader, plan, Place(Path(folder), torch.device("cpu")), validation)
 

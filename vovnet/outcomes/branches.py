@@ -12,7 +12,7 @@ from torch import Tensor
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.judge import Judge, judged
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, ModelOutcomes, TextOutcomes
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, LookState, ModelOutcomes, TextOutcomes
 from vovnet.vlm.decoding import distribution_stats
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading, State
 
@@ -41,15 +41,24 @@ def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOut
     Raises:
         VoVNetError: a feature is NaN or infinite.
     """
-    hidden = state.prefill.hidden.detach().to(dtype).cpu()
-    entropy, margin = state.entropy.detach().cpu(), state.margin.detach().cpu()
+    read = _look_state(state.prefill, state.entropy, state.margin, batch, dtype)
+    return TextOutcomes(read.hidden, read.entropy, read.margin, state.prefill.prompt_tokens.astype(np.int32))
+
+
+def look_state(state: State, batch: Batch, dtype: torch.dtype) -> LookState:
+    """What a look's prefill yields for a policy, as stored.
+
+    Raises:
+        VoVNetError: a feature is NaN or infinite.
+    """
+    return _look_state(state, *distribution_stats(state.logits), batch, dtype)
+
+
+def _look_state(state: State, entropy: Tensor, margin: Tensor, batch: Batch, dtype: torch.dtype) -> LookState:
+    hidden = state.hidden.detach().to(dtype).cpu()
+    entropy, margin = entropy.detach().cpu(), margin.detach().cpu()
     check_finite({"hidden": hidden, "entropy": entropy, "margin": margin}, batch)
-    return TextOutcomes(
-        hidden=BlockRows([hidden.numpy()]),
-        entropy=entropy.numpy(),
-        margin=margin.numpy(),
-        text_tokens=state.prefill.prompt_tokens.astype(np.int32),
-    )
+    return LookState(BlockRows([hidden.numpy()]), entropy.numpy(), margin.numpy())
 
 
 def run_branch(
@@ -60,7 +69,7 @@ def run_branch(
     decoding: Decoding,
     seed: int,
     with_nll: bool,
-    with_hidden: bool = False,
+    with_state: bool = False,
 ) -> ModelOutcomes:
     """Answer a batch under one action.
 
@@ -68,40 +77,45 @@ def run_branch(
 
     Args:
         with_nll: measure the reference's NLL, which costs a pass over it.
-        with_hidden: keep the hidden state at the last token of the prompt.
+        with_state: keep what the prefill yields for a policy.
     """
     begun = time.perf_counter()
     state = vlm.read(batch, action, text)
     reading = Reading(batch, action, state)
     (answers,) = vlm.answer([reading], decoding, seed)
     outcomes = _branch_outcomes(reading, answers, text, (time.perf_counter() - begun) / len(batch))
+    return replace(outcomes, **beside_answers(vlm, batch, state, with_nll, with_state))
+
+
+def read_branch(
+    vlm: VLM, batch: Batch, action: Action, text: State | None, with_nll: bool, with_state: bool
+) -> dict[str, Any]:
+    """``beside_answers`` under one action, where the answers are known already."""
+    return beside_answers(vlm, batch, vlm.read(batch, action, text), with_nll, with_state)
+
+
+def beside_answers(vlm: VLM, batch: Batch, state: State, with_nll: bool, with_state: bool) -> dict[str, Any]:
+    """Columns of ``ModelOutcomes`` beside the answers: the references' NLL, and what a policy reads of the look."""
+    found: dict[str, Any] = {}
     if with_nll:
-        outcomes = replace(outcomes, nll=_nll(vlm, batch, state))
-    if with_hidden:
-        hidden = state.hidden.detach().to(vlm.feature_dtype).cpu()
-        check_finite({"hidden": hidden}, batch)
-        outcomes = replace(outcomes, hidden=BlockRows([hidden.numpy()]))
-    return outcomes
-
-
-def branch_nll(vlm: VLM, batch: Batch, action: Action, text: State | None) -> np.ndarray:
-    """The references' NLL under one action, [B], where the answers are known already."""
-    return _nll(vlm, batch, vlm.read(batch, action, text))
-
-
-def _nll(vlm: VLM, batch: Batch, state: State) -> np.ndarray:
-    nll = vlm.nll(state, batch.references)
-    check_finite({"answer NLL": nll}, batch)
-    return nll.detach().cpu().numpy()
+        nll = vlm.nll(state, batch.references)
+        check_finite({"answer NLL": nll}, batch)
+        found["nll"] = nll.detach().cpu().numpy()
+    return found | (vars(look_state(state, batch, vlm.feature_dtype)) if with_state else {})
 
 
 @dataclass(frozen=True)
 class Group:
-    """Samples that chose one action, their images, and their text pass where there was one."""
+    """Samples that chose one action, their images, and their text pass where there was one.
+
+    Attributes:
+        with_state: a policy reads what the look's prefill yields.
+    """
 
     batch: Batch
     action: Action
     text: State | None
+    with_state: bool = False
 
 
 def run_groups(vlm: VLM, groups: Sequence[Group], decoding: Decoding, judge: Judge, seed: int) -> list[BranchOutcomes]:
@@ -110,10 +124,12 @@ def run_groups(vlm: VLM, groups: Sequence[Group], decoding: Decoding, judge: Jud
     readings = [Reading(g.batch, g.action, vlm.read(g.batch, g.action, g.text)) for g in groups]
     answers = vlm.answer(readings, decoding, seed)
     seconds = (time.perf_counter() - begun) / sum(len(group.batch) for group in groups)
-    return [
-        judged(_branch_outcomes(reading, said, group.text, seconds), group.batch.indices, judge)
-        for reading, said, group in zip(readings, answers, groups, strict=True)
-    ]
+    found = []
+    for reading, said, group in zip(readings, answers, groups, strict=True):
+        outcomes = _branch_outcomes(reading, said, group.text, seconds)
+        seen = beside_answers(vlm, group.batch, reading.state, with_nll=False, with_state=group.with_state)
+        found.append(judged(replace(outcomes, **seen), group.batch.indices, judge))
+    return found
 
 
 def _branch_outcomes(reading: Reading, answers: Sequence[Answer], text: State | None, seconds: float) -> ModelOutcomes:

@@ -17,11 +17,11 @@ from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.locks import Claim
 from vovnet.outcomes.ahead import build_batch, prepared
-from vovnet.outcomes.branches import batch_rows, branch_nll, read_text, run_branch, text_outcomes
-from vovnet.outcomes.convert import branch_table, nll_table, text_table
-from vovnet.outcomes.rows import ModelOutcomes, TextOutcomes
+from vovnet.outcomes.branches import batch_rows, read_branch, read_text, run_branch, text_outcomes
+from vovnet.outcomes.convert import branch_table, nll_table, state_table, text_table
+from vovnet.outcomes.rows import LookState, ModelOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
-from vovnet.outcomes.tables import nll_name
+from vovnet.outcomes.tables import nll_name, state_name
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
 from vovnet.vlm.decoding import decoding_of
@@ -45,8 +45,8 @@ class Chunk:
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """Whose answers or NLL are missing."""
-        return tuple(action for action in Action if {action.label, nll_name(action.label)} & set(self.branches))
+        """Whose answers, or what is kept beside them, are missing."""
+        return tuple(a for a in Action if {a.label, nll_name(a.label), state_name(a.label)} & set(self.branches))
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,7 @@ class Collector:
         texts: list[TextOutcomes] = []
         answers: dict[Action, list[ModelOutcomes]] = {a: [] for a in Action if a.label in chunk.branches}
         nll: dict[Action, list[np.ndarray]] = {a: [] for a in Action if nll_name(a.label) in chunk.branches}
+        states: dict[Action, list[LookState]] = {a: [] for a in Action if state_name(a.label) in chunk.branches}
         reads_text = "text" in chunk.branches or Action.NO in chunk.actions or backbone.cache_reuse
 
         def answer(batch: Batch) -> None:
@@ -186,32 +187,31 @@ class Collector:
             )
             prefill = None if state is None else state.prefill
             seed = self.options.seed
-            found = {
-                a: run_branch(backbone, batch, a, prefill, decoding, seed, a in nll, self._hidden(a)) for a in answers
+            found = {a: run_branch(backbone, batch, a, prefill, decoding, seed, a in nll, a in states) for a in answers}
+            beside = {a: vars(one) for a, one in found.items()} | {
+                a: read_branch(backbone, batch, a, prefill, a in nll, a in states)
+                for a in chunk.actions
+                if a not in found
             }
-            alone = {a: branch_nll(backbone, batch, a, prefill) for a in nll if a not in found}
             order.extend(batch.indices)  # nothing is kept of a batch that did not fit
             texts.extend(said)
             for action, one in found.items():
                 answers[action].append(one)
-            for action, values in nll.items():
-                measured = alone[action] if action in alone else found[action].nll
-                assert measured is not None
-                values.append(measured)
+            for action, measured in nll.items():
+                measured.append(beside[action]["nll"])
+            for action, read in states.items():
+                read.append(LookState(*(beside[action][name] for name in ("hidden", "entropy", "margin"))))
 
         for batch in batches:
             self._in_parts(batch, chunk, backbone, collection, answer)
         rows: dict[str, pa.Table] = {a.label: branch_table(done, order) for a, done in answers.items()}
         rows |= {nll_name(a.label): nll_table(done, order) for a, done in nll.items()}
+        rows |= {state_name(a.label): state_table(done, order) for a, done in states.items()}
         if texts:
             rows["text"] = text_table(texts, order)
         for name, table in rows.items():
             self.tables[name].write(chunk.span[0], table, self.note)
             collection.computed[name] += len(table)
-
-    def _hidden(self, action: Action) -> bool:
-        """Whether a look's table holds hidden states."""
-        return "hidden" in self.tables[action.label].key.facts
 
     def _in_parts(
         self, whole: Batch, chunk: Chunk, backbone: VLM, collection: Collection, answer: Callable[[Batch], None]

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from vovnet.outcomes.rows import BlockRows, FileRows, Keep, ModelOutcomes, Scores, TextOutcomes
+from vovnet.outcomes.rows import BlockRows, FileRows, Keep, LookState, ModelOutcomes, Scores, TextOutcomes
+
+BESIDE = ("nll", "entropy", "margin")  # columns of a look that have tables of their own
 
 
 def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
@@ -21,15 +24,15 @@ def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
 
 
 def branch_table(parts: Sequence[ModelOutcomes], order: Sequence[int]) -> pa.Table:
-    """Join batches of one branch into one table, rows in the order of their indices; without scores and NLL."""
+    """Join batches of one branch into one table, rows in the order of their indices: the answers alone."""
     place, whole = np.argsort(order), type(parts[0]).join(parts)
-    own = {f.name for f in fields(ModelOutcomes)} - {"nll"}
+    own = {f.name for f in fields(ModelOutcomes)}.difference(BESIDE)
     columns = {
         name: pa.array(column[place], type=pa.string() if column.dtype == object else None)
         for name, column in whole.columns().items()
         if name in own
     }
-    return pa.table(columns if whole.hidden is None else columns | {"hidden": _matrix(whole.hidden.joined()[place])})
+    return pa.table(columns)
 
 
 def scores_table(scores: Scores) -> pa.Table:
@@ -40,6 +43,19 @@ def scores_table(scores: Scores) -> pa.Table:
 def nll_table(parts: Sequence[np.ndarray], order: Sequence[int]) -> pa.Table:
     """Batches of NLL as one table, rows in the order of their indices."""
     return pa.table({"nll": np.concatenate(parts)[np.argsort(order)]})
+
+
+def state_table(parts: Sequence[LookState], order: Sequence[int]) -> pa.Table:
+    """Batches of what a look's prefill yields as one table, rows in the order of their indices."""
+    place = np.argsort(order)
+    columns = {name: np.concatenate([getattr(part, name) for part in parts])[place] for name in ("entropy", "margin")}
+    hidden = np.concatenate([block for part in parts for block in part.hidden.blocks()])[place]
+    return pa.table({"hidden": _matrix(hidden), **columns})
+
+
+def state_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows]) -> LookState:
+    """The same back; the hidden states stay in their files."""
+    return LookState(BlockRows(hidden), column(table["entropy"]), column(table["margin"]))
 
 
 def scores_from_table(table: pa.Table) -> Scores:
@@ -62,16 +78,14 @@ def text_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows], ke
     return TextOutcomes(BlockRows(hidden), **columns, keep=keep)
 
 
-def branch_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows] = ()) -> ModelOutcomes:
-    """Columns of a branch table, None where there is none; hidden states stay in their files."""
+def branch_from_table(table: pa.Table) -> ModelOutcomes:
+    """Columns of a branch table."""
     # Where nothing is cut off, which is the rule, answer and prediction are one array in memory.
     same = table["answer"].equals(table["prediction"])
-    left_out = {"hidden", "nll", *(["answer"] if same else [])}
+    left_out = {"hidden", *BESIDE, *(["answer"] if same else [])}
     names = [f.name for f in fields(ModelOutcomes) if f.name in table.column_names and f.name not in left_out]
-    columns = {name: column(table[name]) for name in names}
-    return ModelOutcomes(
-        hidden=BlockRows(hidden) if hidden else None, **({"answer": columns["prediction"]} if same else {}), **columns
-    )
+    columns: dict[str, Any] = {name: column(table[name]) for name in names}
+    return ModelOutcomes(**({"answer": columns["prediction"]} if same else {}), **columns)
 
 
 def column(chunked: pa.ChunkedArray) -> np.ndarray:

@@ -87,8 +87,6 @@ def table_keys(
             facts["inside"] = look.inside.facts()
         if look.pruning is not None:
             facts["pruning"] = dict(zip(("mode", "ratio"), look.pruning, strict=True))
-        if look.hidden:
-            facts["hidden"] = True
         keys[look.name] = TableKey(look.name, facts)
     return keys
 
@@ -101,6 +99,11 @@ def scores_key(branch: TableKey, dataset: VQADataset) -> TableKey:
 def nll_key(branch: TableKey) -> TableKey:
     """Key of the references' NLL after a branch's prompts; the branch's own key holds the references."""
     return TableKey("nll", {"of": branch.id})
+
+
+def state_key(branch: TableKey) -> TableKey:
+    """Key of what a branch's prefills yield for policies that look again."""
+    return TableKey("state", {"of": branch.id})
 
 
 def values_key(text: TableKey, rows: int, parts: Iterable[str], policy: str) -> TableKey:

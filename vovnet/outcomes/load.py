@@ -3,7 +3,7 @@
 import logging
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,6 +50,7 @@ def load_outcomes(
     session: Session | None = None,
     any_price: bool = False,
     with_nll: bool = False,
+    states: Collection[Action] = (),
 ) -> Loaded:
     """The first ``count`` samples' outcomes under ``actions``, and their text pass where it is needed.
 
@@ -59,6 +60,7 @@ def load_outcomes(
     Args:
         any_price: also where COARSE costs as much as FULL.
         with_nll: also the references' NLL under each action.
+        states: actions of which a policy reads what the prefill yields.
 
     Raises:
         VoVNetError: a part of the store is damaged again and again, or cannot be read or written, or the model cannot
@@ -69,7 +71,7 @@ def load_outcomes(
         raise VoVNetError("eval.num_shards and eval.shard are experiments.collect's; leave them out here.")
     if not any_price:
         check_looks(config, checkpoint, actions)
-    tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll)
+    tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll, states)
     computed = dict.fromkeys(tables.collected, 0)
 
     def collected() -> Outcomes:
@@ -89,6 +91,7 @@ def collect_outcomes(
     with_text: bool = True,
     session: Session | None = None,
     with_nll: bool = False,
+    states: Collection[Action] = (),
 ) -> Mapping[str, int]:
     """Fill the store with what is missing of the first ``count`` samples, or of ``eval.shard`` of them, and judge it.
 
@@ -96,7 +99,7 @@ def collect_outcomes(
         How many rows were computed, per branch.
     """
     check_looks(config, checkpoint, actions)
-    tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll)
+    tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll, states)
     computed = dict.fromkeys(tables.collected, 0)
     _with_repairs(lambda: _fill(config, checkpoint, dataset, tables, count, computed, session))
     return computed
@@ -174,9 +177,11 @@ def _tables(
     actions: tuple[Action, ...],
     with_text: bool = True,
     with_nll: bool = False,
+    states: Collection[Action] = (),
 ) -> Tables:
     keys = table_keys(config, checkpoint, dataset, usual_looks(config, actions))
-    return Tables.of(OutcomeStore(config.paths.store), keys, dataset, with_text, with_nll)
+    read = {action.label for action in states}
+    return Tables.of(OutcomeStore(config.paths.store), keys, dataset, with_text, with_nll, read)
 
 
 def branch_backbone(config: RunConfig, session: Session | None = None) -> "VLM":

@@ -22,7 +22,6 @@ class Look:
         resolution: upper bounds on the image; None shows no image.
         inside: bounds of a finer look within whose rounded size this one is fitted.
         pruning: mode and share of the vision tokens that are kept; None keeps all.
-        hidden: whether the hidden state after the look is stored, for policies that look again.
 
     Raises:
         VoVNetError: the name cannot be a table's.
@@ -32,7 +31,6 @@ class Look:
     resolution: Resolution | None
     inside: Resolution | None = None
     pruning: tuple[PruningMode, float] | None = None
-    hidden: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name) or self.name == TEXT:

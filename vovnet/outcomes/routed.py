@@ -102,7 +102,7 @@ def route(course: Course, text: TextOutcomes, max_tokens: int, reads_text: bool)
     Args:
         max_tokens: of a maximal FULL image; costs are shares of it.
     """
-    chosen, before = _joined(course)
+    chosen, before = _joined(replace(course, pieces=[_without_state(piece) for piece in course.pieces]))
     if not reads_text:
         chosen, before = _without_reuse(chosen), [replace(one, outcomes=_without_reuse(one.outcomes)) for one in before]
     return Routed(
@@ -128,6 +128,11 @@ def _add_earlier(total: np.ndarray, column: str, earlier: Sequence[Earlier]) -> 
     for one in earlier:
         total[one.rows] += getattr(one.outcomes, column)
     return total
+
+
+def _without_state(piece: Piece) -> Piece:
+    """What a policy has read of a look is not needed once it has decided."""
+    return replace(piece, outcomes=replace(piece.outcomes, hidden=None, entropy=None, margin=None))
 
 
 def _without_reuse(outcomes: BranchOutcomes) -> BranchOutcomes:

@@ -77,6 +77,18 @@ Keep = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
 
 
 @dataclass(frozen=True)
+class LookState:
+    """What the prefill of a look yields for a policy; all [N] but ``hidden`` [N, D]. See ``TextOutcomes``."""
+
+    hidden: BlockRows
+    entropy: np.ndarray
+    margin: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.entropy)
+
+
+@dataclass(frozen=True)
 class TextOutcomes:
     """What the text pass says of each sample; all [N] but ``hidden`` [N, D].
 
@@ -120,7 +132,8 @@ class ModelOutcomes:
         seconds: wall time of the batch divided by its samples; of the branch when collected, of everything
             from question to answer when routed live.
         nll: mean NLL of the reference answer, nats per token; None where nobody asked for it, as in live runs.
-        hidden: last-layer hidden state at the last token of the prompt; None where nobody asked for it.
+        hidden, entropy, margin: what the look's prefill yields at the last token of the prompt, as ``TextOutcomes``;
+            None where no policy reads it.
     """
 
     prediction: np.ndarray
@@ -133,6 +146,8 @@ class ModelOutcomes:
     generated_tokens: np.ndarray
     seconds: np.ndarray
     nll: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+    margin: np.ndarray | None = None
     hidden: BlockRows | None = None
 
     def __len__(self) -> int:
@@ -143,6 +158,17 @@ class ModelOutcomes:
         places = np.flatnonzero(rows) if rows.dtype == bool else rows
         hidden = None if self.hidden is None else BlockRows([self.hidden.take(places)])
         return replace(self, hidden=hidden, **{name: column[rows] for name, column in self.columns().items()})
+
+    @property
+    def state(self) -> LookState:
+        """What the prefill yields.
+
+        Raises:
+            VoVNetError: it was not collected.
+        """
+        if self.hidden is None or self.entropy is None or self.margin is None:
+            raise VoVNetError("these outcomes hold no state after the look; collect them with policy=sequential.")
+        return LookState(self.hidden, self.entropy, self.margin)
 
     def columns(self) -> dict[str, Any]:
         """The columns that there are, without ``hidden``."""

@@ -1,10 +1,10 @@
 """The tables that a run reads: each look's answers, their scores and NLL, and policies' values of the text pass."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,11 +16,12 @@ from vovnet.outcomes.convert import (
     column,
     scores_from_table,
     scores_table,
+    state_from_table,
     text_from_table,
     values_table,
 )
 from vovnet.outcomes.judge import Judge, make_judge
-from vovnet.outcomes.keys import nll_key, scores_key, values_key
+from vovnet.outcomes.keys import nll_key, scores_key, state_key, values_key
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import BranchOutcomes, Outcomes, TextOutcomes, no_text, scores_of, with_scores
 from vovnet.outcomes.store import TEXT, OutcomeStore, Span, Table, TableKey
@@ -39,6 +40,11 @@ def nll_name(look: str) -> str:
     return f"{look} {NLL}"
 
 
+def state_name(look: str) -> str:
+    """What the states after a look are counted under."""
+    return f"{look} state"
+
+
 @dataclass(frozen=True)
 class Tables:
     """The tables of a configuration, by their names.
@@ -47,11 +53,13 @@ class Tables:
         answers: of the text pass, where it is needed, and of each look.
         scores: of each look's answers.
         nll: of the references after each look, where it is needed.
+        states: what the prefill of some looks yields for policies that look again.
     """
 
     answers: Mapping[str, Table]
     scores: Mapping[str, Table]
     nll: Mapping[str, Table]
+    states: Mapping[str, Table]
 
     @classmethod
     def of(
@@ -61,18 +69,21 @@ class Tables:
         dataset: VQADataset,
         with_text: bool,
         with_nll: bool = False,
+        states: Collection[str] = (),
     ) -> "Tables":
         """The tables of some keys, whether they exist or not."""
         answers = {name: store.table(key) for name, key in keys.items() if with_text or name != TEXT}
         looks = {name: table for name, table in answers.items() if name != TEXT}
         scores = {name: table.inner(scores_key(table.key, dataset)) for name, table in looks.items()}
         nll = {name: table.inner(nll_key(table.key)) for name, table in looks.items()} if with_nll else {}
-        return cls(answers, scores, nll)
+        read = {name: table.inner(state_key(table.key)) for name, table in looks.items() if name in states}
+        return cls(answers, scores, nll, read)
 
     @property
     def collected(self) -> dict[str, Table]:
         """The tables that a model fills, by the names that their rows are counted under."""
-        return {**self.answers, **{nll_name(name): table for name, table in self.nll.items()}}
+        nll = {nll_name(name): table for name, table in self.nll.items()}
+        return {**self.answers, **nll, **{state_name(name): table for name, table in self.states.items()}}
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -122,9 +133,13 @@ class Tables:
         table = scores.table
         if len(other := np.flatnonzero(column(table[JUDGED]) != rows.checksums)):
             raise scores.set_aside(int(other[0]), "the answers that it judges were replaced")
-        found = branch_from_table(rows.table, rows.matrix("hidden"))
-        nll = column(self.nll[name].rows(stop).table[NLL]) if name in self.nll else None
-        return with_scores(replace(found, nll=nll), scores_from_table(table))
+        beside: dict[str, Any] = {}
+        if name in self.nll:
+            beside["nll"] = column(self.nll[name].rows(stop).table[NLL])
+        if name in self.states:
+            read = self.states[name].rows(stop)
+            beside |= vars(state_from_table(read.table, read.matrix("hidden")))
+        return with_scores(replace(branch_from_table(rows.table), **beside), scores_from_table(table))
 
     def outcomes(self, actions: tuple[Action, ...], stop: int, session: Session) -> Outcomes:
         """Rows [0, stop); each table is read once a session.
@@ -134,7 +149,8 @@ class Tables:
         """
 
         def once(name: str, read: Callable[[], Columns]) -> Columns:
-            known = tuple(str(of[name].folder) for of in (self.answers, self.scores, self.nll) if name in of)
+            every = (self.answers, self.scores, self.nll, self.states)
+            known = tuple(str(of[name].folder) for of in every if name in of)
             return session.once("rows", (known, stop), read, KEPT)
 
         return Outcomes(

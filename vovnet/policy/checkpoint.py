@@ -25,6 +25,7 @@ from vovnet.schema import (
     NonNegative,
     ObjectiveConfig,
     Positive,
+    Procedure,
     PromptOrder,
     PruningMode,
     Resolution,
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from vovnet.policy.head import PolicyHead
+    from vovnet.policy.sequential_head import AnyHead
 
 FORMAT = 2
 TORCH = (".pt", ".pth", ".ckpt")  # endings of files of torch.save
+NEWER = {"processor": "", "procedure": "one_step"}  # entries that files had not before there was another value
 CARD, CHECKSUM = "vovnet", "sha256"  # entry of the file's metadata, and in it
 PER_RUN = ("seed", "save_every")  # options of a training that its repetitions may differ in
 UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was trained on
@@ -68,6 +70,7 @@ class PolicyCard:
             in files that do not say.
         full_pruning_ratio, full_pruning_mode: what FULL meant; no mode where all tokens were kept.
         processor: JSON of what else bounds COARSE and FULL, tokens and options of the image processor; often empty.
+        procedure: whether it looks once, or again by what it has seen.
         training_config: the training's options as JSON, and the objective's; empty where nobody knows them.
     """
 
@@ -97,6 +100,7 @@ class PolicyCard:
     pictures: str = ""
     bounded: bool | None = None
     processor: str = ""
+    procedure: Procedure = "one_step"
     format: int = FORMAT
 
     @cached_property
@@ -151,6 +155,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         tokenizer=reading["tokenizer"],
         pictures=reading["pictures"],
         bounded=bounded,
+        procedure=config.policy.procedure,
     )
 
 
@@ -162,14 +167,15 @@ def objective_traits(config: ObjectiveConfig) -> tuple[bool, bool]:
     return bool(getattr(part, "bounded", False)), bool(getattr(part, "knows_lambda", True))
 
 
-def save_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
+def save_policy(path: Path, head: "AnyHead", card: PolicyCard) -> None:
     """Write a policy file atomically, with a checksum over weights and card."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     described = asdict(card)
-    if not card.processor:  # as files were before there was such an entry
-        del described["processor"]
+    for name, usual in NEWER.items():
+        if described[name] == usual:
+            del described[name]
     described[CHECKSUM] = _checksum(described, tensors)  # one entry: safetensors writes several in any order
     write_bytes(path, save(tensors, {CARD: json.dumps(described, sort_keys=True)}))
 
@@ -274,7 +280,7 @@ class PolicyFile:
         """SHA-256 of the whole file."""
         return hashlib.sha256(self.content).hexdigest()
 
-    def head(self) -> "PolicyHead":
+    def head(self) -> "AnyHead":
         """The head in evaluation mode.
 
         Raises:
@@ -313,7 +319,7 @@ def open_policy(path: Path, checkpoint: Checkpoint) -> PolicyFile:
     return found
 
 
-def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:
+def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["AnyHead", PolicyCard]:
     """The head in evaluation mode, and its card.
 
     Raises:
@@ -323,7 +329,7 @@ def load_policy(path: Path, checkpoint: Checkpoint) -> tuple["PolicyHead", Polic
     return found.head(), found.card
 
 
-def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> "PolicyHead":
+def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> "AnyHead":
     """The head that a card describes, with these weights, in evaluation mode.
 
     Raises:
@@ -333,15 +339,22 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
 
     from vovnet.actions import ACTION_SPACES
     from vovnet.policy.head import PolicyHead
+    from vovnet.policy.sequential_head import SequentialHead
 
     if odd := next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None):
         raise _unfit(path, TypeError(f"{odd} is of {tensors[odd].dtype}"))
     bounded = card.objective == "value" if card.bounded is None else card.bounded
-    sizes = card.width, card.hidden_size, len(ACTION_SPACES[card.action_space])
+    actions, again = len(ACTION_SPACES[card.action_space]), card.procedure == "sequential"
+
+    def make() -> "AnyHead":
+        if again:
+            return SequentialHead(card.width, card.width + 1, card.hidden_size, actions)
+        return PolicyHead(card.width, card.hidden_size, actions, bounded)
+
     try:
         with torch.device("meta"):  # sizes that no memory holds are compared, not allocated
-            PolicyHead(*sizes, bounded).load_state_dict(tensors, assign=True)
-        head = PolicyHead(*sizes, bounded)
+            make().load_state_dict(tensors, assign=True)
+        head = make()
         head.load_state_dict(tensors)
     except RuntimeError as error:
         raise _unfit(path, error) from error

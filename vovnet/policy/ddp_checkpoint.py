@@ -25,7 +25,7 @@ from vovnet.vlm.files import Checkpoint
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vovnet.policy.head import PolicyHead
+    from vovnet.policy.sequential_head import AnyHead
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ WRAPPED = "module."  # what DistributedDataParallel puts before every name
 HEAD = "head."  # the head's place in the LightningModule
 
 
-def save_ddp_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
+def save_ddp_policy(path: Path, head: "AnyHead", card: PolicyCard) -> None:
     """Write a head and its card as a plain checkpoint."""
     import torch
 
@@ -45,7 +45,7 @@ def save_ddp_policy(path: Path, head: "PolicyHead", card: PolicyCard) -> None:
     write_bytes(path, content.getvalue())
 
 
-def load_ddp_policy(path: Path, config: RunConfig, checkpoint: Checkpoint) -> tuple["PolicyHead", PolicyCard]:
+def load_ddp_policy(path: Path, config: RunConfig, checkpoint: Checkpoint) -> tuple["AnyHead", PolicyCard]:
     """The head in evaluation mode, and its card.
 
     Raises:

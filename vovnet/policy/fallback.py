@@ -6,7 +6,7 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
-from vovnet.policy.protocol import LOOK, OUTCOMES, TEXT, Policy, Step, Value, View, restricted
+from vovnet.policy.protocol import LOOK, OUTCOMES, STATE, TEXT, Policy, Step, Value, View, restricted
 from vovnet.policy.uncertainty import is_uncertain
 
 
@@ -22,8 +22,10 @@ class Fallback(Policy):
     """
 
     def __init__(self, inner: Policy, to: Action, entropy: float | None, margin: float | None) -> None:
-        if OUTCOMES in inner.needs or any(need.startswith(LOOK) for need in inner.needs):
-            raise VoVNetError(f"{inner.name} decides without the text pass; leave policy.fallback_mode=null.")
+        if OUTCOMES in inner.needs or any(need.startswith((LOOK, STATE)) for need in inner.needs):
+            raise VoVNetError(
+                f"{inner.name or inner.label()} decides by more than the text pass; leave policy.fallback_mode=null."
+            )
         self.inner, self.to, self.entropy, self.margin = inner, to, entropy, margin
         self.name, self.file, self.card = inner.name, inner.file, inner.card
         self.needs = inner.needs | {TEXT}

@@ -28,6 +28,11 @@ class PolicyHead(nn.Module):
         nn.init.zeros_(self.output.weight)  # start from equal values: no action is preferred unseen
         nn.init.zeros_(self.output.bias)
 
+    @property
+    def width(self) -> int:
+        """Number of features F."""
+        return len(self.mean)
+
     def standardise(self, features: Tensor) -> None:
         """Take mean and scale of each feature from training data [N, F]."""
         self.mean.copy_(features.mean(0))

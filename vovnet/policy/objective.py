@@ -33,6 +33,11 @@ class OutcomeBatch:
     noise: Tensor | None = None
     weight: float = 1.0
 
+    def rows(self, index: Tensor) -> "OutcomeBatch":
+        """Some questions of stored outcomes."""
+        columns = ("features", "score", "nll", "cost")
+        return OutcomeBatch(*(getattr(self, name).index_select(0, index) for name in columns))
+
     def to(self, device: torch.device) -> "OutcomeBatch":
         """The same on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("features", "score", "nll", "cost")}

@@ -9,7 +9,7 @@ import numpy as np
 
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.rows import Outcomes, TextOutcomes
+from vovnet.outcomes.rows import LookState, Outcomes, TextOutcomes
 from vovnet.schema.baselines import PolicyOptions, Ratios
 from vovnet.schema.ranges import Split
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Value = str | int | float | bool | None  # of a column
 
-# What a policy may need, besides ``look:NAME`` for what a look has yielded.
+# What a policy may need, besides ``look:NAME`` for what a look has yielded, and ``state:NAME`` for that together with
+# what its prefill yields.
 TEXT, COSTS, SAMPLES, SPLIT, OUTCOMES = "text", "costs", "samples", "split", "all_outcomes"
 NEEDS = {
     TEXT: "features of the text pass, which is then paid for",
@@ -32,7 +33,7 @@ NEEDS = {
     SPLIT: "all questions of the split in one view",
     OUTCOMES: "what every look would have yielded, with its score",
 }
-LOOK = "look:"
+LOOK, STATE = "look:", "state:"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Seen:
         confidence: probability of the answer's tokens.
         vision_tokens: image tokens that were read.
         generated_tokens: length of the answer.
+        state: what the prefill yields; None unless the policy needs it.
     """
 
     taken: np.ndarray
@@ -79,9 +81,10 @@ class Seen:
     confidence: np.ndarray
     vision_tokens: np.ndarray
     generated_tokens: np.ndarray
+    state: LookState | None = None
 
 
-SEEN = tuple(f.name for f in fields(Seen) if f.name != "taken")
+SEEN = tuple(f.name for f in fields(Seen) if f.name not in ("taken", "state"))
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,11 @@ class Policy(PolicyOptions):
         return " ".join([self.name, *settings])
 
     @property
+    def states(self) -> tuple[Action, ...]:
+        """The looks whose prefill it reads."""
+        return tuple(action for action in self.looks if f"{STATE}{action.label}" in self.needs)
+
+    @property
     def valued(self) -> tuple[Action, ...]:
         """The looks whose scores ``Step.values`` estimates, column by column."""
         return self.looks
@@ -248,7 +256,7 @@ def checked(policy: Any, name: str = "") -> Policy:
         what = f"{name} ({what})"
     if not isinstance(policy, Policy) or type(policy).step is Policy.step:
         raise VoVNetError(f"{what} is no policy; derive it from vovnet.Policy and define step(view).")
-    known = {*NEEDS, *(f"{LOOK}{action.label}" for action in Action)}
+    known = {*NEEDS, *(f"{kind}{action.label}" for kind in (LOOK, STATE) for action in Action)}
     if unknown := set(policy.needs) - known:
         raise VoVNetError(
             f"{what} needs {min(unknown)!r}, which there is not; choose among {', '.join(sorted(known))}."

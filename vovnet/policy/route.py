@@ -144,7 +144,10 @@ class Router:
         """Answer some rows of a batch under each action; all are decoded together."""
         places = [rows.tolist() for rows in begun.asked.values()]
         own = [None] * len(places) if begun.state is None else begun.state.prefill.split(places)
-        groups = [Group(part, action, text) for part, action, text in zip(batches, begun.asked, own, strict=True)]
+        groups = [
+            Group(part, action, text, action in self.policy.states)
+            for part, action, text in zip(batches, begun.asked, own, strict=True)
+        ]
         answers = run_groups(self.backbone, groups, self.decoding, self.judge, self.seed)
         return dict(zip(begun.asked, answers, strict=True))
 

@@ -10,8 +10,8 @@ from vovnet.actions import Action
 from vovnet.data import Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.routed import Course, Piece
-from vovnet.outcomes.rows import BranchOutcomes, Outcomes
-from vovnet.policy.protocol import COSTS, LOOK, OUTCOMES, SAMPLES, SEEN, TEXT, Policy, Question, Seen, View
+from vovnet.outcomes.rows import BlockRows, BranchOutcomes, LookState, Outcomes
+from vovnet.policy.protocol import COSTS, LOOK, OUTCOMES, SAMPLES, SEEN, STATE, TEXT, Policy, Question, Seen, View
 
 Asked = Mapping[Action, np.ndarray]  # places in the view [n] by the look to take
 Taken = Mapping[Action, BranchOutcomes]
@@ -97,7 +97,8 @@ def _moves(looks: np.ndarray, answered: np.ndarray, pending: np.ndarray, done: n
 
 def _part(policy: Policy, view: View, rows: np.ndarray, pieces: Sequence[Piece]) -> View:
     """The view of some questions, with what was seen of them by the looks that the policy needs."""
-    seen = {a: _seen(a, rows, len(view), pieces) for a in policy.looks if f"{LOOK}{a.label}" in policy.needs}
+    wanted = [a for a in policy.looks if {f"{LOOK}{a.label}", f"{STATE}{a.label}"} & policy.needs]
+    seen = {a: _seen(a, rows, len(view), pieces, a in policy.states) for a in wanted}
     whole = len(rows) == len(view)
     return replace(
         view,
@@ -109,17 +110,24 @@ def _part(policy: Policy, view: View, rows: np.ndarray, pieces: Sequence[Piece])
     )
 
 
-def _seen(action: Action, rows: np.ndarray, size: int, pieces: Sequence[Piece]) -> Seen:
+def _seen(action: Action, rows: np.ndarray, size: int, pieces: Sequence[Piece], with_state: bool) -> Seen:
     """What a look has yielded for some rows of a view."""
-    taken = np.zeros(size, dtype=bool)
-    columns: dict[str, np.ndarray] = {}
+    place = np.full(size, -1)
+    place[rows] = np.arange(len(rows))
+    taken, columns = np.zeros(len(rows), dtype=bool), dict[str, np.ndarray]()
+    names = (*SEEN, *(("entropy", "margin", "hidden") if with_state else ()))
     for piece in (piece for piece in pieces if piece.action is action):
-        taken[piece.rows] = True
-        for name in SEEN:
-            found = getattr(piece.outcomes, name)
-            columns.setdefault(name, np.zeros(size, dtype=found.dtype))[piece.rows] = found
-    nothing = {name: np.zeros(len(rows)) for name in SEEN}
-    return Seen(taken[rows], **(nothing | {name: column[rows] for name, column in columns.items()}))
+        own = np.flatnonzero(place[piece.rows] >= 0)  # of the piece's rows, those that are asked for
+        target = place[piece.rows[own]]
+        taken[target] = True
+        for name in names:
+            column = getattr(piece.outcomes, name)
+            found = column.take(own) if isinstance(column, BlockRows) else column[own]
+            columns.setdefault(name, np.zeros((len(rows), *found.shape[1:]), found.dtype))[target] = found
+    nothing = {name: np.zeros((len(rows), 0) if name == "hidden" else len(rows)) for name in names}
+    seen = nothing | columns
+    state = LookState(BlockRows([seen["hidden"]]), seen["entropy"], seen["margin"]) if with_state else None
+    return Seen(taken, **{name: seen[name] for name in SEEN}, state=state)
 
 
 def _put(table: np.ndarray | None, part: np.ndarray | None, rows: np.ndarray, size: int) -> np.ndarray | None:

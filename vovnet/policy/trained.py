@@ -1,30 +1,20 @@
-"""VoVNet itself: a trained head over the text pass, with a lambda."""
+"""No baseline: the policy's own keys say which trained head decides."""
 
-from collections.abc import Callable
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic.dataclasses import dataclass
 
-from vovnet.actions import ACTION_SPACES, Action
-from vovnet.errors import VoVNetError
-from vovnet.outcomes.rows import TextOutcomes
-from vovnet.policy.checkpoint import PolicyCard, PolicyFile, open_policy
+from vovnet.policy.checkpoint import open_policy
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
-from vovnet.policy.decide import choose
-from vovnet.policy.features import features
 from vovnet.policy.find import find_policy
-from vovnet.policy.protocol import COSTS, TEXT, Context, Policy, Step, Value, View
+from vovnet.policy.protocol import Context, Policy
+from vovnet.policy.sequential import Sequential
+from vovnet.policy.vovnet import ValueHead, VoVNet
 from vovnet.schema.baselines import PolicyOptions
-from vovnet.schema.ranges import STRICT, FeatureMode
+from vovnet.schema.ranges import STRICT
 
-if TYPE_CHECKING:
-    from vovnet.policy.head import PolicyHead
-
-VALUE_BLOCK, VALUE_SIZE = 65_536, 1 << 21  # rows and features of a forward pass at most: memory on large stores
 HEADS = 4  # kept in a session: a seed or an objective each
 
 
@@ -48,7 +38,7 @@ class Trained(PolicyOptions):
             repr([config.training, config.eval.checkpoint, config.eval.ddp_checkpoint_path, config.paths.runs]),
         )
         head = session.once("trained policy", asked, lambda: _head(context), keep=4 * HEADS)
-        return VoVNet(head, config.policy.lambda_cost)
+        return policy_of(head, config.policy.lambda_cost)
 
 
 def _head(context: Context) -> "ValueHead":
@@ -65,101 +55,6 @@ def _head(context: Context) -> "ValueHead":
     )
 
 
-class ValueHead:
-    """A trained head with its card; remembers its values of the text pass that it was last asked about.
-
-    A sweep over lambda asks the same head about the same features again.
-
-    Args:
-        head: gives it, in evaluation mode; called where neither this object nor the store knows its values.
-        digest: of the file; None keeps no values in the store.
-    """
-
-    def __init__(
-        self, head: Callable[[], "PolicyHead"], card: PolicyCard, file: Path | None = None, digest: str | None = None
-    ) -> None:
-        self.head, self.card, self.file, self.digest = head, card, file, digest
-        self._asked: TextOutcomes | None = None
-        self._values = np.zeros((0, 0))
-
-    @classmethod
-    def of(cls, policy: PolicyFile) -> "ValueHead":
-        """The head in a policy file."""
-        return cls(cache(policy.head), policy.card, policy.path, policy.digest)
-
-    def values(self, text: TextOutcomes) -> np.ndarray:
-        """Values of all samples, float64 [N, A]. Always on the CPU: live and replay share every bit of it.
-
-        Raises:
-            VoVNetError: some are NaN or infinite.
-        """
-        if self._asked is not text:
-
-            def make() -> np.ndarray:
-                return _checked(head_values(self.head(), text, self.card.feature_mode))
-
-            self._values = make() if text.keep is None or self.digest is None else text.keep(self.digest, make)
-            self._values.setflags(write=False)
-            self._asked = text
-        return self._values
-
-
-class VoVNet(Policy):
-    """argmax_a v_a - lambda c_a, ties to the cheaper."""
-
-    name = ""
-    needs = frozenset({TEXT, COSTS})
-
-    def __init__(self, head: ValueHead, lambda_cost: float) -> None:
-        self.head, self.lambda_cost = head, lambda_cost
-        self.card, self.file = head.card, head.file
-        self.looks: tuple[Action, ...] = ACTION_SPACES[head.card.action_space]
-
-    def step(self, view: View) -> Step:
-        """The look that is worth most."""
-        assert view.text is not None
-        assert view.costs is not None
-        values = self.head.values(view.text)
-        columns = choose(values, view.costs, self.lambda_cost)
-        return Step(np.array([int(a) for a in self.looks])[columns], values=values)
-
-    def columns(self) -> dict[str, Value]:
-        """How the head was trained, and lambda."""
-        card = self.head.card
-        return {
-            "seed": card.seed,
-            "objective": card.objective,
-            "feature_mode": card.feature_mode,
-            "action_space": card.action_space,
-            "lambda_cost": self.lambda_cost,
-            "trained_lambda": card.lambda_cost,
-            "use_straight_through": card.straight_through,
-            "training": card.training,
-        }
-
-    def label(self) -> str:
-        """Its lambda."""
-        return f"VoVNet \u03bb={self.lambda_cost:g}"
-
-
-def head_values(head: "PolicyHead", text: TextOutcomes, mode: FeatureMode) -> np.ndarray:
-    """A head's values of all samples, float64 [N, A], block by block."""
-    import torch
-
-    blocks = []
-    step = max(1, min(VALUE_BLOCK, VALUE_SIZE // max(1, text.hidden.width)))
-    with torch.inference_mode():
-        for start in range(0, len(text), step):
-            rows = np.arange(start, min(start + step, len(text)))
-            blocks.append(head(torch.from_numpy(features(text, mode, rows))).double().numpy())
-    return np.concatenate(blocks)
-
-
-def _checked(values: np.ndarray) -> np.ndarray:
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        raise VoVNetError(
-            f"the policy's values of question {int(np.flatnonzero(~finite)[0])} of the split (from 0) are NaN or "
-            "infinite; its weights or scales are damaged, train it again."
-        )
-    return values
+def policy_of(head: ValueHead, lambda_cost: float) -> VoVNet:
+    """The policy that a head was trained for, at a lambda."""
+    return (Sequential if head.card.procedure == "sequential" else VoVNet)(head, lambda_cost)

@@ -12,7 +12,7 @@ def setting(row: ResultRow) -> str:
     if row.policy and row.baseline_name not in POLICIES:  # of the user's own code, which knows best
         return row.policy
     parts = [row.baseline_name or "VoVNet"]
-    for name in (*(name for name in ASKED if name != "extra"), "objective", "action_space"):
+    for name in (*(name for name in ASKED if name != "extra"), "objective", "procedure", "action_space"):
         value, column = getattr(row, name), DESCRIBED[name]
         if value not in (None, column.usual):
             parts.append(f"{column.label}={short(value)}" if column.label else short(value))

@@ -81,6 +81,7 @@ class ResultRow:
     policy: str = column("what the policy calls itself", in_matrix=True, default="")
     objective: str | None = column("what the policy was trained for", "made", label="", usual="value")
     use_straight_through: bool | None = column("whether its gradient was straight-through", "made")
+    procedure: str | None = column("whether it looks once or again", "made", label="", usual="one_step")
     feature_mode: str | None = column("what it knows of a question", "made")
     action_space: str | None = column("what it chooses among", "made", label="", usual="ternary")
     training: str | None = column("all other options of its training, as a hash", "made")
@@ -205,7 +206,9 @@ def grouped(rows: Sequence[ResultRow], settings: Sequence[str]) -> list[list[Res
 
 
 def looks_once(row: ResultRow) -> bool:
-    """Whether no question was looked at twice; tables of older versions hold one policy that does."""
+    """Whether no question can be looked at twice; tables of older versions hold one policy that does."""
+    if row.procedure == "sequential":
+        return False
     return row.baseline_name != "cascade" if row.avg_looks is None else row.avg_looks == 1
 
 

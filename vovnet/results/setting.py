@@ -86,7 +86,7 @@ def setting_of(config: RunConfig, policy: Policy, session: Session) -> tuple[Set
     asked = (
         repr([config.backbone, config.vision_budget, config.dataset, config.eval, config.paths, config.leaks]),
         (options.baseline.full, options.full_pruning_mode, options.full_pruning_ratio),
-        (policy.looks, TEXT in policy.needs, policy.card),
+        (policy.looks, TEXT in policy.needs, policy.states, policy.card),
     )
     computed: dict[str, int] = {}
     setting = session.once("setting", asked, lambda: _setting(config, policy, session, computed), KEPT)
@@ -101,7 +101,9 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
     limit = budget_of(config.vision_budget, checkpoint).max_tokens
     outcomes, costs = None, None
     if config.eval.mode != "live":
-        loaded = load_outcomes(config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session)
+        loaded = load_outcomes(
+            config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session, states=policy.states
+        )
         outcomes = loaded.outcomes
         computed |= loaded.computed
         costs = outcomes.stacked("vision_tokens", policy.looks) / limit

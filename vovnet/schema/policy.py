@@ -8,7 +8,17 @@ from pydantic.dataclasses import dataclass
 
 from vovnet.schema.baselines import BaselineConfig
 from vovnet.schema.code import ObjectiveCode, code_beside
-from vovnet.schema.ranges import STRICT, ActionSpace, FeatureMode, Kept, NonNegative, PruningMode, Temperature, Width
+from vovnet.schema.ranges import (
+    STRICT,
+    ActionSpace,
+    FeatureMode,
+    Kept,
+    NonNegative,
+    Procedure,
+    PruningMode,
+    Temperature,
+    Width,
+)
 
 OBJECTIVES = ("value", "mixture")
 
@@ -61,9 +71,19 @@ class PolicyConfig:
     fallback_mode: Literal["coarse", "full"] | None
     fallback_entropy_threshold: NonNegative | None  # nats; raised where the entropy is at least this
     fallback_margin_threshold: NonNegative | None  # p1 - p2; raised where the margin is at most this
+    # sequential: decides again by what a look has yielded; `value` only
+    procedure: Procedure = "one_step"
     # FULL of a policy that chooses: a share of an image's tokens that is kept, and how. Fixed baselines look whole.
     full_pruning_ratio: Kept = 1.0
     full_pruning_mode: PruningMode = "merge"
+
+    @model_validator(mode="after")
+    def _what_looks_again(self) -> "PolicyConfig":
+        if self.procedure == "sequential" and (self.objective.name, self.action_space) != ("value", "ternary"):
+            raise ValueError(
+                "procedure=sequential learns scores of three looks; it needs objective=value and action_space=ternary"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fallback_has_a_trigger(self) -> "PolicyConfig":

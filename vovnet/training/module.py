@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vovnet.actions import ACTION_SPACES
+from vovnet.actions import ACTION_SPACES, Action
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import TextState, check_finite, read_text, text_outcomes
@@ -21,6 +21,28 @@ from vovnet.schema import PolicyConfig, PolicyTraining
 from vovnet.training.questions import LiveBatch
 from vovnet.training.step_module import StepModule, adamw
 from vovnet.vlm.protocol import Reading
+
+
+def decision_table(scores: Tensor, costs: Tensor, chosen: np.ndarray, paid: np.ndarray) -> Tensor:
+    """What each action yields for some questions, [B, A] each, the look answered from and what was paid, [B]."""
+    columns = [scores.double().cpu(), costs.double().cpu(), *(torch.from_numpy(c)[:, None] for c in (chosen, paid))]
+    return torch.cat([column.double() for column in columns], dim=1)
+
+
+def decision_metrics(table: Tensor, actions: Sequence[Action], price: float) -> dict[str, float]:
+    """What decisions of ``decision_table`` yield on average, beside every fixed action."""
+    most = len(actions)
+    scores, costs = table[:, :most].float().numpy(), table[:, most : 2 * most].numpy()
+    chosen, rows = table[:, -2].long().numpy(), np.arange(len(table))
+    accuracy, cost = float(scores[rows, chosen].mean()), float(table[:, -1].mean())
+    fixed = (scores - price * costs).mean(axis=0)
+    return {
+        "val/acc": accuracy,
+        "val/cost": cost,
+        "val/utility": accuracy - price * cost,
+        **{f"val/utility_{action.label}": float(fixed[column]) for column, action in enumerate(actions)},
+        **{f"val/rate_{action.label}": float((chosen == column).mean()) for column, action in enumerate(actions)},
+    }
 
 
 class VoVNetModule(RoutingModule, StepModule):
@@ -76,31 +98,16 @@ class VoVNetModule(RoutingModule, StepModule):
         if not np.isfinite(values).all():
             raise VoVNetError("the policy's values became NaN or infinite; lower training.learning_rate.")
         costs = outcomes.cost.double().cpu()
-        chosen = torch.from_numpy(choose(values, costs.numpy(), self.policy.lambda_cost))
-        self.scores.update(rows, torch.cat([outcomes.score.double().cpu(), costs, chosen[:, None].double()], dim=1))
+        chosen = choose(values, costs.numpy(), self.policy.lambda_cost)
+        paid = costs.numpy()[np.arange(len(chosen)), chosen]
+        self.scores.update(rows, decision_table(outcomes.score, costs, chosen, paid))
         self.log("val/loss", self.loss(outcomes, self.policy.lambda_cost), batch_size=len(rows), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """What the decisions yield over the validation questions of all ranks."""
-        table, most, price = self.scores.compute().cpu(), len(self.actions), self.policy.lambda_cost
+        table = self.scores.compute().cpu()
         self.scores.reset()
-        scores, costs = table[:, :most].float().numpy(), table[:, most : 2 * most].numpy()
-        chosen, rows = table[:, -1].long().numpy(), np.arange(len(table))
-        accuracy = float(scores[rows, chosen].mean())
-        cost = float(costs[rows, chosen].mean())
-        fixed = {
-            f"val/utility_{a.label}": float((scores - price * costs)[:, column].mean())
-            for column, a in enumerate(self.actions)
-        }
-        rates = {f"val/rate_{a.label}": float((chosen == column).mean()) for column, a in enumerate(self.actions)}
-        metrics = {
-            "val/acc": accuracy,
-            "val/cost": cost,
-            "val/utility": accuracy - price * cost,
-            **fixed,
-            **rates,
-        }
-        self.log_dict(metrics, sync_dist=True)
+        self.log_dict(decision_metrics(table, self.actions, self.policy.lambda_cost), sync_dist=True)
 
     def loss(self, outcomes: OutcomeBatch, lambda_cost: float) -> Tensor:
         """The objective on a batch of outcomes."""

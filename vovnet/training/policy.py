@@ -11,6 +11,7 @@ import torch
 
 from vovnet.actions import ACTION_SPACES
 from vovnet.data import item
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import read_text
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
@@ -22,12 +23,14 @@ from vovnet.policy.head import PolicyHead
 from vovnet.policy.names import FILE_NAME
 from vovnet.policy.objective import Objective, OutcomeBatch, make_objective
 from vovnet.policy.route import make_router
+from vovnet.policy.sequential_head import SequentialHead
 from vovnet.ranks import is_main_rank, rank, wait_for_all, world_size
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
 from vovnet.session import Session
 from vovnet.training.module import VoVNetModule
 from vovnet.training.order import EachOnce, StepLoader, StepOrder, StepSource
 from vovnet.training.questions import LiveBatch, LiveBatches, TrainingData, micro_batches, validation_rows
+from vovnet.training.sequential import LookBatch, SequentialModule, look_tensors
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import Trainable, save_trained, saved_backbone, trainable_backbone
 from vovnet.training.trainer import Place, Plan
@@ -75,9 +78,9 @@ class Setup:
         unread: share of unreadable answers by action; None where they are answered in the training itself.
     """
 
-    module: VoVNetModule
+    module: VoVNetModule | SequentialModule
     batches: StepSource
-    validation: Sequence[OutcomeBatch | LiveBatch]
+    validation: Sequence[OutcomeBatch | LookBatch | LiveBatch]
     accumulate: int
     epoch: int
     computed: dict[str, int]
@@ -90,6 +93,11 @@ def train_head(
 ) -> Trained:
     """Train the head in ``folder`` and write the best step's policy file there, and its backbone if that learned."""
     live = training.live or training.stage2_backbone != "frozen"
+    if live and config.policy.procedure == "sequential":
+        raise VoVNetError(
+            "policy=sequential learns from stored outcomes only; set training.live=false and "
+            "training.stage2_backbone=frozen."
+        )
     setup = (_live if live else _stored)(config, training, data, session or Session())
     log.info(
         "stage 2: the policy learns for %d epochs, %d steps; backbone %s",
@@ -131,12 +139,15 @@ def train_head(
     if is_main_rank():
         belongs = replace(config, backbone=backbone)
         checkpoint = find_checkpoint(backbone, session=session if setup.trainable is None else None)  # just written
-        card = make_card(belongs, checkpoint, len(setup.module.head.mean), data.dataset.fingerprint)
+        card = make_card(belongs, checkpoint, setup.module.head.width, data.dataset.fingerprint)
         save_policy(path, setup.module.head, card)
     wait_for_all()
-    unread = setup.module.unread_shares() if setup.unread is None else setup.unread
-    if live and is_main_rank():
-        warn_of_unread(unread, LEARNED)
+    unread = setup.unread
+    if unread is None:
+        assert isinstance(setup.module, VoVNetModule)
+        unread = setup.module.unread_shares()
+        if is_main_rank():
+            warn_of_unread(unread, LEARNED)
     return Trained(path, fitted.metrics, setup.computed, data, backbone, plan, unread)
 
 
@@ -147,20 +158,33 @@ def _of_head(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _stored(config: RunConfig, training: PolicyTraining, data: TrainingData, session: Session) -> Setup:
     """From stored outcomes: everything the head needs, as tensors in memory."""
     checkpoint, actions = find_checkpoint(config.backbone, session=session), ACTION_SPACES[config.policy.action_space]
-    nll = config.policy.objective.reads_nll
-    loaded = load_outcomes(config, checkpoint, data.dataset, actions, data.count, session=session, with_nll=nll)
+    nll, sequential = config.policy.objective.reads_nll, config.policy.procedure == "sequential"
+    states = actions[1:-1] if sequential else ()
+    loaded = load_outcomes(
+        config, checkpoint, data.dataset, actions, data.count, session=session, with_nll=nll, states=states
+    )
     everything = training_tensors(config, checkpoint, loaded.outcomes)
     unread = unread_shares(loaded.outcomes, actions, np.concatenate([data.train, data.val]))
     warn_of_unread(unread, LEARNED)
-    head = _new_head(config, training, everything.features.shape[1])
-    head.standardise(everything.features[torch.from_numpy(data.train)])
     order = StepOrder(data.train, training.batch_size, training.seed, keep_rest=True)
     steps = training.epochs * order.steps_per_epoch
     noisy = config.policy.objective.name == "mixture" and config.policy.use_straight_through
+    module: VoVNetModule | SequentialModule
+    tensors: OutcomeBatch | LookBatch = everything
+    if sequential:
+        groups = [data.dataset[row].group for row in range(data.count)]
+        tensors = look_tensors(loaded.outcomes, everything, config.policy, groups)
+        module = _sequential(config, training, tensors, steps)
+        train = tensors.rows(torch.from_numpy(data.train))
+        module.head.standardise([train.stage(stage) for stage in range(len(actions) - 1)])
+    else:
+        head = _new_head(config, training, everything.features.shape[1])
+        head.standardise(everything.features[torch.from_numpy(data.train)])
+        module = VoVNetModule(head, config.policy, training, steps=steps)
     return Setup(
-        module=VoVNetModule(head, config.policy, training, steps=steps),
-        batches=OutcomeBatches(everything, order, steps, len(actions) if noisy else 0),
-        validation=[rows_of(everything, data.val)],  # on every rank the same
+        module=module,
+        batches=OutcomeBatches(tensors, order, steps, len(actions) if noisy else 0),
+        validation=[tensors.rows(torch.from_numpy(data.val))],  # on every rank the same
         accumulate=1,
         epoch=order.steps_per_epoch,
         computed=dict(loaded.computed),
@@ -211,7 +235,7 @@ class OutcomeBatches:
         noise_actions: actions to draw Gumbel noise for; 0 draws none.
     """
 
-    outcomes: OutcomeBatch
+    outcomes: OutcomeBatch | LookBatch
     order: StepOrder
     steps: int
     noise_actions: int
@@ -219,15 +243,14 @@ class OutcomeBatches:
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> OutcomeBatch:
+    def __getitem__(self, step: int) -> OutcomeBatch | LookBatch:
         rows = self.order.step(step)
         part = np.array_split(np.arange(len(rows)), world_size())[rank()]
         mine = part if len(part) else np.array([0])  # a rank must have a gradient; without rows it weighs nothing
-        noise = None
-        if self.noise_actions:
-            noise = torch.from_numpy(self.order.gumbel(step, self.noise_actions)[mine])
-        weight = len(part) * world_size() / len(rows)
-        return replace(rows_of(self.outcomes, rows[mine]), noise=noise, weight=weight)
+        batch = replace(self.outcomes.rows(torch.from_numpy(rows[mine])), weight=len(part) * world_size() / len(rows))
+        if self.noise_actions and isinstance(batch, OutcomeBatch):
+            return replace(batch, noise=torch.from_numpy(self.order.gumbel(step, self.noise_actions)[mine]))
+        return batch
 
 
 def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcomes) -> OutcomeBatch:
@@ -246,13 +269,6 @@ def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcom
     )
 
 
-def rows_of(outcomes: OutcomeBatch, rows: np.ndarray) -> OutcomeBatch:
-    """Some rows of stored outcomes."""
-    index = torch.from_numpy(rows)
-    columns = ("features", "score", "nll", "cost")
-    return OutcomeBatch(*(getattr(outcomes, name).index_select(0, index) for name in columns))
-
-
 def objective_of(config: RunConfig) -> Objective:
     """The configured objective."""
     return make_objective(config.policy.objective, config.policy.use_straight_through)
@@ -264,3 +280,10 @@ def _new_head(config: RunConfig, training: PolicyTraining, width: int) -> Policy
     L.seed_everything(training.seed, verbose=False)
     actions = len(ACTION_SPACES[config.policy.action_space])
     return PolicyHead(width, config.policy.hidden_size, actions, objective_of(config).bounded)
+
+
+def _sequential(config: RunConfig, training: PolicyTraining, tensors: LookBatch, steps: int) -> SequentialModule:
+    """A fresh head that may look again; seeds as ``_new_head``."""
+    L.seed_everything(training.seed, verbose=False)
+    sizes = tensors.features.shape[1], tensors.seen.shape[2], config.policy.hidden_size, tensors.score.shape[1]
+    return SequentialModule(SequentialHead(*sizes), config.policy, training, steps)
