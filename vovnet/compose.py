@@ -30,6 +30,7 @@ EXCLUDED_FROM_HASH = ("name", "paths", "launcher", "trainer", "logger")
 # Keys that are newer than some results, which count as before where they have their usual values.
 NEWER = (
     ("backbone", "implementation", "auto"),
+    ("backbone", "batch_invariant", False),
     ("vision_budget", "auto", False),
     ("policy", "procedure", "one_step"),
     ("policy", "fallback_entropy_quantile", None),

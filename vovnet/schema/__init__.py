@@ -234,3 +234,13 @@ class RunConfig:
     calibrate: CalibrateConfig | None = None  # experiments.calibrate only
     report: ReportConfig | None = None  # experiments.report only
     runs: tuple[str, ...] | None = None  # experiments.report only: folders to read
+
+    @model_validator(mode="after")
+    def _batches_do_not_count(self) -> "RunConfig":
+        if self.backbone.batch_invariant and self.eval.num_beams > 1:
+            raise ValueError("backbone.batch_invariant=true needs eval.num_beams=1: beam search reads whole batches")
+        if self.backbone.batch_invariant and self.trainer.strategy == "fsdp":
+            raise ValueError(
+                "backbone.batch_invariant=true needs trainer=single or ddp: fsdp's ranks wait in each pass"
+            )
+        return self
