@@ -30,9 +30,12 @@ EXCLUDED_FROM_HASH = ("name", "paths", "launcher", "trainer", "logger")
 # Keys that are newer than some results, which count as before where they have their usual values.
 NEWER = (
     ("backbone", "implementation", "auto"),
+    ("backbone", "batch_invariant", False),
     ("vision_budget", "auto", False),
     ("policy", "procedure", "one_step"),
     ("policy", "looks", None),
+    ("policy", "fallback_entropy_quantile", None),
+    ("eval", "other_backbone", False),
 )
 EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 

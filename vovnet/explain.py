@@ -56,7 +56,7 @@ def _explain_one(detail: Any) -> str:
     for union in UNIONS:  # pydantic names the chosen member of a union after the union's key
         if tuple(place[: len(union)]) == union and len(place) > len(union):
             del place[len(union)]
-    if "[" in place[-1] or place[-1] in ("int", "str"):  # a member of a union of plain types
+    if place and ("[" in place[-1] or place[-1] in ("int", "str")):  # a member of a union of plain types
         del place[-1]
     key = ".".join(place)
     if detail["type"] == "unexpected_keyword_argument":
@@ -76,7 +76,7 @@ def _explain_one(detail: Any) -> str:
         return f"{key}={given} does not choose an option; options take a slash, write {fix}"
     message = detail["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [A,B]")
     if detail["type"] == "value_error":
-        return f"{key}: {message}"
+        return f"{key}: {message}" if key else message  # of several sections together
     return f"{key}={detail['input']!r} is refused: {message[0].lower()}{message[1:]}"
 
 

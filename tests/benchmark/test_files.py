@@ -1,5 +1,6 @@
 """The part that measures from files: the command reads what it writes, and its figures follow from its times."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ def test_the_command_can_read_what_is_written(bench: Bench, tmp_path: Path) -> N
     (three,) = [files.PlainBatches(dataset, builder, 3)[0]]
     assert [len(inputs["input_ids"]) for inputs in three] == [3, 3, 3]
     assert ["pixel_values" in inputs for inputs in three] == [False, True, True]
+
+
+def test_the_command_reads_as_the_benchmark_is_asked_to(bench: Bench, tmp_path: Path) -> None:
+    invariant = replace(bench, config=configure("backbone.batch_invariant=true", size="2b"))
+    assert compose_typed("collect", files.make_files(invariant, tmp_path, 1)).backbone.batch_invariant
 
 
 def test_its_figures(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

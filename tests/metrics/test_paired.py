@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
-from vovnet.metrics.paired import FEWEST_GROUPS, mcnemar_p, paired_bootstrap, paired_bootstraps, tail
+from vovnet.metrics.paired import FEWEST_GROUPS, mcnemar_p, paired_bootstrap, tail
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80))
@@ -65,7 +65,7 @@ def test_the_interval_covers_the_truth_of_few_images_too(groups: int) -> None:
 @pytest.mark.parametrize("groups", [6, 7, 10, 30, 1000])
 def test_the_expansion_is_by_students_quantile(groups: int) -> None:
     expected = norm.cdf(-t.ppf(0.975, groups - 1) * np.sqrt(groups / (groups - 1)))
-    assert tail(groups) == pytest.approx(expected, rel=0.01)
+    assert tail(groups) == pytest.approx(expected, rel=1e-5)
 
 
 def test_equal_runs_differ_by_nothing() -> None:
@@ -82,7 +82,9 @@ def test_few_images_have_no_interval_and_many_one_that_agrees_with_the_test(imag
     groups = np.repeat(np.arange(images), 3)
     found = paired_bootstrap(rng.random(3 * images) + 0.5, np.zeros(3 * images), groups, resamples=2000)
     assert (found.low is None) == (found.high is None) == (images < FEWEST_GROUPS)
-    assert found.above_zero() == (found.p_value < 0.05)  # every difference is above 0: as significant as can be
+    assert (found.low is not None and found.low > 0) == (
+        found.p_value < 0.05
+    )  # every difference is above 0: as significant as can be
 
 
 def test_ten_thousand_resamples_of_ten_thousand_samples_take_seconds() -> None:
@@ -92,14 +94,3 @@ def test_ten_thousand_resamples_of_ten_thousand_samples_take_seconds() -> None:
     found = paired_bootstrap(first, second, np.arange(10_000))
     assert time.monotonic() - begun < 20  # 2 to 4 s on an idle core
     assert found.low < found.mean < found.high
-
-
-def test_many_pairs_at_once_are_those_one_by_one() -> None:
-    rng = np.random.default_rng(2)
-    groups = rng.integers(0, 40, 200)
-    first, second = rng.random((200, 4)), rng.random((200, 4)) - 0.05
-    together = paired_bootstraps(first - second, groups, resamples=400)
-    for column, found in enumerate(together):
-        alone = paired_bootstrap(first[:, column], second[:, column], groups, resamples=400)
-        assert (found.mean, found.low, found.high) == pytest.approx((alone.mean, alone.low, alone.high))
-        assert found.p_value == pytest.approx(alone.p_value)

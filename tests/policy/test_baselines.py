@@ -253,6 +253,14 @@ def test_the_oracle_bounds_every_policy(configure: Configure, tmp_path: Path) ->
         (["policy/baseline=random_policy_matched", "policy.baseline.target_ratios=[0.5,0.5,0.5]"], "must sum to 1"),
         (["policy.fallback_mode=full"], "needs fallback_entropy_threshold"),
         (["policy.fallback_entropy_threshold=0.5"], "needs fallback_entropy_threshold"),
+        (
+            [
+                "policy.fallback_mode=full",
+                "policy.fallback_entropy_threshold=1",
+                "policy.fallback_entropy_quantile=0.5",
+            ],
+            "fallback_entropy_threshold and fallback_entropy_quantile exclude each other",
+        ),
         (["policy/baseline=uncertainty_threshold", "policy.baseline.threshold=-1"], "policy.baseline.threshold=-1"),
         (["policy/baseline=uncertainty_threshold", "policy.baseline.uncertainty=x"], "policy.baseline.uncertainty="),
         (["policy/baseline=always_full", "+policy.baseline.threshold=1"], "no configuration key policy.baseline.thre"),

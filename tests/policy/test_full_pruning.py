@@ -22,6 +22,7 @@ from vovnet.vlm.files import find_checkpoint
 
 MERGED = ("policy.full_pruning_ratio=0.5", "policy.full_pruning_mode=merge")
 PROXY = ("policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_mode=merge")
+MORE = "eval.max_samples=72"  # of six images at least, which a comparison needs
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_at_equal_cost_its_own_branches_are_drawn_from(run: Run, configure: Conf
     fixed = [(f"policy/baseline={name}",) for name in ("no_vision", "always_coarse", "always_full")]
     given = (*MERGED, f"eval.checkpoint={run.files[MERGED]}", "policy.lambda_cost=0.1")
     for place, keys in enumerate([*fixed, given]):
-        evaluate(configure(COUNT, *keys), run.folder / f"all/{place}")
+        evaluate(configure(MORE, *keys), run.folder / f"all/{place}")
 
     def drawn() -> dict[str, dict[str, float]]:
         store = configure().paths.store
@@ -122,7 +123,7 @@ def test_at_equal_cost_its_own_branches_are_drawn_from(run: Run, configure: Conf
         return {str(line["baseline"]): line for line in equal_cost_lines(study)}
 
     assert not any("matched" in name for name in drawn())  # its FULL was not run by itself
-    evaluate(configure(COUNT, *PROXY, "policy.baseline.pruning_ratio=0.5"), run.folder / "all/proxy")
+    evaluate(configure(MORE, *PROXY, "policy.baseline.pruning_ratio=0.5"), run.folder / "all/proxy")
     (line,) = (line for name, line in drawn().items() if name == "random, matched")
     assert line["baseline_cost"] == pytest.approx(line["avg_cost"], abs=0.01)
 

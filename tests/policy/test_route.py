@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+import vovnet
 from tests.conftest import Configure
 from vovnet.actions import USUAL
+from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import BRANCH_COLUMNS
 from vovnet.policy.checkpoint import make_card, save_policy
 from vovnet.policy.features import feature_width
@@ -20,6 +23,7 @@ from vovnet.results.evaluate import Evaluation, evaluate
 from vovnet.schema import RunConfig
 from vovnet.vlm.files import find_checkpoint
 
+TINY = Path(vovnet.__file__).parent / "vlm/checkpoints/tiny"
 COUNT = "eval.max_samples=48"
 ROUNDS_ALIKE = pytest.mark.skipif(
     torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor rounds bfloat16 by the shape of a batch"
@@ -168,3 +172,46 @@ def test_an_answer_without_looking_opens_no_image(
         assert evaluate(configure(*given, *never), tmp_path / "never").row.avg_cost == 0
     with pytest.raises(VoVNetError, match=r"image .*png cannot be read"):
         evaluate(configure(*given, "policy/baseline=always_full"), tmp_path / "full")
+
+
+def test_a_policy_moves_to_another_backbone_of_its_width_when_asked(
+    configure: Configure, tmp_path: Path, qwen25: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told apart from the other backbone's own: by a warning, and by columns."""
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    other = (COUNT, f"eval.checkpoint={path}", f"backbone.path={qwen25}")
+    with pytest.raises(VoVNetError, match=r"belongs to backbone .* or set eval\.other_backbone=true to try it"):
+        evaluate(configure(*other), tmp_path / "refused")
+    rows = [
+        evaluate(configure(*other, "eval.other_backbone=true", f"eval.mode={mode}"), tmp_path / mode).row
+        for mode in ("replay", "live")
+    ]
+    assert "trained on the hidden states of backbone" in caplog.text
+    assert rows[0].action_ratio == rows[1].action_ratio
+    assert rows[0].policy_backbone is not None
+    assert rows[0].policy_backbone != rows[0].backbone
+    own = evaluate(configure(COUNT, f"eval.checkpoint={path}", "eval.other_backbone=true"), tmp_path / "own").row
+    assert own.policy_backbone is None
+
+
+def test_a_policy_does_not_move_to_a_backbone_of_another_width(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure("policy.feature_mode=hidden"), tmp_path / "policy.safetensors")
+    given = (COUNT, f"eval.checkpoint={path}", "policy.feature_mode=hidden", "eval.other_backbone=true")
+    with pytest.raises(
+        VoVNetError, match=r"reads 48 features, this backbone gives 96; eval\.other_backbone=true needs"
+    ):
+        evaluate(configure(*given, f"backbone.path={TINY}"), tmp_path / "run")
+
+
+def test_a_fallback_may_take_the_training_split_s_own_quantile(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure(), tmp_path / "policy.safetensors")
+    given = (COUNT, f"eval.checkpoint={path}", "policy.fallback_mode=full", "training.max_samples=40")
+    row = evaluate(configure(*given, "policy.fallback_entropy_quantile=0.5"), tmp_path / "quantile").row
+    config = configure()
+    dataset = load_dataset(config.dataset, "train")
+    text = load_outcomes(config, find_checkpoint(config.backbone), dataset, (), 40).outcomes.text
+    assert row.fallback_entropy_threshold == pytest.approx(np.median(text.entropy), rel=1e-3)
+    same = evaluate(
+        configure(*given, f"policy.fallback_entropy_threshold={row.fallback_entropy_threshold}"), tmp_path / "nats"
+    ).row
+    assert (same.action_ratio, same.fallback_trigger_rate) == (row.action_ratio, row.fallback_trigger_rate)

@@ -18,13 +18,9 @@ from PIL import Image
 from tests.conftest import Configure, compose_config
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
-from vovnet.metrics.frontier import concave_hull
-from vovnet.metrics.oracle_gap import random_score
 from vovnet.report import study as study_module
-from vovnet.report.analysis import point
 from vovnet.report.compare import compare, pair_runs
 from vovnet.report.curves import curves, prominent
-from vovnet.report.equal_cost import equal_cost_lines
 from vovnet.report.figures import FIGURES, slugs
 from vovnet.report.labels import setting
 from vovnet.report.page.build import Images
@@ -32,6 +28,7 @@ from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.style import legend_below, panel, plain, save
+from vovnet.report.table import print_report
 from vovnet.report.tables import escape, latex, markdown
 from vovnet.report.view import Column
 from vovnet.results.columns import COLUMNS, ESSENTIAL
@@ -54,7 +51,9 @@ def only(folder: Path) -> Run:
     return run
 
 
-def test_the_report_writes_every_table_and_figure(runs: Path, tmp_path: Path) -> None:
+def test_the_report_writes_every_table_and_figure(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = write_report([runs], str(runs / "outcomes"), LIMITS, tmp_path)
     assert len(report.found.runs) == 10
     for name in (
@@ -66,10 +65,15 @@ def test_the_report_writes_every_table_and_figure(runs: Path, tmp_path: Path) ->
         "estimates",
         "calibration",
         "equal_cost",
+        "equal_cost_summary",
     ):
         assert table(tmp_path / f"{name}.csv")
         assert (tmp_path / f"{name}.md").read_text().startswith("| ")
         assert "\\bottomrule" in (tmp_path / f"{name}.tex").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert '"equal_cost_summary"' in page
+    print_report(report, tmp_path)
+    assert ": VoVNet at the cost of 5 baselines: " in capsys.readouterr().out
     main = {line["method"]: line for line in table(tmp_path / "main_table.csv")}
     assert {"always_full", "always_coarse", "no_vision", "VoVNet"} <= set(main)
     assert float(main["always_full"]["cost_of_full"]) == 1
@@ -467,50 +471,6 @@ def test_a_crowded_figure_keeps_the_baselines_and_the_usual_vovnet(runs: Path, m
         figure = FIGURES[name](study)
         assert figure is not None
         assert "more curves" in figure.axes[0].get_title()
-
-
-def test_vovnet_meets_every_baseline_at_its_own_cost(runs: Path) -> None:
-    study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
-    assert study.branches is not None
-    lines = equal_cost_lines(study)
-    assert {line["baseline"] for line in lines} >= {
-        "random, matched", "random, matched by entropy", "random mixing", "uncertainty_threshold entropy full",
-        "vision_token_pruning_proxy stride",
-    }  # fmt: skip
-    assert not any("oracle" in line["baseline"] for line in lines)
-    mixing = concave_hull([point(row) for row in study.fixed.values()])
-    by_price = {row.lambda_cost: row for row in study.curves[0].rows}
-    for line in lines:
-        row = by_price[float(line["policy"].partition("λ = ")[2])]
-        assert line["ci_low"] <= line["difference"] <= line["ci_high"]
-        assert line["difference"] == pytest.approx(line["accuracy"] - line["baseline_accuracy"])
-        assert line["avg_cost"] == row.avg_cost
-        if line["baseline"] == "random, matched":
-            rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
-            assert line["baseline_accuracy"] == pytest.approx(random_score(rates, study.branches.scores))
-        else:
-            assert line["baseline_cost"] <= row.avg_cost + 1e-9 or "matched" in line["baseline"]
-        if line["baseline"] == "random mixing":
-            assert line["baseline_accuracy"] == pytest.approx(float(mixing.at(row.avg_cost)))
-
-
-def test_policies_of_several_seeds_count_together(runs: Path) -> None:
-    study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
-    alone = [line for line in equal_cost_lines(study) if line["policy"].endswith("λ = 0.1")]
-    twins = [
-        Run(run.folder, replace(run.row, seed=1, checkpoint="another"), run.summary)
-        for run in study.runs
-        if run.row.lambda_cost == 0.1 and not run.row.baseline_name
-    ]
-    together = equal_cost_lines(replace(study, runs=(*study.runs, *twins)))
-    together = [line for line in together if line["policy"].endswith("λ = 0.1")]
-    assert [line["policies"] for line in alone] == [1] * len(alone)
-    assert [line["policies"] for line in together] == [2] * len(alone)
-    assert [line["difference"] for line in together] == pytest.approx([line["difference"] for line in alone])
-    assert [line["policies_above"] for line in together] == [2 * line["policies_above"] for line in alone]
-    again = [replace(twin, row=replace(twin.row, checkpoint="a third", seed=study.rows[0].seed)) for twin in twins]
-    repeated = equal_cost_lines(replace(study, runs=(*study.runs, *again)))
-    assert {line["policies"] for line in repeated} == {1}  # one seed, trained twice
 
 
 def test_images_of_one_name_in_two_folders_are_two_images(tmp_path: Path) -> None:

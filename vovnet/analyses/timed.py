@@ -56,7 +56,13 @@ def timed_rows(
 
 
 def _always(config: RunConfig, baseline: Fixed) -> RunConfig:
-    bare = replace(config.policy, fallback_mode=None, fallback_entropy_threshold=None, fallback_margin_threshold=None)
+    bare = replace(
+        config.policy,
+        fallback_mode=None,
+        fallback_entropy_threshold=None,
+        fallback_entropy_quantile=None,
+        fallback_margin_threshold=None,
+    )
     return replace(config, policy=replace(bare, baseline=baseline))
 
 

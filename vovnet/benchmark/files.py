@@ -101,6 +101,8 @@ def make_files(bench: Bench, place: Path, count: int) -> list[str]:
     ]
     (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = [f"backbone={bench.config.backbone.name.removeprefix(RANDOM)}", f"backbone.path={model}"]
+    if bench.config.backbone.batch_invariant:
+        given.append("backbone.batch_invariant=true")
     return [*given, "dataset=jsonl", f"dataset.path={data}", *TOKENS]
 
 

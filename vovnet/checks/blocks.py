@@ -59,7 +59,7 @@ def adaptation_checks(rows: Sequence[ResultRow]) -> list[Check]:
 
 
 def _lambda_checks(rows: Sequence[ResultRow]) -> list[Check]:
-    label = f"{rows[0].dataset}, {rows[0].objective}"
+    label = _kind(rows[0])
     costs = [r.avg_cost for r in rows]
     full = [r.action_rate_full for r in rows]
     cheaper = Check(
@@ -92,7 +92,7 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
     best = max(range(len(routed)), key=lambda i: gains[i])
     free = min(routed, key=lambda row: row.lambda_cost or 0.0)
     kept = [row.avg_cost / full.avg_cost for row in routed if row.accuracy >= full.accuracy - 0.01]
-    label = f"{full.dataset}, {routed[0].objective}"
+    label = _kind(routed[0])
     return [
         Check(
             f"{label}: VoVNet at its smallest lambda is within one point of always_full",
@@ -110,3 +110,8 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
             f"{gains[best]:+.4f} at lambda {routed[best].lambda_cost:g}, never below {min(gains):+.4f}",
         ),
     ]
+
+
+def _kind(row: ResultRow) -> str:
+    """Whose check it is."""
+    return ", ".join([row.dataset, str(row.objective), *(["sequential"] if row.procedure == "sequential" else [])])

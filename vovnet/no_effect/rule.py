@@ -11,7 +11,10 @@ DECIDE = (*EVALUATE, "profile", "calibrate")  # commands that make a policy
 ANY = (*TRAIN, *COLLECT, *DECIDE)  # commands that answer questions
 READ = ("report", "store")  # commands that read what others have written
 
-FALLBACK = "policy.fallback_mode policy.fallback_entropy_threshold policy.fallback_margin_threshold"
+FALLBACK = (
+    "policy.fallback_mode policy.fallback_entropy_threshold policy.fallback_entropy_quantile "
+    "policy.fallback_margin_threshold"
+)
 FILES = "eval.checkpoint eval.ddp_checkpoint_path"
 
 When = Callable[[RunConfig], bool]

@@ -29,7 +29,9 @@ class TextState:
 def read_text(vlm: VLM, batch: Batch) -> TextState:
     """The text pass of a batch. Entropy and margin are read at the last real token."""
     prefill = vlm.read(batch, Action.NO)
-    entropy, margin = distribution_stats(prefill.logits)
+    # How many rows there are decides how a GPU sums up each of them.
+    rows = prefill.logits.split(1) if vlm.batch_invariant else [prefill.logits]
+    entropy, margin = (torch.cat(parts) for parts in zip(*map(distribution_stats, rows), strict=True))
     return TextState(prefill, entropy, margin)
 
 

@@ -21,6 +21,9 @@ CODE_VERSION = {"text": 3, "blind": 3, "seen": 3, "values": 1}
 # 2: prompts are as long as what is read of them in cross-attention, too.
 GENERIC_VERSION = 2
 
+# Shapes in which questions are read with backbone.batch_invariant (``vovnet.vlm.qwen.fixed``).
+INVARIANT_VERSION = 1
+
 
 def reuses_cache(config: RunConfig) -> bool:
     """Whether a vision pass continues the text pass's cache: asked for, and possible in this order."""
@@ -57,6 +60,7 @@ def table_keys(
             "dtype": config.backbone.dtype,
             "attention": config.backbone.attn_implementation,
             **({"compile": True} if config.backbone.compile else {}),
+            **({"batch_invariant": INVARIANT_VERSION} if config.backbone.batch_invariant else {}),
             **generic_facts(config.backbone, checkpoint),
         },
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},

@@ -16,6 +16,7 @@ from vovnet.actions import ACTION_SPACES, Action, name_of
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, parse_object, write_bytes
 from vovnet.fingerprint import recall_text, remember_text
+from vovnet.policy.features import feature_width
 from vovnet.policy.names import FILE_NAME
 from vovnet.schema import (
     ActionSpace,
@@ -324,15 +325,18 @@ class PolicyFile:
         return head
 
 
-def open_policy(path: Path, checkpoint: Checkpoint) -> PolicyFile:
+def open_policy(path: Path, checkpoint: Checkpoint, other_backbone: bool = False) -> PolicyFile:
     """A policy file for this backbone. One that was never opened before is checked as a whole.
+
+    Args:
+        other_backbone: it may be another backbone's whose hidden states are as wide.
 
     Raises:
         VoVNetError: unreadable, of another backbone, or as ``PolicyFile.head``.
     """
     with _opened(path) as file:
         card = as_card(path, _described(file))
-        check_backbone(path, card, checkpoint)
+        check_backbone(path, card, checkpoint, other_backbone)
         file.seek(0)
         found = PolicyFile(path, card, file.read())
     name = f"policy head {found.digest}"
@@ -394,13 +398,25 @@ def _unfit(path: Path, error: Exception) -> VoVNetError:
     return VoVNetError(f"the weights in policy file {path} do not fit its own description ({said}); train it again.")
 
 
-def check_backbone(path: Path, card: PolicyCard, checkpoint: Checkpoint) -> None:
-    """Refuse a head that was trained on another backbone's hidden states."""
-    if card.fingerprint != checkpoint.fingerprint:
+def check_backbone(path: Path, card: PolicyCard, checkpoint: Checkpoint, other: bool = False) -> None:
+    """Refuse a head that was trained on another backbone's hidden states.
+
+    Args:
+        other: allow it where these are as wide.
+    """
+    if card.fingerprint == checkpoint.fingerprint:
+        return
+    if not other:
         raise VoVNetError(
             f"policy file {path} belongs to backbone {card.backbone} (fingerprint {card.fingerprint[:12]}), but the "
-            f"backbone in use has fingerprint {checkpoint.fingerprint[:12]}; train a policy for this backbone "
-            "or choose the backbone it belongs to."
+            f"backbone in use has fingerprint {checkpoint.fingerprint[:12]}; train a policy for this backbone, choose "
+            "the backbone it belongs to, or set eval.other_backbone=true to try it where hidden states are as wide."
+        )
+    width = feature_width(card.feature_mode, int(checkpoint.text_config["hidden_size"]))
+    if card.width != width:
+        raise VoVNetError(
+            f"policy file {path} of backbone {card.backbone} reads {card.width} features, this backbone gives {width}; "
+            "eval.other_backbone=true needs a backbone whose hidden states are as wide."
         )
 
 

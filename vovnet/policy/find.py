@@ -54,6 +54,8 @@ def find_policy(config: RunConfig, checkpoint: Checkpoint, session: Session | No
         VoVNetError: none fits, or the given one differs from the configuration.
     """
     wanted = replace(make_card(config, checkpoint, width=0), lambda_cost=None)  # a file of any lambda fits
+    if config.eval.other_backbone:
+        wanted = replace(wanted, fingerprint="")  # and of any backbone
     asked = config.eval.checkpoint, config.paths.runs, wanted
     return (session or Session()).once("policy file", asked, lambda: _find(config, checkpoint, wanted), KEPT)
 
@@ -63,11 +65,12 @@ def _find(config: RunConfig, checkpoint: Checkpoint, wanted: PolicyCard) -> Path
     if given is not None and (not given.is_dir() or (given / FILE_NAME).exists()):
         path = given / FILE_NAME if given.is_dir() else given
         card = read_card(path)
-        check_backbone(path, card, checkpoint)
+        check_backbone(path, card, checkpoint, config.eval.other_backbone)
         check_configuration(path, card, wanted)
     else:
         path = _newest(given or Path(config.paths.runs), wanted)
         card = read_card(path)
+        check_backbone(path, card, checkpoint, config.eval.other_backbone)
         log.info("policy: %s", path)
     warn_of_differences(path, card, wanted)
     return path
@@ -92,6 +95,8 @@ def warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> Non
         )
     for prompt in set(wanted.prompts) - set(card.prompts):
         log.warning("policy file %s was not trained with dataset.prompt_template=%r", path, prompt)
+    if not wanted.fingerprint:
+        log.warning("policy file %s was trained on the hidden states of backbone %s", path, card.backbone)
     for name, what in READ_OTHERWISE.items():
         if getattr(card, name) not in ("", getattr(wanted, name)):  # older files do not say
             log.warning("policy file %s was trained with %s", path, what)
@@ -131,7 +136,7 @@ def _newest(runs: Path, wanted: PolicyCard) -> Path:
 
 def _differences(card: PolicyCard, wanted: PolicyCard) -> list[str]:
     """What a head was trained with that is not the configuration's, as overrides; the backbone first."""
-    backbone = [] if card.fingerprint == wanted.fingerprint else ["another backbone"]
+    backbone = [] if wanted.fingerprint in ("", card.fingerprint) else ["another backbone"]
     keys = {**MUST_EQUAL, "seed": "training.seed"}
     if card.objective != wanted.objective:  # only one of them knows it
         del keys["straight_through"]

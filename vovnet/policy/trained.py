@@ -49,10 +49,13 @@ def _head(context: Context) -> "ValueHead":
         path = Path(plain).expanduser()
         head, card = load_ddp_policy(path, config, checkpoint)
         return ValueHead(head.eval, card, path)
-    path = find_policy(config, checkpoint, context.session)
-    return context.session.once(
-        "policy head", (path, checkpoint.fingerprint), lambda: ValueHead.of(open_policy(path, checkpoint)), HEADS
-    )
+    path, moves = find_policy(config, checkpoint, context.session), config.eval.other_backbone
+
+    def read() -> ValueHead:
+        policy = open_policy(path, checkpoint, moves)
+        return ValueHead.of(policy, moved=policy.card.fingerprint != checkpoint.fingerprint)
+
+    return context.session.once("policy head", (path, checkpoint.fingerprint), read, HEADS)
 
 
 def policy_of(head: ValueHead, lambda_cost: float) -> VoVNet:

@@ -10,7 +10,7 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
-from vovnet.policy.checkpoint import PolicyCard, PolicyFile
+from vovnet.policy.checkpoint import UNKNOWN, PolicyCard, PolicyFile
 from vovnet.policy.decide import choose
 from vovnet.policy.features import features
 from vovnet.policy.protocol import COSTS, TEXT, Policy, Step, Value, View
@@ -30,19 +30,25 @@ class ValueHead:
     Args:
         head: gives it, in evaluation mode; called where neither this object nor the store knows its values.
         digest: of the file; None keeps no values in the store.
+        moved: from the backbone that it was trained for to another one.
     """
 
     def __init__(
-        self, head: Callable[[], "AnyHead"], card: PolicyCard, file: Path | None = None, digest: str | None = None
+        self,
+        head: Callable[[], "AnyHead"],
+        card: PolicyCard,
+        file: Path | None = None,
+        digest: str | None = None,
+        moved: bool = False,
     ) -> None:
-        self.head, self.card, self.file, self.digest = head, card, file, digest
+        self.head, self.card, self.file, self.digest, self.moved = head, card, file, digest, moved
         self._asked: TextOutcomes | None = None
         self._values = np.zeros((0, 0))
 
     @classmethod
-    def of(cls, policy: PolicyFile) -> "ValueHead":
+    def of(cls, policy: PolicyFile, moved: bool = False) -> "ValueHead":
         """The head in a policy file."""
-        return cls(cache(policy.head), policy.card, policy.path, policy.digest)
+        return cls(cache(policy.head), policy.card, policy.path, policy.digest, moved)
 
     def values(self, text: TextOutcomes) -> np.ndarray:
         """Values of all samples, float64 [N, A]. Always on the CPU: live and replay share every bit of it.
@@ -98,6 +104,8 @@ class VoVNet(Policy):
             "seed": card.seed,
             "objective": card.objective,
             "procedure": card.procedure,
+            "trained_on": None if card.dataset == UNKNOWN else card.dataset,
+            "policy_backbone": card.backbone if self.head.moved else None,
             "feature_mode": card.feature_mode,
             "action_space": card.space,
             "lambda_cost": self.lambda_cost,

@@ -1,147 +1,209 @@
 """VoVNet against every baseline at equal cost, sample by sample."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from vovnet.actions import FIXED_POLICIES
 from vovnet.analyses.seeds import SETTING, one_per_seed
-from vovnet.metrics.equal_cost import drawn, mixture
+from vovnet.metrics.crossed import crossed_bootstrap, holm
+from vovnet.metrics.equal_cost import Settings, held_out, mixture
 from vovnet.metrics.oracle_gap import gap_closed
-from vovnet.metrics.paired import paired_bootstraps
-from vovnet.policy.random_matched import BUCKETS
-from vovnet.report.analysis import Line, point
+from vovnet.metrics.paired import FEWEST_GROUPS
+from vovnet.report.analysis import Line
 from vovnet.report.labels import usual_settings, vovnet_label
+from vovnet.report.mixing import (
+    DRAWN,
+    RANDOM_MIXING,
+    baseline_settings,
+    drawn_settings,
+    fixed_runs,
+    own_branches,
+    settings_of,
+)
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
-from vovnet.results.columns import grouped
+from vovnet.results.columns import grouped, looks_once, rates_of
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
-    "dataset policy policies baseline avg_cost accuracy baseline_cost baseline_accuracy difference ci_low ci_high "
-    "p_value policies_above gap_closed"
+    "dataset method policy policies baseline avg_cost accuracy baseline_cost baseline_accuracy in_range difference "
+    "ci_low ci_high resampled p_value p_holm policies_above gap_closed"
 ).split()
-RESAMPLES = 2_000
-# Drawn at VoVNet's own rates, exactly in expectation, these stand for their draws.
-DRAWN = {"random, matched": 1, "random, matched by entropy": BUCKETS}
+RESAMPLED = {True: "seeds and images", False: "images, given this policy"}  # whether there are several seeds
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One setting of VoVNet at one lambda, or at several that decide alike: a run for each seed."""
+
+    method: str
+    lambdas: tuple[float, ...]
+    runs: Sequence[Run]
+
+    @property
+    def policy(self) -> str:
+        """Method and lambda, for people."""
+        return f"{self.method}, \u03bb = {', '.join(f'{one:g}' for one in self.lambdas)}"
+
+    @cached_property
+    def own(self) -> Settings:
+        """Scores and costs of the policies, [N, S]."""
+        return settings_of(self.runs)
+
+    def decides_as(self, other: "Compared") -> bool:
+        """Whether every seed's policy does the same on every question."""
+        pairs = ((self.own.scores, other.own.scores), (self.own.costs, other.own.costs))
+        return all(np.array_equal(one, two) for one, two in pairs)
+
+
+def vovnet_methods(study: Study) -> dict[str, list[Compared]]:
+    """VoVNet's settings by name, over lambda. What differs in lambda and seed alone is one method.
+
+    Lambdas that decide alike are one comparison, as counting them twice would count a win twice.
+    """
+    by_row = {id(run.row): run for run in study.runs}
+    rows = [row for row in study.rows if not row.baseline_name]
+    usual = usual_settings(rows)
+    found: dict[str, list[Compared]] = {}
+    for alike in grouped(rows, (*SETTING, "lambda_cost")):
+        one = one_per_seed(alike)
+        name = vovnet_label(one[0], usual | {"seed": one[0].seed})
+        new = Compared(name, (one[0].lambda_cost or 0.0,), [by_row[id(row)] for row in one])
+        others = found.setdefault(name, [])
+        twin = next((place for place, other in enumerate(others) if new.decides_as(other)), None)
+        if twin is None:
+            others.append(new)
+        else:
+            others[twin] = replace(others[twin], lambdas=(*others[twin].lambdas, *new.lambdas))
+    return found
+
+
+def equal_cost_lines(study: Study) -> list[Line]:
+    """Each VoVNet setting less each baseline at the same average cost, with intervals over seeds and images.
+
+    A baseline is the best mixture at that cost of its settings and all fixed policies, chosen by other questions than
+    measure it (``held_out``); the intervals are given these choices. VoVNet's policies are as they were run, without
+    mixing or choosing. ``in_range`` tells whether the baseline's own settings reach down and up to that cost, so that
+    it need not mix with a fixed policy. ``policies_above`` of VoVNet's seeds beat the baseline with an interval of
+    their own that excludes zero. Empty without a no_vision run, and with too few images for an interval.
+    """
+    fixed, methods = fixed_runs(study), vovnet_methods(study)
+    compared = [one for part in methods.values() for one in part if any(run.row.avg_cost > 0 for run in one.runs)]
+    if not fixed or not compared:  # one that never looks is no_vision
+        return []
+    groups = study.runs[0].predictions.group
+    if len(set(groups.tolist())) < FEWEST_GROUPS:
+        log.warning("%s: too few images to compare at equal cost: give %d at least", study.name, FEWEST_GROUPS)
+        return []
+    met = _rivals(study, compared, fixed, groups)
+    lines, gaps = [], []
+    for one, rivals in zip(compared, met, strict=True):
+        own, closed = one.own, _gap_closed(study, one.runs, fixed)
+        for name, rival in rivals.items():
+            lines.append(
+                {
+                    "dataset": study.name,
+                    "method": one.method,
+                    "policy": one.policy,
+                    "policies": len(one.runs),
+                    "baseline": name,
+                    "avg_cost": float(own.costs.mean()),
+                    "accuracy": float(own.scores.mean()),
+                    "baseline_cost": float(rival.costs.mean()),
+                    "baseline_accuracy": float(rival.scores.mean()),
+                    "in_range": rival.low - 1e-9 <= own.costs.mean() <= rival.high + 1e-9,
+                    "gap_closed": closed,
+                }
+            )
+            gaps.append(own.scores - rival.scores)
+    return _with_intervals(lines, gaps, groups)
+
+
+def corrected(lines: Sequence[Line]) -> list[Line]:
+    """The lines of all data sets with Holm's p-value over all of them."""
+    p_values = holm(np.array([line["p_value"] for line in lines]))
+    return [line | {"p_holm": float(p)} for line, p in zip(lines, p_values, strict=True)]
 
 
 @dataclass(frozen=True)
 class Rival:
-    """A baseline at one policy's cost: expected score [N] and average cost."""
+    """A baseline at the cost of S policies: expected scores and costs [N, S], and the range of its own settings'."""
 
     scores: np.ndarray
-    cost: float
+    costs: np.ndarray
+    low: float
+    high: float
 
 
-def equal_cost_lines(study: Study) -> list[Line]:
-    """Each VoVNet setting less each baseline at the same average cost, with intervals clustered by image.
-
-    A baseline is the best mixture of its settings and no_vision at that cost; above its dearest setting it stays
-    there. Policies of several seeds count together, sample by sample; ``policies_above`` of them beat the baseline
-    with an interval of their own that excludes zero. Empty without a no_vision run.
-    """
-    by_row = {id(run.row): run for run in study.runs}
-    fixed = {name: by_row[id(row)] for name, row in study.fixed.items()}
-    if "no_vision" not in fixed:
-        return []
-    families = _families(study, by_row, fixed)
-    own = [row for row in study.rows if not row.baseline_name]
-    usual = usual_settings(own)
-    lines, gaps = [], []
-    for rows in grouped(own, (*SETTING, "lambda_cost")):
-        if not any(row.avg_cost > 0 for row in rows):  # it never looks, as no_vision
-            continue
-        rows = one_per_seed(rows)
-        runs = [by_row[id(row)] for row in rows]
-        label = vovnet_label(rows[0], usual | {"seed": rows[0].seed}) + f", λ = {rows[0].lambda_cost:g}"
-        met = [_rivals(run, families, _own_branches(study, run, fixed)) for run in runs]
-        for name in met[0]:
-            rivals = [of_one[name] for of_one in met]
-            each = np.stack([run.predictions.score - r.scores for run, r in zip(runs, rivals, strict=True)], axis=1)
-            lines.append(
-                {
-                    "dataset": study.name,
-                    "policy": label,
-                    "policies": len(runs),
-                    "baseline": name,
-                    "avg_cost": float(np.mean([row.avg_cost for row in rows])),
-                    "accuracy": float(np.mean([run.predictions.score.mean() for run in runs])),
-                    "baseline_cost": float(np.mean([rival.cost for rival in rivals])),
-                    "baseline_accuracy": float(np.mean([rival.scores.mean() for rival in rivals])),
-                    "gap_closed": _gap_closed(study, runs, fixed),
-                }
-            )
-            gaps.append(np.column_stack([each.mean(axis=1), each]))
-    return _with_intervals(lines, gaps, study.runs[0].predictions.group)
-
-
-def _families(study: Study, by_row: Mapping[int, Run], fixed: Mapping[str, Run]) -> dict[str, list[Run]]:
-    """Baselines that one could use, by name: their runs, and no_vision, which is open to everyone."""
-    found = {"random mixing": list(fixed.values())}
-    for curve in study.curves:
-        name = curve.rows[0].baseline_name
-        if name and name not in ("oracle", "random_policy_matched"):
-            found[curve.label] = [fixed["no_vision"], *(by_row[id(row)] for row in curve.rows)]
+def _rivals(
+    study: Study, compared: Sequence[Compared], fixed: Mapping[str, Run], groups: np.ndarray
+) -> list[dict[str, Rival]]:
+    """Every baseline at the cost of each, by name."""
+    found = [_drawn(study, one, fixed) for one in compared]
+    budgets, ends = [one.own.costs for one in compared], np.cumsum([len(one.runs) for one in compared])
+    for name, settings in baseline_settings(study, settings_of(fixed.values())).items():
+        met = held_out(settings, np.hstack(budgets), groups)
+        own = settings.costs.mean(axis=0)[len(fixed) if name != RANDOM_MIXING else 0 :]
+        parts = zip(*(np.split(part, ends[:-1], axis=1) for part in (met.scores, met.costs)), strict=True)
+        for rivals, (scores, costs) in zip(found, parts, strict=True):
+            rivals[name] = Rival(scores, costs, float(own.min()), float(own.max()))
     return found
 
 
-def _own_branches(study: Study, run: Run, fixed: Mapping[str, Run]) -> list[Run]:
-    """What a policy chooses among, NO, COARSE and FULL as it looks; nothing where one of them was not run."""
-    if len(fixed) < len(FIXED_POLICIES):
-        return []
-    full = [fixed["always_full"]]
-    if run.row.pruning_ratio is not None:
-        asked = ("vision_token_pruning_proxy", run.row.pruning_mode, run.row.pruning_ratio)
-        full = [r for r in study.runs if (r.row.baseline_name, r.row.pruning_mode, r.row.pruning_ratio) == asked]
-    return [fixed["no_vision"], fixed["always_coarse"], full[0]] if full else []
-
-
-def _rivals(run: Run, families: Mapping[str, Sequence[Run]], own: Sequence[Run]) -> dict[str, Rival]:
-    """Every baseline at a run's cost; ``own`` are the branches that it chooses among."""
-    found = {}
-    if own:
-        branches = [branch.predictions for branch in own]
-        scores, costs = (np.stack([getattr(b, name) for b in branches], axis=1) for name in ("score", "cost"))
-        entropy, actions = run.predictions.entropy, run.predictions.action
-        for name, buckets in DRAWN.items():
-            strata = np.searchsorted(np.quantile(entropy, np.arange(1, buckets) / buckets), entropy, side="right")
-            found[name] = Rival(drawn(actions, scores, strata), float(drawn(actions, costs, strata).mean()))
-    for name, runs in families.items():
-        weights = mixture([point(other.row) for other in runs], run.row.avg_cost)
-        mixed = sum(weight * other.predictions.score for weight, other in zip(weights, runs, strict=True))
-        cost = sum(weight * other.row.avg_cost for weight, other in zip(weights, runs, strict=True))
-        found[name] = Rival(np.asarray(mixed), float(cost))
-    return found
+def _drawn(study: Study, one: Compared, fixed: Mapping[str, Run]) -> dict[str, Rival]:
+    """Actions drawn at each policy's own rates, which reach any cost; empty where its branches were not run."""
+    own = own_branches(study, one.runs[0], fixed)
+    if own is None:
+        return {}
+    drawn = {name: drawn_settings(one.runs, own, buckets) for name, buckets in DRAWN.items()}
+    return {name: Rival(each.scores, each.costs, 0.0, np.inf) for name, each in drawn.items()}
 
 
 def _gap_closed(study: Study, runs: Sequence[Run], fixed: Mapping[str, Run]) -> float | None:
-    """Share of the way from random, matched, to the budgeted oracle; mean over the policies."""
-    if study.branches is None:
+    """Share of the way from random choice to the budgeted oracle of single looks; mean over the policies.
+
+    The random choice has the policy's rates, or, for one that looks twice, is the best at its cost.
+    """
+    if study.branches is None or not {*runs[0].menu} <= {*study.branches.looks}:
         return None
-    scores, costs = study.branches.scores, study.branches.costs
-    if runs[0].row.pruning_ratio is not None:  # what its own FULL comes to stands in that pruning baseline's run
-        own = [branch.predictions for branch in _own_branches(study, runs[0], fixed)]
-        if not own:
-            return None
-        scores, costs = (np.stack([getattr(branch, name) for branch in own], axis=1) for name in ("score", "cost"))
+    own = own_branches(study, runs[0], fixed)
+    if own is None and runs[0].row.pruning_ratio is not None:  # its FULL's outcomes are that pruning baseline's
+        return None
+    looks = study.branches.beside(runs[0].menu)
+    scores, costs = study.branches.table(looks)
+    if own is not None:
+        looks, scores, costs = own.looks, own.scores, own.costs
+    points = list(zip(costs.mean(axis=0).tolist(), scores.mean(axis=0).tolist(), strict=True))
     shares = []
     for row in (run.row for run in runs):
-        rates = np.array([row.action_rate_no, row.action_rate_coarse, row.action_rate_full])
+        rates = np.array([rates_of(row)[look.label] for look in looks])
+        if not looks_once(row):
+            rates = mixture(points, row.avg_cost)
         shares.append(gap_closed(row.accuracy, row.avg_cost, rates, scores, costs))
     known = [share for share in shares if share is not None]
     return float(np.mean(known)) if known else None
 
 
 def _with_intervals(lines: Sequence[Line], gaps: Sequence[np.ndarray], groups: np.ndarray) -> list[Line]:
-    """All intervals from one set of resamples; a line's first column is the mean over its policies."""
-    if not lines:
-        return []
-    found = iter(paired_bootstraps(np.concatenate(gaps, axis=1), groups, RESAMPLES))
-    finished = []
-    for line, columns in zip(lines, gaps, strict=True):
-        together, *each = (next(found) for _ in range(columns.shape[1]))
-        intervals = {"difference": together.mean, "ci_low": together.low, "ci_high": together.high}
-        above = sum(one.above_zero() for one in each)
-        finished.append(line | intervals | {"p_value": together.p_value, "policies_above": above})
+    """Intervals of gaps [N, S] over seeds and images, and how many of the S policies are above by themselves."""
+    finished: list[Line] = [dict(line) for line in lines]
+    for seeds in {gap.shape[1] for gap in gaps}:
+        places = [place for place, gap in enumerate(gaps) if gap.shape[1] == seeds]
+        stacked = np.stack([gaps[place] for place in places], axis=2)  # [N, S, K]
+        together = crossed_bootstrap(stacked, groups)
+        alone = crossed_bootstrap(stacked.reshape(len(stacked), 1, -1), groups).low.reshape(seeds, -1)
+        above = (alone > 0).sum(axis=0)
+        for column, place in enumerate(places):
+            finished[place] |= {
+                "difference": float(together.mean[column]),
+                "ci_low": float(together.low[column]),
+                "ci_high": float(together.high[column]),
+                "p_value": float(together.p_value[column]),
+                "resampled": RESAMPLED[seeds > 1],
+                "policies_above": int(above[column]),
+            }
     return finished

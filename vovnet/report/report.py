@@ -3,15 +3,14 @@
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vovnet.actions import USUAL
 from vovnet.checks.readable import warn_of_unreadable
 from vovnet.files import write_json, write_text
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.report import compare, equal_cost, tables
+from vovnet.report import compare, equal_cost, equal_cost_summary, tables
 from vovnet.report.analysis import Line, all_lines
 from vovnet.report.figures import draw_figures
 from vovnet.report.page.build import page, write_page_data
@@ -35,12 +34,14 @@ class Report:
         found: the runs, check points and unfinished folders.
         main: lines of the main table.
         comparison: lines of the comparison of two folders; empty for any other number of them.
+        equal_cost: a sentence for each data set and setting of VoVNet.
         figures: the PNG files.
     """
 
     found: Found
     main: list[Line]
     comparison: list[Line]
+    equal_cost: list[str]
     figures: list[Path]
 
 
@@ -85,7 +86,8 @@ def write_report(
             **facts,
         },
     )
-    return Report(found, written["main_table"][1], comparison, figures)
+    sentences = equal_cost_summary.summary_sentences(written["equal_cost_summary"][1])
+    return Report(found, written["main_table"][1], comparison, sentences, figures)
 
 
 Written = tuple[Sequence[str], list[Line], Sequence[Column]]
@@ -119,11 +121,10 @@ def _tables(
     }
     for name, (columns, lines) in all_lines(grouped).items():
         made[name] = (columns, lines, tables.plain_view(columns))
-    made["equal_cost"] = (
-        equal_cost.COLUMNS,
-        _each(map(_of_usual_menus, grouped), equal_cost.equal_cost_lines),
-        tables.EQUAL_COST_VIEW,
-    )
+    compared = equal_cost.corrected(_each(grouped, equal_cost.equal_cost_lines))
+    summary = equal_cost_summary.summary_lines(grouped, compared)
+    made["equal_cost_summary"] = (equal_cost_summary.COLUMNS, summary, equal_cost_summary.summary_view(summary))
+    made["equal_cost"] = (equal_cost.COLUMNS, compared, tables.EQUAL_COST_VIEW)
     for name, part in parts.items():
         lines = [dict(line) for line in _each(grouped, part)]
         columns = list(dict.fromkeys(column for line in lines for column in line))
@@ -134,12 +135,6 @@ def _tables(
         columns = list(profiles[0])
         made["profile"] = (columns, [dict(line) for line in profiles], tables.plain_view(columns))
     return made
-
-
-def _of_usual_menus(study: Study) -> Study:
-    """Without VoVNet's runs over looks of its own: at equal cost, actions are drawn among NO, COARSE and FULL."""
-    kept = [run for run in study.runs if run.row.baseline_name or {*run.menu} <= {*USUAL}]
-    return replace(study, runs=tuple(kept))
 
 
 def _each(grouped: Iterable[Study], make: Any) -> list[Line]:

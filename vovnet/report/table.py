@@ -43,7 +43,7 @@ ROWS = (
 )  # fmt: skip
 UNREADABLE = Column("unread", DESCRIBED["unparsed_rate"].label, 0, style="red")
 TRAININGS = (
-    *(Column(name, name) for name in ("folder", "dataset", "objective")), Column("seed", "seed", 0),
+    *(Column(name, name) for name in ("folder", "dataset", "objective", "procedure")), Column("seed", "seed", 0),
     Column("lambda_cost", "\u03bb", 0), Column("acc", "accuracy", 4), Column("cost", "cost", 4),
     Column("utility", "utility", 4), Column("best_fixed_utility", "best fixed", 4),
     *(Column(f"rate_{name.lower()}", name, 3) for name in ("NO", "COARSE", "FULL")),  # binary has no COARSE
@@ -144,7 +144,7 @@ def print_calibrated(found: "Sequence[Calibrated]", folder: Path) -> None:
 
 
 def print_report(report: "Report", folder: Path) -> None:
-    """Print a report's main table, its comparison, its failed check points and where it is."""
+    """Print a report's main table, what it compares, its failed check points and where it is."""
     gains = ["" if line.get("delta_aiq") is None else f"{line['delta_aiq']:+.4f}" for line in report.main]
     console = print_table(REPORT, [{**line, "gain": gain} for line, gain in zip(report.main, gains, strict=True)])
     for line in report.comparison:
@@ -155,6 +155,8 @@ def print_report(report: "Report", folder: Path) -> None:
             f"differs in {line['differs'] or 'nothing'}",
             soft_wrap=True,
         )
+    for sentence in report.equal_cost:
+        console.print(sentence, soft_wrap=True)
     for folder_name, check, passed, observed in report.found.checks:
         if not passed:
             console.print(f"FAIL  {folder_name}: {check}: {observed}", soft_wrap=True)

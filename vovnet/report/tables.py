@@ -44,7 +44,7 @@ EQUAL_COST_VIEW = (
     Column("dataset", "data set"), Column("policy", "policy"), Column("baseline", "baseline at equal cost"),
     Column("avg_cost", "cost", 3), Column("accuracy", "accuracy", 3), Column("baseline_accuracy", "baseline", 3),
     Column("difference", "difference", 3), Column("ci_low", "from", 3), Column("ci_high", "to", 3),
-    Column("p_value", "p", 3), Column("gap_closed", "gap closed", 2),
+    Column("p_holm", "p (Holm)", 3), Column("gap_closed", "gap closed", 2), Column("resampled", "resampled"),
 )  # fmt: skip
 
 

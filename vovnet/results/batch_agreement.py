@@ -37,8 +37,8 @@ def batch_agreement(router: Router, items: Sequence[Item]) -> dict[str, Any]:
     if max(differ.values()) > WARN_ABOVE:
         log.warning(
             "of %d questions, %.1f %% take another action and %.1f %% get another answer alone than in one batch "
-            "(half precision); single questions cannot be compared across batch sizes, backbone.dtype=float32 makes "
-            "them alike",
+            "(half precision); single questions cannot be compared across batch sizes: backbone.dtype=float32 or "
+            "backbone.batch_invariant=true makes them alike",
             len(items),
             100 * differ["actions_differ"],
             100 * differ["answers_differ"],

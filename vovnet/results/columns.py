@@ -85,6 +85,8 @@ class ResultRow:
     procedure: str | None = column("whether it looks once or again", "made", label="", usual="one_step")
     feature_mode: str | None = column("what it knows of a question", "made")
     action_space: str | None = column("what it chooses among", "made", label="", usual="ternary")
+    trained_on: str | None = column("data set that the policy learned from", "made")
+    policy_backbone: str | None = column("backbone that the policy is of, where it is another one", "made")
     training: str | None = column("all other options of its training, as a hash", "made")
     seed: int = column("of the policy's training; of the draw, for a random policy", "made", low=0, default=0)
     trained_lambda: float | None = column("lambda of its training", "made", low=0)

@@ -20,7 +20,7 @@ from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import target_of
 from vovnet.results.split import SplitColumns, rule_of, split_columns
-from vovnet.schema import PruningMode, RunConfig
+from vovnet.schema import PolicyTraining, PruningMode, RunConfig
 from vovnet.session import Session
 from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import backbone_label, find_checkpoint
@@ -72,8 +72,20 @@ def make_policy(config: RunConfig, session: Session) -> Policy:
     policy = options.baseline.make(Context(config, session, target_of))
     if options.fallback_mode is None:
         return policy
-    limits = options.fallback_entropy_threshold, options.fallback_margin_threshold
-    return Fallback(policy, named(options.fallback_mode), *limits)
+    entropy = options.fallback_entropy_threshold
+    if options.fallback_entropy_quantile is not None:
+        entropy = _entropy_quantile(config, options.fallback_entropy_quantile, session)
+    return Fallback(policy, named(options.fallback_mode), entropy, options.fallback_margin_threshold)
+
+
+def _entropy_quantile(config: RunConfig, share: float, session: Session) -> float:
+    """The entropy in nats that a share of the training split's questions stays below, in four digits."""
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, "train", session=session)
+    most = config.training.max_samples if isinstance(config.training, PolicyTraining) else None
+    count = min(len(dataset), most or len(dataset))
+    text = load_outcomes(config, checkpoint, dataset, (), count, session=session).outcomes.text
+    return float(f"{np.quantile(text.entropy, share):.4g}")
 
 
 def setting_of(config: RunConfig, policy: Policy, session: Session) -> tuple[Setting, dict[str, int]]:

@@ -258,3 +258,13 @@ class RunConfig:
             key = f"policy.action_space={policy.action_space}" if policy.looks is None else "policy.looks"
             raise ValueError(f"{key}: {why}")
         return self
+
+    @model_validator(mode="after")
+    def _batches_do_not_count(self) -> "RunConfig":
+        if self.backbone.batch_invariant and self.eval.num_beams > 1:
+            raise ValueError("backbone.batch_invariant=true needs eval.num_beams=1: beam search reads whole batches")
+        if self.backbone.batch_invariant and self.trainer.strategy == "fsdp":
+            raise ValueError(
+                "backbone.batch_invariant=true needs trainer=single or ddp: fsdp's ranks wait in each pass"
+            )
+        return self

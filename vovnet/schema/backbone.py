@@ -26,6 +26,15 @@ class BackboneConfig:
     compile: bool  # norms, feed-forward parts and vision blocks by torch.compile: a minute once, then faster on a GPU
     cuda_graphs: bool  # greedy decoding by CUDA graphs, where the device is one
     implementation: Literal["auto", "generic", "qwen"] = "auto"  # auto: the family's fast path where there is one
+    batch_invariant: bool = False  # no answer depends on the questions beside it in a batch, in half precision neither
+
+    @model_validator(mode="after")
+    def _shapes_decide(self) -> "BackboneConfig":
+        if self.batch_invariant and self.compile:
+            raise ValueError("batch_invariant needs compile=false: compiled kernels depend on the shapes seen before")
+        if self.batch_invariant and self.attn_implementation == "flash_attention_2":
+            raise ValueError("batch_invariant needs attn_implementation=sdpa or eager: flash attention drops padding")
+        return self
 
     @property
     def graphs(self) -> bool:

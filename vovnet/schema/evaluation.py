@@ -34,6 +34,7 @@ class EvalConfig:
         Place | None
     )  # a plain checkpoint-*.pt or Lightning .ckpt instead, see policy/ddp_checkpoint.py
 
+    other_backbone: bool = False  # take a policy that another backbone of the same width was trained for
     metrics: Metrics = field(default_factory=dict)  # of the user's own, by the name of its column
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from vovnet.schema.ranges import (
     NonNegative,
     Procedure,
     PruningMode,
+    Share,
     Temperature,
     Width,
 )
@@ -74,6 +75,8 @@ class PolicyConfig:
     fallback_mode: Literal["coarse", "full"] | None
     fallback_entropy_threshold: NonNegative | None  # nats; raised where the entropy is at least this
     fallback_margin_threshold: NonNegative | None  # p1 - p2; raised where the margin is at most this
+    # instead of the threshold in nats: the entropy that this share of the training split's questions stays below
+    fallback_entropy_quantile: Share | None = None
     # sequential: decides again by what a look has yielded; `value` only
     procedure: Procedure = "one_step"
     # FULL of a policy that chooses: a share of an image's tokens that is kept, and how. Fixed baselines look whole.
@@ -107,9 +110,12 @@ class PolicyConfig:
 
     @model_validator(mode="after")
     def _fallback_has_a_trigger(self) -> "PolicyConfig":
-        thresholds = (self.fallback_entropy_threshold, self.fallback_margin_threshold)
-        if (self.fallback_mode is None) != (thresholds == (None, None)):
+        entropies = (self.fallback_entropy_threshold, self.fallback_entropy_quantile)
+        if None not in entropies:
+            raise ValueError("fallback_entropy_threshold and fallback_entropy_quantile exclude each other")
+        if (self.fallback_mode is None) != ((*entropies, self.fallback_margin_threshold) == (None, None, None)):
             raise ValueError(
-                "fallback_mode needs fallback_entropy_threshold or fallback_margin_threshold, and the other way round"
+                "fallback_mode needs fallback_entropy_threshold, fallback_entropy_quantile or "
+                "fallback_margin_threshold, and the other way round"
             )
         return self

@@ -17,7 +17,7 @@ from vovnet.results.write import write_or_remove
 Line = Mapping[str, Any]
 BACKBONE = "checkpoint"  # the folder that the training of a backbone leaves, and no summary
 # What a training is, whatever its seed.
-METHOD = ("dataset", "objective", "use_straight_through", "feature_mode", "action_space", "lambda_cost")
+METHOD = ("dataset", "objective", "procedure", "use_straight_through", "feature_mode", "action_space", "lambda_cost")
 
 
 def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
@@ -55,6 +55,7 @@ def _line(place: Path, summary: Mapping[str, Any]) -> Line:
     return {
         "dataset": config["dataset"]["name"],
         "objective": policy["objective"]["name"],
+        "procedure": policy.get("procedure", "one_step"),
         "use_straight_through": policy["use_straight_through"],
         "feature_mode": policy["feature_mode"],
         "action_space": menu_name(policy),
@@ -86,7 +87,7 @@ def collapse_checks(lines: Sequence[Line]) -> list[Check]:
     """Over the seeds of one method: a policy that collapsed to one action is no better than that action."""
     groups: dict[tuple[Any, ...], list[Line]] = {}
     for line in lines:
-        groups.setdefault(tuple(line[name] for name in METHOD), []).append(line)
+        groups.setdefault(tuple(line.get(name) for name in METHOD), []).append(line)
     checks = []
     for group in groups.values():
         if len(group) < 2:
@@ -94,6 +95,7 @@ def collapse_checks(lines: Sequence[Line]) -> list[Check]:
         gains = [line["utility"] - line["best_fixed_utility"] for line in group]
         first = group[0]
         kind = ", straight-through" * (first["objective"] == "mixture" and first["use_straight_through"])
+        kind += ", sequential" * (first.get("procedure") == "sequential")
         name = f"{first['dataset']}, {first['objective']}{kind}, λ = {first['lambda_cost']:g}: utility above that of "
         rates = [[line.get(f"rate_{action}", 0.0) for action in ("no", "coarse", "full")] for line in group]
         seen = "; ".join(

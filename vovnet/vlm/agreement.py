@@ -80,6 +80,8 @@ def _said(verdict: str, checkpoint: Checkpoint) -> bool:
 def _name(config: BackboneConfig, checkpoint: Checkpoint) -> str:
     device = pick_device(config.device)
     facts = [VERSION, checkpoint.config, config.dtype, config.attn_implementation, config.compile, device.type]
+    if config.batch_invariant:
+        facts.append("batch_invariant")
     return "fast path " + digest([facts, [version(name) for name in ("transformers", "torch")]])
 
 

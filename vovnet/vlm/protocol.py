@@ -201,6 +201,7 @@ class VLM(nn.Module):
         end_tokens: ids that end an answer, the tokenizer's own first.
         hidden_tokens: special tokens that no answer shows.
         cache_reuse: whether an image pass continues the text pass's cache.
+        batch_invariant: no number of a question depends on the questions beside it.
         sharded: layers are spread over ranks, so that all must make the same calls.
     """
 
@@ -212,6 +213,7 @@ class VLM(nn.Module):
     end_tokens: tuple[int, ...]
     hidden_tokens: frozenset[int]
     cache_reuse: bool
+    batch_invariant: bool = False
     sharded: bool = False
 
     @property

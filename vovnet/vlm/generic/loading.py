@@ -70,7 +70,9 @@ def load_generic(
         shares_text=config.prompt_order == "text_first" and prompter.spliced and prompter.begins_alike,
     )
     reasoning, hidden = reasoning_of(tokenizer, prompter.frames.text[1])
-    vlm = GenericVLM(model, builder, ends, checkpoint.fingerprint, cache_reuse, reasoning, hidden)
+    vlm = GenericVLM(
+        model, builder, ends, checkpoint.fingerprint, cache_reuse, reasoning, hidden, config.batch_invariant
+    )
     vlm.reasoning = replace(reasoning, direct=checkpoint.trained_here)
     vlm.settle(_exact(vlm, config))
     return vlm

@@ -56,6 +56,7 @@ class GenericVLM(VLM):
         reuse: continue the text pass's cache in a vision pass where the prompt order allows it.
         reasoning: how the model marks its reasoning.
         hidden_tokens: special tokens that no answer shows.
+        batch_invariant: read and answer every question by itself, so that none depends on those beside it.
     """
 
     implementation = "generic"
@@ -69,6 +70,7 @@ class GenericVLM(VLM):
         reuse: bool,
         reasoning: Reasoning,
         hidden_tokens: frozenset[int],
+        batch_invariant: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -81,6 +83,7 @@ class GenericVLM(VLM):
         self.exact = Exact()
         self.cache_reuse = False
         self.hidden_tokens = hidden_tokens
+        self.batch_invariant = batch_invariant
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -147,12 +150,12 @@ class GenericVLM(VLM):
     # Reading
 
     def together(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """Rows that are read in one call: each by itself where padding is not exact.
+        """Rows that are read in one call: each by itself where padding is not exact, or no batch may count.
 
         Where masks are over images, as Mllama's, prompts with other numbers of images are read apart: tokens before the
         first image look at all alike, those that pad included.
         """
-        if not self.exact.batch:
+        if not self.exact.batch or (self.batch_invariant and not torch.is_grad_enabled()):
             return [[row] for row in range(len(prompts))]
         found: dict[Any, list[int]] = {}
         for row, prompt in enumerate(prompts):

@@ -1,6 +1,6 @@
 """Padding, caches and the language model's forward pass: small pieces without any policy in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from typing import Any
@@ -91,9 +91,15 @@ class Prefill:
         ]
 
 
-def pad_left(sequences: Rows[Sequence], begins: Rows[int], filler: int, device: torch.device) -> Padded:
-    """Stack ``sequences[i][begins[i]:]`` so that every row's last token stands in the last column."""
-    length = max(len(s.ids) - b for s, b in zip(sequences, begins, strict=True))
+def pad_left(
+    sequences: Rows[Sequence], begins: Rows[int], filler: int, device: torch.device, columns: int | None = None
+) -> Padded:
+    """Stack ``sequences[i][begins[i]:]`` so that every row's last token stands in the last column.
+
+    Args:
+        columns: of the stack; None takes as many as the longest row needs.
+    """
+    length = columns or max(len(s.ids) - b for s, b in zip(sequences, begins, strict=True))
     ids = np.full((len(sequences), length), filler, dtype=np.int64)
     mask = np.zeros((len(sequences), length), dtype=np.int64)
     positions = np.zeros((3, len(sequences), length), dtype=np.int64)
@@ -110,10 +116,7 @@ def fork_cache(cache: Any, length: int) -> DynamicCache:
 
     Nothing is copied: a cache grows into new tensors and never writes into those it holds.
     """
-    fork = DynamicCache()
-    for old in cache.layers:
-        fork.layers.append(_layer(old.keys[:, :, :length], old.values[:, :, :length]))
-    return fork
+    return cache_of_parts((old.keys[:, :, :length], old.values[:, :, :length]) for old in cache.layers)
 
 
 def gather(cache: Any, rows: Tensor) -> Tensor:
@@ -137,17 +140,24 @@ def cache_of(held: Tensor, layer: Callable[[Tensor, Tensor], DynamicLayer] = _la
     return cache
 
 
+def cache_of_parts(held: Iterable[tuple[Tensor, Tensor]]) -> DynamicCache:
+    """The cache that holds these keys and values, a pair a layer."""
+    cache = DynamicCache()
+    cache.layers.extend(_layer(keys, values) for keys, values in held)
+    return cache
+
+
 def join_prefills(parts: Rows[Prefill]) -> Prefill:
     """Samples of several prefills one after another, padded on the left to the longest."""
     if len(parts) == 1:
         return parts[0]
-    cache = DynamicCache()
-    for layers in zip(*(part.cache.layers for part in parts), strict=True):
-        cache.layers.append(_layer(_join([one.keys for one in layers]), _join([one.values for one in layers])))
+    by_layer = zip(*(part.cache.layers for part in parts), strict=True)
     return Prefill(
         hidden=torch.cat([part.hidden for part in parts]),
         logits=torch.cat([part.logits for part in parts]),
-        cache=cache,
+        cache=cache_of_parts(
+            (_join([one.keys for one in layers]), _join([one.values for one in layers])) for layers in by_layer
+        ),
         mask=_join([part.mask[:, None, :, None] for part in parts])[:, 0, :, 0],
         next_position=torch.cat([part.next_position for part in parts]),
     )

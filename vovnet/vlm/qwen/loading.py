@@ -56,7 +56,9 @@ def load_fast(
     # Penalties and suppressed tokens of a checkpoint's own settings would hold for beam search and not
     # for greedy decoding; this project's decoding keys are all that counts.
     model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=builder.end_token)
-    backbone = Backbone(model.to(device), builder, ends, checkpoint.fingerprint, cache_reuse, config.graphs)
+    backbone = Backbone(
+        model.to(device), builder, ends, checkpoint.fingerprint, cache_reuse, config.graphs, config.batch_invariant
+    )
     backbone.reasoning = replace(backbone.reasoning, direct=checkpoint.trained_here)
     return backbone.eval().requires_grad_(False)
 

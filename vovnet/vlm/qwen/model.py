@@ -19,6 +19,7 @@ from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.vlm.decoding import GenerationState, next_tokens, pad_right, reasoning_of, row_generators
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading, join_batches
+from vovnet.vlm.qwen import fixed
 from vovnet.vlm.qwen.decoder import read, rotations
 from vovnet.vlm.qwen.forward import Prefill, fork_cache, join_prefills, pad_left
 from vovnet.vlm.qwen.generate import generate, generate_inputs
@@ -38,6 +39,7 @@ class Backbone(VLM):
         fingerprint: SHA-256 of weights and configuration, see ``loading``.
         cache_reuse: continue the text pass's cache in a vision pass where the order allows it.
         cuda_graphs: decode by replaying CUDA graphs where the device has them.
+        batch_invariant: read and decode in fixed shapes, see ``fixed``.
     """
 
     implementation = "qwen"
@@ -51,12 +53,14 @@ class Backbone(VLM):
         fingerprint: str,
         cache_reuse: bool,
         cuda_graphs: bool = False,
+        batch_invariant: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.builder = builder
         self.end_tokens = end_tokens
         self.fingerprint = fingerprint
+        self.batch_invariant = batch_invariant
         self.cache_reuse = cache_reuse and builder.format.order == "text_first"
         prompt_end = builder.tokenizer.decode(list(builder.format.tail), skip_special_tokens=False)
         self.reasoning, self.hidden_tokens = reasoning_of(builder.tokenizer, prompt_end)
@@ -78,6 +82,11 @@ class Backbone(VLM):
         """Width D of the text pass's hidden state."""
         return int(self.model.config.text_config.hidden_size)
 
+    @property
+    def _fixed(self) -> bool:
+        """Whether passes have fixed shapes; those that gradients flow through have not."""
+        return self.batch_invariant and not torch.is_grad_enabled()
+
     def _embeddings(self, ids: Tensor) -> Tensor:
         """Of tokens [B, L]; transformers' ``get_input_embeddings`` looks for the table in every call."""
         embeds: Tensor = self.model.model.language_model.embed_tokens(ids)
@@ -91,7 +100,15 @@ class Backbone(VLM):
 
     def text_pass(self, batch: Batch) -> Prefill:
         """Read the prompts without images and without answers."""
-        return self._prefill(self.prompts(batch, None), None, None)
+        prompts = self.prompts(batch, None)
+        if not self._fixed:
+            return self._prefill(prompts, None, None)
+        parts, order = list[Prefill](), list[int]()
+        for columns, rows in fixed.groups([len(prompt.ids) for prompt in prompts]):
+            read = self._prefill([prompts[row] for row in fixed.filled(rows)], None, None, columns)
+            parts.append(read.rows(range(len(rows))))
+            order += rows
+        return join_prefills(parts).rows(np.argsort(order).tolist())
 
     def look(self, batch: Batch, action: Action, text: Prefill | None, images: Encoded | None = None) -> Prefill:
         """Read the prompts with their images under a visual action.
@@ -106,7 +123,13 @@ class Backbone(VLM):
         images = self.encode(pixels) if images is None else images
         sequences = self.prompts(batch, pixels, images)
         text = text if self.cache_reuse else None
-        seen = self._prefill(sequences, images, text)
+        if self._fixed:
+            tokens = [self.builder.read_tokens(pixels, row) for row in range(len(batch))]
+            texts = [None] * len(batch) if text is None else fixed.one_by_one(text)
+            each = zip(sequences, images.split(tokens), texts, strict=True)
+            seen = join_prefills([self._prefill([prompt], shown, before) for prompt, shown, before in each])
+        else:
+            seen = self._prefill(sequences, images, text)
         head = len(self.builder.format.head)
         counts = [
             (
@@ -124,6 +147,13 @@ class Backbone(VLM):
         Token t of the answer is scored by the logits at the position before it. ``prefill`` is
         left as it was.
         """
+        if self._fixed:
+            alone = zip(fixed.one_by_one(prefill), references, strict=True)
+            return torch.cat([self._nll(one, [reference]) for one, reference in alone])
+        return self._nll(prefill, references)
+
+    def _nll(self, prefill: Prefill, references: Rows[list[int]]) -> Tensor:
+        """The same in one pass."""
         answers, real = pad_right(references, self.builder.end_token, self.device)
         logits = prefill.logits[:, None]
         if answers.shape[1] > 1:
@@ -176,6 +206,17 @@ class Backbone(VLM):
         """Answers that continue a prefill; ``prefill`` is left as it was."""
         if decoding.num_beams > 1:
             return self._beam_search(batch, action, prefill, decoding)
+        if not self.batch_invariant:
+            return self._decode(prefill, decoding, batch, action, seed)
+        found = dict[int, Answer]()
+        for columns, rows in fixed.groups(fixed.spans(prefill)):
+            places = fixed.filled(rows)
+            part = fixed.last_columns(prefill.rows(places), columns)
+            found |= zip(rows, self._decode(part, decoding, batch.select(places), action, seed), strict=False)
+        return [found[row] for row in range(len(batch))]
+
+    def _decode(self, prefill: Prefill, decoding: Decoding, batch: Batch, action: Action, seed: int) -> list[Answer]:
+        """The same in one pass."""
         if self.graphs is not None and not decoding.do_sample and self.runs_graphs():
             ids, log_prob = self.graphs.decode(prefill, decoding.max_new_tokens)
         else:
@@ -229,7 +270,7 @@ class Backbone(VLM):
 
     def encode(self, pixels: Pixels) -> Encoded:
         """The vision tower over a batch's images, thinned out as they say."""
-        return encode(self.model.model.visual, pixels)
+        return encode(self.model.model.visual, pixels, one_by_one=self._fixed)
 
     def prompts(self, batch: Batch, pixels: Pixels | None, images: Encoded | None = None) -> list[Sequence]:
         """Prompts with their images, or the text pass's where there are none.
@@ -254,10 +295,13 @@ class Backbone(VLM):
                 )
         return prompts
 
-    def _prefill(self, sequences: list[Sequence], images: Encoded | None, text: Prefill | None) -> Prefill:
-        """Read prompts, from the start or after what they share with a text pass."""
+    def _prefill(
+        self, sequences: list[Sequence], images: Encoded | None, text: Prefill | None, columns: int | None = None
+    ) -> Prefill:
+        """Read prompts, from the start or after what they share with a text pass; in as many columns as are asked for,
+        or as they need."""
         begins = [s.shared if text is not None else 0 for s in sequences]
-        padded = pad_left(sequences, begins, self.builder.end_token, self.device)
+        padded = pad_left(sequences, begins, self.builder.end_token, self.device, columns)
         mask, cache = padded.mask, DynamicCache()
         if text is not None:
             shared = text.mask.shape[1] - len(self.builder.format.tail)

@@ -129,7 +129,15 @@ def random_backbone(config: BackboneConfig, budget: VisionBudgetConfig, sizes: S
         budget=make_budget(budget, vision.patch, vision.merge),
         end_token=tokenizer.eos_token_id,
     )
-    backbone = Backbone(model, builder, (NO_END,), "random weights", cache_reuse=True, cuda_graphs=config.graphs)
+    backbone = Backbone(
+        model,
+        builder,
+        (NO_END,),
+        "random weights",
+        cache_reuse=True,
+        cuda_graphs=config.graphs,
+        batch_invariant=config.batch_invariant,
+    )
     return backbone.eval().requires_grad_(False)
 
 

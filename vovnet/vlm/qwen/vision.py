@@ -1,6 +1,7 @@
 """The vision tower over a batch's images."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from vovnet.vlm.pruning import prune
 from vovnet.vlm.qwen.attention import BY_LENGTH
 from vovnet.vlm.qwen.grids import tower_arguments
 from vovnet.vlm.qwen.inputs import Pixels
+from vovnet.vlm.qwen.prompt import Grid
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,17 @@ class Encoded:
     deepstack: list[Tensor]
     kept: tuple[tuple[np.ndarray, ...], ...] | None
 
+    def split(self, tokens: Sequence[int]) -> "list[Encoded]":
+        """Each sample's own images, of so many tokens."""
+        parts = torch.split(torch.stack([self.features, *self.deepstack]), list(tokens), dim=1)
+        kept = [None] * len(parts) if self.kept is None else [(one,) for one in self.kept]
+        return [Encoded(part[0], list(part[1:]), own) for part, own in zip(parts, kept, strict=True)]
 
-def encode(visual: Any, pixels: Pixels) -> Encoded:
-    """Encode each distinct image once, and thin it out once."""
+
+def encode(visual: Any, pixels: Pixels, one_by_one: bool = False) -> Encoded:
+    """Encode each distinct image once, all together or one after another, and thin it out once."""
     pruning = pixels.pruning
-    features, deepstack, counts = _encode_distinct(visual, pixels)
+    features, deepstack, counts = _encode_distinct(visual, pixels, one_by_one)
     if pruning is None:
         return Encoded(*_arrange(features, deepstack, counts, pixels), None)
     side = visual.spatial_merge_size
@@ -61,20 +69,31 @@ def encode_images(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor]]:
     return _arrange(*_encode_distinct(visual, pixels), pixels)
 
 
-def _encode_distinct(visual: Any, pixels: Pixels) -> tuple[Tensor, list[Tensor], list[int]]:
+def _encode_distinct(visual: Any, pixels: Pixels, one_by_one: bool = False) -> tuple[Tensor, list[Tensor], list[int]]:
     """Features and DeepStack levels of the distinct images one after another, and each one's token count."""
     weight = visual.patch_embed.proj.weight
-    grids = pixels.shapes
+    patches = pixels.patches(weight.device, weight.dtype)
+    counts = [math.prod(grid) // visual.spatial_merge_size**2 for grid in pixels.shapes]
+    if not one_by_one:
+        return *_see(visual, patches, pixels.shapes), counts
+    each = torch.split(patches, [math.prod(grid) for grid in pixels.shapes])
+    seen = [_see(visual, part, (grid,)) for part, grid in zip(each, pixels.shapes, strict=True)]
+    levels = zip(*(deepstack for _, deepstack in seen), strict=True)
+    return torch.cat([features for features, _ in seen]), [torch.cat(level) for level in levels], counts
+
+
+def _see(visual: Any, patches: Tensor, grids: tuple[Grid, ...]) -> tuple[Tensor, list[Tensor]]:
+    """Features and DeepStack levels of images in one pass of the tower."""
+    weight = visual.patch_embed.proj.weight
     attention = visual.config._attn_implementation
     flash = attention.startswith("flash") and attention != BY_LENGTH
     out = visual(
-        pixels.patches(weight.device, weight.dtype),
+        patches,
         grid_thw=torch.tensor(grids, device=weight.device),
         return_dict=True,
         **tower_arguments(visual, grids, bounds_on=weight.device if flash else torch.device("cpu")),
     )
-    counts = [math.prod(grid) // visual.spatial_merge_size**2 for grid in grids]
-    return out.pooler_output, list(getattr(out, "deepstack_features", None) or []), counts
+    return out.pooler_output, list(getattr(out, "deepstack_features", None) or [])
 
 
 def _arrange(
