@@ -12,10 +12,11 @@ from tests.policy.test_route import policy_file
 from vovnet.actions import USUAL, Action
 from vovnet.analyses.slices import error_kinds
 from vovnet.checks.blocks import sweep_checks
-from vovnet.metrics.oracle_gap import budgeted_oracle
+from vovnet.metrics.oracle_gap import budgeted_oracle, random_score
 from vovnet.outcomes.rows import places
 from vovnet.policy.decide import choose
 from vovnet.report.analysis import decision_lines, known_curves, method_lines, value_runs
+from vovnet.report.equal_cost import equal_cost_lines
 from vovnet.report.figures import FIGURES
 from vovnet.report.labels import point_label
 from vovnet.report.page.build import write_page_data
@@ -26,7 +27,8 @@ from vovnet.results.columns import rates_of
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import ReportConfig
 
-COUNT = "eval.max_samples=48"
+SIZE = 72
+COUNT = f"eval.max_samples={SIZE}"
 LIMITS = ReportConfig(samples=100, image_megabytes=1.0)
 LADDER = ["no", "coarse", "side25", "side40", "full"]
 OWN = "policy.looks=[no,{long_side:40},{long_side:64,merge:0.5},full]"
@@ -50,7 +52,7 @@ def folder(packaged: Configure, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for name, overrides in menus.items():
         given = (f"paths.runs={runs}", COUNT, *overrides)
         file = policy_file(packaged(*given), runs / "train" / name / "policy.safetensors")
-        for price in (0.0, 0.1):
+        for price in (0.0, 0.1) if name == "ladder" else (0.1,):
             config = packaged(f"eval.checkpoint={file}", f"policy.lambda_cost={price}", *given)
             evaluate(config, runs / f"{name}_{price}")
     for name, own in BASELINES.items():
@@ -118,12 +120,27 @@ def test_choices_are_compared_with_the_looks_of_their_own_menu(study: Study) -> 
     assert all((gaps[label] is not None) == (label in labels) for label in gaps)
 
 
+def test_at_equal_cost_actions_are_drawn_among_the_menus_own_looks(study: Study) -> None:
+    assert study.branches is not None
+    runs, drawn = {run.folder.name: run for run in study.runs}, dict[str, int]()
+    for line in equal_cost_lines(study):
+        if line["baseline"] != "random, matched":
+            continue
+        run = next(run for run in runs.values() if not run.row.baseline_name and run.row.avg_cost == line["avg_cost"])
+        shares, looks = rates_of(run.row), study.branches.beside(run.menu)
+        rates = np.array([shares[look.label] for look in looks])
+        assert line["baseline_accuracy"] == pytest.approx(random_score(rates, study.branches.table(looks)[0]))
+        assert line["baseline_cost"] == pytest.approx(random_score(rates, study.branches.table(looks)[1]))
+        drawn[run.row.action_space or ""] = len(looks)
+    assert drawn == {"ternary": 3, "ladder": 5, "no-side40-side64_merge50-full": 5}
+
+
 def test_the_page_decides_as_each_policy_does(study: Study, folder: Path) -> None:
     assert study.branches is not None
     (data,) = write_page_data(find_runs([folder]), [study], {}, {}, LIMITS)["studies"]
     assert data["looks"] == [look.label.upper() for look in study.looks]
     scores, costs = (np.array(data["samples"][name]).T for name in ("score", "cost"))
-    assert (scores.shape, costs.shape) == ((48, 6), (48, 6))
+    assert (scores.shape, costs.shape) == ((SIZE, 6), (SIZE, 6))
     by_label = {curve.label: run for curve, run in value_runs(study)}
     assert len(data["policies"]) == 3
     for policy in data["policies"]:
@@ -132,16 +149,15 @@ def test_the_page_decides_as_each_policy_does(study: Study, folder: Path) -> Non
         chosen = np.array(space)[choose(np.array(policy["values"]).T, costs[:, space], run.row.lambda_cost or 0.0)]
         assert np.array_equal(chosen, places(study.looks, run.predictions.action))
     full = next(one["actions"] for one in data["choices"] if one["label"] == "always_full")
-    assert full == [study.looks.index(Action.FULL)] * 48
+    assert full == [study.looks.index(Action.FULL)] * SIZE
 
 
 def test_every_figure_and_table_is_made(study: Study, folder: Path, tmp_path: Path) -> None:
     assert {name for name, draw in FIGURES.items() if draw(study) is not None} >= {
         "frontier", "action_ratio", "kept_accuracy", "calibration", "utility_regret",
     }  # fmt: skip
-    ordered = [run for run in find_runs([folder]).runs if "again" not in run.folder.name]
-    assert sweep_checks([run.row for run in ordered])
-    write_report([folder / run.folder.name for run in ordered], str(folder / "outcomes"), LIMITS, tmp_path)
+    assert sweep_checks([run.row for run in study.runs])
+    write_report([folder], str(folder / "outcomes"), LIMITS, tmp_path)
     with (tmp_path / "action_ratio.csv").open(newline="") as file:
         columns = next(csv.reader(file))
     place = columns.index("action_rate_full")
