@@ -83,6 +83,7 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("policy.looks=[no,{long_side:24},{long_side:64,merge:0.5},full]", "eval.batch_size=5"),
         ("policy.looks=[no,coarse,{random:0.3}]", "eval.cache_reuse=false"),
         ("policy=sequential", "policy.action_space=ladder"),
+        ("backbone.implementation=generic", "policy.looks=[no,{long_side:24},coarse,full]"),
         ("policy=sequential", "policy.looks=[no,{long_side:24},{long_side:48,pool:0.6},full]", "eval.batch_size=7"),
         ("policy/baseline=always_look", "policy.baseline.look={long_side:32,merge:0.75}"),
         ("policy=sequential",),

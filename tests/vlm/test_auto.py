@@ -105,3 +105,36 @@ def test_newer_keys_in_their_usual_values_leave_the_identity_of_older_runs() -> 
     assert set(identity["vision_budget"]["full"]) == {"long_side", "max_pixels"}
     other = config_identity(compose_config("backbone.implementation=generic"))
     assert other["backbone"]["implementation"] == "generic"
+
+
+def test_a_look_of_ones_own_may_set_a_processors_options(tmp_path: Path) -> None:
+    write("idefics3", tmp_path / "i")
+    looks = "policy.looks=[no,{processor:{do_image_splitting:false}},full]"
+    config = settled(compose_config("backbone=folder", f"backbone.path={tmp_path / 'i'}", looks))
+    budget = budget_of(config.vision_budget, find_checkpoint(config.backbone))
+    whole, small = Action.FULL, config.menu[1]
+    for side in (64, 128):
+        assert 0 < budget.tokens(side, side, small) < budget.tokens(side, side, whole)
+        assert budget.target_size(side, side, small) == budget.target_size(side, side, whole)
+    unknown = Action.of(processor={"splits": False})
+    with pytest.raises(
+        VoVNetError, match=r"policy\.looks \(options\w+\)\.processor names splits, which the image proc"
+    ):
+        budget.tokens(64, 64, unknown)
+
+
+def test_a_menu_that_the_found_budget_does_not_take_is_refused() -> None:
+    path = PACKAGED / "tiny"
+    for menu, said in (
+        (
+            "policy.looks=[no,{long_side:1000},full]",
+            r"^policy\.looks: the look side1000 is larger than FULL, whose long",
+        ),
+        ("policy.looks=[no,{long_side:16},coarse,full]", None),
+    ):
+        config = compose_config("backbone=folder", f"backbone.path={path}", menu)
+        if said is None:
+            assert settled(config).menu == config.menu
+            continue
+        with pytest.raises(VoVNetError, match=said):
+            settled(config)

@@ -27,10 +27,11 @@ def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     actions, with_text, with_nll = config.menu, True, config.policy.objective.reads_nll
+    states = actions[1:-1] if config.policy.procedure == "sequential" else ()
     if config.policy.baseline.name:
         policy = make_policy(config, session)
-        actions, with_text, with_nll = policy.looks, TEXT in policy.needs, False
-    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session, with_nll)
+        actions, with_text, with_nll, states = policy.looks, TEXT in policy.needs, False, policy.states
+    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session, with_nll, states)
     summary = {
         "config": asdict(config),
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
