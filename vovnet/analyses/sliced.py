@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from vovnet.actions import USUAL
 from vovnet.analyses.slices import COLUMNS, error_kinds, examples, slice_rows
 from vovnet.data import load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.rows import places
 from vovnet.results.evaluate import Evaluation, evaluate, read_outcomes
 from vovnet.results.write import write_rows
-from vovnet.schema import RunConfig
+from vovnet.schema import RunConfig, in_order
 from vovnet.session import Session
 
 
@@ -19,9 +18,8 @@ def evaluate_in_slices(config: RunConfig, folder: Path, session: Session) -> tup
     evaluation = evaluate(config, folder, session)
     taken = evaluation.routed.actions
     # The configured menu, widened by what a baseline or a fallback chose outside it.
-    menu = USUAL if {*config.menu} <= {*USUAL} else config.menu
-    wide = (*menu, *(look for look in evaluation.routed.menu if look not in menu))
-    actions = tuple(look for look in wide if look in config.menu or (taken == int(look)).any())
+    chosen = (look for look in evaluation.routed.menu if (taken == int(look)).any())
+    actions = in_order((*config.menu, *chosen), config.vision_budget)
     outcomes, _ = read_outcomes(config, actions, session)
     columns = places(actions, taken)
     kinds = error_kinds(outcomes.stacked("score", actions), columns)
