@@ -100,7 +100,7 @@ class Action(int):
     __str__ = int.__repr__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Action, (int(self),)) if self in USUAL else (Action.said, (self.content,))
+        return Action.said, (self.content,)
 
 
 def _made(

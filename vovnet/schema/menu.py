@@ -119,9 +119,8 @@ def disorder(menu: Sequence[Action], budget: VisionBudgetConfig, full_kept: floa
     Args:
         full_kept: share of FULL's tokens that is kept.
     """
-    names = [look.label for look in menu]
-    if len({*names}) < len(names) or len({*menu}) < len(menu):
-        return f"the menu {', '.join(names)} holds a look twice"
+    if len({*menu}) < len(menu):
+        return f"the menu {', '.join(look.label for look in menu)} holds a look twice"
     full, before = budget.full, None
     for look in menu:
         if look == Action.NO:
