@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText
 from tests.conftest import rotary_flops
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.metrics.frontier import upper_hull
-from vovnet.results.metrics import clustered_interval, prefill_flops
+from vovnet.results.metrics import clustered_interval, generation_flops, prefill_flops, vision_flops
 from vovnet.vlm.files import open_checkpoint
 
 
@@ -147,3 +147,27 @@ def test_flops_by_hand_with_grouped_queries() -> None:
     found = prefill_flops(config | {"vocab_size": 10}, np.array([0, 1, 3]), np.array([5, 5, 5]))
     pairs = np.array([0, 5, 3 + 4 + 5])
     assert found.tolist() == (2 * weights * np.array([0, 1, 3]) + 4 * 8 * pairs + np.array([0, 160, 160])).tolist()
+
+
+@given(st.integers(1, 20), st.integers(0, 6))
+def test_an_answer_is_as_many_single_tokens(prompt: int, generated: int) -> None:
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
+    config = dict(zip(names, (8, 2, 4, 2, 16), strict=True)) | {"vocab_size": 10}
+    single = [prefill_flops(config, np.array([1]), np.array([prompt + step]))[0] for step in range(1, generated)]
+    assert generation_flops(config, np.array([prompt]), np.array([generated]))[0] == sum(single)
+
+
+def test_a_vision_tower_s_flops_equal_torchs_count(qwen3: Path) -> None:
+    """Its blocks; patch embedding and mergers are left out."""
+    checkpoint = open_checkpoint(qwen3)
+    model = AutoModelForImageTextToText.from_pretrained(qwen3, attn_implementation="eager")
+    visual, grid = model.model.visual, torch.tensor([[1, 4, 6]])
+    patches = torch.zeros(24, visual.patch_embed.proj.weight[0].numel())
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        visual(patches, grid_thw=grid)
+    counts = counter.get_flop_counts()
+    blocks = sum(sum(c.values()) for name, c in counts.items() if name.split(".")[-2:-1] == ["blocks"])
+    found = vision_flops(checkpoint.vision_config, np.array([24]))
+    assert found is not None
+    assert found[0] == pytest.approx(blocks, rel=1e-6)
+    assert vision_flops({"model_type": "of its own"}, np.array([24])) is None

@@ -118,6 +118,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         groups=split.groups,
         backbone=setting.backbone,
         text_config=setting.text_config,
+        vision_config=setting.vision_config,
         cache_reuse=reuses and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
         baseline_name=policy.name,

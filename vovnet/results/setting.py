@@ -34,7 +34,7 @@ class Setting:
     """Questions, and under which model and budget they are answered.
 
     Attributes:
-        backbone: what it is called; ``text_config``: of its language model.
+        backbone: what it is called; ``text_config``, ``vision_config``: sizes of its parts.
         split: the questions column by column; ``count`` of them.
         rule: by which answers are read.
         leaks: the leak guard's verdicts.
@@ -48,6 +48,7 @@ class Setting:
 
     backbone: str
     text_config: Mapping[str, Any]
+    vision_config: Mapping[str, Any]
     dataset: VQADataset
     count: int
     split: SplitColumns
@@ -122,6 +123,7 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
     return Setting(
         backbone=backbone_label(config.backbone),
         text_config=checkpoint.text_config,
+        vision_config=checkpoint.vision_config,
         dataset=dataset,
         count=count,
         split=split_columns(dataset, count, session),
