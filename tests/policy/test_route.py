@@ -80,6 +80,7 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("policy.fallback_mode=full", "policy.fallback_margin_threshold=0.01", "policy.lambda_cost=0.3"),
         ("policy.full_pruning_ratio=0.5", "eval.batch_size=5"),
         ("policy=sequential",),
+        ("policy.cost_unit=flops", "eval.batch_size=3"),
         ("policy=sequential", "eval.batch_size=7", "policy.feature_mode=hidden"),
         ("policy=sequential", "backbone.prompt_order=image_first", "policy.lambda_cost=0.02"),
         ("policy.full_pruning_ratio=0.3", "policy.full_pruning_mode=pool", "eval.cache_reuse=false"),

@@ -8,9 +8,9 @@ from vovnet.actions import Action
 from vovnet.data import Sample, VQADataset, load_dataset
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
+from vovnet.outcomes.units import unit_of
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 
 
@@ -57,6 +57,5 @@ def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     rows = load_outcomes(config, checkpoint, dataset, tuple(Action), count, session=session, any_price=True).outcomes
-    budget = budget_of(config.vision_budget, checkpoint)
-    costs = rows.stacked("vision_tokens", tuple(Action)) / budget.max_tokens
+    costs = unit_of(config, checkpoint).of(rows.stacked("vision_tokens", tuple(Action)))
     return Outcomes(config, dataset, checkpoint, rows, costs, session)

@@ -14,6 +14,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import may_hold
 from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.units import unit_of
 from vovnet.policy.fixed import Fixed
 from vovnet.report.curves import Curve, curves, fixed_rows
 from vovnet.report.runs import Run
@@ -149,7 +150,7 @@ def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | 
         return lacks
     budget = budget_of(config.vision_budget, checkpoint)
     actions = tuple(Action)
-    costs = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
+    costs = unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", actions))
     return Branches(dataset, config, outcomes, outcomes.stacked("score", actions), costs, budget)
 
 

@@ -134,6 +134,7 @@ class ResultRow:
     refusal_rate: float = _rate("share that declines to answer, whatever the benchmark's rule", default=0.0)
     scoring_rule: str | None = column("dataset.rule", "protocol")
     cache_reuse: bool = column("whether vision passes continue the text pass", "made", default=False)
+    cost_unit: str = column("tokens, flops or latency", "protocol", default="tokens")
     prompt_order: str = column("where the image is in the prompt", "protocol", default="")
     mode: str = column("replay, live or profile", "protocol", default="replay")
     backbone: str = column("the model", "protocol", default="")

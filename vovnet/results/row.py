@@ -11,9 +11,10 @@ from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.protocol import Value
 from vovnet.results.columns import OF_POLICY, ResultRow, as_family
-from vovnet.results.metrics import clustered_interval, generation_flops, prefill_flops, vision_flops
+from vovnet.results.metrics import clustered_interval
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.scoring.official import OfficialScores
+from vovnet.vlm.flops import generation_flops, prefill_flops, vision_flops
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         refusal_rate=float(chosen.refused.mean()),
         scoring_rule=facts.scoring_rule,
         cache_reuse=facts.cache_reuse,
+        cost_unit=config.policy.cost_unit,
         prompt_order=config.backbone.prompt_order,
         mode=config.eval.mode,
         backbone=facts.backbone,

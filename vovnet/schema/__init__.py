@@ -21,6 +21,7 @@ from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import (
     STRICT,
     ActionSpace,
+    CostUnit,
     Count,
     Dtype,
     FeatureMode,
@@ -60,6 +61,7 @@ __all__ = [
     "BasicLauncher",
     "BenchmarkConfig",
     "CalibrateConfig",
+    "CostUnit",
     "DatasetConfig",
     "Dtype",
     "EvalConfig",

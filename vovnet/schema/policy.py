@@ -11,6 +11,7 @@ from vovnet.schema.code import ObjectiveCode, code_beside
 from vovnet.schema.ranges import (
     STRICT,
     ActionSpace,
+    CostUnit,
     FeatureMode,
     Kept,
     NonNegative,
@@ -74,11 +75,20 @@ class PolicyConfig:
     fallback_margin_threshold: NonNegative | None  # p1 - p2; raised where the margin is at most this
     # instead of the threshold in nats: the entropy that this share of the training split's questions stays below
     fallback_entropy_quantile: Share | None = None
+    # What a cost of 1 is: a maximal FULL image's vision tokens, operations, or time as profiled on latency_device
+    cost_unit: CostUnit = "tokens"
+    latency_device: str | None = None  # of those that were profiled; null takes the only one
     # sequential: decides again by what a look has yielded; `value` only
     procedure: Procedure = "one_step"
     # FULL of a policy that chooses: a share of an image's tokens that is kept, and how. Fixed baselines look whole.
     full_pruning_ratio: Kept = 1.0
     full_pruning_mode: PruningMode = "merge"
+
+    @model_validator(mode="after")
+    def _a_device_is_of_latencies(self) -> "PolicyConfig":
+        if self.latency_device is not None and self.cost_unit != "latency":
+            raise ValueError("latency_device is read with cost_unit=latency only")
+        return self
 
     @model_validator(mode="after")
     def _what_looks_again(self) -> "PolicyConfig":
