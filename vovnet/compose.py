@@ -35,6 +35,8 @@ NEWER = (
     ("policy", "procedure", "one_step"),
     ("policy", "looks", None),
     ("policy", "fallback_entropy_quantile", None),
+    ("policy", "cost_unit", "tokens"),
+    ("policy", "latency_device", None),
     ("eval", "other_backbone", False),
 )
 EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")

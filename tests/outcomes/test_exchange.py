@@ -9,6 +9,7 @@ from vovnet.actions import Action
 from vovnet.outcomes.exchange import read_routed, write_routed
 from vovnet.outcomes.routed import Course, Piece, Routed, route
 from vovnet.outcomes.rows import BranchOutcomes, no_text
+from vovnet.outcomes.units import Tokens
 
 
 def outcomes(size: int, **own: np.ndarray) -> BranchOutcomes:
@@ -36,7 +37,7 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     pieces = [Piece(Action.COARSE, np.arange(4), outcomes(4)), Piece(Action.FULL, np.array([1, 3]), outcomes(2))]
     menu = (Action.NO, Action.COARSE, Action.of(32, ("merge", 0.75)), Action.FULL)
     course = Course(np.array([1, 2, 1, 2]), pieces, np.ones((4, 3)), None, menu)
-    routed = route(course, no_text(4), 16, reads_text=False)
+    routed = route(course, no_text(4), Tokens(16), reads_text=False)
     write_routed(tmp_path / "routed.npz", routed, 12.5)
     found, memory = read_routed(tmp_path / "routed.npz")
     assert memory == 12.5

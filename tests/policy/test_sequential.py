@@ -14,6 +14,7 @@ from tests.policy.test_steps import outcomes
 from vovnet.actions import USUAL, Action
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import BlockRows, Outcomes, TextOutcomes
+from vovnet.outcomes.units import Tokens
 from vovnet.policy.cascade import Cascade
 from vovnet.policy.decide import choose
 from vovnet.policy.fallback import Fallback
@@ -107,7 +108,7 @@ def known(size: int) -> Outcomes:
 
 def routed(policy: Policy, size: int = 40) -> Routed:
     found, costs = known(size), np.tile([COSTS[action] for action in policy.looks], (size, 1))
-    return route(chosen_of(policy, found, costs), found.text, 256, reads_text=True)
+    return route(chosen_of(policy, found, costs), found.text, Tokens(256), reads_text=True)
 
 
 def sequential(head: Scripted, lambda_cost: float) -> Sequential:

@@ -12,6 +12,7 @@ from vovnet.actions import USUAL, Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.routed import route
 from vovnet.outcomes.rows import BranchOutcomes, no_text
+from vovnet.outcomes.units import Tokens
 from vovnet.policy.protocol import Policy, Step, View
 from vovnet.policy.steps import follow
 
@@ -55,7 +56,7 @@ def test_each_look_is_taken_and_paid_once(plans: list[list[Action]]) -> None:
         return {action: outcomes(action, rows) for action, rows in wanted.items()}
 
     course = follow(Scripted(plans), View(np.arange(len(plans))), take)
-    routed = route(course, no_text(len(plans)), 256, reads_text=False)
+    routed = route(course, no_text(len(plans)), Tokens(256), reads_text=False)
     assert sorted(asked) == sorted((action, row) for row, plan in enumerate(plans) for action in plan)
     assert course.actions.tolist() == [plan[-1] for plan in plans]
     assert routed.chosen.prediction.tolist() == [f"{plan[-1].label} {row}" for row, plan in enumerate(plans)]

@@ -1,20 +1,13 @@
-"""Intervals, calibration and FLOPs against brute force."""
-
-from pathlib import Path
+"""Intervals and calibration against brute force."""
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForImageTextToText
 
-from tests.conftest import rotary_flops
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.metrics.frontier import upper_hull
-from vovnet.results.metrics import clustered_interval, prefill_flops
-from vovnet.vlm.files import open_checkpoint
+from vovnet.results.metrics import clustered_interval
 
 
 def test_the_interval_covers_the_truth_in_clustered_data() -> None:
@@ -68,34 +61,6 @@ def test_calibration_error_by_hand() -> None:
     assert expected_calibration_error(confidence, confidence) == pytest.approx(0)
 
 
-@pytest.mark.parametrize("family", ["qwen3", "qwen25"])
-def test_flops_equal_torchs_count(request: pytest.FixtureRequest, family: str) -> None:
-    """Against torch's own counter over a text prompt; it counts full attention, so causal pairs are doubled."""
-    folder: Path = request.getfixturevalue(family)
-    config = open_checkpoint(folder).text_config
-    model = AutoModelForImageTextToText.from_pretrained(folder, attn_implementation="eager")
-    length = 24
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(input_ids=torch.ones(1, length, dtype=torch.long), logits_to_keep=1)
-    ours = float(prefill_flops(config, np.array([length]), np.array([length]))[0])
-    heads = int(config["num_attention_heads"])
-    head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
-    causal = 4 * heads * head_dim * int(config["num_hidden_layers"])
-    full = ours + causal * (length**2 - length * (length + 1) / 2)
-    assert full == pytest.approx(counter.get_total_flops() - rotary_flops(counter), rel=1e-6)
-
-
-def test_reading_in_two_parts_costs_the_same_but_for_the_output_layer() -> None:
-    config = {
-        "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "intermediate_size": 128, "vocab_size": 100,
-    }  # fmt: skip
-    whole = prefill_flops(config, np.array([30]), np.array([30]))
-    parts = prefill_flops(config, np.array([10, 20]), np.array([10, 30])).sum()
-    assert parts - whole[0] == 2 * 64 * 100
-    assert prefill_flops(config, np.array([0]), np.array([5]))[0] == 0
-
-
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
 def test_the_hull_lies_on_or_above_every_point(points: list[tuple[float, float]]) -> None:
     hull = upper_hull(sorted(points))
@@ -137,13 +102,3 @@ def test_the_interval_by_hand(sizes: list[int], effective: float) -> None:
     low, high = clustered_interval(scores, groups)
     for bound in (low, high):  # where (mean - p)^2 = z^2 p (1 - p) / n
         assert (mean - bound) ** 2 == pytest.approx(z * z * bound * (1 - bound) / effective)
-
-
-def test_flops_by_hand_with_grouped_queries() -> None:
-    """One layer of width 8: 4 query heads of 2 share 2 key heads; an MLP of 16, 10 words."""
-    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size")
-    config = dict(zip(names, (8, 1, 4, 2, 16), strict=True))
-    weights = 8 * 8 + 2 * (8 * 4) + 8 * 8 + 3 * 8 * 16
-    found = prefill_flops(config | {"vocab_size": 10}, np.array([0, 1, 3]), np.array([5, 5, 5]))
-    pairs = np.array([0, 5, 3 + 4 + 5])
-    assert found.tolist() == (2 * weights * np.array([0, 1, 3]) + 4 * 8 * pairs + np.array([0, 160, 160])).tolist()

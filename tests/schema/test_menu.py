@@ -70,7 +70,6 @@ def test_usual_menus_leave_a_configurations_hash_as_it_was() -> None:
         ("policy.action_space=ladder vision_budget.coarse.long_side=63", "policy.action_space=ladder: a ladder needs"),
         ("policy=sequential policy.action_space=binary", "policy: procedure=sequential learns scores and"),
         ("policy=sequential policy.looks=[no,full]", "policy: procedure=sequential learns scores and"),
-        ("policy/baseline=always_look", "policy.baseline.look=None is refused: a look is"),
     ],
 )  # fmt: skip
 def test_what_is_no_menu_is_refused_in_a_sentence(overrides: str, said: str) -> None:

@@ -130,7 +130,7 @@ def test_a_menu_that_the_found_budget_does_not_take_is_refused() -> None:
             "policy.looks=[no,{long_side:1000},full]",
             r"^policy\.looks: the look side1000 is larger than FULL, whose long",
         ),
-        ("policy.looks=[no,{long_side:16},coarse,full]", None),
+        ("policy.looks=[no,coarse,{long_side:32},full]", None),
     ):
         config = compose_config("backbone=folder", f"backbone.path={path}", menu)
         if said is None:

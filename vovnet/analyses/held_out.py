@@ -13,13 +13,13 @@ from vovnet.data.split import split_rows
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
+from vovnet.outcomes.units import unit_of
 from vovnet.policy.sequential import Sequential
 from vovnet.policy.vovnet import VoVNet
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.setting import make_policy
 from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
 from vovnet.session import Session
-from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import find_checkpoint
 
 
@@ -78,8 +78,7 @@ def held_out(
         config, checkpoint, dataset, policy.looks, len(groups), session=session, states=policy.states
     ).outcomes
     warn_of_unread(unread_shares(outcomes, policy.looks, rows), "lambda is calibrated on")
-    budget = budget_of(config.vision_budget, checkpoint)
-    costs = outcomes.stacked("vision_tokens", policy.looks) / budget.max_tokens
+    costs = unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", policy.looks))
     part = HeldOut(
         name="all" if len(dataset.members) > 1 else dataset.name,
         values=policy.head.values(outcomes.text)[rows, : len(policy.looks)],

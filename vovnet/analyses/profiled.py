@@ -1,14 +1,19 @@
 """Block F1 of a configuration: latencies measured and written."""
 
+import platform
 import resource
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import torch
+
+from vovnet.actions import USUAL
 from vovnet.analyses.profile import ProfileRow, as_rows, profile
 from vovnet.analyses.timed import timed_rows
 from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
+from vovnet.outcomes.units import write_latency
 from vovnet.policy.route import make_router
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.existing import existing_summary, inputs_key
@@ -36,7 +41,14 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
     write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered, session))
+    whole = {row.action: row for row in rows if row.stage == "end_to_end"}
+    every = dict.fromkeys((*USUAL, *(look for look in policy.looks if look.pruning is None)))  # of whole images
+    looks = sorted((whole[look.label] for look in every), key=lambda row: row.avg_vision_tokens or 0.0)
+    device = router.backbone.device
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}"
+    tokens, times = [row.avg_vision_tokens or 0.0 for row in looks], [row.latency_p50_ms for row in looks]
     facts = {
+        "latencies": str(write_latency(config, checkpoint, named, tokens, times)),
         "config": asdict(config),
         "inputs": key,
         "device": str(router.backbone.device),

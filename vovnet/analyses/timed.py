@@ -84,6 +84,7 @@ def _row(
         groups=groups,
         backbone=backbone_label(config.backbone),
         text_config=checkpoint.text_config,
+        vision_config=checkpoint.vision_config,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
         baseline_name=policy.name,

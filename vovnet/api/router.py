@@ -16,6 +16,7 @@ from vovnet.data.sample import HeldImage, ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.looks import check_looks
+from vovnet.outcomes.units import Tokens
 from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
 from vovnet.scoring import Score
@@ -71,7 +72,7 @@ class Router:
         check_looks(config, find_checkpoint(config.backbone, session=session), policy.looks)
         backbone = branch_backbone(config, session)
         self._route = route.Router(
-            backbone, policy, decoding_of(config.eval), _unjudged, 0, backbone.builder.max_tokens
+            backbone, policy, decoding_of(config.eval), _unjudged, 0, Tokens(backbone.builder.max_tokens)
         )
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:

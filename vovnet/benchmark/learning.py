@@ -18,6 +18,7 @@ from vovnet.benchmark.phases import new_and_past, prompt_length
 from vovnet.benchmark.workload import Bench, Timing
 from vovnet.lightning_parts import quiet_lightning
 from vovnet.outcomes.judge import make_judge
+from vovnet.outcomes.units import Tokens
 from vovnet.policy.features import feature_width
 from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead
@@ -80,7 +81,7 @@ def _stage2(bench: Bench, training: PolicyTraining, size: int) -> Timing:
     policy = replace(config.policy, objective=replace(config.policy.objective, name="mixture", loss="nll"))
     actions, data = config.menu, bench.data(size, image)
     scoring = Scoring.of(config, data, backbone)
-    router = Router(backbone, Always(*actions), scoring.decoding, make_judge(data), 0, scoring.max_tokens)
+    router = Router(backbone, Always(*actions), scoring.decoding, make_judge(data), 0, Tokens(scoring.max_tokens))
     width = feature_width(policy.feature_mode, backbone.hidden_size)
     head = PolicyHead(width, policy.hidden_size, len(actions), bounded=False)
     module = VoVNetModule(head, policy, actions, training, router, STEPS).to(bench.device)

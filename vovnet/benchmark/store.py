@@ -104,6 +104,7 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
     import torch
 
     from vovnet.outcomes.routed import Course, Piece, route
+    from vovnet.outcomes.units import Tokens
     from vovnet.policy.decide import choose, lambda_curve
     from vovnet.policy.head import PolicyHead
     from vovnet.policy.vovnet import head_values
@@ -129,7 +130,7 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
     chosen = choose(values, costs, 0.1)
     places = {action: np.flatnonzero(chosen == int(action)) for action in TOKENS}
     pieces = [Piece(action, own, outcomes.branches[action].take(own)) for action, own in places.items()]
-    routed = route(Course(chosen, pieces, values, None), text, max(TOKENS.values()), reads_text=True)
+    routed = route(Course(chosen, pieces, values, None), text, Tokens(max(TOKENS.values())), reads_text=True)
     clustered_interval(routed.chosen.score, np.arange(samples) // 2)
     evaluated = time.perf_counter() - begun
 

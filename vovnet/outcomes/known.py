@@ -8,9 +8,9 @@ from vovnet.actions import USUAL, Action
 from vovnet.data import Sample, VQADataset, load_dataset
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
+from vovnet.outcomes.units import unit_of
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 
 
@@ -60,6 +60,5 @@ def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     looks = USUAL if {*config.menu} <= {*USUAL} else config.menu
     rows = load_outcomes(config, checkpoint, dataset, looks, count, session=session, any_price=True).outcomes
-    budget = budget_of(config.vision_budget, checkpoint)
-    costs = rows.stacked("vision_tokens", looks) / budget.max_tokens
+    costs = unit_of(config, checkpoint).of(rows.stacked("vision_tokens", looks))
     return Outcomes(config, dataset, checkpoint, rows, looks, costs, session)

@@ -7,6 +7,7 @@ import numpy as np
 
 from vovnet.actions import USUAL, Action
 from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes, places
+from vovnet.outcomes.units import Unit
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,14 @@ class Routed:
         return count
 
 
-def route(course: Course, text: TextOutcomes, max_tokens: int, reads_text: bool) -> Routed:
+def route(course: Course, text: TextOutcomes, unit: Unit, reads_text: bool) -> Routed:
     """What a course comes to.
 
     A policy that needs no text pass reads the whole prompt at once: nothing is reused, and a NO
     answer's prompt is no text pass beside it but the prompt itself.
 
     Args:
-        max_tokens: of a maximal FULL image; costs are shares of it.
+        unit: of the cost.
     """
     chosen, before = _joined(replace(course, pieces=[_without_state(piece) for piece in course.pieces]))
     if not reads_text:
@@ -125,7 +126,7 @@ def route(course: Course, text: TextOutcomes, max_tokens: int, reads_text: bool)
         menu=course.menu,
         actions=course.actions,
         chosen=chosen,
-        cost=chosen.vision_tokens / max_tokens + _extra(before, len(course.actions)) / max_tokens,
+        cost=_cost(chosen, before, unit),
         values=course.values,
         entropy=text.entropy,
         margin=text.margin,
@@ -135,8 +136,11 @@ def route(course: Course, text: TextOutcomes, max_tokens: int, reads_text: bool)
     )
 
 
-def _extra(earlier: Sequence[Earlier], size: int) -> np.ndarray:
-    return _add_earlier(np.zeros(size, dtype=np.int64), "vision_tokens", earlier)
+def _cost(chosen: BranchOutcomes, earlier: Sequence[Earlier], unit: Unit) -> np.ndarray:
+    cost = unit.of(chosen.vision_tokens)
+    for one in earlier:
+        cost[one.rows] += unit.of(one.outcomes.vision_tokens)
+    return cost
 
 
 def _add_earlier(total: np.ndarray, column: str, earlier: Sequence[Earlier]) -> np.ndarray:

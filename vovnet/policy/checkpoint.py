@@ -20,6 +20,7 @@ from vovnet.policy.features import feature_width
 from vovnet.policy.names import FILE_NAME
 from vovnet.schema import (
     ActionSpace,
+    CostUnit,
     DatasetConfig,
     Dtype,
     FeatureMode,
@@ -47,11 +48,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 TORCH = (".pt", ".pth", ".ckpt")  # endings of files of torch.save
-NEWER = {
-    "processor": "",
-    "procedure": "one_step",
-    "looks": "",
-}  # entries that files had not before there was another value
+# Entries that files had not before there was another value.
+NEWER = {"processor": "", "procedure": "one_step", "cost_unit": "tokens", "looks": ""}
 CARD, CHECKSUM = "vovnet", "sha256"  # entry of the file's metadata, and in it
 PER_RUN = ("seed", "save_every")  # options of a training that its repetitions may differ in
 UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was trained on
@@ -76,6 +74,7 @@ class PolicyCard:
             in files that do not say.
         full_pruning_ratio, full_pruning_mode: what FULL meant; no mode where all tokens were kept.
         processor: JSON of what else bounds COARSE and FULL, tokens and options of the image processor; often empty.
+        cost_unit: of the costs that it learned from; tokens where it learned from none.
         procedure: whether it looks once, or again by what it has seen.
         looks: JSON of a menu that is neither ternary nor binary.
         training_config: the training's options as JSON, and the objective's; empty where nobody knows them.
@@ -108,6 +107,7 @@ class PolicyCard:
     bounded: bool | None = None
     processor: str = ""
     procedure: Procedure = "one_step"
+    cost_unit: CostUnit = "tokens"
     looks: str = ""
     format: int = FORMAT
 
@@ -179,6 +179,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         pictures=reading["pictures"],
         bounded=bounded,
         procedure=config.policy.procedure,
+        cost_unit=config.policy.cost_unit if knows_lambda or config.policy.procedure == "sequential" else "tokens",
     )
 
 

@@ -20,6 +20,7 @@ CLOCKS_APART = 60.0  # seconds by which machines that share a folder may differ
 # Card fields that must equal the configuration, and the key that sets them.
 MUST_EQUAL = {
     "procedure": "policy.procedure",
+    "cost_unit": "policy.cost_unit",
     "feature_mode": "policy.feature_mode",
     "action_space": "policy.action_space",
     "objective": "policy/objective",

@@ -17,11 +17,11 @@ from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.looks import check_looks
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes, no_text
+from vovnet.outcomes.units import Unit, unit_of
 from vovnet.policy.protocol import COSTS, SAMPLES, TEXT, Policy, Question, View
 from vovnet.policy.steps import Asked, Asking, ask
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import max_tokens
 from vovnet.vlm.decoding import decoding_of
 from vovnet.vlm.device import threads_of
 from vovnet.vlm.files import find_checkpoint
@@ -57,7 +57,7 @@ class Router:
     """A backbone, a policy and the rules of decoding and judging, ready to answer batches.
 
     Attributes:
-        max_tokens: of a maximal FULL image of the configured budget.
+        unit: of costs.
         threads: prepare images, so that those of a batch that is begun are ready when the one before is answered.
     """
 
@@ -66,7 +66,7 @@ class Router:
     decoding: Decoding
     judge: Judge
     seed: int
-    max_tokens: int
+    unit: Unit
     threads: int = 0
 
     @cached_property
@@ -110,7 +110,7 @@ class Router:
                 course = end.value
             begun.seconds += took + time.perf_counter() - start
             begun.preparing += took
-        routed = route(course, begun.text, self.max_tokens, begun.state is not None)
+        routed = route(course, begun.text, self.unit, begun.state is not None)
         size = len(begun.batch)
         # Everything between question and answer: reading, deciding, opening images, decoding.
         routed.chosen.seconds[:] = begun.seconds / size
@@ -120,7 +120,7 @@ class Router:
         """Normalised cost of each of the policy's looks, [N, A]; reads image headers, decodes nothing."""
         builder = self.backbone.builder
         tokens = [builder.tokens(sample, self.policy.looks) for sample in samples]
-        return np.asarray(tokens, dtype=np.float64) / self.max_tokens
+        return self.unit.of(np.asarray(tokens, dtype=np.float64))
 
     def _prepare(self, items: Sequence[Item], batch: Batch, asked: Asked) -> Callable[[], Prepared]:
         """Begin to open the images of some looks."""
@@ -176,6 +176,6 @@ def make_router(
         decoding=decoding_of(config.eval),
         judge=make_judge(dataset),
         seed=config.eval.seed,
-        max_tokens=max_tokens(config.vision_budget, checkpoint),
+        unit=unit_of(config, checkpoint),
         threads=threads_of(config.eval.num_workers, backbone.device),
     )

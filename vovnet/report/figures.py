@@ -157,6 +157,22 @@ def regret(study: Study) -> Figure | None:
     return figure
 
 
+def compute(study: Study) -> Figure | None:
+    """Accuracy against all floating-point operations of a question: text pass, vision tower, prompts and answers."""
+    counted = [row for row in study.rows if row.gflops is not None]
+    if not counted:
+        return None
+    figure, axis = panel(study.name, "GFLOPs per question, everything included", "accuracy", height=2.9)
+    named = prominent(_by_label(study, counted), MOST)
+    for curve, (color, marker) in zip(named, looks(), strict=False):
+        style = "-" if curve.is_vovnet else ":"
+        points = sorted((row.gflops or 0.0, row.accuracy) for row in curve.rows)
+        axis.plot(*zip(*points, strict=True), color=color, marker=marker, ms=3.5, ls=style, label=curve.label)
+    axis.set_xlim(left=0)
+    legend_below(axis)
+    return figure
+
+
 def latency(study: Study) -> Figure | None:
     """Median latency of live runs, question by question, against cost."""
     timed = [row for row in study.rows if row.latency_p50_ms is not None]
@@ -211,6 +227,7 @@ FIGURES: dict[str, Callable[[Study], Figure | None]] = {
     "kept_accuracy": kept_accuracy,
     "calibration": calibration,
     "utility_regret": regret,
+    "compute": compute,
     "latency": latency,
     "categories": categories,
 }

@@ -15,6 +15,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import may_hold
 from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.units import Unit, unit_of
 from vovnet.policy.fixed import Fixed
 from vovnet.report.curves import Curve, curves, fixed_rows, sees_branches
 from vovnet.report.runs import Run
@@ -37,6 +38,7 @@ class Branches:
         looks: NO, COARSE, FULL and those of the runs' own menus, cheapest first.
         outcomes: of all of them, from the store.
         budget: what an image may cost.
+        unit: of costs.
     """
 
     dataset: VQADataset
@@ -44,11 +46,12 @@ class Branches:
     looks: tuple[Action, ...]
     outcomes: Outcomes
     budget: Budget
+    unit: Unit
 
     def table(self, looks: Sequence[Action]) -> tuple[np.ndarray, np.ndarray]:
         """Scores and normalised costs of some looks, [N, A] each."""
         tokens = self.outcomes.stacked("vision_tokens", looks)
-        return self.outcomes.stacked("score", looks), tokens / self.budget.max_tokens
+        return self.outcomes.stacked("score", looks), self.unit.of(tokens)
 
     def beside(self, menu: Iterable[Action]) -> tuple[Action, ...]:
         """NO, COARSE, FULL and a menu's own looks, cheapest first."""
@@ -180,7 +183,8 @@ def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | 
     for looks in dict.fromkeys((every, USUAL)):
         outcomes = stored_outcomes(config, checkpoint, dataset, looks, run.row.num_samples, session)
         if outcomes is not None:
-            return Branches(dataset, config, looks, outcomes, budget_of(config.vision_budget, checkpoint))
+            budget = budget_of(config.vision_budget, checkpoint)
+            return Branches(dataset, config, looks, outcomes, budget, unit_of(config, checkpoint))
     return lacks
 
 

@@ -125,6 +125,9 @@ class ResultRow:
     avg_patches: float | None = _amount("patches that the vision tower read a question")
     avg_generated_tokens: float | None = _amount("tokens written a question")
     prefill_gflops: float | None = _amount("of reading the prompt", label="prefill GFLOPs", digits=3)
+    gflops: float | None = _amount(
+        "of everything: text pass, vision tower, prompts and answers", label="GFLOPs", digits=3
+    )
     latency_p50_ms: float | None = _amount("median; in live runs at batch size 1 only")
     latency_p90_ms: float | None = _amount("90th percentile; in live runs at batch size 1 only")
     prepare_p50_ms: float | None = _amount("median share of it for opening and resizing images")
@@ -135,6 +138,7 @@ class ResultRow:
     refusal_rate: float = _rate("share that declines to answer, whatever the benchmark's rule", default=0.0)
     scoring_rule: str | None = column("dataset.rule", "protocol")
     cache_reuse: bool = column("whether vision passes continue the text pass", "made", default=False)
+    cost_unit: str = column("tokens, flops or latency", "protocol", default="tokens")
     prompt_order: str = column("where the image is in the prompt", "protocol", default="")
     mode: str = column("replay, live or profile", "protocol", default="replay")
     backbone: str = column("the model", "protocol", default="")

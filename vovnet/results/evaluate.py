@@ -19,6 +19,7 @@ from vovnet.files import write_json
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.units import unit_of
 from vovnet.policy.protocol import TEXT, Policy
 from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
@@ -42,7 +43,6 @@ from vovnet.results.write import (
 from vovnet.schema import RunConfig
 from vovnet.scoring.official import OfficialScores
 from vovnet.session import Session
-from vovnet.vlm.budget import budget_of
 from vovnet.vlm.facts import vlm_facts
 from vovnet.vlm.files import find_checkpoint
 
@@ -118,6 +118,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         groups=split.groups,
         backbone=setting.backbone,
         text_config=setting.text_config,
+        vision_config=setting.vision_config,
         cache_reuse=reuses and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
         baseline_name=policy.name,
@@ -195,7 +196,7 @@ def _replay(setting: Setting, policy: Policy, notes: dict[str, Any]) -> Routed:
     expected = policy.expectation(view, outcomes.stacked("score", policy.looks), costs)
     if expected is not None:
         notes["expected"] = expected
-    return route(course, outcomes.text, setting.max_tokens, TEXT in policy.needs)
+    return route(course, outcomes.text, setting.unit, TEXT in policy.needs)
 
 
 def read_outcomes(
@@ -207,5 +208,4 @@ def read_outcomes(
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count, False, session).outcomes
-    budget = budget_of(config.vision_budget, checkpoint)
-    return outcomes, outcomes.stacked("vision_tokens", actions) / budget.max_tokens
+    return outcomes, unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", actions))

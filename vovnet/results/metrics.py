@@ -1,8 +1,6 @@
-"""Numbers about one run: accuracy with its interval, compute."""
+"""Accuracy with its interval."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -30,27 +28,3 @@ def clustered_interval(scores: np.ndarray, groups: np.ndarray) -> tuple[float, f
     centre = (mean + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
     half = Z95 / (1 + Z95**2 / size) * math.sqrt(mean * (1 - mean) / size + Z95**2 / (4 * size**2))
     return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
-
-
-def prefill_flops(config: Mapping[str, Any], new: np.ndarray, context: np.ndarray) -> np.ndarray:
-    """Floating-point operations of the language model to read ``new`` tokens that end at ``context``.
-
-    Two per weight and token for attention projections (grouped-query aware) and MLP, plus four per
-    query-key pair and channel for causal attention, plus the output layer at the last position.
-    Norms, rotary embedding and softmax are left out. The vision tower is reported as patches.
-
-    Args:
-        config: ``text_config`` of the checkpoint.
-        new, context: tokens read now, and tokens in the sequence after it, [N].
-    """
-    width, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
-    heads = int(config["num_attention_heads"])
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    head_dim = int(config.get("head_dim") or width // heads)
-    projections = width * head_dim * (2 * heads + 2 * kv_heads)
-    mlp = 3 * width * int(config["intermediate_size"])
-    new, context = new.astype(np.float64), context.astype(np.float64)
-    pairs = new * (context - new) + new * (new + 1) / 2
-    read = layers * (2 * (projections + mlp) * new + 4 * heads * head_dim * pairs)
-    total: np.ndarray = read + np.where(new > 0, 2.0 * width * int(config["vocab_size"]), 0.0)
-    return total

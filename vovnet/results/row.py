@@ -11,9 +11,10 @@ from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.protocol import Value
 from vovnet.results.columns import OF_POLICY, ResultRow, as_family
-from vovnet.results.metrics import clustered_interval, prefill_flops
+from vovnet.results.metrics import clustered_interval
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.scoring.official import OfficialScores
+from vovnet.vlm.flops import generation_flops, prefill_flops, vision_flops
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RunFacts:
     groups: np.ndarray  # [N]
     backbone: str  # what it is called
     text_config: Mapping[str, Any]
+    vision_config: Mapping[str, Any]
     cache_reuse: bool
     checkpoint: str | None
     baseline_name: str  # of the policy; empty for VoVNet
@@ -53,6 +55,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
     for one in routed.earlier:
         context = one.outcomes.prompt_tokens
         flops[one.rows] += prefill_flops(facts.text_config, context - one.outcomes.reused_tokens, context)
+    whole = _all_flops(facts, routed, flops)
     vision_tokens, settings = routed.paid("vision_tokens"), policy_columns(config, facts)
     pruned = settings["pruning_ratio"] is not None
     return ResultRow(
@@ -80,6 +83,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         avg_patches=float(routed.paid("patches").mean()),
         avg_generated_tokens=float(routed.paid("generated_tokens").mean()),
         prefill_gflops=float(flops.mean()) / 1e9,
+        gflops=None if whole is None else float(whole.mean()) / 1e9,
         latency_p50_ms=float(np.percentile(chosen.seconds, 50)) * 1e3 if alone else None,
         latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if alone else None,
         prepare_p50_ms=None if not alone or routed.preparing is None else float(np.median(routed.preparing)) * 1e3,
@@ -90,6 +94,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         refusal_rate=float(chosen.refused.mean()),
         scoring_rule=facts.scoring_rule,
         cache_reuse=facts.cache_reuse,
+        cost_unit=config.policy.cost_unit,
         prompt_order=config.backbone.prompt_order,
         mode=config.eval.mode,
         backbone=facts.backbone,
@@ -99,6 +104,18 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         config_hash=facts.config_hash,
         metrics=as_family(facts.metrics),
     )
+
+
+def _all_flops(facts: RunFacts, routed: Routed, prefill: np.ndarray) -> np.ndarray | None:
+    """Prompts, answers and vision tower of every look that was taken, [N]; None where the tower's is not known."""
+    total = prefill.copy()
+    everyone = np.arange(len(total))
+    for rows, outcomes in ((everyone, routed.chosen), *((one.rows, one.outcomes) for one in routed.earlier)):
+        tower = vision_flops(facts.vision_config, outcomes.patches)
+        if tower is None:
+            return None
+        total[rows] += tower + generation_flops(facts.text_config, outcomes.prompt_tokens, outcomes.generated_tokens)
+    return total
 
 
 def policy_columns(config: RunConfig, facts: RunFacts) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vovnet.data import VQADataset, load_dataset
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.units import Unit, unit_of
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fallback import Fallback
 from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
@@ -22,7 +23,6 @@ from vovnet.results.matching import target_of
 from vovnet.results.split import SplitColumns, rule_of, split_columns
 from vovnet.schema import PolicyTraining, PruningMode, RunConfig
 from vovnet.session import Session
-from vovnet.vlm.budget import budget_of
 from vovnet.vlm.files import backbone_label, find_checkpoint
 from vovnet.vlm.reading import reading_facts
 
@@ -34,20 +34,21 @@ class Setting:
     """Questions, and under which model and budget they are answered.
 
     Attributes:
-        backbone: what it is called; ``text_config``: of its language model.
+        backbone: what it is called; ``text_config``, ``vision_config``: sizes of its parts.
         split: the questions column by column; ``count`` of them.
         rule: by which answers are read.
         leaks: the leak guard's verdicts.
         facts: what summary.json says of data and model.
         reuses: whether a vision pass continues a text pass.
         pruning: mode and ratio by which FULL is pruned, if it is.
-        max_tokens: of a maximal FULL image; costs are shares of it.
+        unit: of costs.
         outcomes, costs: of the policy's looks, the costs normalised, [N, A]; None in live mode.
         branches: tables that were read; none in live mode.
     """
 
     backbone: str
     text_config: Mapping[str, Any]
+    vision_config: Mapping[str, Any]
     dataset: VQADataset
     count: int
     split: SplitColumns
@@ -56,7 +57,7 @@ class Setting:
     facts: Mapping[str, Any]
     reuses: bool
     pruning: tuple[PruningMode, float] | None
-    max_tokens: int
+    unit: Unit
     outcomes: Outcomes | None
     costs: np.ndarray | None
     branches: tuple[str, ...]
@@ -98,7 +99,7 @@ def setting_of(config: RunConfig, policy: Policy, session: Session) -> tuple[Set
     asked = (
         repr([config.backbone, config.vision_budget, config.dataset, config.eval, config.paths, config.leaks]),
         (options.baseline.full, options.full_pruning_mode, options.full_pruning_ratio),
-        (policy.looks, TEXT in policy.needs, policy.states, policy.card),
+        (policy.looks, TEXT in policy.needs, policy.states, policy.card, options.cost_unit, options.latency_device),
     )
     computed: dict[str, int] = {}
     setting = session.once("setting", asked, lambda: _setting(config, policy, session, computed), KEPT)
@@ -110,7 +111,7 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    limit = budget_of(config.vision_budget, checkpoint).max_tokens
+    unit = unit_of(config, checkpoint)
     outcomes, costs = None, None
     if config.eval.mode != "live":
         loaded = load_outcomes(
@@ -118,10 +119,11 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
         )
         outcomes = loaded.outcomes
         computed |= loaded.computed
-        costs = outcomes.stacked("vision_tokens", policy.looks) / limit
+        costs = unit.of(outcomes.stacked("vision_tokens", policy.looks))
     return Setting(
         backbone=backbone_label(config.backbone),
         text_config=checkpoint.text_config,
+        vision_config=checkpoint.vision_config,
         dataset=dataset,
         count=count,
         split=split_columns(dataset, count, session),
@@ -135,7 +137,7 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
         },
         reuses=reuses_cache(config),
         pruning=full_pruning(config),
-        max_tokens=limit,
+        unit=unit,
         outcomes=outcomes,
         costs=costs,
         branches=tuple(computed),

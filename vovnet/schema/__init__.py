@@ -23,6 +23,7 @@ from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import (
     STRICT,
     ActionSpace,
+    CostUnit,
     Count,
     Dtype,
     FeatureMode,
@@ -62,6 +63,7 @@ __all__ = [
     "BasicLauncher",
     "BenchmarkConfig",
     "CalibrateConfig",
+    "CostUnit",
     "DatasetConfig",
     "Dtype",
     "EvalConfig",

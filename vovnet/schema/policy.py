@@ -14,6 +14,7 @@ from vovnet.schema.menu import MenuLook, menu_of
 from vovnet.schema.ranges import (
     STRICT,
     ActionSpace,
+    CostUnit,
     FeatureMode,
     Kept,
     NonNegative,
@@ -77,6 +78,9 @@ class PolicyConfig:
     fallback_margin_threshold: NonNegative | None  # p1 - p2; raised where the margin is at most this
     # instead of the threshold in nats: the entropy that this share of the training split's questions stays below
     fallback_entropy_quantile: Share | None = None
+    # What a cost of 1 is: a maximal FULL image's vision tokens, operations, or time as profiled on latency_device
+    cost_unit: CostUnit = "tokens"
+    latency_device: str | None = None  # of those that were profiled; null takes the only one
     # sequential: decides again by what a look has yielded; `value` only
     procedure: Procedure = "one_step"
     # FULL of a policy that chooses: a share of an image's tokens that is kept, and how. Fixed baselines look whole.
@@ -96,6 +100,12 @@ class PolicyConfig:
             raise ValueError(f"looks and action_space={self.action_space} exclude each other; leave one of them out")
         if len(self.looks) < 2 or self.looks[0] != "no":
             raise ValueError("looks names no, which costs nothing, and then other looks, the cheapest first")
+        return self
+
+    @model_validator(mode="after")
+    def _a_device_is_of_latencies(self) -> "PolicyConfig":
+        if self.latency_device is not None and self.cost_unit != "latency":
+            raise ValueError("latency_device is read with cost_unit=latency only")
         return self
 
     @model_validator(mode="after")

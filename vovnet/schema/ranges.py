@@ -20,6 +20,7 @@ PromptOrder = Literal["auto", "text_first", "image_first", "sandwich"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 FeatureMode = Literal["hidden", "hidden_entropy", "hidden_margin", "hidden_entropy_margin"]
 ActionSpace = Literal["ternary", "binary", "ladder"]
+CostUnit = Literal["tokens", "flops", "latency"]
 Procedure = Literal["one_step", "sequential"]  # looks once, or again by what the first look yields
 Split = Literal["train", "test"]
 

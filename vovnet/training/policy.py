@@ -15,6 +15,7 @@ from vovnet.outcomes.branches import read_text
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
 from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.units import unit_of
 from vovnet.policy.checkpoint import make_card, save_policy
 from vovnet.policy.features import feature_width, features
 from vovnet.policy.fixed import Always
@@ -33,7 +34,6 @@ from vovnet.training.sequential import LookBatch, SequentialModule, look_tensors
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import Trainable, save_trained, saved_backbone, trainable_backbone
 from vovnet.training.trainer import Place, Plan
-from vovnet.vlm.budget import budget_of
 from vovnet.vlm.device import pick_device
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 from vovnet.vlm.protocol import VLM
@@ -258,13 +258,12 @@ def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcom
     score, refused = (outcomes.stacked(name, actions) for name in ("score", "refused"))
     nll = outcomes.stacked("nll", actions) if config.policy.objective.reads_nll else np.full_like(score, np.nan)
     score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
-    budget = budget_of(config.vision_budget, checkpoint)
-    tokens = outcomes.stacked("vision_tokens", actions) / budget.max_tokens
+    costs = unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", actions))
     return OutcomeBatch(
         features=torch.from_numpy(features(outcomes.text, config.policy.feature_mode)),
         score=torch.from_numpy(score).float(),
         nll=torch.from_numpy(nll).float(),
-        cost=torch.from_numpy(tokens).float(),
+        cost=torch.from_numpy(costs).float(),
     )
 
 

@@ -80,6 +80,12 @@ class Checkpoint:
         """Sizes of the language model; older Qwen2.5-VL files keep them at the top level."""
         return dict(self.config.get("text_config") or self.config)
 
+    @property
+    def vision_config(self) -> dict[str, Any]:
+        """Sizes of the vision tower; empty where the configuration has no such part."""
+        found = self.config.get("vision_config")
+        return dict(found) if isinstance(found, dict) else {}
+
 
 def find_checkpoint(config: BackboneConfig, only_local: bool = False, session: Session | None = None) -> Checkpoint:
     """Locate a checkpoint in a local folder, in the package or on the hub; once a session.
