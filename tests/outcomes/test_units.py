@@ -69,9 +69,16 @@ def test_the_device_of_latencies_is_the_only_one_or_named(configure: Configure) 
 
 
 @pytest.mark.parametrize("unit", ["flops", "latency"])
-def test_pruned_looks_have_no_such_cost(configure: Configure, unit: str) -> None:
-    config = configure(f"policy.cost_unit={unit}", "policy.full_pruning_ratio=0.5")
-    with pytest.raises(VoVNetError, match=f"policy.cost_unit={unit} is known of whole images"):
+@pytest.mark.parametrize(
+    ("override", "look"),
+    [
+        ("policy.full_pruning_ratio=0.5", "FULL"),
+        ("policy.looks=[no,{long_side:32,merge:0.5},full]", "side32_merge50"),
+    ],
+)
+def test_pruned_looks_have_no_such_cost(configure: Configure, unit: str, override: str, look: str) -> None:
+    config = configure(f"policy.cost_unit={unit}", override)
+    with pytest.raises(VoVNetError, match=f"policy.cost_unit={unit} is known of whole images, and {look} is pruned"):
         unit_of(config, find_checkpoint(config.backbone))
 
 

@@ -13,6 +13,7 @@ from vovnet.actions import USUAL, Action
 from vovnet.analyses.slices import error_kinds
 from vovnet.checks.blocks import sweep_checks
 from vovnet.metrics.oracle_gap import budgeted_oracle, random_score
+from vovnet.metrics.regret import utility_regret
 from vovnet.outcomes.rows import places
 from vovnet.policy.decide import choose
 from vovnet.report.analysis import decision_lines, known_curves, method_lines, value_runs
@@ -107,10 +108,17 @@ def test_choices_are_compared_with_the_looks_of_their_own_menu(study: Study) -> 
     assert study.branches is not None
     lines = {line["policy"]: line for line in decision_lines(study)}
     runs = {run.folder.name: run for run in study.runs}
-    ladder, menu = runs["ladder_0.1"], tuple(look for look in study.looks if look.label in LADDER)
-    kinds = error_kinds(study.branches.table(menu)[0], places(menu, ladder.predictions.action))
-    name = next(point_label(curve.label, ladder.row) for curve in study.curves if ladder.row in curve.rows)
-    assert lines[name]["right_choice"] == (kinds == 0).mean()
+    menu, differ = tuple(look for look in study.looks if look.label in LADDER), []
+    for name, looks in (("ternary_0.1", USUAL), ("ladder_0.1", menu), ("ladder_0.0", menu)):
+        row, chosen = runs[name].row, runs[name].predictions.action
+        line = lines[next(point_label(curve.label, row) for curve in study.curves if row in curve.rows)]
+        scores, costs = study.branches.table(looks)
+        assert line["right_choice"] == (error_kinds(scores, places(looks, chosen)) == 0).mean()
+        price = row.lambda_cost or 0.0
+        assert line["utility_regret"] == utility_regret(scores, costs, places(looks, chosen), price)
+        every = utility_regret(*study.branches.table(study.looks), places(study.looks, chosen), price)
+        differ.append(every > line["utility_regret"])
+    assert any(differ)
     assert not any("sequential" in name for name in lines)
     oracle = budgeted_oracle(*study.branches.table(menu))
     best = runs["oracle"].row

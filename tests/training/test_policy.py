@@ -82,7 +82,7 @@ def test_live_branches_equal_stored_ones(configure: Configure) -> None:
     config = configure("dataset.name=easy_vqa")
     dataset = load_dataset(config.dataset, "train")
     items = [item(dataset, i) for i in range(12)]
-    router = make_router(config, dataset, Always(*Action))
+    router = make_router(config, dataset, Always(*USUAL))
     module = VoVNetModule(PolicyHead(50, 8, 3, True), config.policy, config.menu, config.training, router)  # type: ignore[arg-type]
     with torch.no_grad():
         live = module.live_outcomes(items)
@@ -98,7 +98,7 @@ def test_gradients_reach_a_trainable_backbone(configure: Configure) -> None:
     config = configure("policy/objective=mixture")
     dataset = load_dataset(config.dataset, "train")
     items = [item(dataset, i) for i in range(4)]
-    router = make_router(config, dataset, Always(*Action))
+    router = make_router(config, dataset, Always(*USUAL))
     router.backbone.requires_grad_(True)
     try:
         module = VoVNetModule(PolicyHead(50, 8, 3, False), config.policy, config.menu, config.training, router)  # type: ignore[arg-type]

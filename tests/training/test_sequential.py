@@ -131,7 +131,7 @@ def test_it_learns_from_stored_outcomes_only(configure: Configure, tmp_path: Pat
 
 @pytest.mark.parametrize("override", ["policy/objective=mixture", "policy.action_space=binary"])
 def test_what_it_cannot_learn_is_refused(configure: Configure, override: str) -> None:
-    with pytest.raises(VoVNetError, match="procedure=sequential learns scores of three looks"):
+    with pytest.raises(VoVNetError, match="procedure=sequential learns scores and looks between"):
         configure("policy=sequential", override, root="train")
 
 

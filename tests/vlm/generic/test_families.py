@@ -109,7 +109,7 @@ def other(fresh: None) -> GenericVLM:
     return load(beside.checkpoints() / "qwen2_vl")
 
 
-@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("action", USUAL)
 def test_a_batch_gives_what_each_question_gives_alone_and_whole(case: Case, action: Action) -> None:
     batch = build(case.vlm, ITEMS)
     assert_same(see(case.vlm, batch, action), case.plain[action])  # images go on from the cache of their question
