@@ -106,6 +106,7 @@ EVALUATED = [
 TRAINED = [
     case("train", "", "policy.use_straight_through=true|false", MIXTURE),
     case("train", "", "policy.lambda_cost=0|0.05", MIXTURE),
+    case("train", "", "policy.cost_unit=tokens|flops", MIXTURE),
     case("train", "", "training.lambda_warmup_fraction=0|0.5", MIXTURE),
     case("train", "", "policy.objective.loss=nll|error", MIXTURE, differs=True),
     case("train", "policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_ratio=0.1|1"),

@@ -141,6 +141,8 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
         own: dict[str, Any] = {name: getattr(card, name) for name in ("feature_mode", "action_space", "procedure")}
         own["looks"] = [look.content for look in card.menu] if card.space != card.action_space else None
         own["full_pruning_ratio"] = card.full_pruning_ratio
+        if card.cost_unit != "tokens":  # it has learned costs in this unit
+            own["cost_unit"] = card.cost_unit
         if card.full_pruning_mode is not None:
             own["full_pruning_mode"] = card.full_pruning_mode
         return with_options(base, {"lambda_cost": policy.lambda_cost, "baseline": Trained(""), **own})  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from vovnet.data.sample import HeldImage, ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.looks import check_looks
-from vovnet.outcomes.units import Tokens
+from vovnet.outcomes.units import unit_of
 from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
 from vovnet.scoring import Score
@@ -69,11 +69,13 @@ class Router:
         config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=self._data, eval=own)
         session = Session()
         config = settled(config, session)
-        check_looks(config, find_checkpoint(config.backbone, session=session), policy.looks)
+        checkpoint = find_checkpoint(config.backbone, session=session)
+        check_looks(config, checkpoint, policy.looks)
+        if policy.card is not None:  # it has learned costs in a unit
+            config = replace(config, policy=replace(config.policy, cost_unit=policy.card.cost_unit))
         backbone = branch_backbone(config, session)
-        self._route = route.Router(
-            backbone, policy, decoding_of(config.eval), _unjudged, 0, Tokens(backbone.builder.max_tokens)
-        )
+        decoding, unit = decoding_of(config.eval), unit_of(config, checkpoint)
+        self._route = route.Router(backbone, policy, decoding, _unjudged, 0, unit)
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:
         """Answer one question about one or several images, which are opened only if the policy looks at them."""

@@ -29,6 +29,13 @@ TRAINING = (
         sweeps_only=True,
     ),
     Rule(
+        "policy.cost_unit",
+        TRAIN,
+        "policy/objective=value trains the same policy for every unit; only its validation figures change",
+        lambda c: learns_value(c) and c.policy.procedure == "one_step",
+        sweeps_only=True,
+    ),
+    Rule(
         "training.lambda_warmup_fraction",
         TRAIN,
         "policy/objective=value trains the same policy for every lambda",
