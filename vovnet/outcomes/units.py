@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vovnet.errors import VoVNetError
-from vovnet.files import parse_object, write_json
+from vovnet.files import read_object, write_json
 from vovnet.fingerprint import digest
 from vovnet.outcomes.variants import full_pruning
 from vovnet.schema import RunConfig
@@ -105,9 +105,9 @@ def _latency(config: RunConfig, checkpoint: Checkpoint, most: int) -> Curve:
             f"policy.cost_unit=latency needs the latencies of this backbone on one device, of which {known}; {advice}."
         )
     try:
-        measured = parse_object(found[wanted].read_text())
+        measured = read_object(found[wanted])
         tokens, prices = (np.asarray(measured[name], dtype=np.float64) for name in ("tokens", "milliseconds"))
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise VoVNetError(f"{found[wanted]} is damaged ({error}); remove it and run experiments.profile.") from error
     return latency_curve(tokens, prices, most)
 
