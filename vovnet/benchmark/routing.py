@@ -21,6 +21,7 @@ from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.outcomes.tables import Tables
+from vovnet.outcomes.units import Tokens
 from vovnet.policy.checkpoint import make_card
 from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead
@@ -180,8 +181,8 @@ def dealt_router(config: RunConfig, backbone: VLM, data: VQADataset, actions: np
     torch.manual_seed(0)
     head = PolicyHead(width, config.policy.hidden_size, len(space), bounded=True)
     policy = VoVNet(ValueHead(head.eval, make_card(config, TOKENIZER, width)), config.policy.lambda_cost)
-    most = backbone.builder.max_tokens
-    return Router(backbone, Dealt(policy, actions), decoding, make_judge(data), 0, most)
+    unit = Tokens(backbone.builder.max_tokens)
+    return Router(backbone, Dealt(policy, actions), decoding, make_judge(data), 0, unit)
 
 
 def _greedy(bench: Bench) -> Decoding:
