@@ -31,6 +31,10 @@ NOT_RUN = {
     "python -m experiments.benchmark": "measures for minutes and writes 8 GB; tests/benchmark runs its parts",
     "python -m experiments.pipeline +experiment=equal_cost": "some 250 evaluations, whose kinds run here in other "
     "recipes; tests/experiments/test_recipes.py composes its stages",
+    "python -m experiments.pipeline +experiment=c1_leave_one_out": "trains and sweeps as c1_generalization does, four "
+    "times; tests/experiments/test_recipes.py composes its stages",
+    "python -m experiments.pipeline +experiment=c1_other_backbone": "two trainings as in a0_two_stages; what is new, "
+    "eval.other_backbone, is in tests/policy/test_route.py",
     "python -m experiments.pipeline +experiment=paper": "some forty processes, whose recipes run here one by one; "
     "tests/experiments/test_recipes.py composes its stages",
 }
