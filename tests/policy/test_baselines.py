@@ -154,6 +154,24 @@ def test_a_fallback_raises_uncertain_nos_only(configure: Configure, tmp_path: Pa
     assert always.action_rate_full == plain.action_rate_full
 
 
+def test_actions_are_not_matched_to_a_policy_that_may_look_twice(configure: Configure, tmp_path: Path) -> None:
+    path = policy_file(configure("policy=sequential"), tmp_path / "policy.safetensors")
+    evaluate(configure("policy=sequential", f"eval.checkpoint={path}", COUNT), tmp_path / "run")
+    matched = ("policy/baseline=random_policy_matched", f"policy.baseline.match={tmp_path / 'run'}")
+    with pytest.raises(VoVNetError, match="may look twice at a question"):
+        run(configure, tmp_path, *matched)
+
+
+def test_a_fallback_s_look_takes_its_place_in_a_menu(configure: Configure, tmp_path: Path) -> None:
+    menu = "policy.looks=[no,{long_side:8},full]"
+    path = policy_file(configure(menu), tmp_path / "policy.safetensors")
+    row = run(
+        configure, tmp_path, f"eval.checkpoint={path}", menu,
+        "policy.fallback_mode=coarse", "policy.fallback_entropy_threshold=0", "policy.lambda_cost=0.3",
+    )  # fmt: skip
+    assert row.action_rate_no == 0
+
+
 def test_resolution_scaling_costs_between_coarse_and_full(configure: Configure, tmp_path: Path) -> None:
     sides = {side: f"policy.baseline.long_side={side}" for side in (16, 32, 64)}
     costs = {s: run(configure, tmp_path, "policy/baseline=resolution_scaling", o).avg_cost for s, o in sides.items()}

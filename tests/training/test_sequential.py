@@ -125,8 +125,11 @@ def test_a_stopped_training_goes_on_to_the_same_file(configure: Configure, tmp_p
 
 @pytest.mark.parametrize("override", [LIVE, ("training.stage2_backbone=lora",)])
 def test_it_learns_from_stored_outcomes_only(configure: Configure, tmp_path: Path, override: tuple[str, ...]) -> None:
+    """Said before stage 1."""
+    given = (*SEQUENTIAL, "training.stage1_epochs=1", *override)
     with pytest.raises(VoVNetError, match="policy=sequential learns from stored outcomes only"):
-        train(configure(*SEQUENTIAL, *override, root="train"), tmp_path / "run")
+        train(configure(*given, root="train"), tmp_path / "run")
+    assert not (tmp_path / "run/stage1").exists()
 
 
 @pytest.mark.parametrize("override", ["policy/objective=mixture", "policy.action_space=binary"])

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from vovnet.actions import Action
 from vovnet.analyses.calibrate import HeldOut
 from vovnet.data import load_dataset
 from vovnet.data.split import split_rows
@@ -71,6 +72,11 @@ def held_out(
     else:
         raise VoVNetError(
             f"policy file {policy.file} does not say which questions it was not trained on; train it again."
+        )
+    if policy.looks[-1] != Action.FULL:
+        raise VoVNetError(
+            f"a lambda is calibrated against always looking in FULL, and this menu ends with {policy.looks[-1].label}; "
+            "calibrate a policy whose menu ends with full."
         )
     groups, is_held_out = split_rows(dataset, options.max_samples, options.val_fraction, options.seed)
     rows = np.flatnonzero(is_held_out)

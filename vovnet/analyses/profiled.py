@@ -4,6 +4,7 @@ import platform
 import resource
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.outcomes.units import write_latency
+from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.route import make_router
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.existing import existing_summary, inputs_key
@@ -33,7 +35,10 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     checkpoint = find_checkpoint(config.backbone, session=session)
     policy = make_policy(config, session)
     key = inputs_key(config, dataset, policy.file, session)
-    if (existing := existing_summary(folder, key)) is not None and (folder / RESULTS).is_file():
+    pruned = full_pruning(config) is not None  # then FULL's time is not that of its tokens
+    existing = existing_summary(folder, key)
+    known = existing is not None and (pruned or Path(existing.get("latencies", "")).is_file())
+    if existing is not None and known and (folder / RESULTS).is_file():
         return [ProfileRow(**row) for row in existing["profile"]]
     router = make_router(config, dataset, policy, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
@@ -47,8 +52,10 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     device = router.backbone.device
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}"
     tokens, times = [row.avg_vision_tokens or 0.0 for row in looks], [row.latency_p50_ms for row in looks]
-    facts = {
-        "latencies": str(write_latency(config, checkpoint, named, tokens, times)),
+    facts: dict[str, Any] = (
+        {} if pruned else {"latencies": str(write_latency(config, checkpoint, named, tokens, times))}
+    )
+    facts |= {
         "config": asdict(config),
         "inputs": key,
         "device": str(router.backbone.device),

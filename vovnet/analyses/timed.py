@@ -12,6 +12,7 @@ from vovnet.data import VQADataset
 from vovnet.outcomes.keys import reuses_cache
 from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.units import unit_of
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fixed import Fixed
 from vovnet.policy.protocol import TEXT, Policy
@@ -91,6 +92,7 @@ def _row(
         policy=policy.label(),
         settings=policy.columns(),
         pruning=full_pruning(config),
+        cost_unit=unit_of(config, checkpoint, policy.looks).name,
         config_hash=config_hash(config, policy.file),
         memory_mb=line.mem_peak_mb,
     )

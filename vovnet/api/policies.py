@@ -11,6 +11,7 @@ from vovnet.api.outcomes import VLM, with_options
 from vovnet.compose import compose_typed, job_name, rebuilt
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.known import Outcomes
+from vovnet.outcomes.units import split_name
 from vovnet.policy.checkpoint import open_policy
 from vovnet.policy.names import FILE_NAME
 from vovnet.policy.outside import Outside
@@ -142,7 +143,7 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
         own["looks"] = [look.content for look in card.menu] if card.space != card.action_space else None
         own["full_pruning_ratio"] = card.full_pruning_ratio
         if card.cost_unit != "tokens":  # it has learned costs in this unit
-            own["cost_unit"] = card.cost_unit
+            own["cost_unit"], own["latency_device"] = split_name(card.cost_unit)
         if card.full_pruning_mode is not None:
             own["full_pruning_mode"] = card.full_pruning_mode
         return with_options(base, {"lambda_cost": policy.lambda_cost, "baseline": Trained(""), **own})  # type: ignore[no-any-return]

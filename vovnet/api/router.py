@@ -16,7 +16,7 @@ from vovnet.data.sample import HeldImage, ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.looks import check_looks
-from vovnet.outcomes.units import unit_of
+from vovnet.outcomes.units import split_name, unit_of
 from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
 from vovnet.scoring import Score
@@ -72,9 +72,10 @@ class Router:
         checkpoint = find_checkpoint(config.backbone, session=session)
         check_looks(config, checkpoint, policy.looks)
         if policy.card is not None:  # it has learned costs in a unit
-            config = replace(config, policy=replace(config.policy, cost_unit=policy.card.cost_unit))
+            kind, device = split_name(policy.card.cost_unit)
+            config = replace(config, policy=replace(config.policy, cost_unit=kind, latency_device=device))
         backbone = branch_backbone(config, session)
-        decoding, unit = decoding_of(config.eval), unit_of(config, checkpoint)
+        decoding, unit = decoding_of(config.eval), unit_of(config, checkpoint, policy.looks)
         self._route = route.Router(backbone, policy, decoding, _unjudged, 0, unit)
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:

@@ -29,10 +29,15 @@ class TextState:
 def read_text(vlm: VLM, batch: Batch) -> TextState:
     """The text pass of a batch. Entropy and margin are read at the last real token."""
     prefill = vlm.read(batch, Action.NO)
+    return TextState(prefill, *_stats(vlm, prefill))
+
+
+def _stats(vlm: VLM, state: State) -> tuple[Tensor, Tensor]:
+    """Entropy and margin of the next token, [B] each."""
     # How many rows there are decides how a GPU sums up each of them.
-    rows = prefill.logits.split(1) if vlm.batch_invariant else [prefill.logits]
+    rows = torch.split(state.logits, 1) if vlm.batch_invariant else [state.logits]
     entropy, margin = (torch.cat(parts) for parts in zip(*map(distribution_stats, rows), strict=True))
-    return TextState(prefill, entropy, margin)
+    return entropy, margin
 
 
 def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOutcomes:
@@ -45,13 +50,13 @@ def text_outcomes(state: TextState, batch: Batch, dtype: torch.dtype) -> TextOut
     return TextOutcomes(read.hidden, read.entropy, read.margin, state.prefill.prompt_tokens.astype(np.int32))
 
 
-def look_state(state: State, batch: Batch, dtype: torch.dtype) -> LookState:
+def look_state(vlm: VLM, state: State, batch: Batch) -> LookState:
     """What a look's prefill yields for a policy, as stored.
 
     Raises:
         VoVNetError: a feature is NaN or infinite.
     """
-    return _look_state(state, *distribution_stats(state.logits), batch, dtype)
+    return _look_state(state, *_stats(vlm, state), batch, vlm.feature_dtype)
 
 
 def _look_state(state: State, entropy: Tensor, margin: Tensor, batch: Batch, dtype: torch.dtype) -> LookState:
@@ -101,7 +106,7 @@ def beside_answers(vlm: VLM, batch: Batch, state: State, with_nll: bool, with_st
         nll = vlm.nll(state, batch.references)
         check_finite({"answer NLL": nll}, batch)
         found["nll"] = nll.detach().cpu().numpy()
-    return found | (vars(look_state(state, batch, vlm.feature_dtype)) if with_state else {})
+    return found | (vars(look_state(vlm, state, batch)) if with_state else {})
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.parts import PART
 from vovnet.outcomes.store import CLAIMS, FORMAT, read_description
+from vovnet.outcomes.units import LATENCY
 
 TABLE = re.compile(r"^[a-z0-9_]+-[0-9a-f]{16}$")  # folder name of a table
 
@@ -45,7 +46,7 @@ def summarise(root: Path) -> list[TableSummary]:
     if not root.is_dir():
         raise VoVNetError(f"paths.store={root} is not there; name the store, or collect outcomes into it first.")
     tables = [_summary(path, root) for path in root.glob("*-*/") if TABLE.match(path.name)]
-    if not tables and not (root / CLAIMS).is_dir() and any(root.iterdir()):
+    if not tables and not (root / CLAIMS).is_dir() and any(path.name != LATENCY for path in root.iterdir()):
         raise VoVNetError(f"paths.store={root} holds something else than outcomes; name the store.")
     tables.sort(key=lambda t: (json.dumps(t.facts.get("dataset"), sort_keys=True), t.branch, t.id))
     return [one for table in tables for one in (table, *_inner(root, table))]

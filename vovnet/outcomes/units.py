@@ -1,13 +1,15 @@
 """What a look costs: in vision tokens, in operations or in time. 1 is a maximal FULL image in each of them."""
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object, write_json
 from vovnet.fingerprint import digest
@@ -17,12 +19,18 @@ from vovnet.vlm.budget import max_tokens
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.flops import prefill_flops, vision_flops
 
+log = logging.getLogger(__name__)
 LATENCY = "latency"  # folder of measured latencies in the store
 STEPS = 64  # pieces of the curve of operations over tokens
 
 
 class Unit(Protocol):
-    """Costs of looks by the vision tokens that they read."""
+    """Costs of looks by the vision tokens that they read; ``name`` tells apart units whose costs are not the same."""
+
+    @property
+    def name(self) -> str:
+        """As in results and policy files."""
+        ...
 
     def of(self, tokens: np.ndarray) -> np.ndarray:
         """Normalised cost, of the same shape; it never falls as tokens rise, and 0 tokens cost nothing."""
@@ -34,6 +42,7 @@ class Tokens:
     """A share of a maximal FULL image's tokens, ``most``."""
 
     most: int
+    name: ClassVar[str] = "tokens"
 
     def of(self, tokens: np.ndarray) -> np.ndarray:
         """See ``Unit``."""
@@ -49,6 +58,7 @@ class Curve:
         tokens, prices: rising, from 0 to a maximal FULL image.
     """
 
+    name: str
     tokens: tuple[float, ...]
     prices: tuple[float, ...]
 
@@ -59,8 +69,11 @@ class Curve:
         return cost
 
 
-def unit_of(config: RunConfig, checkpoint: Checkpoint) -> Unit:
+def unit_of(config: RunConfig, checkpoint: Checkpoint, looks: Iterable[Action] = ()) -> Unit:
     """The configured unit, ``policy.cost_unit``.
+
+    Args:
+        looks: of a policy, besides those of the configured menu.
 
     Raises:
         VoVNetError: it cannot be had for this model, this FULL or this store.
@@ -68,7 +81,7 @@ def unit_of(config: RunConfig, checkpoint: Checkpoint) -> Unit:
     most, asked = max_tokens(config.vision_budget, checkpoint), config.policy.cost_unit
     if asked == "tokens":
         return Tokens(most)
-    pruned = {look.label for look in (*config.menu, *config.policy.baseline.menu(config.menu)) if look.pruning}
+    pruned = {look.label for look in (*config.menu, *config.policy.baseline.menu(config.menu), *looks) if look.pruning}
     if full_pruning(config) is not None or pruned:
         which = min(pruned, default="FULL")
         raise VoVNetError(
@@ -76,6 +89,12 @@ def unit_of(config: RunConfig, checkpoint: Checkpoint) -> Unit:
             "policy.cost_unit=tokens."
         )
     return _operations(checkpoint, most) if asked == "flops" else _latency(config, checkpoint, most)
+
+
+def split_name(name: str) -> tuple[Any, str | None]:
+    """``policy.cost_unit`` and ``policy.latency_device`` of a unit's name."""
+    kind, _, device = name.partition(" on ")
+    return kind, device.partition(" ")[0] or None
 
 
 def _operations(checkpoint: Checkpoint, most: int) -> Curve:
@@ -89,7 +108,7 @@ def _operations(checkpoint: Checkpoint, most: int) -> Curve:
             "latency after `python -m experiments.profile`."
         )
     language = prefill_flops(checkpoint.text_config | {"vocab_size": 0}, tokens, tokens)
-    return Curve(tuple(tokens.tolist()), tuple((tower + language).tolist()))
+    return Curve("flops", tuple(tokens.tolist()), tuple((tower + language).tolist()))
 
 
 def _latency(config: RunConfig, checkpoint: Checkpoint, most: int) -> Curve:
@@ -100,7 +119,9 @@ def _latency(config: RunConfig, checkpoint: Checkpoint, most: int) -> Curve:
         (wanted,) = found
     if wanted not in found:
         known = f"measured are {', '.join(found)}" if found else "none is measured"
-        advice = "set policy.latency_device to one of them" if found and wanted is None else "run experiments.profile"
+        advice = "run `python -m experiments.profile policy/baseline=always_full`"
+        if found and wanted is None:
+            advice = "set policy.latency_device to one of them"
         raise VoVNetError(
             f"policy.cost_unit=latency needs the latencies of this backbone on one device, of which {known}; {advice}."
         )
@@ -109,23 +130,38 @@ def _latency(config: RunConfig, checkpoint: Checkpoint, most: int) -> Curve:
         tokens, prices = (np.asarray(measured[name], dtype=np.float64) for name in ("tokens", "milliseconds"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VoVNetError(f"{found[wanted]} is damaged ({error}); remove it and run experiments.profile.") from error
-    return latency_curve(tokens, prices, most)
+    return latency_curve(wanted, tokens, prices, most)
 
 
-def latency_curve(tokens: np.ndarray, milliseconds: np.ndarray, most: int) -> Curve:
-    """Latencies over and above that of an answer without an image, which comes first; noise below an earlier one
-    counts as nothing. The last slope leads on to a maximal image.
+def latency_curve(device: str, tokens: np.ndarray, milliseconds: np.ndarray, most: int) -> Curve:
+    """Latencies over and above that of an answer without an image, up to a maximal image.
+
+    Noise that makes a larger look faster counts as no difference, with a warning. Where no maximal image was measured,
+    the last slope leads on to it.
+
+    Args:
+        tokens, milliseconds: rising from no image, [K].
 
     Raises:
-        VoVNetError: looks take no longer than none.
+        VoVNetError: the looks take no longer than none.
     """
-    extra = np.maximum.accumulate(np.maximum(milliseconds - milliseconds[0], 0.0))
-    if not (len(tokens) > 1 and (np.diff(tokens) > 0).all() and extra[-1] > 0):
-        raise VoVNetError("images cost no time in the measured latencies; profile more questions.")
-    if tokens[-1] < most:
-        slope = (extra[-1] - extra[-2]) / (tokens[-1] - tokens[-2])
-        tokens, extra = np.append(tokens, most), np.append(extra, extra[-1] + slope * (most - tokens[-1]))
-    return Curve(tuple(tokens.tolist()), tuple(extra.tolist()))
+    points = digest([tokens.tolist(), milliseconds.tolist(), most], 8)
+    tokens, first = np.unique(tokens, return_index=True)
+    extra = milliseconds[first] - milliseconds[0]
+    rising = np.maximum.accumulate(np.maximum(extra, 0.0))
+    if len(tokens) < 2 or not rising[-1] > 0:
+        raise VoVNetError(
+            f"the latencies on {device} show no time that images take ({len(tokens)} sizes were measured); profile "
+            "more questions, or set policy.cost_unit=tokens."
+        )
+    if (rising > extra).any():
+        log.warning("the latencies on %s fall as images grow, which is taken for noise; profile more questions", device)
+    slope = (rising[-1] - rising[-2]) / (tokens[-1] - tokens[-2])
+    whole = float(np.interp(most, tokens, rising)) + slope * max(0.0, most - float(tokens[-1]))
+    below = tokens < most
+    return Curve(
+        f"latency on {device} ({points})", (*tokens[below].tolist(), float(most)), (*rising[below].tolist(), whole)
+    )
 
 
 def write_latency(

@@ -16,11 +16,11 @@ from vovnet.actions import ACTION_SPACES, Action, name_of
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file, parse_object, write_bytes
 from vovnet.fingerprint import recall_text, remember_text
+from vovnet.outcomes.units import unit_of
 from vovnet.policy.features import feature_width
 from vovnet.policy.names import FILE_NAME
 from vovnet.schema import (
     ActionSpace,
-    CostUnit,
     DatasetConfig,
     Dtype,
     FeatureMode,
@@ -107,7 +107,7 @@ class PolicyCard:
     bounded: bool | None = None
     processor: str = ""
     procedure: Procedure = "one_step"
-    cost_unit: CostUnit = "tokens"
+    cost_unit: str = "tokens"
     looks: str = ""
     format: int = FORMAT
 
@@ -145,6 +145,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
     """Describe a head that is trained under a configuration."""
     bounded, knows_lambda = objective_traits(config.policy.objective)
     mixture = config.policy.objective.name == "mixture"
+    learns_costs = config.policy.cost_unit != "tokens" and (knows_lambda or config.policy.procedure == "sequential")
     coarse, full = config.vision_budget.coarse, config.vision_budget.full
     reading = reading_facts(config.backbone, checkpoint)
     return PolicyCard(
@@ -179,7 +180,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         pictures=reading["pictures"],
         bounded=bounded,
         procedure=config.policy.procedure,
-        cost_unit=config.policy.cost_unit if knows_lambda or config.policy.procedure == "sequential" else "tokens",
+        cost_unit=unit_of(config, checkpoint).name if learns_costs else "tokens",
     )
 
 

@@ -16,12 +16,20 @@ class Fallback(Policy):
     Args:
         to: the look that a NO is raised to.
         entropy, margin: limits as ``is_uncertain`` takes them.
+        looks: the other policy's and ``to``, cheapest first; None puts COARSE after NO, and FULL last.
 
     Raises:
         VoVNetError: the other policy does not decide from the text pass.
     """
 
-    def __init__(self, inner: Policy, to: Action, entropy: float | None, margin: float | None) -> None:
+    def __init__(
+        self,
+        inner: Policy,
+        to: Action,
+        entropy: float | None,
+        margin: float | None,
+        looks: tuple[Action, ...] | None = None,
+    ) -> None:
         if OUTCOMES in inner.needs or any(need.startswith((LOOK, STATE)) for need in inner.needs):
             raise VoVNetError(
                 f"{inner.name or inner.label()} decides by more than the text pass; leave policy.fallback_mode=null."
@@ -29,7 +37,7 @@ class Fallback(Policy):
         self.inner, self.to, self.entropy, self.margin = inner, to, entropy, margin
         self.name, self.file, self.card = inner.name, inner.file, inner.card
         self.needs = inner.needs | {TEXT}
-        self.looks = inner.looks if to in inner.looks else _with(inner.looks, to)
+        self.looks = looks or (inner.looks if to in inner.looks else _with(inner.looks, to))
 
     @property
     def valued(self) -> tuple[Action, ...]:

@@ -176,6 +176,6 @@ def make_router(
         decoding=decoding_of(config.eval),
         judge=make_judge(dataset),
         seed=config.eval.seed,
-        unit=unit_of(config, checkpoint),
+        unit=unit_of(config, checkpoint, policy.looks),
         threads=threads_of(config.eval.num_workers, backbone.device),
     )

@@ -74,8 +74,11 @@ class ValueHead:
         """
         import torch
 
+        step, parts = block_rows(features.shape[1]), []
         with torch.inference_mode():
-            return _checked(self.head()(torch.from_numpy(features), stage).double().numpy())
+            for start in range(0, len(features), step):
+                parts.append(self.head()(torch.from_numpy(features[start : start + step]), stage).double().numpy())
+        return _checked(np.concatenate(parts))
 
 
 class VoVNet(Policy):
@@ -119,12 +122,17 @@ class VoVNet(Policy):
         return f"VoVNet \u03bb={self.lambda_cost:g}"
 
 
+def block_rows(width: int) -> int:
+    """Rows of so many features that go through a head at once."""
+    return max(1, min(VALUE_BLOCK, VALUE_SIZE // max(1, width)))
+
+
 def head_values(head: "AnyHead", text: TextOutcomes, mode: FeatureMode) -> np.ndarray:
     """A head's values of all samples, float64 [N, A], block by block."""
     import torch
 
     blocks = []
-    step = max(1, min(VALUE_BLOCK, VALUE_SIZE // max(1, text.hidden.width)))
+    step = block_rows(text.hidden.width)
     with torch.inference_mode():
         for start in range(0, len(text), step):
             rows = np.arange(start, min(start + step, len(text)))

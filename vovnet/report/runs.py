@@ -70,6 +70,7 @@ class Run:
             "split": row.split,
             "questions and images": self.summary["dataset"]["fingerprint"][:12],
             "eval.max_samples": row.num_samples,
+            "policy.cost_unit": row.cost_unit,
             "metric": row.metric,
             "dataset.rule": row.scoring_rule,
             "prompt": _prompts(config["dataset"]),

@@ -174,6 +174,7 @@ def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | 
         config = _everything(run.config, store)
         checkpoint = find_checkpoint(config.backbone, only_local=True, session=session)
         dataset = load_dataset(config.dataset, config.eval.split, only_local=True, session=session)
+        unit = unit_of(config, checkpoint)
     except (VoVNetError, OSError) as error:
         return str(error)
     if dataset.fingerprint != prints[1]:
@@ -184,7 +185,7 @@ def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | 
         outcomes = stored_outcomes(config, checkpoint, dataset, looks, run.row.num_samples, session)
         if outcomes is not None:
             budget = budget_of(config.vision_budget, checkpoint)
-            return Branches(dataset, config, looks, outcomes, budget, unit_of(config, checkpoint))
+            return Branches(dataset, config, looks, outcomes, budget, unit)
     return lacks
 
 

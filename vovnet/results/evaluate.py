@@ -125,6 +125,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         policy=policy.label(),
         settings=policy.columns(),
         pruning=setting.pruning,
+        cost_unit=setting.unit.name,
         config_hash=config_hash(config, policy.file),
         memory_mb=memory,
         metrics=own_metrics(config.eval.metrics, routed, dataset) if config.eval.metrics else {},

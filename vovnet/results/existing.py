@@ -15,6 +15,7 @@ from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.files import read_object
 from vovnet.outcomes.keys import CODE_VERSION, generic_facts, scorer_facts
+from vovnet.outcomes.units import unit_of
 from vovnet.provenance import SUMMARY
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -40,6 +41,7 @@ def inputs_key(
         "dataset": dataset.fingerprint,
         "scorers": scorer_facts(dataset),
         "policy": None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest(),
+        **({} if config.policy.cost_unit != "latency" else {"unit": unit_of(config, checkpoint).name}),
         "code": CODE_VERSION | generic_facts(config.backbone, checkpoint),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.protocol import Target
 from vovnet.policy.random_matched import BUCKETS, RandomMatched
-from vovnet.results.columns import ResultRow, evaluated, rates_of
+from vovnet.results.columns import ResultRow, evaluated, looks_once, rates_of
 from vovnet.results.read import read_predictions, read_results
 from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import PruningMode, RunConfig
@@ -95,6 +95,11 @@ def matched_row(
         raise VoVNetError(
             f"{place} holds {len(fitting)} VoVNet rows of {dataset}/{split}{asked}; "
             f"set policy.baseline.match_lambda to one of {known}, or match one run's folder."
+        )
+    if not looks_once(fitting[0]):
+        raise VoVNetError(
+            f"the policy in {place} may look twice at a question, and actions drawn at its rates cost less than it; "
+            "match one that looks once (policy=vovnet)."
         )
     return fitting[0]
 

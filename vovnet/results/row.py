@@ -35,6 +35,7 @@ class RunFacts:
     policy: str  # what it calls itself, see ``Policy.label``
     settings: Mapping[str, Value]  # of the policy, see ``Policy.columns``
     pruning: tuple[PruningMode, float] | None  # of FULL
+    cost_unit: str  # its name
     config_hash: str
     memory_mb: float | None
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -94,7 +95,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         refusal_rate=float(chosen.refused.mean()),
         scoring_rule=facts.scoring_rule,
         cache_reuse=facts.cache_reuse,
-        cost_unit=config.policy.cost_unit,
+        cost_unit=facts.cost_unit,
         prompt_order=config.backbone.prompt_order,
         mode=config.eval.mode,
         backbone=facts.backbone,

@@ -21,7 +21,7 @@ from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import target_of
 from vovnet.results.split import SplitColumns, rule_of, split_columns
-from vovnet.schema import PolicyTraining, PruningMode, RunConfig
+from vovnet.schema import PolicyTraining, PruningMode, RunConfig, in_order
 from vovnet.session import Session
 from vovnet.vlm.files import backbone_label, find_checkpoint
 from vovnet.vlm.reading import reading_facts
@@ -76,7 +76,9 @@ def make_policy(config: RunConfig, session: Session) -> Policy:
     entropy = options.fallback_entropy_threshold
     if options.fallback_entropy_quantile is not None:
         entropy = _entropy_quantile(config, options.fallback_entropy_quantile, session)
-    return Fallback(policy, named(options.fallback_mode), entropy, options.fallback_margin_threshold)
+    to = named(options.fallback_mode)
+    looks = in_order((*policy.looks, to), config.vision_budget)
+    return Fallback(policy, to, entropy, options.fallback_margin_threshold, looks)
 
 
 def _entropy_quantile(config: RunConfig, share: float, session: Session) -> float:
@@ -111,7 +113,7 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     leaks = look_for_leaks(config, checkpoint, policy.card, dataset, session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    unit = unit_of(config, checkpoint)
+    unit = unit_of(config, checkpoint, policy.looks)
     outcomes, costs = None, None
     if config.eval.mode != "live":
         loaded = load_outcomes(

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from vovnet.data import item
-from vovnet.errors import VoVNetError
 from vovnet.outcomes.branches import read_text
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.readable import unread_shares, warn_of_unread
@@ -92,11 +91,6 @@ def train_head(
 ) -> Trained:
     """Train the head in ``folder`` and write the best step's policy file there, and its backbone if that learned."""
     live = training.live or training.stage2_backbone != "frozen"
-    if live and config.policy.procedure == "sequential":
-        raise VoVNetError(
-            "policy=sequential learns from stored outcomes only; set training.live=false and "
-            "training.stage2_backbone=frozen."
-        )
     setup = (_live if live else _stored)(config, training, data, session or Session())
     log.info(
         "stage 2: the policy learns for %d epochs, %d steps; backbone %s",

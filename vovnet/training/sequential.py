@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vovnet.actions import Action
+from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.features import seen_features
 from vovnet.policy.objective import OutcomeBatch
@@ -130,6 +131,8 @@ class SequentialModule(StepModule):
         """The values' loss, and the plan at the configured lambda beside what every action yields."""
         stages = range(self.head.actions - 1)
         outputs = [self.head(batch.stage(stage), stage) for stage in stages]
+        if not all(bool(torch.isfinite(found).all()) for found in outputs):
+            raise VoVNetError("the policy's values became NaN or infinite; lower training.learning_rate.")
         losses = [
             nn.functional.binary_cross_entropy(found[:, : self.head.actions - stage], batch.score[:, stage:])
             for stage, found in enumerate(outputs)

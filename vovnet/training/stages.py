@@ -65,6 +65,11 @@ def alone(folder: Path) -> Iterator[None]:
 
 def _train(config: RunConfig, training: PolicyTraining, folder: Path, session: Session) -> Trained:
     quiet_lightning()
+    if config.policy.procedure == "sequential" and (training.live or training.stage2_backbone != "frozen"):
+        raise VoVNetError(
+            "policy=sequential learns from stored outcomes only; set training.live=false and "
+            "training.stage2_backbone=frozen."
+        )
     looks = [*config.menu]
     if training.stage1_epochs:
         looks.append(FIXED_POLICIES[training.stage1_baseline_name])
