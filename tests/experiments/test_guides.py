@@ -35,6 +35,8 @@ NOT_RUN = {
     "times; tests/experiments/test_recipes.py composes its stages",
     "python -m experiments.pipeline +experiment=c1_other_backbone": "two trainings as in a0_two_stages; what is new, "
     "eval.other_backbone, is in tests/policy/test_route.py",
+    "python -m experiments.pipeline +experiment=sequential_menu": "trains and sweeps for minutes; d4_action_space has "
+    "its menu, and tests/policy/test_route.py a policy that looks again in one",
     "python -m experiments.pipeline +experiment=paper": "some forty processes, whose recipes run here one by one; "
     "tests/experiments/test_recipes.py composes its stages",
 }
