@@ -42,6 +42,12 @@ NOT_RUN = {
 }
 # What a command reads, run before it.
 AFTER = {
+    "python -m experiments.eval -m policy=sequential policy.lambda_cost=0,0.05,0.2,0.5": (
+        "python -m experiments.train policy=sequential"
+    ),
+    "python -m experiments.eval policy/baseline=always_coarse policy.cost_unit=latency": (
+        "python -m experiments.profile policy/baseline=always_full"
+    ),
     "python -m experiments.report runs=[multirun/d2_mixture/hard,multirun/d2_mixture/soft]": (
         "python -m experiments.pipeline +experiment=d2_mixture"
     ),
