@@ -127,6 +127,16 @@ def name_of(looks: Sequence[Action]) -> str:
     return "-".join(look.label for look in looks)
 
 
+def own_name(looks: Sequence[Action]) -> str | None:
+    """``name_of`` a menu with looks of its own, None of the usual ones."""
+    return None if {*looks} <= {*USUAL} else name_of(looks)
+
+
+def usual_or(menu: tuple[Action, ...]) -> tuple[Action, ...]:
+    """A menu with looks of its own, and for any other all three usual looks."""
+    return USUAL if {*menu} <= {*USUAL} else menu
+
+
 def number_of(label: str) -> int:
     """What tables of numbers hold for a look with this label."""
     usual = {look.label: int(look) for look in USUAL}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vovnet.actions import USUAL, Action
+from vovnet.actions import Action, usual_or
 from vovnet.data import Sample, VQADataset, load_dataset
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
@@ -58,7 +58,7 @@ def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    looks = USUAL if {*config.menu} <= {*USUAL} else config.menu
+    looks = usual_or(config.menu)
     rows = load_outcomes(config, checkpoint, dataset, looks, count, session=session, any_price=True).outcomes
     costs = unit_of(config, checkpoint).of(rows.stacked("vision_tokens", looks))
     return Outcomes(config, dataset, checkpoint, rows, looks, costs, session)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from vovnet.actions import USUAL, Action, name_of
+from vovnet.actions import USUAL, Action, own_name
 from vovnet.policy.decide import choose
 from vovnet.policy.protocol import COSTS, OUTCOMES, Context, Policy, Step, Value, View
 from vovnet.schema.ranges import STRICT
@@ -56,5 +56,5 @@ class Oracle(Policy):
 
     def columns(self) -> dict[str, Value]:
         """The rule, lambda where it counts, and the menu where it has looks of its own."""
-        own = None if {*self.looks} <= {*USUAL} else name_of(self.looks)
+        own = own_name(self.looks)
         return {"oracle_rule": self.rule, "lambda_cost": self.lambda_cost if self.reads_lambda else None, "looks": own}

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from vovnet.actions import USUAL, Action, name_of
+from vovnet.actions import Action, own_name, usual_or
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.protocol import SPLIT, TEXT, Context, Policy, Step, Target, Value, View
 from vovnet.schema.baselines import Ratios
@@ -42,7 +42,7 @@ class RandomMatched(Policy):
 
     def menu(self, configured: tuple[Action, ...]) -> tuple[Action, ...]:
         """The configured one where it has looks of its own."""
-        return USUAL if {*configured} <= {*USUAL} else configured
+        return usual_or(configured)
 
     def make(self, context: Context) -> "Draw":
         """The policy, its ratios resolved."""
@@ -104,8 +104,8 @@ class Draw(Policy):
 
     def columns(self) -> dict[str, Value]:
         """The seed of the draw, and what its buckets are cut by."""
-        own = None if {*self.looks} <= {*USUAL} else name_of(self.looks)
-        return {"seed": self.seed, "uncertainty_metric": "entropy" if self.by_entropy else None, "looks": own}
+        metric = "entropy" if self.by_entropy else None
+        return {"seed": self.seed, "uncertainty_metric": metric, "looks": own_name(self.looks)}
 
     def only_replayed(self) -> str:
         """Names the key that makes a live run possible."""

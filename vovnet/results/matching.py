@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vovnet.actions import USUAL, Action
+from vovnet.actions import USUAL, Action, usual_or
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.protocol import Target
@@ -28,7 +28,7 @@ def target_of(options: RandomMatched, config: RunConfig) -> Target:
     Raises:
         VoVNetError: no run is given, or it holds no fitting VoVNet row.
     """
-    looks = USUAL if {*config.menu} <= {*USUAL} else config.menu
+    looks = usual_or(config.menu)
     given = (options.target_ratios,) if options.target_ratios is not None else options.bucket_ratios
     for ratios in given or ():
         if len(ratios) != len(looks):
