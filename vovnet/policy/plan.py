@@ -48,13 +48,13 @@ def best_plan(
     for place in range(1, values.shape[1]):
         look = stage + place
         own = costs[:, look]
-        gain = share = np.zeros(len(values))
+        gain = further = np.zeros(len(values))
         if look < last:
             later = left[:, look + 1]
-            area, share = integral(curves[:, place - 1], lambda_cost * later)
-            gain, share = area, share * later
+            gain, share = integral(curves[:, place - 1], lambda_cost * later)
+            further = share * later
         worth[:, place] = values[:, place] + gain - lambda_cost * own
-        spent[:, place] = own + share
+        spent[:, place] = own + further
     chosen = worth.argmax(axis=1)
     return Plan(chosen + stage, spent[np.arange(len(values)), chosen])
 
