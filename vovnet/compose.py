@@ -34,6 +34,7 @@ NEWER = (
     ("vision_budget", "auto", False),
     ("policy", "procedure", "one_step"),
     ("policy", "looks", None),
+    ("policy", "interpolate", 0),
     ("policy", "fallback_entropy_quantile", None),
     ("policy", "cost_unit", "tokens"),
     ("policy", "latency_device", None),

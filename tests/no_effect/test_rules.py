@@ -110,6 +110,7 @@ TRAINED = [
     case("train", "", "training.lambda_warmup_fraction=0|0.5", MIXTURE),
     case("train", "", "policy.objective.loss=nll|error", MIXTURE, differs=True),
     case("train", "policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_ratio=0.1|1"),
+    case("train", "", "policy.interpolate=0|2"),
     case("train", "policy.fallback_mode=full policy.fallback_entropy_threshold=1", "policy.fallback_mode=full|coarse"),
     case("train", "", "eval.seed=0|1", SAMPLED),
     case("train", "", "training.stage1_baseline_name=always_full|no_vision", STAGE1),

@@ -87,7 +87,7 @@ def held_out(
     costs = unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", policy.looks))
     part = HeldOut(
         name="all" if len(dataset.members) > 1 else dataset.name,
-        values=policy.head.values(outcomes.text)[rows, : len(policy.looks)],
+        values=policy.estimates(outcomes.text, costs)[rows],
         scores=outcomes.stacked("score", policy.looks)[rows],
         costs=costs[rows],
         groups=np.array(groups)[rows],

@@ -12,7 +12,7 @@ from vovnet.no_effect.conditions import (
 )
 from vovnet.no_effect.rule import ANY, COLLECT, DECIDE, EVALUATE, FALLBACK, FILES, READ, TRAIN, Rule, others
 
-HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective"
+HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective policy.interpolate"
 RANDOM = "random_policy_matched"
 PRUNED = "policy.full_pruning_ratio policy.full_pruning_mode"
 

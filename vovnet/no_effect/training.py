@@ -35,6 +35,7 @@ TRAINING = (
         lambda c: learns_value(c) and c.policy.procedure == "one_step",
         sweeps_only=True,
     ),
+    Rule("policy.interpolate", TRAIN, "values between looks are interpolated in evaluations only"),
     Rule(
         "training.lambda_warmup_fraction",
         TRAIN,

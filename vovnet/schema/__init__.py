@@ -18,7 +18,7 @@ from vovnet.schema.code import ReportParts
 from vovnet.schema.data import Dataset, DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
-from vovnet.schema.menu import OwnLook, disorder, in_order, key_of, resolution_of
+from vovnet.schema.menu import OwnLook, disorder, finer, in_order, key_of, resolution_of
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import (
     STRICT,
@@ -114,6 +114,7 @@ __all__ = [
     "VisionBudgetConfig",
     "WordLoss",
     "disorder",
+    "finer",
     "in_order",
     "key_of",
     "resolution_of",
