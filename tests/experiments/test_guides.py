@@ -3,7 +3,8 @@
 Only sizes are appended. What cannot be run in minutes or without a network is listed in ``NOT_RUN`` with its reason.
 """
 
-import os
+import hashlib
+import json
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.commands import ROOT, Done
 from tests.commands import command as run
 from tests.conftest import compose_config
+from vovnet.locks import Claim
 
 GUIDES = (ROOT / "README.md", ROOT / "experiments/README.md", ROOT / "experiments/README.zh.md")
 
@@ -61,6 +63,8 @@ AFTER = {
         "python -m experiments.pipeline +experiment=c1_generalization"
     ),
 }
+# These read all runs of their folder: they are typed in one that holds only what they name in AFTER.
+READ_ALL = ("python -m experiments.report", "python -m experiments.report +experiment=g1_tables")
 TRAINING, EVALUATION = ("training.max_samples=120", "training.epochs=3"), ("eval.max_samples=10",)
 SIZES = {
     "train": TRAINING,
@@ -108,34 +112,49 @@ def printed(guide: Path) -> list[str]:
 
 
 COMMANDS = list(dict.fromkeys(command for guide in GUIDES for command in printed(guide)))
-NOT_RUN |= {c: "as above, with a size" for c in COMMANDS if re.search(r"\+experiment=(equal_cost|paper) ", c)}
+SIZED = re.compile(r"( \w+\.max_samples=\d+)+$")
+NOT_RUN |= {
+    command: "is above without its size"
+    for command in COMMANDS
+    if SIZED.sub("", command) in COMMANDS[: COMMANDS.index(command)]
+}
 NOT_RUN |= {command: "tests/slurm submits its like to a Slurm" for command in COMMANDS if "launcher=slurm" in command}
 RUN = [command for command in COMMANDS if command not in NOT_RUN]
 
 
 class Terminal:
-    """A folder in which commands are typed; each is run once."""
+    """Folders in which commands are typed; all test processes share them, and each command is run once."""
 
-    def __init__(self, folder: Path, data: Path, easy_data: Path) -> None:
-        self.folder, self.data, self.easy_data = folder, data, easy_data
-        self.done: dict[str, Done] = {}
+    def __init__(self, folder: Path, mini_data: Path, easy_data: Path) -> None:
+        self.folder, self.mini_data, self.easy_data = folder, mini_data, easy_data
+        for name in ("typed", "read", "done"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def run(self, command: str) -> Done:
+    def place(self, command: str) -> Path:
+        """The folder in which a command is typed."""
+        return self.folder / ("read" if command in READ_ALL else "typed")
+
+    def run(self, command: str, place: Path | None = None) -> Done:
         """Run a command, and before it what it reads."""
+        place = place or self.place(command)
         if command in AFTER:
-            self.run(AFTER[command])
-        if command not in self.done:
-            self.done[command] = self._run(command)
-        return self.done[command]
+            self.run(AFTER[command], place)
+        digest = hashlib.sha256(f"{place.name} {command}".encode()).hexdigest()[:16]
+        done = self.folder / "done" / f"{digest}.json"
+        with Claim(done.with_suffix(".lock")):
+            if not done.exists():
+                ended = self._run(command, place)
+                done.write_text(json.dumps([command, ended.returncode, ended.stdout, ended.stderr]))
+        return Done(*json.loads(done.read_text()))
 
     def outputs(self, command: str) -> Path:
         """The folder that a command named at its end."""
-        (*_, last) = re.findall(r"^outputs: (.*)$", self.done[command].stdout, flags=re.MULTILINE)
-        return self.folder / last
+        (*_, last) = re.findall(r"^outputs: (.*)$", self.run(command).stdout, flags=re.MULTILINE)
+        return self.place(command) / last
 
-    def _run(self, command: str) -> Done:
+    def _run(self, command: str, place: Path) -> Done:
         filled = command.replace("dataset=…", f"dataset=easy_vqa dataset.path={self.easy_data}")
-        filled = filled.replace("prepare.out=FOLDER", f"prepare.out={self.folder / 'prepared'}")
+        filled = filled.replace("prepare.out=FOLDER", f"prepare.out={place / 'prepared'}")
         if "match=" in filled:
             filled = re.sub("FOLDER|目录", str(self.outputs(AFTER[command])), filled)
         assert not re.search("…|FOLDER|目录", filled), "fill the command's placeholder in"
@@ -146,7 +165,8 @@ class Terminal:
         sizes = [s for s in (*SIZES[entry(command)], *SIZES_BESIDE.get(recipe, ())) if s.partition("=")[0] not in given]
         # A recipe's folder is named after what is appended; with its name given it is the guides' folder.
         name = [f"name={recipe}"] if named else []
-        return run(entry(command), *arguments, *sizes, *name, f"paths.data={self.data}", cwd=self.folder)
+        shared = (f"paths.data={self.mini_data}", f"paths.store={self.folder / 'outcomes'}")
+        return run(entry(command), *arguments, *sizes, *name, *shared, cwd=place)
 
 
 def entry(command: str) -> str:
@@ -156,11 +176,9 @@ def entry(command: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def terminal(tmp_path_factory: pytest.TempPathFactory, easy_data: Path) -> Terminal:
-    """A folder in which a policy is trained already; the mini sets are drawn once for all workers."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    terminal = Terminal(tmp_path_factory.mktemp("terminal"), shared / "data", easy_data)
+def terminal(shared: Path, mini_data: Path, easy_data: Path) -> Terminal:
+    """A folder in which a policy is trained already."""
+    terminal = Terminal(shared / "terminal", mini_data, easy_data)
     terminal.run("python -m experiments.train")
     return terminal
 
