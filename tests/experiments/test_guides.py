@@ -28,7 +28,7 @@ NOT_RUN = {
     "python -m experiments.train +experiment=tiny_backbone": "trains from random weights for most of an hour; "
     "tests/training/test_tiny.py trains a smaller one",
     "python -m experiments.pipeline": "tests/experiments/test_commands.py runs it and looks at what it leaves",
-    "python -m experiments.benchmark": "measures for minutes and writes 8 GB; tests/benchmark runs its parts",
+    "python -m tests.performance": "measures for minutes and writes 8 GB; tests/performance runs its parts",
     "python -m experiments.pipeline +experiment=equal_cost": "some 250 evaluations, whose kinds run here in other "
     "recipes; tests/experiments/test_recipes.py composes its stages",
     "python -m experiments.pipeline +experiment=c1_leave_one_out": "trains and sweeps as c1_generalization does, four "

@@ -157,10 +157,7 @@ NAMED = [
     case("prepare", "", "policy.lambda_cost=0|1"),
     case("match", "", "policy.baseline.seed=0|1"),
     case("match", "", "backbone.dtype=float32|bfloat16"),
-    *(
-        case("eval", "", f"+{name}.x=0|1")
-        for name in "store prepare profile benchmark calibrate report pipeline".split()
-    ),
+    *(case("eval", "", f"+{name}.x=0|1") for name in "store prepare profile calibrate report pipeline".split()),
 ]
 ALL = [*EVALUATED, *TRAINED, *COLLECTED, *NAMED]
 

@@ -61,7 +61,6 @@ __all__ = [
     "BackboneTraining",
     "BaselineConfig",
     "BasicLauncher",
-    "BenchmarkConfig",
     "CalibrateConfig",
     "CostUnit",
     "DatasetConfig",
@@ -177,16 +176,6 @@ class ProfileConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class BenchmarkConfig:
-    """Which speeds to measure."""
-
-    only: tuple[str, ...]  # names; empty takes all
-    rounds: Positive  # of each measurement
-    scale: Literal["published", "tiny"]  # sizes of a backbone with random weights
-    samples: Positive  # of the made-up store
-
-
-@dataclass(frozen=True, config=STRICT)
 class CalibrateConfig:
     """What a calibrated lambda has to reach; one of the two."""
 
@@ -239,7 +228,6 @@ class RunConfig:
     store: StoreConfig | None = None  # experiments.store only
     prepare: PrepareConfig | None = None  # experiments.prepare only
     profile: ProfileConfig | None = None  # experiments.profile only
-    benchmark: BenchmarkConfig | None = None  # experiments.benchmark only
     calibrate: CalibrateConfig | None = None  # experiments.calibrate only
     report: ReportConfig | None = None  # experiments.report only
     runs: tuple[str, ...] | None = None  # experiments.report only: folders to read
