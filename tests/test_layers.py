@@ -133,5 +133,5 @@ def test_one_family_is_known_where_it_is_meant() -> None:
     users = {
         name for name, targets in imports(ROOT).items() if any(target.startswith("vlm.qwen") for target in targets)
     }
-    others = {name for name in users if not name.startswith(("vlm.qwen", "training.tiny_"))}
+    others = {name for name in users if not name.startswith("vlm.qwen")}
     assert others == set()

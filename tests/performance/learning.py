@@ -36,7 +36,6 @@ STEPS = 100  # of the learning-rate schedule; speed does not depend on it
 def learning(bench: Bench) -> Iterator[Measurement | Timing]:
     """Seconds, memory and the share of the measured peak (``share_of_floor``) of whole optimiser steps."""
     training = bench.config.training
-    assert isinstance(training, PolicyTraining)
     quiet_lightning()
     sizes = (SMALL, LARGE) if bench.load.batches[-1] >= LARGE else (2, 4)
     with _lora(bench, training):

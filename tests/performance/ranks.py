@@ -26,7 +26,7 @@ from vovnet.job_config import read_config
 from vovnet.lightning_parts import quiet_lightning
 from vovnet.rank_launch import launch_ranks
 from vovnet.ranks import end_with_parent, is_main_rank
-from vovnet.schema import PolicyTraining, RunConfig, TrainerConfig
+from vovnet.schema import RunConfig, TrainerConfig
 from vovnet.training.adapt import AdaptationModule, Scoring
 from vovnet.training.order import StepLoader
 from vovnet.training.steps import fit_steps
@@ -77,7 +77,6 @@ def ranks(bench: Bench, folder: Path) -> Iterator[Measurement | Timing]:
 def measure_step(config: RunConfig, folder: Path) -> Step:
     """What one rank does."""
     training = config.training
-    assert isinstance(training, PolicyTraining)
     quiet_lightning()
     tiny = (folder / TINY_FILE).exists()
     sizes, load = sizes_of(config.backbone, tiny), TINY if tiny else Workload()

@@ -14,7 +14,6 @@ import torch
 from tests.performance.measure import Measurement, peak_mb, ratio, seconds
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.data import item, load_dataset
-from vovnet.errors import VoVNetError
 from vovnet.lightning_parts import quiet_lightning
 from vovnet.policy.features import SCALARS
 from vovnet.policy.head import PolicyHead
@@ -22,9 +21,9 @@ from vovnet.policy.objective import OutcomeBatch
 from vovnet.schema import ObjectiveConfig, PolicyConfig, PolicyTraining, RunConfig
 from vovnet.training.adapt import AdaptationModule, Scoring
 from vovnet.training.module import VoVNetModule
-from vovnet.training.optimizer import rate
 from vovnet.training.order import EachOnce, StepLoader, StepOrder
 from vovnet.training.policy import OutcomeBatches
+from vovnet.training.step_module import rate
 from vovnet.training.steps import fit_steps
 from vovnet.training.trainable import trainable_backbone
 from vovnet.training.trainer import Place, Plan
@@ -39,7 +38,7 @@ HELD_OUT = 2_000  # samples beside them that every epoch validates with
 
 def training_step(config: RunConfig, rounds: int) -> list[Measurement]:
     """A LoRA step of stage 1 on prepared batches, against the same arithmetic in a plain loop."""
-    training = _policy_training(config)
+    training = config.training
     quiet_lightning()
     trainable = trainable_backbone(config, "lora")
     dataset, size = load_dataset(config.dataset, "train"), training.backbone.micro_batch_size
@@ -63,7 +62,7 @@ def training_step(config: RunConfig, rounds: int) -> list[Measurement]:
 
 def policy_training(config: RunConfig, rounds: int) -> list[Measurement]:
     """Stage 2 on 20,000 made-up outcomes for 50 epochs: seconds and memory."""
-    training = _policy_training(config)
+    training = config.training
     quiet_lightning()
     outcomes = made_up(SAMPLES + HELD_OUT)
     steps = EPOCHS * -(-SAMPLES // training.batch_size)
@@ -79,7 +78,7 @@ def policy_training(config: RunConfig, rounds: int) -> list[Measurement]:
 
 def ablations(config: RunConfig) -> list[Measurement]:
     """The trainings of blocks D1 to D4, each under every seed, on as many made-up outcomes."""
-    training = _policy_training(config)
+    training = config.training
     quiet_lightning()
     outcomes, policy = made_up(SAMPLES + HELD_OUT), config.policy
     mixture = replace(policy, objective=ObjectiveConfig("mixture", 1.0, 1.0, "nll"))
@@ -178,9 +177,3 @@ def _bare(module: AdaptationModule, batches: list[Batch], training: PolicyTraini
         torch.nn.utils.clip_grad_norm_(trained, training.gradient_clip)
         optimizer.step()
     return time.perf_counter() - begun
-
-
-def _policy_training(config: RunConfig) -> PolicyTraining:
-    if not isinstance(config.training, PolicyTraining):
-        raise VoVNetError("policies are trained here; leave training=policy.")
-    return config.training

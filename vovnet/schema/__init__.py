@@ -43,15 +43,10 @@ from vovnet.schema.ranges import (
 from vovnet.schema.training import (
     BackboneTraining,
     LoraConfig,
-    Phase,
     PolicyTraining,
     Precision,
     Schedule,
-    TinyArchitecture,
-    TinyBackboneTraining,
     TrainerConfig,
-    Training,
-    WordLoss,
 )
 
 __all__ = [
@@ -82,7 +77,6 @@ __all__ = [
     "ObjectiveConfig",
     "OwnLook",
     "PathsConfig",
-    "Phase",
     "PipelineConfig",
     "PolicyConfig",
     "PolicyOptions",
@@ -106,12 +100,8 @@ __all__ = [
     "SplitFiles",
     "Stage",
     "StoreConfig",
-    "TinyArchitecture",
-    "TinyBackboneTraining",
     "TrainerConfig",
-    "Training",
     "VisionBudgetConfig",
-    "WordLoss",
     "disorder",
     "in_order",
     "key_of",
@@ -218,7 +208,7 @@ class RunConfig:
     vision_budget: VisionBudgetConfig
     dataset: Dataset
     eval: EvalConfig
-    training: Training
+    training: PolicyTraining
     trainer: TrainerConfig
     logger: LoggerConfig
     paths: PathsConfig

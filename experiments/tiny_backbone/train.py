@@ -1,6 +1,6 @@
-"""Training the packaged tiny backbone from random weights: ``+experiment=tiny_backbone``.
+"""Training the packaged tiny backbone from random weights.
 
-Two things decide whether it learns shapes: the initialisation (see ``tiny_checkpoint``) and a first
+Two things decide whether it learns shapes: the initialisation (see ``checkpoint``) and a first
 phase in which only the image can answer, so that the vision tower is not starved by the text prior.
 """
 
@@ -15,20 +15,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from experiments.tiny_backbone.batches import StepBatches, TrainingStep
+from experiments.tiny_backbone.checkpoint import write_untrained
+from experiments.tiny_backbone.optimizer import recipe_optimizer
+from experiments.tiny_backbone.recipe import Recipe
+from experiments.tiny_backbone.vision import pretrain_vision, recipe_plan
+from experiments.tiny_backbone.words import WordHead
 from vovnet.actions import USUAL, Action
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.data.split import split_groups
 from vovnet.lightning_parts import quiet_lightning
 from vovnet.outcomes.judge import Judge, make_judge
-from vovnet.schema import BackboneConfig, RunConfig, TinyBackboneTraining
-from vovnet.training.optimizer import recipe_optimizer
+from vovnet.schema import BackboneConfig, RunConfig
 from vovnet.training.order import StepLoader, as_it_is
 from vovnet.training.step_module import StepModule
 from vovnet.training.steps import fit_steps
-from vovnet.training.tiny_batches import StepBatches, TrainingStep
-from vovnet.training.tiny_checkpoint import write_untrained
-from vovnet.training.tiny_vision import pretrain_vision, recipe_plan
-from vovnet.training.tiny_words import WordHead
 from vovnet.training.trainable import save_folder, training_split, write_whole
 from vovnet.training.trainer import Place
 from vovnet.vlm.files import find_checkpoint
@@ -45,7 +46,7 @@ CACHE = 3 * 2**29  # bytes of prepared images: as many as there are, in all thei
 class TinyBackboneModule(StepModule):
     """Answer NLL under one branch per step; a short warm-up, then a cosine."""
 
-    def __init__(self, backbone: Backbone, recipe: TinyBackboneTraining, total_steps: int, judge: Judge) -> None:
+    def __init__(self, backbone: Backbone, recipe: Recipe, total_steps: int, judge: Judge) -> None:
         super().__init__()
         self.backbone = backbone
         self.recipe = recipe
@@ -82,7 +83,7 @@ class TinyBackboneModule(StepModule):
         return recipe_optimizer(self.backbone, self.recipe, self.total_steps)
 
 
-def train_tiny_backbone(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Path:
+def train_tiny_backbone(config: RunConfig, recipe: Recipe, folder: Path) -> Path:
     """Run the recipe in ``folder`` and return the checkpoint folder it leaves there.
 
     A run that was stopped goes on from its last saved step.
@@ -106,7 +107,7 @@ def _load(place: BackboneConfig, config: RunConfig) -> Backbone:
     return load_fast(place, config.vision_budget, True, None, find_checkpoint(place))
 
 
-def _train(config: RunConfig, recipe: TinyBackboneTraining, folder: Path) -> Path:
+def _train(config: RunConfig, recipe: Recipe, folder: Path) -> Path:
     quiet_lightning()
     L.seed_everything(recipe.seed, verbose=False)
     dataset = load_dataset(config.dataset, "train")

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.tiny_backbone.recipe import WordLoss
 from vovnet.actions import Action
 from vovnet.data import Sample
-from vovnet.schema import WordLoss
 from vovnet.vlm.qwen.model import Backbone
 
 

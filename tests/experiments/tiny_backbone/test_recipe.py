@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.tiny_backbone.__main__ import configured
+from experiments.tiny_backbone.batches import StepBatches, shuffled
+from experiments.tiny_backbone.checkpoint import write_untrained
+from experiments.tiny_backbone.train import train_tiny_backbone
 from tests.conftest import SIZES, compose_config
 from vovnet.actions import Action
 from vovnet.data import Sample, load_dataset
 from vovnet.results.evaluate import evaluate
-from vovnet.schema import TinyBackboneTraining
 from vovnet.training.order import StepLoader
 from vovnet.training.steps import newest_checkpoint
-from vovnet.training.tiny_backbone import train_tiny_backbone
-from vovnet.training.tiny_batches import StepBatches, shuffled
-from vovnet.training.tiny_checkpoint import write_untrained
 from vovnet.vlm.files import PACKAGED, find_checkpoint, open_checkpoint
 from vovnet.vlm.loading import load_backbone
 from vovnet.vlm.protocol import Batch
@@ -35,25 +35,22 @@ def test_the_same_seed_writes_the_same_checkpoint(tmp_path: Path) -> None:
 @pytest.fixture
 def recipe(easy_data: Path, tmp_path: Path):
     def make(steps: int):
-        config = compose_config(
-            "+experiment=tiny_backbone",
+        given = (
             f"dataset.parts.easy_vqa.path={easy_data}",
             *(f"dataset.parts.mini_{name}.generate.{split}_images=12" for name in SETS for split in ("train", "test")),
             f"paths.runs={tmp_path}",
-            "training.batch_size=8",
-            "training.save_every=6",
-            "training.val_fraction=0.2",
-            f"training.phases=[{{steps: 4, questions: open, branch_weights: [0, 0, 1], set_weights: {{}}}},"
+            "recipe.batch_size=8",
+            "recipe.save_every=6",
+            "recipe.val_fraction=0.2",
+            f"recipe.phases=[{{steps: 4, questions: open, branch_weights: [0, 0, 1], set_weights: {{}}}},"
             f"{{steps: {steps - 4}, questions: all, branch_weights: [1, 1, 1], set_weights: {{}}}}]",
-            "training.vision_steps=3",
-            "training.vision_batch_size=4",
-            "training.architecture.num_layers=1",
-            "training.word_loss.layer=1",
-            "training.architecture.vision_depth=1",
-            root="train",
+            "recipe.vision_steps=3",
+            "recipe.vision_batch_size=4",
+            "recipe.architecture.num_layers=1",
+            "recipe.word_loss.layer=1",
+            "recipe.architecture.vision_depth=1",
         )
-        assert isinstance(config.training, TinyBackboneTraining)
-        return config, config.training
+        return configured(given)
 
     return make
 

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from vovnet.schema import TinyArchitecture
+from experiments.tiny_backbone.recipe import Architecture
 
 MERGE_SIZE = 2
 END, START_TURN, END_TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -32,7 +32,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def write_untrained(folder: Path, sizes: TinyArchitecture, texts: Iterable[str], seed: int) -> None:
+def write_untrained(folder: Path, sizes: Architecture, texts: Iterable[str], seed: int) -> None:
     """Write model, tokenizer and image processor; the same seed and texts give the same bytes."""
     tokenizer = train_tokenizer(texts, sizes.vocab_size)
     config = model_config(sizes, tokenizer)
@@ -78,7 +78,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
 
 
-def model_config(sizes: TinyArchitecture, tokenizer: Any) -> Qwen3VLConfig:
+def model_config(sizes: Architecture, tokenizer: Any) -> Qwen3VLConfig:
     """The architecture of Qwen3-VL at the given sizes."""
     head_dim = sizes.hidden_size // sizes.num_heads
     section = head_dim // 2 // 3

@@ -1,16 +1,15 @@
-"""Optimisers of backbone training."""
+"""The recipe's optimisers: Muon for matrices, AdamW for the rest, as one."""
 
 import math
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
-from vovnet.schema import Schedule, TinyBackboneTraining
+from experiments.tiny_backbone.recipe import Recipe
+from vovnet.training.step_module import scheduled
 
 OUTSIDE = ("embed", "lm_head")  # matrices that are tables, not maps between layers
 BETAS = (0.9, 0.98)
@@ -98,32 +97,13 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     return result
 
 
-def scheduled(optimizer: Optimizer, schedule: Schedule, warmup_steps: int, steps: int, floor: float = 0.0) -> Any:
-    """An optimiser with a schedule that is stepped once per optimiser step, as Lightning takes them.
-
-    A linear warm-up, then constant, or a line or half a cosine down to ``floor`` of the rate.
-    """
-    scheduler = LambdaLR(
-        optimizer, partial(rate, schedule=schedule, warmup_steps=warmup_steps, steps=steps, floor=floor)
-    )
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def rate(step: int, schedule: Schedule, warmup_steps: int, steps: int, floor: float) -> float:
-    """Share of the full learning rate at an optimiser step."""
-    rising = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
-    gone = min(1.0, max(0.0, (step - warmup_steps) / max(1, steps - warmup_steps)))
-    left = {"constant": 1.0, "linear": 1.0 - gone, "cosine": 0.5 * (1 + math.cos(math.pi * gone))}[schedule]
-    return rising * (floor + (1.0 - floor) * left)
-
-
-def recipe_optimizer(model: nn.Module, recipe: TinyBackboneTraining, steps: int) -> Any:
+def recipe_optimizer(model: nn.Module, recipe: Recipe, steps: int) -> Any:
     """The tiny recipe's optimiser with its schedule: a cosine down to two percent."""
     warmup = max(1, round(recipe.warmup_fraction * steps))
     return scheduled(make_optimizer(model, recipe), "cosine", warmup, steps, floor=0.02)
 
 
-def make_optimizer(model: nn.Module, recipe: TinyBackboneTraining) -> Optimizer:
+def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     """AdamW; with ``muon`` the layers' matrices are stepped by Muon (Jordan 2024) at AdamW's update size.
 
     Weight decay holds for matrices only.

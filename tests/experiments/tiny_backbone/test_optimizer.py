@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import compose_config
-from vovnet.schema import TinyBackboneTraining
-from vovnet.training.optimizer import Joint, Muon, make_optimizer, orthogonal
+from experiments.tiny_backbone.optimizer import Joint, Muon, make_optimizer, orthogonal
+from experiments.tiny_backbone.recipe import Recipe, load_recipe
 
 
 def test_muon_equals_torchs_up_to_its_bfloat16() -> None:
@@ -33,10 +32,8 @@ def test_orthogonal_keeps_directions_and_evens_their_sizes(shape: tuple[int, ...
     assert values.max() < 1.3
 
 
-def recipe(optimizer: str) -> TinyBackboneTraining:
-    training = compose_config("+experiment=tiny_backbone", f"training.optimizer={optimizer}", root="train").training
-    assert isinstance(training, TinyBackboneTraining)
-    return training
+def recipe(optimizer: str) -> Recipe:
+    return load_recipe([f"optimizer={optimizer}"])
 
 
 def test_joint_steps_every_parameter_and_resumes(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from experiments.tiny_backbone.optimizer import recipe_optimizer
+from experiments.tiny_backbone.recipe import Recipe
 from vovnet.actions import Action
 from vovnet.data.mini import scenes
 from vovnet.data.mini.canvas import COLORS, SHAPES, Canvas
 from vovnet.files import write_bytes
-from vovnet.schema import TinyBackboneTraining
-from vovnet.training.optimizer import recipe_optimizer
 from vovnet.training.order import StepLoader
 from vovnet.training.step_module import StepModule
 from vovnet.training.steps import fit_steps
@@ -43,7 +43,7 @@ Labelled = tuple[Pixels, Tensor]  # images, and (name, color) classes of each to
 class LabelledScenes:
     """Fresh scenes; the batch of a step is a function of the seed and the step."""
 
-    def __init__(self, builder: InputBuilder, recipe: TinyBackboneTraining) -> None:
+    def __init__(self, builder: InputBuilder, recipe: Recipe) -> None:
         self.builder, self.recipe = builder, recipe
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ def token_labels(canvas: Canvas, rows: int, columns: int) -> np.ndarray:
 class TinyVisionModule(StepModule):
     """Per-token classification on top of the vision tower; the two linear heads are thrown away."""
 
-    def __init__(self, backbone: Backbone, recipe: TinyBackboneTraining) -> None:
+    def __init__(self, backbone: Backbone, recipe: Recipe) -> None:
         super().__init__()
         self.visual = backbone.model.model.visual
         self.heads = nn.Linear(backbone.hidden_size, len(NAMES) + len(COLOR_NAMES))
@@ -128,7 +128,7 @@ def _weighted(logits: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits, labels, weight=weight)
 
 
-def recipe_plan(stage: str, steps: int, recipe: TinyBackboneTraining) -> Plan:
+def recipe_plan(stage: str, steps: int, recipe: Recipe) -> Plan:
     """How the stages of the recipe run."""
     return Plan(
         stage=stage,
@@ -140,7 +140,7 @@ def recipe_plan(stage: str, steps: int, recipe: TinyBackboneTraining) -> Plan:
     )
 
 
-def pretrain_vision(backbone: Backbone, recipe: TinyBackboneTraining, folder: Path) -> None:
+def pretrain_vision(backbone: Backbone, recipe: Recipe, folder: Path) -> None:
     """Train the vision tower on labelled scenes, once: a run that goes on later finds it done."""
     done = folder / "vision.safetensors"
     visual, device = backbone.model.model.visual, backbone.device

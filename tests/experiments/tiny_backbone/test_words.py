@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from experiments.tiny_backbone.recipe import WordLoss
+from experiments.tiny_backbone.words import WordHead, answer_word
 from tests.conftest import compose_config
 from vovnet.actions import Action
 from vovnet.data import item, load_dataset
-from vovnet.schema import WordLoss
-from vovnet.training.tiny_words import WordHead, answer_word
 from vovnet.vlm.loading import load_backbone
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from experiments.tiny_backbone.recipe import Phase, Recipe
+from experiments.tiny_backbone.words import answer_word
 from vovnet.actions import USUAL, Action
 from vovnet.data import ImageRef, Sample, VQADataset, prompt_text
-from vovnet.schema import Phase, TinyBackboneTraining
-from vovnet.training.tiny_words import answer_word
 from vovnet.vlm.protocol import Batch
 from vovnet.vlm.qwen.inputs import InputBuilder
 from vovnet.vlm.tokens import encode_user_texts
@@ -66,7 +66,7 @@ class TrainingStep:
     """What one step trains.
 
     Attributes:
-        words: first token of each row's answer where ``tiny_words`` supervises it, else None.
+        words: first token of each row's answer where ``words`` supervises it, else None.
     """
 
     batch: Batch
@@ -77,9 +77,7 @@ class TrainingStep:
 class StepBatches:
     """The batches of all phases by their step."""
 
-    def __init__(
-        self, dataset: VQADataset, groups: set[str], builder: InputBuilder, recipe: TinyBackboneTraining
-    ) -> None:
+    def __init__(self, dataset: VQADataset, groups: set[str], builder: InputBuilder, recipe: Recipe) -> None:
         self.dataset = dataset
         self.builder = builder
         self.recipe = recipe
