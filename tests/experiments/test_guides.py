@@ -27,10 +27,10 @@ NOT_RUN = {
     "pip install -e '.[dev]'": "needs the network",
     "python -m pytest -n 2": "is this suite",
     "python -m experiments.families FOLDER": "tests/vlm/generic/test_probe.py runs it",
-    "python -m experiments.train +experiment=tiny_backbone": "trains from random weights for most of an hour; "
-    "tests/training/test_tiny.py trains a smaller one",
+    "python -m experiments.tiny_backbone": "trains from random weights for most of an hour; "
+    "tests/experiments/tiny_backbone trains a smaller one",
     "python -m experiments.pipeline": "tests/experiments/test_commands.py runs it and looks at what it leaves",
-    "python -m experiments.benchmark": "measures for minutes and writes 8 GB; tests/benchmark runs its parts",
+    "python -m tests.performance": "measures for minutes and writes 8 GB; tests/performance runs its parts",
     "python -m experiments.pipeline +experiment=equal_cost": "some 250 evaluations, whose kinds run here in other "
     "recipes; tests/experiments/test_recipes.py composes its stages",
     "python -m experiments.pipeline +experiment=c1_leave_one_out": "trains and sweeps as c1_generalization does, four "
@@ -190,7 +190,7 @@ def test_the_guides_print_commands_and_no_more_is_left_out_than_listed() -> None
     assert {entry(command) for command in RUN} == set(SIZES)
 
 
-@pytest.mark.parametrize("name", ["tiny_backbone", "paper"])
+@pytest.mark.parametrize("name", ["paper"])
 def test_what_is_not_run_composes(name: str) -> None:
     (command,) = (c for c in NOT_RUN if c.endswith(f"+experiment={name}"))
     assert compose_config(f"+experiment={name}", root=entry(command)).name == name

@@ -155,7 +155,7 @@ DECIDING = (
     # Commands that do something else.
     *(
         Rule(section, others(section), f"only experiments.{section} reads it")
-        for section in ("store", "prepare", "profile", "benchmark", "calibrate")
+        for section in ("store", "prepare", "profile", "calibrate")
     ),
     Rule("report runs", others("report"), "only experiments.report reads it"),
     Rule("pipeline", others(), "only experiments.pipeline reads it"),
