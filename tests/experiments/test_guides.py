@@ -86,6 +86,7 @@ SIZES = {
     "prepare": (),
     "match": (),
     "store": (),
+    "ask": (),
 }
 SIZES_BESIDE = {"a0_two_stages": ("training.stage1_epochs=1",), "collapse": ("training.seed=0,1",)}
 # Files that must lie in the folder that a command names at its end.
@@ -164,6 +165,8 @@ class Terminal:
         filled = filled.replace("prepare.out=FOLDER", f"prepare.out={self.folder / 'prepared'}")
         if "dataset=jsonl" in filled:
             filled = filled.replace("FOLDER", str(self.own_questions()))
+        if entry(command) == "ask":
+            shutil.copy(self.easy_data / "test/images/0.png", self.folder / "cat.jpg")
         if "match=" in filled:
             filled = filled.replace("FOLDER", str(self.outputs(AFTER[command])))
         assert not re.search("…|FOLDER", filled), "fill the command's placeholder in"
