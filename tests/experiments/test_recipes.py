@@ -90,7 +90,7 @@ def test_a_profile_measures_each_action_and_its_pieces(base: list[str], tmp_path
     assert {action for stage, action in lines if stage == "end_to_end"} == {"routed", "no", "coarse", "full"}
     assert {stage for stage, action in lines if action == "full"} == {"end_to_end", "prepare", "prefill", "decode"}
     for line in lines.values():
-        assert line["num_samples"] == "5"
+        assert (line["batch_size"], line["num_samples"]) == ("1", "5")
         assert 0 < float(line["latency_p50_ms"]) <= float(line["latency_p90_ms"])
         assert float(line["mem_peak_mb"]) > 50  # of the process, where no GPU counts it
     tokens = [float(lines["end_to_end", action]["avg_vision_tokens"]) for action in ("no", "coarse", "routed", "full")]

@@ -53,7 +53,8 @@ SLICES = (
     Column("score", "score", 4), Column("avg_cost", "cost", 4),
 )  # fmt: skip
 PROFILE = (
-    Column("stage", "stage"), Column("action", "action"), Column("latency_p50_ms", "p50 ms", 2),
+    Column("stage", "stage"), Column("action", "action"), Column("batch_size", "batch", 0),
+    Column("latency_p50_ms", "p50 ms", 2),
     Column("latency_p90_ms", "p90 ms", 2), described("avg_vision_tokens", 1), described("avg_text_tokens", 1),
     Column("avg_generated_tokens", "generated", 1), Column("mem_peak_mb", "peak MB", 1),
 )  # fmt: skip

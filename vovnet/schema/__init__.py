@@ -164,6 +164,7 @@ class ProfileConfig:
     """Block F1."""
 
     warmup: Count  # questions answered before anything is measured
+    batch_size: Annotated[int, Field(ge=1)] = 1  # questions that are answered together
 
 
 @dataclass(frozen=True, config=STRICT)
