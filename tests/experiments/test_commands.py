@@ -290,7 +290,7 @@ def test_a_folder_with_spaces_and_quotes(easy_data: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_the_pipeline_merges_its_stages(base: list[str], tmp_path: Path) -> None:
     sizes = ("training.max_samples=40", "training.epochs=1", "eval.max_samples=12")
-    process = typed("pipeline", "dataset=easy_vqa", *base, "policy.lambda_cost=0.7", *sizes)
+    process = command("pipeline", "dataset=easy_vqa", *base, "policy.lambda_cost=0.7", *sizes)
     assert process.returncode == 0, process.stderr
     folder = tmp_path / "runs/main"
     found = rows(folder / "results.csv")

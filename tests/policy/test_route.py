@@ -56,6 +56,12 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
     return replayed, live
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings that read and decode alike are collected once."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -94,8 +100,8 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("policy.full_pruning_ratio=0.3", "policy.full_pruning_mode=pool", "eval.cache_reuse=false"),
     ],
 )
-def test_replay_equals_live(configure: Configure, tmp_path: Path, overrides: tuple[str, ...]) -> None:
-    replayed, live = (e.routed for e in both(configure, tmp_path, *overrides))
+def test_replay_equals_live(configure: Configure, store: Path, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    replayed, live = (e.routed for e in both(configure, tmp_path, f"paths.store={store}", *overrides))
     assert np.array_equal(replayed.actions, live.actions)
     assert np.array_equal(replayed.cost, live.cost)
     assert np.array_equal(replayed.text_tokens, live.text_tokens)
