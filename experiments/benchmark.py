@@ -74,6 +74,7 @@ def _small(config: RunConfig, rounds: int) -> Parts:
     from vovnet.benchmark import embedded
     from vovnet.benchmark.growth import growth
     from vovnet.benchmark.implementations import implementations
+    from vovnet.benchmark.imports import imports
     from vovnet.benchmark.opening import opening
     from vovnet.benchmark.store import large_store
     from vovnet.benchmark.sweeps import start_up, sweeps
@@ -87,6 +88,7 @@ def _small(config: RunConfig, rounds: int) -> Parts:
         "pruning": lambda: embedded.pruning(config, rounds),
         "start_up": lambda: start_up(rounds),
         "growth": lambda: growth(config),
+        "imports": lambda: imports(config),
         "opening": lambda: opening(Path(config.paths.runs)),
         "sweeps": lambda: sweeps(config, rounds),
         "store": lambda: large_store(Path(config.paths.runs), samples),

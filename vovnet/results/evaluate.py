@@ -112,7 +112,8 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         routed, drawn = with_random_fallback(dataset, routed, config.eval.seed)
     facts = RunFacts(
         split=dataset.split,
-        metric=dataset.metric,
+        metric=setting.metric,
+        engine=setting.engine,
         scoring_rule=setting.rule,
         dataset=dataset.name,
         groups=split.groups,

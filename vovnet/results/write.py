@@ -98,7 +98,19 @@ def _lines(heads: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Iterat
         pieces += [repeat(f", {quote(name)}: ", len(heads)), column]
     rows = zip(*pieces, repeat("}\n", len(heads)), strict=True)
     while block := "".join(chain.from_iterable(islice(rows, LINES))):
-        yield block
+        yield _on_one_line(block)
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """An object as one line, whatever a reader takes for the end of a line."""
+    return _on_one_line(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def _on_one_line(text: str) -> str:
+    """JSON whose texts hold no line separators of Unicode, at which ``str.splitlines`` would cut it."""
+    for character in "\x85\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def _by_value(column: np.ndarray, text: Callable[[Any], str]) -> list[str]:
