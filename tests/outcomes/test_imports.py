@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import experiments.store
 import vovnet
 from tests.conftest import compose_config
+from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.foreign import FEATURES, read_folder, read_frame
 from vovnet.outcomes.imports import _by_look
@@ -28,6 +29,7 @@ from vovnet.session import Session
 
 N = 24
 NAMED = ("backbone=imported", "backbone.name=them", f"eval.max_samples={N}")
+DRAWN = ("dataset=mini_mmbench", "dataset.generate.train_images=4", "dataset.generate.test_images=12")
 Row = dict[str, Any]
 Import = Callable[..., None]
 
@@ -326,14 +328,12 @@ def mmbench(tmp_path: Path) -> Callable[..., str]:
 
     def run(rule: str, *overrides: str) -> str:
         config = compose_config(
-            f"paths.runs={tmp_path}", "dataset=mini_mmbench", *NAMED, *overrides, f"store.rescore={rule}", root="store"
+            f"paths.runs={tmp_path}", *DRAWN, *NAMED, *overrides, f"store.rescore={rule}", root="store"
         )
         experiments.store.run(config, tmp_path / "run")
         return (tmp_path / "run/changed.jsonl").read_text()
 
-    sets = compose_config(f"paths.runs={tmp_path}", "dataset=mini_mmbench").dataset
-    data = vovnet.load_dataset("mini_mmbench", path=sets.path)
-    split = data.split("test")
+    split = load_dataset(compose_config(f"paths.runs={tmp_path}", *DRAWN).dataset, "test")
     said = ["**{}**" if place % 4 == 0 else "{}" for place in range(N)]
     rows = [
         {"id": split[n].id, "look": "full", "prediction": said[n].format(split[n].answers[0]), "vision_tokens": 8}
@@ -342,7 +342,7 @@ def mmbench(tmp_path: Path) -> Callable[..., str]:
     folder = tmp_path / "rows"
     folder.mkdir()
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    asked = (f"store.import_from={folder}", "store.engine=e", "dataset=mini_mmbench")
+    asked = (f"store.import_from={folder}", "store.engine=e", *DRAWN)
     experiments.store.run(compose_config(f"paths.runs={tmp_path}", *NAMED, *asked, root="store"), tmp_path)
     return run
 

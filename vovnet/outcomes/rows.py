@@ -29,7 +29,10 @@ class FileRows:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        mapped = np.memmap(self.path, self.dtype, "c", self.offset, self.shape)  # torch warns of "r"
+        try:
+            mapped = np.memmap(self.path, self.dtype, "c", self.offset, self.shape)  # torch warns of "r"
+        except FileNotFoundError as error:
+            raise VoVNetError(f"the outcome file {self.path} was removed while it was in use; run again.") from error
         return mapped if dtype is None else mapped.astype(dtype)
 
 

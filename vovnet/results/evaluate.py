@@ -36,6 +36,7 @@ from vovnet.results.write import (
     PREDICTIONS,
     RESULTS,
     retract,
+    without_formulas,
     write_predictions,
     write_results,
     write_rows,
@@ -150,7 +151,7 @@ def write_evaluation(
     write_predictions(folder / PREDICTIONS, found.split, found.routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
     lines = category_rows(found.split, found.routed)
-    write_rows(folder / CATEGORIES, lines, list(lines[0]))
+    write_rows(folder / CATEGORIES, without_formulas(lines), list(lines[0]))
     checks = [*run_checks(row)]
     if "expected" in found.notes:
         checks += draw_checks(row, found.notes["expected"])

@@ -23,6 +23,7 @@ from vovnet.session import Session
 
 RESULTS, PREDICTIONS = "results.csv", "predictions.jsonl"
 CATEGORIES = "categories.csv"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begins what spreadsheets compute
 LINES = 65_536  # of predictions held as text at once
 
 
@@ -33,6 +34,16 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
+
+
+def without_formulas(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lines whose texts come from a data set: a spreadsheet would compute one that begins like a formula, so that it
+    gets an apostrophe in front."""
+
+    def cell(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+    return [{name: cell(value) for name, value in row.items()} for row in rows]
 
 
 def write_or_remove(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -83,7 +83,10 @@ class Checkpoint:
 
     @property
     def text_config(self) -> dict[str, Any]:
-        """Sizes of the language model; older Qwen2.5-VL files keep them at the top level."""
+        """Sizes of the language model; older Qwen2.5-VL files keep them at the top level. Of imported rows it is the
+        width of their hidden states alone."""
+        if self.engine is not None:
+            return {"hidden_size": self.config.get("width", 0)}
         return dict(self.config.get("text_config") or self.config)
 
     @property
