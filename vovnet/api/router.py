@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from vovnet.actions import Action
 from vovnet.api.outcomes import VLM, Dataset, load_dataset, with_options
 from vovnet.compose import compose_typed
 from vovnet.data import prompt_text
@@ -19,13 +19,14 @@ from vovnet.outcomes.looks import check_looks
 from vovnet.outcomes.units import split_name, unit_of
 from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
+from vovnet.schema import RunConfig
 from vovnet.scoring import Score
 from vovnet.session import Session
 from vovnet.vlm.auto import settled
 from vovnet.vlm.decoding import decoding_of
 from vovnet.vlm.files import find_checkpoint
 
-Picture = str | Path | Image.Image
+Picture = str | Path | bytes | Image.Image  # bytes: an encoded image
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Reply:
         look: the label of the look that it was answered from, such as ``no``, ``coarse`` or ``full``.
         cost: of all looks that were taken; 1 is a maximal FULL image.
         vision_tokens: image tokens that entered the language model.
+        full_tokens: those that FULL would have taken.
+        prompt_tokens: of the prompt that was answered, its image tokens included.
+        generated_tokens: of the answer, its end token included.
         seconds: of the batch, divided by its questions.
     """
 
@@ -44,6 +48,9 @@ class Reply:
     look: str
     cost: float
     vision_tokens: int
+    full_tokens: int
+    prompt_tokens: int
+    generated_tokens: int
     seconds: float
 
 
@@ -61,47 +68,90 @@ class Router:
     """
 
     def __init__(self, vlm: VLM, policy: Policy, dataset: Dataset | None = None, **options: Any) -> None:
-        if why := checked(policy).only_replayed():
-            raise VoVNetError(why)
         base = compose_typed("eval", [])
-        self._data = (dataset or load_dataset()).config
         own = with_options(base.eval, options)
-        config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=self._data, eval=own)
-        session = Session()
+        data = (dataset or load_dataset()).config
+        config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=data, eval=own)
+        if (card := checked(policy).card) is not None:  # it has learned costs in a unit
+            kind, device = split_name(card.cost_unit)
+            config = replace(config, policy=replace(config.policy, cost_unit=kind, latency_device=device))
+        self._begin(config, policy, Session())
+
+    @classmethod
+    def of(cls, config: RunConfig, policy: Policy, session: Session) -> "Router":
+        """A router over what a command's configuration names.
+
+        Raises:
+            VoVNetError: the policy exists in replay only, or the model cannot take one of its looks.
+        """
+        made = cls.__new__(cls)
+        made._begin(config, policy, session)
+        return made
+
+    def _begin(self, config: RunConfig, policy: Policy, session: Session) -> None:
+        if why := policy.only_replayed():
+            raise VoVNetError(why)
+        if config.dataset.prompt_template is None:
+            raise VoVNetError(
+                f"dataset={config.dataset.name} is a mixture, whose parts have prompts of their own; name one of "
+                f"{', '.join(config.dataset.parts)}."
+            )
         config = settled(config, session)
         checkpoint = find_checkpoint(config.backbone, session=session)
         check_looks(config, checkpoint, policy.looks)
-        if policy.card is not None:  # it has learned costs in a unit
-            kind, device = split_name(policy.card.cost_unit)
-            config = replace(config, policy=replace(config.policy, cost_unit=kind, latency_device=device))
         backbone = branch_backbone(config, session)
-        decoding, unit = decoding_of(config.eval), unit_of(config, checkpoint, policy.looks)
-        self._route = route.Router(backbone, policy, decoding, _unjudged, 0, unit)
+        unit = unit_of(config, checkpoint, policy.looks)
+        self._asked = PlainSet()
+        self._asked.config, self._asked.name = config.dataset, config.dataset.name
+        self._route = route.Router(backbone, policy, decoding_of(config.eval), _unjudged, config.eval.seed, unit)
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:
         """Answer one question about one or several images, which are opened only if the policy looks at them."""
         return self.answer([(question, images, options)])[0]
 
-    def answer(self, questions: Sequence[tuple[str, Picture | Sequence[Picture], Sequence[str]]]) -> list[Reply]:
-        """Answer a batch of (question, images, options)."""
+    def answer(
+        self,
+        questions: Sequence[tuple[str, Picture | Sequence[Picture], Sequence[str]]],
+        max_new_tokens: int | None = None,
+    ) -> list[Reply]:
+        """Answer a batch of (question, images, options).
+
+        Args:
+            max_new_tokens: of each answer; None takes ``eval.max_new_tokens``.
+        """
         import torch
 
+        router = self._route
+        if max_new_tokens is not None:
+            router = replace(router, decoding=replace(router.decoding, max_new_tokens=max_new_tokens))
         samples = [_sample(place, *one) for place, one in enumerate(questions)]
-        asked = PlainSet()
-        asked.config, asked.name = self._data, self._data.name
         with torch.inference_mode():
-            routed = self._route([(place, one, prompt_text(asked, one)) for place, one in enumerate(samples)])
+            routed = router([(place, one, prompt_text(self._asked, one)) for place, one in enumerate(samples)])
         chosen, tokens = routed.chosen, routed.paid("vision_tokens")
         return [
             Reply(
-                chosen.answer[row],
-                str(routed.labels[row]),
-                float(routed.cost[row]),
-                int(tokens[row]),
-                float(chosen.seconds[row]),
+                answer=chosen.answer[row],
+                look=str(routed.labels[row]),
+                cost=float(routed.cost[row]),
+                vision_tokens=int(tokens[row]),
+                full_tokens=router.backbone.builder.tokens(sample, [Action.FULL])[0],
+                prompt_tokens=int(chosen.prompt_tokens[row]),
+                generated_tokens=int(chosen.generated_tokens[row]),
+                seconds=float(chosen.seconds[row]),
             )
-            for row in np.arange(len(samples)).tolist()
+            for row, sample in enumerate(samples)
         ]
+
+    def forget(self) -> None:
+        """Keep no image of the questions that were answered."""
+        self._route.backbone.builder.forget()
+
+    def free_memory(self) -> None:
+        """Drop buffers of the device after its memory ran out."""
+        import torch
+
+        self._route.backbone.free_memory()
+        torch.cuda.empty_cache()
 
 
 def _unjudged(index: int, answer: str | None) -> Score:
@@ -110,7 +160,7 @@ def _unjudged(index: int, answer: str | None) -> Score:
 
 
 def _sample(place: int, question: str, images: Picture | Sequence[Picture], options: Sequence[str]) -> Sample:
-    pictures = [images] if isinstance(images, str | Path | Image.Image) else list(images)
+    pictures = [images] if isinstance(images, Picture) else list(images)
     return Sample(
         id=str(place),
         question=question,
@@ -123,6 +173,8 @@ def _sample(place: int, question: str, images: Picture | Sequence[Picture], opti
 
 
 def _image(place: int, number: int, picture: Picture) -> ImageRef:
+    if isinstance(picture, bytes):  # one name whatever the question, so that a batch sees a shared image once
+        return HeldImage("image", Path("image"), picture)
     if not isinstance(picture, Image.Image):
         path = Path(picture).expanduser()
         return ImageRef(str(path), path)

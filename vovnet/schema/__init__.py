@@ -40,6 +40,7 @@ from vovnet.schema.ranges import (
     Seed,
     Split,
 )
+from vovnet.schema.serve import ServeConfig
 from vovnet.schema.training import (
     BackboneTraining,
     LoraConfig,
@@ -102,6 +103,7 @@ __all__ = [
     "RunFolder",
     "Schedule",
     "Seed",
+    "ServeConfig",
     "SlurmLauncher",
     "Split",
     "SplitFiles",
@@ -242,6 +244,7 @@ class RunConfig:
     benchmark: BenchmarkConfig | None = None  # experiments.benchmark only
     calibrate: CalibrateConfig | None = None  # experiments.calibrate only
     report: ReportConfig | None = None  # experiments.report only
+    serve: ServeConfig | None = None  # experiments.serve only
     runs: tuple[str, ...] | None = None  # experiments.report only: folders to read
 
     @property
