@@ -31,6 +31,7 @@ LAYERS = (
     "training",
     "command launch plugins stages",
     "api",
+    "serve",
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 

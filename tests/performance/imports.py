@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vovnet.api.commands import run
 from tests.performance.measure import Measurement, in_a_process, peak_mb
+from vovnet.api.commands import run
 from vovnet.data import VQADataset, load_dataset
 from vovnet.files import write_text
 from vovnet.schema import RunConfig

@@ -40,6 +40,7 @@ from vovnet.schema.ranges import (
     Seed,
     Split,
 )
+from vovnet.schema.serve import ServeConfig
 from vovnet.schema.training import (
     BackboneTraining,
     LoraConfig,
@@ -95,6 +96,7 @@ __all__ = [
     "RunFolder",
     "Schedule",
     "Seed",
+    "ServeConfig",
     "SlurmLauncher",
     "Split",
     "SplitFiles",
@@ -238,6 +240,7 @@ class RunConfig:
     profile: ProfileConfig | None = None  # experiments.profile only
     calibrate: CalibrateConfig | None = None  # experiments.calibrate only
     report: ReportConfig | None = None  # experiments.report only
+    serve: ServeConfig | None = None  # experiments.serve only
     runs: tuple[str, ...] | None = None  # experiments.report only: folders to read
 
     @property
