@@ -38,6 +38,7 @@ class Reply:
         cost: of all looks that were taken; 1 is a maximal FULL image.
         vision_tokens: image tokens that entered the language model.
         seconds: of the batch, divided by its questions.
+        generated_tokens: of the answer.
     """
 
     answer: str | None
@@ -45,6 +46,7 @@ class Reply:
     cost: float
     vision_tokens: int
     seconds: float
+    generated_tokens: int = 0
 
 
 class Router:
@@ -76,21 +78,34 @@ class Router:
             config = replace(config, policy=replace(config.policy, cost_unit=kind, latency_device=device))
         backbone = branch_backbone(config, session)
         decoding, unit = decoding_of(config.eval), unit_of(config, checkpoint, policy.looks)
+        self.looks = policy.looks
         self._route = route.Router(backbone, policy, decoding, _unjudged, 0, unit)
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:
         """Answer one question about one or several images, which are opened only if the policy looks at them."""
         return self.answer([(question, images, options)])[0]
 
-    def answer(self, questions: Sequence[tuple[str, Picture | Sequence[Picture], Sequence[str]]]) -> list[Reply]:
-        """Answer a batch of (question, images, options)."""
+    def answer(
+        self,
+        questions: Sequence[tuple[str, Picture | Sequence[Picture], Sequence[str]]],
+        max_new_tokens: int | None = None,
+    ) -> list[Reply]:
+        """Answer a batch of (question, images, options).
+
+        Args:
+            max_new_tokens: of each answer; None: as the router was made.
+        """
         import torch
+
+        router = self._route
+        if max_new_tokens is not None:
+            router = replace(router, decoding=replace(router.decoding, max_new_tokens=max_new_tokens))
 
         samples = [_sample(place, *one) for place, one in enumerate(questions)]
         asked = PlainSet()
         asked.config, asked.name = self._data, self._data.name
         with torch.inference_mode():
-            routed = self._route([(place, one, prompt_text(asked, one)) for place, one in enumerate(samples)])
+            routed = router([(place, one, prompt_text(asked, one)) for place, one in enumerate(samples)])
         chosen, tokens = routed.chosen, routed.paid("vision_tokens")
         return [
             Reply(
@@ -99,6 +114,7 @@ class Router:
                 float(routed.cost[row]),
                 int(tokens[row]),
                 float(chosen.seconds[row]),
+                int(chosen.generated_tokens[row]),
             )
             for row in np.arange(len(samples)).tolist()
         ]

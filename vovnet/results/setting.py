@@ -136,6 +136,7 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
             "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
             "reading": reading_facts(config.backbone, checkpoint),
             "rows_skipped": list(dataset.skipped),
+            **({"tasks": tasks} if (tasks := {one.name: one.facts for one in dataset.members if one.facts}) else {}),
         },
         reuses=reuses_cache(config),
         pruning=full_pruning(config),
