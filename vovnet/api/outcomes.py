@@ -1,5 +1,6 @@
 """Data sets, models, and the outcomes of one on the other."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.compose import compose_typed, rebuilt, searched
+from vovnet.compose import compose_typed, quoted, rebuilt, searched
 from vovnet.data import VQADataset
 from vovnet.data import load_dataset as open_split
 from vovnet.errors import VoVNetError
@@ -79,7 +80,11 @@ def load_dataset(name: str = "easy_vqa", /, *, config_dir: str | Path | None = N
     Raises:
         VoVNetError: no such option, or a value that a key does not take.
     """
-    return Dataset(with_options(compose_typed("eval", [f"dataset={name}", *searched(config_dir)]).dataset, options))
+    known = {field.name for field in fields(DatasetConfig)}
+    own = {key: value for key, value in options.items() if key in known}
+    # The others are options of the set's own reader, which only its YAML knows.
+    given = [f"dataset.{key}={_override(value)}" for key, value in options.items() if key not in known]
+    return Dataset(with_options(compose_typed("eval", [f"dataset={name}", *given, *searched(config_dir)]).dataset, own))
 
 
 def load_vlm(name: str = "tiny", /, **options: Any) -> VLM:
@@ -183,6 +188,11 @@ def import_outcomes(
     assert config.store is not None
     import_from(config, config.store, Session(), found)
     return known_outcomes(rebuilt(config, store=None), Session())
+
+
+def _override(value: Any) -> str:
+    """A value in Hydra's grammar of overrides."""
+    return quoted(str(value)) if isinstance(value, str | Path) else json.dumps(value)
 
 
 def with_options(config: Any, options: dict[str, Any]) -> Any:

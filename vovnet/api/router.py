@@ -94,7 +94,7 @@ class Router:
                 f"dataset={config.dataset.name} is a mixture, whose parts have prompts of their own; name one of "
                 f"{', '.join(config.dataset.parts)}."
             )
-        self._data = config.dataset
+        self.looks, self._data = policy.looks, config.dataset
         self._route = live_route(settled(config, session), policy, session)
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:

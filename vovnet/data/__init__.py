@@ -9,7 +9,7 @@ from pathlib import Path
 from vovnet.data.benchmarks import KINDS, Benchmark
 from vovnet.data.easy_vqa import EasyVQA
 from vovnet.data.mixture import Mixture
-from vovnet.data.outside import OutsideSet
+from vovnet.data.outside import outside_set
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
@@ -48,7 +48,7 @@ def _open(config: DatasetConfig, split: str, only_local: bool) -> VQADataset:
     if only_local and config.path is not None:
         _refuse_system(config.path)
     if config.reader is not None:
-        return OutsideSet(config.reader, config, split)
+        return outside_set(config.reader, config, split)
     if config.name == "easy_vqa":
         return EasyVQA(config, split)
     if config.generate is not None and config.path is not None:

@@ -132,7 +132,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         memory_mb=memory,
         metrics=own_metrics(config.eval.metrics, routed, dataset) if config.eval.metrics else {},
     )
-    scores = official_scores(split, routed)
+    scores = official_scores(dataset, split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
     notes |= {**setting.facts, "vlm": vlm, "random_fallback_draws": drawn, "leak_guard": setting.leaks}
     return Evaluation(row, routed, notes["rows_computed"], scores, notes, split)

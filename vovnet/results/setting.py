@@ -149,6 +149,7 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
             },
             "reading": reading_facts(config.backbone, checkpoint),
             "rows_skipped": list(dataset.skipped),
+            **({"tasks": tasks} if (tasks := {one.name: one.facts for one in dataset.members if one.facts}) else {}),
         },
         reuses=reuses_cache(config),
         pruning=full_pruning(config),
