@@ -31,9 +31,10 @@ NOT_RUN = {
     "pip install -e '.[dev]'": "needs the network",
     "python -m pytest -n 2": "is this suite",
     "python -m experiments.families FOLDER": "tests/vlm/generic/test_probe.py runs it",
-    "python -m experiments.train +experiment=tiny_backbone": "trains from random weights for most of an hour; "
-    "tests/training/test_tiny.py trains a smaller one",
+    "python -m experiments.tiny_backbone": "trains from random weights for most of an hour; "
+    "tests/experiments/tiny_backbone trains a smaller one",
     "python -m experiments.pipeline": "tests/experiments/test_commands.py runs it and looks at what it leaves",
+    "python -m tests.performance": "measures for minutes and writes 8 GB; tests/performance runs its parts",
     "python -m experiments.train 'policy.looks=[no,coarse,{long_side:32},{long_side:64,merge:0.75},full]'": "trains as "
     "d4_action_space does, which has a menu of its own too",
     "python -m experiments.train backbone=qwen3_vl_2b dataset=textvqa training.max_samples=4000": "needs the network",

@@ -12,7 +12,7 @@ from vovnet.no_effect.conditions import (
 )
 from vovnet.no_effect.rule import ANY, COLLECT, DECIDE, EVALUATE, FALLBACK, FILES, READ, TRAIN, Rule, others
 
-HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective"
+HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective policy.interpolate"
 RANDOM = "random_policy_matched"
 PRUNED = "policy.full_pruning_ratio policy.full_pruning_mode"
 
@@ -155,7 +155,7 @@ DECIDING = (
     # Commands that do something else.
     *(
         Rule(section, others(section), f"only experiments.{section} reads it")
-        for section in ("store", "prepare", "profile", "benchmark", "calibrate")
+        for section in ("store", "prepare", "profile", "calibrate")
     ),
     Rule("report runs", others("report"), "only experiments.report reads it"),
     Rule("pipeline", others(), "only experiments.pipeline reads it"),
