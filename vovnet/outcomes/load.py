@@ -200,6 +200,20 @@ def in_tokens(
     return f"{shown} in vision tokens (mean over the image sizes of {len(rows)} questions)"
 
 
+def missing_rows(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    actions: tuple[Action, ...],
+    count: int,
+    with_text: bool = True,
+) -> Mapping[str, int]:
+    """How many of the first ``count`` samples the store lacks, per branch; computes nothing."""
+    tables = _tables(config, checkpoint, dataset, actions, with_text)
+    gaps = {name: table.missing((0, count)) for name, table in tables.collected.items()}
+    return {name: sum(stop - start for start, stop in spans) for name, spans in gaps.items()}
+
+
 def stored_outcomes(
     config: RunConfig,
     checkpoint: Checkpoint,

@@ -255,6 +255,10 @@ def _between(low: float | None, high: float | None, shape: str = "{:+.4f} to {:+
 
 
 def _print_end(console: PlainConsole, folder: Path, failed: Sequence[Job] = ()) -> None:
+    alike: dict[str | None, list[Job]] = {}
     for job in failed:
-        console.print(f"failed: {' '.join(job.overrides)}: {job.error}", style="red")
+        alike.setdefault(job.error, []).append(job)
+    for error, jobs in alike.items():
+        more = f" and {len(jobs) - 1} more jobs" if len(jobs) > 1 else ""
+        console.print(f"failed: {' '.join(jobs[0].overrides)}{more}: {error}", style="red")
     console.print(f"outputs: {folder}", soft_wrap=True)
