@@ -33,7 +33,7 @@ def composed(root: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def small_configurations(easy_data: Path, qwen3: Path, runs: Path) -> Configure:
-    """As ``tests.conftest.small_runs``."""
+    """Configurations on the small data and checkpoint, with runs in a folder of their own."""
     places = [f"dataset.path={easy_data}", f"backbone.path={qwen3}", f"paths.runs={runs}"]
     sizes = ["eval.max_new_tokens=3", "eval.chunk_rows=32", "eval.batch_size=16"]
 

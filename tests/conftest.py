@@ -1,5 +1,6 @@
 """Small but genuine: shrunken Qwen3-VL and Qwen2.5-VL checkpoints and a slice of easy-VQA."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -58,6 +59,23 @@ def compose_config(*overrides: str, root: str = "eval") -> RunConfig:
         return to_typed(compose(root, list(overrides), return_hydra_config=False))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first, so that no worker ends alone with one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: going through it again and again would take a third of the tests' time."""
+    settle_garbage()
+
+
+def settle_garbage() -> None:
+    """Collect garbage seldom, and never among the objects that there are now."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 20)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _fast_paths_are_not_compared() -> Iterator[None]:
     """Each shrunken checkpoint would be compared anew; ``tests/vlm/test_agreement.py`` is about that."""
@@ -66,6 +84,19 @@ def _fast_paths_are_not_compared() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(loading, "known_to_agree", lambda *_: True)
         yield
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all test processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def mini_data(shared: Path) -> Path:
+    """Where the mini sets are drawn, by whoever reads them first: it takes half a minute."""
+    return shared / "data"
 
 
 @pytest.fixture(scope="session")
@@ -153,27 +184,12 @@ def qwen25(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def small_runs(easy_data: Path, qwen3: Path, runs: Path) -> Configure:
-    """Compose a configuration on the small data and checkpoint, with runs in a folder of their own."""
-
-    def make(*overrides: str, root: str = "eval") -> RunConfig:
-        base = [
-            f"dataset.path={easy_data}",
-            f"backbone.path={qwen3}",
-            f"paths.runs={runs}",
-            "eval.max_new_tokens=3",
-            "eval.chunk_rows=32",
-            "eval.batch_size=16",
-        ]
-        return compose_config(*base, *overrides, root=root)
-
-    return make
-
-
 @pytest.fixture
 def configure(easy_data: Path, qwen3: Path, tmp_path: Path) -> Configure:
     """A configuration whose runs are in this test's folder."""
-    return small_runs(easy_data, qwen3, tmp_path / "runs")
+    from tests.composer import small_configurations
+
+    return small_configurations(easy_data, qwen3, tmp_path / "runs")
 
 
 def rotary_flops(counter: "FlopCounterMode") -> int:

@@ -29,7 +29,7 @@ def warm_up() -> None:
     import matplotlib.pyplot as plt
 
     from experiments.collect import run
-    from tests.conftest import compose_config
+    from tests.conftest import compose_config, settle_garbage
     from vovnet.report.style import save
 
     with tempfile.TemporaryDirectory() as folder:
@@ -40,6 +40,7 @@ def warm_up() -> None:
         figure, axis = plt.subplots()
         axis.set(title="a", xlabel="b")
         save(figure, Path(folder) / "figure")
+    settle_garbage()  # a fork that goes through them would copy their pages
 
 
 warm_up()

@@ -40,6 +40,7 @@ def program(folder: Path, name: str, script: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IEXEC)
 
 
+@pytest.mark.slow
 def test_a_local_sweep_with_a_failing_job(base: list[str], tmp_path: Path) -> None:  # noqa: F811
     sweep = ["policy/baseline=no_vision", "eval.max_samples=8", "backbone.device=cpu,cuda:9", "name=sweep"]
     process = command("eval", *base, *sweep, "launcher=local", "launcher.jobs=2")
@@ -60,21 +61,19 @@ def test_local_jobs_share_the_cores_unless_the_user_says_otherwise(monkeypatch: 
     assert pool.environment(0)["OMP_NUM_THREADS"] == "7"
 
 
+@pytest.mark.slow
 def test_a_pipeline_hands_the_launcher_to_its_stages(base: list[str], tmp_path: Path) -> None:  # noqa: F811
     stages = (
         "[{name:all,entry:collect,sweep:true,overrides:['eval.num_shards=2']},"
-        "{name:one,entry:eval,sweep:false,overrides:['policy/baseline=no_vision']},"
-        "{name:two,entry:eval,sweep:true,overrides:['policy/baseline=always_full,always_coarse']}]"
+        "{name:one,entry:eval,sweep:false,overrides:['policy/baseline=no_vision']}]"
     )
     process = command("pipeline", *base, f"pipeline.stages={stages}", "launcher=local", "eval.chunk_rows=16", "name=p")
     assert process.returncode == 0, process.stderr
     folder = tmp_path / "runs/p"
-    assert {row["baseline_name"] for row in rows(folder / "results.csv")} == {
-        "no_vision",
-        "always_full",
-        "always_coarse",
-    }
-    for job in [folder / "one/job.json", *folder.glob("two/*/job.json"), *folder.glob("all/*/job.json")]:
+    assert [row["baseline_name"] for row in rows(folder / "results.csv")] == ["no_vision"]
+    shards = list(folder.glob("all/*/job.json"))
+    assert len(shards) == 2
+    for job in (folder / "one/job.json", *shards):
         assert json.loads(job.read_text())["host"], "the job did not run in a process of its own"
 
 

@@ -15,7 +15,6 @@ from vovnet.data.sample import ImageRef, Sample
 def samples(easy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
     """Four questions about images of their own, the second of which is cut short."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(broken, "SETTLED", 0.0)
     for number in range(4):
         shutil.copyfile(easy_data / f"test/images/{number}.png", tmp_path / f"{number}.png")
     whole = (tmp_path / "1.png").read_bytes()
@@ -33,9 +32,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
-def usable(samples: list[Sample]) -> tuple[list[str], list[str]]:
+def usable(samples: list[Sample], settled: float = 0.0) -> tuple[list[str], list[str]]:
     errors = RowErrors("skip")
-    return [sample.id for sample in without_broken_images(samples, errors)], errors.skipped
+    return [sample.id for sample in without_broken_images(samples, errors, settled)], errors.skipped
 
 
 def test_they_are_decoded_once(samples: list[Sample], decoded: list[Path]) -> None:
@@ -71,13 +70,9 @@ def test_other_images_or_rules_ask_anew(
     assert len(decoded) == 4 + 3 + 4
 
 
-def test_a_file_of_this_moment_or_none_is_not_remembered(
-    samples: list[Sample], decoded: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(broken, "SETTLED", 3600.0)
-    usable(samples)
-    usable(samples)
+def test_a_file_of_this_moment_or_none_is_not_remembered(samples: list[Sample], decoded: list[Path]) -> None:
+    usable(samples, settled=3600.0)
+    usable(samples, settled=3600.0)
     assert len(decoded) == 8
-    monkeypatch.setattr(broken, "SETTLED", 0.0)
     samples[2].images[0].path.unlink()
     assert usable(samples)[0] == ["0", "3"]

@@ -8,7 +8,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.eval import finish, run, show
+from tests.composer import composed
 from tests.conftest import compose_config
+from vovnet.compose import to_typed
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
 from vovnet.launch import launch
@@ -80,7 +82,7 @@ REFUSALS = (VoVNetError, HydraException, OmegaConfBaseException, ValueError)  # 
 @pytest.mark.parametrize("overrides", WRONG)
 def test_every_wrong_override_is_one_sentence(overrides: str, tmp_path: Path) -> None:
     with pytest.raises(REFUSALS) as caught:
-        run(compose_config(f"paths.runs={tmp_path}/runs", *overrides.split(" ")), tmp_path)
+        run(to_typed(composed("eval", [f"paths.runs={tmp_path}/runs", *overrides.split(" ")])), tmp_path)
     error = caught.value
     sentence = str(error) if isinstance(error, VoVNetError) else explain_hydra(error)
     assert sentence

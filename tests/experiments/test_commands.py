@@ -41,7 +41,7 @@ def rows(path: Path) -> list[dict[str, str]]:
     ],
 )
 def test_mistakes_get_one_sentence_and_a_status(base: list[str], arguments: list[str], sentence: str) -> None:
-    process = typed("eval", *base, *arguments, environment={"HF_HUB_OFFLINE": "1"})
+    process = command("eval", *base, *arguments, environment={"HF_HUB_OFFLINE": "1"})
     assert process.returncode == 1
     assert last_line(process).startswith("error: ")
     assert sentence in last_line(process)
@@ -297,14 +297,15 @@ def test_a_folder_with_spaces_and_quotes(easy_data: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_pipeline_merges_its_stages(base: list[str], tmp_path: Path) -> None:
-    process = typed("pipeline", "dataset=easy_vqa", *base, "policy.lambda_cost=0.7", "training.max_samples=60")
+    sizes = ("training.max_samples=40", "training.epochs=1", "eval.max_samples=12")
+    process = typed("pipeline", "dataset=easy_vqa", *base, "policy.lambda_cost=0.7", *sizes)
     assert process.returncode == 0, process.stderr
     folder = tmp_path / "runs/main"
     found = rows(folder / "results.csv")
     assert {r["lambda_cost"] for r in found} == {"0.7", ""}  # what the user says wins over the stage's own
     for file in (folder / "train").glob("*/summary.json"):
         trained = json.loads(file.read_text())
-        assert trained["train_samples"] + trained["val_samples"] == 60
+        assert trained["train_samples"] + trained["val_samples"] == 40
     assert {r["procedure"] for r in found} == {"one_step", "sequential", ""}
     names = {r["baseline_name"] for r in found}
     assert names == {"", "always_full", "always_coarse", "no_vision"}

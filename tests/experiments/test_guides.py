@@ -4,8 +4,8 @@ Only sizes are appended. What cannot be run in minutes or without a network is l
 and composed. Other pages have tests of their own (``tests/examples``, ``tests/vlm``).
 """
 
+import hashlib
 import json
-import os
 import re
 import shlex
 import shutil
@@ -18,6 +18,7 @@ from tests.commands import ROOT, Done
 from tests.commands import command as run
 from tests.composer import composed
 from vovnet.compose import to_typed
+from vovnet.locks import Claim
 
 PAGES = "README.md README.zh.md data.md backbones.md policies.md training.md cluster.md report.md".split()
 GUIDES = (ROOT / "README.md", *(ROOT / "experiments" / page for page in PAGES))
@@ -34,7 +35,6 @@ NOT_RUN = {
     "python -m experiments.tiny_backbone": "trains from random weights for most of an hour; "
     "tests/experiments/tiny_backbone trains a smaller one",
     "python -m experiments.pipeline": "tests/experiments/test_commands.py runs it and looks at what it leaves",
-    "python -m tests.performance": "measures for minutes and writes 8 GB; tests/performance runs its parts",
     "python -m experiments.train 'policy.looks=[no,coarse,{long_side:32},{long_side:64,merge:0.75},full]'": "trains as "
     "d4_action_space does, which has a menu of its own too",
     "python -m experiments.train backbone=qwen3_vl_2b dataset=textvqa training.max_samples=4000": "needs the network",
@@ -73,6 +73,8 @@ AFTER = {
         "python -m experiments.pipeline +experiment=c1_generalization"
     ),
 }
+# These read all runs of their folder: they are typed in one that holds only what they name in AFTER.
+READ_ALL = ("python -m experiments.report", "python -m experiments.report +experiment=g1_tables")
 TRAINING, EVALUATION = ("training.max_samples=120", "training.epochs=3"), ("eval.max_samples=10",)
 SIZES = {
     "train": TRAINING,
@@ -121,53 +123,71 @@ def printed(guide: Path) -> list[str]:
 
 
 COMMANDS = list(dict.fromkeys(command for guide in GUIDES for command in printed(guide)))
-NOT_RUN |= {c: "as above, with a size" for c in COMMANDS if re.search(r"\+experiment=(equal_cost|paper) ", c)}
+SIZED = re.compile(r"( \w+\.max_samples=\d+)+$")
+NOT_RUN |= {
+    command: "is above without its size"
+    for command in COMMANDS
+    if SIZED.sub("", command) in COMMANDS[: COMMANDS.index(command)]
+}
 NOT_RUN |= {command: "tests/slurm submits its like to a Slurm" for command in COMMANDS if "launcher=slurm" in command}
 RUN = [command for command in COMMANDS if command not in NOT_RUN]
 
 
 class Terminal:
-    """A folder in which commands are typed; each is run once."""
+    """Folders in which commands are typed; all test processes share them, and each command is run once."""
 
-    def __init__(self, folder: Path, data: Path, easy_data: Path) -> None:
-        self.folder, self.data, self.easy_data = folder, data, easy_data
-        self.done: dict[str, Done] = {}
+    def __init__(self, folder: Path, mini_data: Path, easy_data: Path) -> None:
+        self.folder, self.mini_data, self.easy_data = folder, mini_data, easy_data
+        for name in ("typed", "read", "done"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def run(self, command: str) -> Done:
+    def place(self, command: str) -> Path:
+        """The folder in which a command is typed."""
+        return self.folder / ("read" if command in READ_ALL else "typed")
+
+    def run(self, command: str, place: Path | None = None) -> Done:
         """Run a command, and before it what it reads."""
+        place = place or self.place(command)
         if command in AFTER:
-            self.run(AFTER[command])
-        if command not in self.done:
-            self.done[command] = self._run(command)
-        return self.done[command]
+            self.run(AFTER[command], place)
+        digest = hashlib.sha256(f"{place.name} {command}".encode()).hexdigest()[:16]
+        done = self.folder / "done" / f"{digest}.json"
+        with Claim(done.with_suffix(".lock")):
+            if not done.exists():
+                ended = self._run(command, place)
+                done.write_text(json.dumps([command, ended.returncode, ended.stdout, ended.stderr]))
+        return Done(*json.loads(done.read_text()))
 
     def outputs(self, command: str) -> Path:
         """The folder that a command named at its end."""
-        (*_, last) = re.findall(r"^outputs: (.*)$", self.done[command].stdout, flags=re.MULTILINE)
-        return self.folder / last
+        (*_, last) = re.findall(r"^outputs: (.*)$", self.run(command).stdout, flags=re.MULTILINE)
+        return self.place(command) / last
 
     def own_questions(self) -> Path:
         """A folder of questions as the README describes it, about easy-VQA's images."""
         folder = self.folder / "own"
-        if not folder.exists():
-            folder.mkdir()
-            for split in ("train", "test"):
-                asked = json.loads((self.easy_data / split / "questions.json").read_text())
-                lines = []
-                for question, answer, image in asked[:60]:
-                    name = f"{split}_{image}.png"
-                    shutil.copy(self.easy_data / split / "images" / f"{image}.png", folder / name)
-                    lines.append(json.dumps({"image": name, "question": question, "answers": [answer]}) + "\n")
-                (folder / f"{split}.jsonl").write_text("".join(lines))
+        with Claim(self.folder / "own.lock"):
+            if not folder.exists():
+                folder.mkdir()
+                for split in ("train", "test"):
+                    self._write_questions(folder, split)
         return folder
 
-    def _run(self, command: str) -> Done:
+    def _write_questions(self, folder: Path, split: str) -> None:
+        lines = []
+        for question, answer, image in json.loads((self.easy_data / split / "questions.json").read_text())[:60]:
+            name = f"{split}_{image}.png"
+            shutil.copy(self.easy_data / split / "images" / f"{image}.png", folder / name)
+            lines.append(json.dumps({"image": name, "question": question, "answers": [answer]}) + "\n")
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+
+    def _run(self, command: str, place: Path) -> Done:
         filled = command.replace("dataset=…", f"dataset=easy_vqa dataset.path={self.easy_data}")
-        filled = filled.replace("prepare.out=FOLDER", f"prepare.out={self.folder / 'prepared'}")
+        filled = filled.replace("prepare.out=FOLDER", f"prepare.out={place / 'prepared'}")
         if "dataset=jsonl" in filled:
             filled = filled.replace("FOLDER", str(self.own_questions()))
         if entry(command) == "ask":
-            shutil.copy(self.easy_data / "test/images/0.png", self.folder / "cat.jpg")
+            shutil.copy(self.easy_data / "test/images/0.png", place / "cat.jpg")
         if "match=" in filled:
             filled = filled.replace("FOLDER", str(self.outputs(AFTER[command])))
         assert not re.search("…|FOLDER", filled), "fill the command's placeholder in"
@@ -178,7 +198,8 @@ class Terminal:
         sizes = [s for s in (*SIZES[entry(command)], *SIZES_BESIDE.get(recipe, ())) if s.partition("=")[0] not in given]
         # A recipe's folder is named after what is appended; with its name given it is the guides' folder.
         name = [f"name={recipe}"] if named else []
-        return run(entry(command), *arguments, *sizes, *name, f"paths.data={self.data}", cwd=self.folder)
+        shared = (f"paths.data={self.mini_data}", f"paths.store={self.folder / 'outcomes'}")
+        return run(entry(command), *arguments, *sizes, *name, *shared, cwd=place)
 
 
 def entry(command: str) -> str:
@@ -188,11 +209,9 @@ def entry(command: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def terminal(tmp_path_factory: pytest.TempPathFactory, easy_data: Path) -> Terminal:
-    """A folder in which a policy is trained already; the mini sets are drawn once for all workers."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    terminal = Terminal(tmp_path_factory.mktemp("terminal"), shared / "data", easy_data)
+def terminal(shared: Path, mini_data: Path, easy_data: Path) -> Terminal:
+    """A folder in which a policy is trained already."""
+    terminal = Terminal(shared / "terminal", mini_data, easy_data)
     terminal.run("python -m experiments.train")
     return terminal
 

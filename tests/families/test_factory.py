@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-from tests.families.beside import has_torchvision
+from tests.families.beside import checkpoints, has_torchvision
 from tests.families.factory import FAMILIES, write
 
 # isort: split
@@ -47,14 +47,11 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
-    """Loads a family's folder, written once a session."""
-    root = tmp_path_factory.mktemp("families")
+def load() -> Callable[[str], Loaded]:
+    """Loads a family's folder."""
 
     def make(family: str) -> Loaded:
-        folder = root / family
-        if not folder.exists():
-            write(family, folder)
+        folder = checkpoints() / family
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
         model, report = AutoModelForImageTextToText.from_pretrained(
             folder, local_files_only=True, output_loading_info=True

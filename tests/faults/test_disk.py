@@ -48,8 +48,9 @@ def one_sentence(runs: Path) -> str:
     return errors[0]
 
 
-@pytest.mark.parametrize("share", [0.2, 0.8])
-@pytest.mark.parametrize("name", ["collect", "policy", "stage 1", "report"])
+@pytest.mark.parametrize(
+    ("name", "share"), [("collect", 0.2), ("collect", 0.8), ("policy", 0.8), ("stage 1", 0.2), ("report", 0.8)]
+)
 def test_a_full_disk_is_said_and_with_more_room_it_goes_on(
     calm, jobs: dict[str, Job], disk: Callable[[int], Path], name: str, share: float
 ) -> None:

@@ -9,7 +9,7 @@ from tests.faults.conftest import place
 from tests.faults.harness import Job, final, leftovers, moments, parts, printed, rows_held
 from tests.faults.work import Strike
 
-KILLS = int(os.environ.get("VOVNET_KILLS", "24"))  # at random moments, of all commands together; 200 for a long run
+KILLS = int(os.environ.get("VOVNET_KILLS", "14"))  # at random moments, of all commands together; 200 for a long run
 SHARES = {"collect": 0.3, "policy": 0.25, "stage 1": 0.2, "sweep": 0.15, "report": 0.09, "report with figures": 0.01}
 STRIKES = 4  # at exact places, for each of them and each command
 IN_A_ROW = 4  # kills before a command may finish: the second one disturbs a run that goes on

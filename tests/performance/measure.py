@@ -58,15 +58,24 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def ratio(name: str, ours: Callable[[], float], bare: Callable[[], float], target: float, rounds: int) -> Measurement:
+def ratio(
+    name: str,
+    ours: Callable[[], float],
+    bare: Callable[[], float],
+    target: float,
+    rounds: int,
+    least: float | None = None,
+) -> Measurement:
     """Median over rounds of our seconds by the bare ones', both measured in every round.
 
     Args:
         ours, bare: do the work once and return its seconds.
-        rounds: at least; work that is soon done is measured for ``LONG_ENOUGH`` seconds, since a short one varies more.
+        rounds: at least; work that is soon done is measured longer, since a short one varies more.
+        least: seconds that are measured in all; None: ``LONG_ENOUGH``.
     """
+    least = LONG_ENOUGH if least is None else least
     pairs: list[tuple[float, float]] = []
-    while len(pairs) < rounds or sum(map(sum, pairs)) < LONG_ENOUGH:
+    while len(pairs) < rounds or sum(map(sum, pairs)) < least:
         pairs.append((ours(), bare()))
     value = statistics.median(one / other for one, other in pairs)
     first, second = (statistics.median(column) for column in zip(*pairs, strict=True))

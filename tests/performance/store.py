@@ -33,7 +33,7 @@ PRICES = np.linspace(0, 1, 10)  # lambdas
 SETTLED = 4.0  # seconds until a file that does not change counts as settled, see vovnet.fingerprint
 
 
-def large_store(runs: Path, samples: int) -> list[Measurement]:
+def large_store(runs: Path, samples: int, settled: float = SETTLED) -> list[Measurement]:
     """Write a store under ``runs``, measure it twice (with and without its checksums known), and delete it.
 
     Raises:
@@ -43,7 +43,7 @@ def large_store(runs: Path, samples: int) -> list[Measurement]:
     folder = Path(tempfile.mkdtemp(prefix="benchmark-store-", dir=runs))
     try:
         write_store(folder, samples)
-        time.sleep(SETTLED)
+        time.sleep(settled)
         first, later = (in_a_process("measuring the store", __name__, folder, samples) for _ in range(2))
     finally:
         shutil.rmtree(folder)
@@ -57,13 +57,13 @@ def large_store(runs: Path, samples: int) -> list[Measurement]:
     ]
 
 
-def write_store(folder: Path, samples: int) -> None:
+def write_store(folder: Path, samples: int, width: int = WIDTH, part: int = PART) -> None:
     """Made-up outcomes, part by part; FULL is right most often, and the features tell where NO is."""
     store, rng = OutcomeStore(folder), np.random.default_rng(0)
     tables = {name: store.table(key) for name, key in _keys().items()}
-    for start in range(0, samples, PART):
-        size = min(PART, samples - start)
-        hidden = rng.standard_normal((size, WIDTH), dtype=np.float32).astype(np.float16)
+    for start in range(0, samples, part):
+        size = min(part, samples - start)
+        hidden = rng.standard_normal((size, width), dtype=np.float32).astype(np.float16)
         entropy, margin = rng.random((2, size), dtype=np.float32)
         text = TextOutcomes(BlockRows([hidden]), entropy, margin, np.full(size, 30, np.int32))
         tables["text"].write(start, text_table([text], range(size)), {})
@@ -99,7 +99,7 @@ def _keys() -> dict[str, TableKey]:
     return {name: TableKey(name, {"made_up": True}) for name in ("text", *(action.label for action in TOKENS))}
 
 
-def measure_store(folder: Path, samples: int) -> dict[str, Any]:
+def measure_store(folder: Path, samples: int, width: int = WIDTH) -> dict[str, Any]:
     """Seconds to open the store, to evaluate a policy from then on, and for each further lambda; memory so far."""
     import torch
 
@@ -111,7 +111,7 @@ def measure_store(folder: Path, samples: int) -> dict[str, Any]:
     from vovnet.results.metrics import clustered_interval
 
     torch.manual_seed(0)
-    head = PolicyHead(WIDTH, 128, len(TOKENS), bounded=True).requires_grad_(False)
+    head = PolicyHead(width, 128, len(TOKENS), bounded=True).requires_grad_(False)
     torch.nn.init.normal_(head.output.weight)  # a fresh head's values are all equal
     begun = time.perf_counter()
     tables = {name: OutcomeStore(folder).table(key) for name, key in _keys().items()}

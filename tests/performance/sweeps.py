@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.schema import RunConfig
 
+Run = Callable[..., None]
 JOBS, POINTS = 50, 1_000  # lambdas as jobs, and as array work
 COLD_ROUNDS = 3  # at most: each collects twice
 # Five policies and baselines, each with both fallbacks: ten, and five settings of each.
@@ -29,28 +31,32 @@ FIFTY = (
 )
 
 
-def sweeps(config: RunConfig, rounds: int) -> list[Measurement]:
+def sweeps(config: RunConfig, rounds: int, run: Run | None = None) -> list[Measurement]:
     """One cold evaluation, sweeps over what it stored, and a sweep that has to collect everything again.
+
+    Args:
+        run: runs an entry point with arguments; ``command`` unless given.
 
     Raises:
         VoVNetError: a command failed.
     """
+    run = run or command
     runs = Path(config.paths.runs).absolute()
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-sweeps-", dir=runs) as folder:
         place = [f"paths.runs={folder}", f"paths.data={Path(config.paths.data).absolute()}", *_asked(config)]
-        command("train", "training.epochs=1", "training.max_samples=200", *place)
-        first = _cold(folder, *place)
-        alone = seconds(lambda: command("eval", *place))
+        run("train", "training.epochs=1", "training.max_samples=200", *place)
+        first = _cold(run, folder, *place)
+        alone = seconds(lambda: run("eval", *place))
         prices = ",".join(f"{price:.4g}" for price in np.linspace(0, 1, JOBS))
-        jobs = seconds(lambda: command("eval", "-m", f"policy.lambda_cost={prices}", *place))
+        jobs = seconds(lambda: run("eval", "-m", f"policy.lambda_cost={prices}", *place))
         full = ["policy/baseline=always_full", *place]
-        warm = min(seconds(lambda: command("eval", *full)) for _ in range(2))
+        warm = min(seconds(lambda: run("eval", *full)) for _ in range(2))
         grid = _grid(replace(config, paths=replace(config.paths, runs=folder, store=f"{folder}/outcomes")))
         ten = ratio(
             "ten policies x five settings, collection included",
-            lambda: _cold(folder, "-m", *FIFTY, *place),
-            lambda: _cold(folder, *place),
+            lambda: _cold(run, folder, "-m", *FIFTY, *place),
+            lambda: _cold(run, folder, *place),
             1.1,
             min(rounds, COLD_ROUNDS),
         )
@@ -64,11 +70,11 @@ def sweeps(config: RunConfig, rounds: int) -> list[Measurement]:
     ]
 
 
-def _cold(folder: str, *arguments: str) -> float:
+def _cold(run: Run, folder: str, *arguments: str) -> float:
     """Seconds of an evaluation that finds no outcomes."""
     if (store := Path(folder, "outcomes")).exists():
         shutil.rmtree(store)
-    return seconds(lambda: command("eval", *arguments))
+    return seconds(lambda: run("eval", *arguments))
 
 
 def start_up(rounds: int) -> list[Measurement]:

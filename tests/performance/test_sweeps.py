@@ -1,5 +1,6 @@
 """Sweeps, the large store, start-up and the ablations at tiny scale: figures are there and the checks bite."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,15 @@ from tests.conftest import Configure, compose_config
 from tests.performance import growth, opening, store, sweeps, training
 from vovnet.errors import VoVNetError
 
+measures = pytest.mark.skipif(
+    os.environ.get("VOVNET_PERFORMANCE") != "1",
+    reason="VOVNET_PERFORMANCE=1 measures in processes of its own for minutes, which tells nothing of the package",
+)
 
-@pytest.mark.slow
-def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@measures
+def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure) -> None:
     ran: list[tuple[str, ...]] = []
-    run = sweeps.command
 
     def noted(entry: str, *arguments: str, refused: bool = False) -> None:
         ran.append((entry, *arguments))
@@ -22,10 +27,9 @@ def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, mo
             (runs,) = [a.removeprefix("paths.runs=") for a in arguments if a.startswith("paths.runs=")]
             assert not Path(runs, "outcomes").exists()  # it collects everything itself
         if len(ran) <= 2:  # a policy and the evaluation that collects; what follows reads the same store
-            run(entry, *arguments, refused=refused)
+            sweeps.command(entry, *arguments, refused=refused)
 
-    monkeypatch.setattr(sweeps, "command", noted)
-    found = sweeps.sweeps(configure("eval.max_samples=8"), 2)
+    found = sweeps.sweeps(configure("eval.max_samples=8"), 2, noted)
     assert [one.unit for one in found] == ["s", "x", "s", "s"]
     assert found[2].passed
     (lambdas,) = [a for command in ran for a in command if a.startswith("policy.lambda_cost=") and a.count(",") > 9]
@@ -35,6 +39,7 @@ def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure, mo
     assert (baselines * fallbacks, settings) == (10, 5)
 
 
+@measures
 def test_a_collection_is_measured_as_its_set_grows(tmp_path: Path) -> None:
     config = compose_config(f"paths.runs={tmp_path}")
     time, memory = growth.growth(config, small=32, large=64)
@@ -44,6 +49,7 @@ def test_a_collection_is_measured_as_its_set_grows(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@measures
 def test_opening_a_large_set_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     seconds, memory = opening.opening(tmp_path, questions=40)
     assert 0 < seconds.value < 30
@@ -60,9 +66,9 @@ def test_a_command_that_fails_or_that_should_is_no_figure() -> None:
         sweeps.command("eval", "--cfg", "job", refused=True)
 
 
-def test_a_store_is_written_measured_and_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "SETTLED", 0.0)
-    found = store.large_store(tmp_path, 300)
+@measures
+def test_a_store_is_written_measured_and_deleted(tmp_path: Path) -> None:
+    found = store.large_store(tmp_path, 300, settled=0.0)
     assert [one.name for one in found] == [
         "store, open",
         "store, evaluate a policy",
@@ -73,34 +79,26 @@ def test_a_store_is_written_measured_and_deleted(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_evaluation_of_a_large_store_reads_what_was_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "WIDTH", 16)
-    monkeypatch.setattr(store, "PART", 64)
-    store.write_store(tmp_path, 200)
-    found = store.measure_store(tmp_path, 200)
+def test_the_evaluation_of_a_large_store_reads_what_was_written(tmp_path: Path) -> None:
+    store.write_store(tmp_path, 200, width=16, part=64)
+    found = store.measure_store(tmp_path, 200, width=16)
     assert 0.3 < found["accuracy"] <= 1
     part = sorted(tmp_path.glob("text-*/*.arrow"))[1]
     content = part.read_bytes()
     part.write_bytes(content[:900] + bytes([content[900] ^ 1]) + content[901:])
     with pytest.raises(VoVNetError, match="is damaged"):
-        store.measure_store(tmp_path, 200)
+        store.measure_store(tmp_path, 200, width=16)
 
 
-def test_every_ablation_is_trained_under_every_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_ablation_is_trained_under_every_seed() -> None:
     trained = []
-    fit = training.fit
 
-    def noted(policy, options, outcomes, epochs) -> None:  # type: ignore[no-untyped-def]
+    def noted(policy, options, outcomes, epochs, held_out) -> None:  # type: ignore[no-untyped-def]
         trained.append((policy, options.seed))
         if options.seed == 0:
-            fit(policy, replace(options, batch_size=64), outcomes, 1)
+            training.fit(policy, replace(options, batch_size=64), outcomes, 1, held_out)
 
-    monkeypatch.setattr(training, "fit", noted)
-    monkeypatch.setattr(training, "SAMPLES", 128)
-    monkeypatch.setattr(training, "HELD_OUT", 32)
-    (one,) = training.ablations(compose_config())
+    (one,) = training.ablations(compose_config(), noted, samples=128, held_out=32)
     assert one.value > 0
     assert len(trained) == 30
     assert {seed for _, seed in trained} == {0, 1, 2}

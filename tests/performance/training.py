@@ -3,6 +3,7 @@
 import copy
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,18 @@ def policy_training(config: RunConfig, rounds: int) -> list[Measurement]:
     ]
 
 
-def ablations(config: RunConfig) -> list[Measurement]:
-    """The trainings of blocks D1 to D4, each under every seed, on as many made-up outcomes."""
+def ablations(
+    config: RunConfig, learn: Callable[..., object] | None = None, samples: int = SAMPLES, held_out: int = HELD_OUT
+) -> list[Measurement]:
+    """The trainings of blocks D1 to D4, each under every seed, on as many made-up outcomes.
+
+    Args:
+        learn: trains a head; ``fit`` unless given.
+    """
+    learn = learn or fit
     training = config.training
     quiet_lightning()
-    outcomes, policy = made_up(SAMPLES + HELD_OUT), config.policy
+    outcomes, policy = made_up(samples + held_out), config.policy
     mixture = replace(policy, objective=ObjectiveConfig("mixture", 1.0, 1.0, "nll"))
     block_d = [
         *(replace(policy, feature_mode=mode) for mode in SCALARS),
@@ -92,20 +100,22 @@ def ablations(config: RunConfig) -> list[Measurement]:
     begun = time.perf_counter()
     for seed in SEEDS:
         for one in block_d:
-            fit(one, replace(training, seed=seed), outcomes, training.epochs)
+            learn(one, replace(training, seed=seed), outcomes, training.epochs, held_out)
     took = time.perf_counter() - begun
     count = len(SEEDS) * len(block_d)
-    detail = f"{count} trainings of {training.epochs} epochs on {SAMPLES:,} samples, {took / count:.1f} s each"
+    detail = f"{count} trainings of {training.epochs} epochs on {samples:,} samples, {took / count:.1f} s each"
     return [Measurement("D1 to D4 over three seeds", took, "s", 180.0, detail)]
 
 
-def fit(policy: PolicyConfig, training: PolicyTraining, outcomes: OutcomeBatch, epochs: int) -> None:
-    """Train a head as stage 2 does, all but the last ``HELD_OUT`` samples, which each epoch validates with."""
+def fit(
+    policy: PolicyConfig, training: PolicyTraining, outcomes: OutcomeBatch, epochs: int, held_out: int = HELD_OUT
+) -> None:
+    """Train a head as stage 2 does, all but the last ``held_out`` samples, which each epoch validates with."""
     features = WIDTH + len(SCALARS[policy.feature_mode])
     menu = ACTION_SPACES[policy.action_space]
     columns = [int(look) for look in menu]
     taken = OutcomeBatch(outcomes.features[:, :features], *(getattr(outcomes, n)[:, columns] for n in PER_ACTION))
-    count, value = len(taken.score) - HELD_OUT, policy.objective.name == "value"
+    count, value = len(taken.score) - held_out, policy.objective.name == "value"
     order = StepOrder(np.arange(count), training.batch_size, training.seed, keep_rest=True)
     steps = epochs * order.steps_per_epoch
     torch.manual_seed(training.seed)
@@ -115,7 +125,7 @@ def fit(policy: PolicyConfig, training: PolicyTraining, outcomes: OutcomeBatch, 
     plan = Plan("stage2", steps, training.save_every, order.steps_per_epoch, 1.0, training.seed, monitor=monitor)
     noisy = not value and policy.use_straight_through
     loader = StepLoader(OutcomeBatches(taken, order, steps, len(columns) if noisy else 0))
-    validation = EachOnce([taken.rows(torch.arange(count, count + HELD_OUT))])
+    validation = EachOnce([taken.rows(torch.arange(count, count + held_out))])
     with tempfile.TemporaryDirectory() as folder:
         fit_steps(module, loader, plan, Place(Path(folder), torch.device("cpu")), validation)
 

@@ -72,12 +72,12 @@ def test_stored_values_are_the_computed_ones_to_the_bit(configure: Configure, po
     assert not again.flags.writeable
 
 
-def test_live_batches_share_one_head(configure: Configure, policy: PolicyFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_batches_share_one_head(configure: Configure, policy: PolicyFile) -> None:
     head, text = ValueHead.of(policy), text_of(configure)
     batches = [text.take(np.arange(start, start + 10)) for start in (0, 10)]  # as of a text pass, from no store
-    first = head.values(batches[0])
-    monkeypatch.setattr("vovnet.policy.checkpoint.make_head", lambda *_: pytest.fail("the head was made again"))
+    first, made = head.values(batches[0]), head.head()
     assert np.allclose([*first, *head.values(batches[1])], computed_by(head, text))
+    assert head.head() is made
     assert parts(configure) == []
 
 

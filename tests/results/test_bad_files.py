@@ -22,10 +22,10 @@ Change = Callable[[bytes], bytes]
 
 @pytest.fixture(scope="module")
 def finished(easy_data: Path, qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.conftest import small_runs
+    from tests.composer import small_configurations
 
     folder = tmp_path_factory.mktemp("finished")
-    configure: Configure = small_runs(easy_data, qwen3, folder / "runs")
+    configure: Configure = small_configurations(easy_data, qwen3, folder / "runs")
     config = configure("policy/baseline=uncertainty_threshold", "policy.baseline.threshold=1", "eval.max_samples=8")
     evaluate(config, folder / "run")
     return folder / "run"

@@ -1,5 +1,7 @@
 """Answers alone and in a batch: how many differ is counted and, where they are many, said."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,13 @@ from vovnet.results.batch_agreement import batch_agreement
 from vovnet.scoring import Score
 
 
+@dataclass(frozen=True)
 class Moody:
-    """Answers some questions otherwise when they are alone."""
+    """A router that answers some questions otherwise when they are alone."""
 
-    def __init__(self, actions: int, answers: int) -> None:
-        self.actions, self.answers = actions, answers
+    actions: int
+    answers: int
+    threads: int = 2
 
     def __call__(self, items: list[int]) -> Routed:
         alone, size = len(items) == 1, len(items)
@@ -26,10 +30,7 @@ class Moody:
 
 
 @pytest.mark.parametrize(("actions", "answers", "warned"), [(0, 0, False), (0, 3, True), (2, 0, True)])
-def test_differences_are_counted(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, actions: int, answers: int, warned: bool
-) -> None:
-    monkeypatch.setattr("vovnet.results.batch_agreement.replace", lambda router, **_: router)
+def test_differences_are_counted(caplog: pytest.LogCaptureFixture, actions: int, answers: int, warned: bool) -> None:
     found = batch_agreement(Moody(actions, answers), list(range(64)))  # type: ignore[arg-type]
     assert found == {"questions": 64, "actions_differ": actions / 64, "answers_differ": answers / 64}
     assert ("alone than in one batch" in caplog.text) == warned

@@ -41,19 +41,16 @@ def test_results_csv_has_the_contracts_columns(folder: Path) -> None:
 
 @pytest.mark.parametrize(("changed", "stands"), [(False, True), (True, False)])
 def test_no_summary_stands_beside_the_files_of_another_result(
-    configure: Configure, folder: Path, monkeypatch: pytest.MonkeyPatch, changed: bool, stands: bool
+    configure: Configure, folder: Path, changed: bool, stands: bool
 ) -> None:
-    """An evaluation that is killed among its files leaves none that do not belong together."""
+    """An evaluation that ends among its files leaves none that do not belong together."""
     if changed:
         summary = json.loads((folder / "summary.json").read_text())
         summary["result"]["accuracy"] += 0.1
         (folder / "summary.json").write_text(json.dumps(summary))
-
-    def killed(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("vovnet.results.evaluate.write_predictions", killed)
-    with pytest.raises(KeyboardInterrupt):
+    (folder / "predictions.jsonl").unlink()
+    (folder / "predictions.jsonl/in the way").mkdir(parents=True)
+    with pytest.raises((VoVNetError, OSError), match=r"predictions\.jsonl"):
         evaluate(configure("policy/baseline=always_coarse", "eval.max_samples=20"), folder)
     assert (folder / "summary.json").exists() == stands
 

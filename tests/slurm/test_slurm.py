@@ -210,7 +210,7 @@ def weights(runs: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def test_a_training_over_two_tasks_equals_one(base: list[str], tmp_path: Path) -> None:
-    settings = [*TRAINING, "training.backbone.lora.dropout=0"]
+    settings = [*TRAINING, "training.stage1_epochs=1", "training.epochs=1", "training.backbone.lora.dropout=0"]
     process = command("train", *base, *settings, "trainer=ddp", *SLURM)
     assert process.returncode == 0, process.stderr
     (record,) = jobs(tmp_path / "runs/train")

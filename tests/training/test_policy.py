@@ -214,11 +214,13 @@ def test_validation_uses_whole_images_only(configure: Configure, tmp_path: Path)
 
 
 def test_stored_training_uses_no_backbone(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(configure(*SMALL, root="train"), tmp_path / "a")
-    monkeypatch.setattr("vovnet.outcomes.load.shared_backbone", lambda *_: pytest.fail("the backbone was loaded"))
-    train(configure(*SMALL, root="train"), tmp_path / "b")
+    caplog.set_level("INFO")
+    for name, loads in (("a", True), ("b", False)):
+        caplog.clear()
+        train(configure(*SMALL, root="train"), tmp_path / name)
+        assert ("loading backbone" in caplog.text) == loads
 
 
 def test_outcome_batch_moves_as_a_whole() -> None:

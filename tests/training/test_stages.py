@@ -1,8 +1,10 @@
 """Two stages: what is trained, what is left behind, and going on after a stop."""
 
 import json
+import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.composer import small_configurations
 from tests.conftest import Configure
 from vovnet.actions import Action
 from vovnet.data import item, load_dataset
@@ -40,9 +43,32 @@ STAGE1 = (*SMALL, "training.stage1_epochs=1")
 
 
 def train(config: RunConfig, folder: Path) -> Trained:
-    trained = train_policy(config, config.training, folder)
+    return train_policy(config, config.training, folder)
+
+
+def train_and_report(config: RunConfig, folder: Path) -> Trained:
+    """With the summary that makes a training a finished one, and its curves."""
+    trained = train(config, folder)
     write_training(config, trained, folder, 0.0)
     return trained
+
+
+Undisturbed = Callable[..., tuple[Path, Trained]]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(easy_data: Path, qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The folder of a training with these overrides, and what it gave; done once, so tests change no file of it."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    configure, known = small_configurations(easy_data, qwen3, root / "runs"), dict[Any, tuple[Path, Trained]]()
+
+    def find(*overrides: str) -> tuple[Path, Trained]:
+        if overrides not in known:
+            folder = root / str(len(known))
+            known[overrides] = folder, train_and_report(configure(*overrides, root="train"), folder)
+        return known[overrides]
+
+    return find
 
 
 def weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
@@ -91,9 +117,9 @@ def test_stage_1_lowers_the_loss_of_its_action(configure: Configure, tmp_path: P
     assert nll["after"] < nll["before"] - 1.0
 
 
-def test_a_policy_of_an_adapted_backbone_is_refused_without_it(configure: Configure, tmp_path: Path) -> None:
+def test_a_policy_of_an_adapted_backbone_is_refused_without_it(configure: Configure, undisturbed: Undisturbed) -> None:
     config = configure(*STAGE1, root="train")
-    trained = train(config, tmp_path / "run")
+    _, trained = undisturbed(*STAGE1)
     with pytest.raises(VoVNetError, match="stage1/backbone"):
         load_policy(trained.path, find_checkpoint(config.backbone))
 
@@ -117,13 +143,13 @@ def test_stage_2_goes_on_from_stage_1s_adapter(configure: Configure, tmp_path: P
     assert trained.backbone.adapter == str(tmp_path / "run/backbone")
 
 
-def test_checkpoints_hold_trained_weights_only(configure: Configure, tmp_path: Path) -> None:
-    train(configure(*STAGE1, root="train"), tmp_path / "run")
-    saved = sorted(path.name for path in (tmp_path / "run").rglob("*.ckpt"))
+def test_checkpoints_hold_trained_weights_only(undisturbed: Undisturbed) -> None:
+    run, _ = undisturbed(*STAGE1)
+    saved = sorted(path.name for path in run.rglob("*.ckpt"))
     assert [name.partition("=")[0] for name in saved] == [
         "stage1-best-step", "stage1-step", "stage2-best-step", "stage2-step",
     ]  # fmt: skip
-    content = torch.load(next((tmp_path / "run/stage1/steps").glob("stage1-step*")), weights_only=True)
+    content = torch.load(next((run / "stage1/steps").glob("stage1-step*")), weights_only=True)
     assert all("lora_" in name for name in content["state_dict"])
 
 
@@ -173,18 +199,23 @@ BOTH = ("training.stage2_backbone=lora", "policy/objective=mixture", "training.b
 
 @pytest.mark.parametrize(("overrides", "stop"), [(HEAD, 1), (HEAD, 4), (HEAD, 7), (BOTH, 4), (BOTH, 7)])
 def test_a_stopped_training_goes_on_to_the_same_weights(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], stop: int
+    configure: Configure,
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: tuple[str, ...],
+    stop: int,
 ) -> None:
     config = configure(*STAGE1, *overrides, root="train")
-    train(config, tmp_path / "calm")
+    calm, _ = undisturbed(*STAGE1, *overrides)
     real, stopper = steps.StepLog, StopAt(stop)
     monkeypatch.setattr(steps, "StepLog", lambda plan: stopper)
     with pytest.raises(Stopped):
         train(config, tmp_path / "stopped")
     monkeypatch.setattr(steps, "StepLog", real)
-    train(config, tmp_path / "stopped")
-    assert same(tmp_path / "calm", tmp_path / "stopped")
-    checks = [json.loads((tmp_path / name / "summary.json").read_text())["checks"] for name in ("calm", "stopped")]
+    train_and_report(config, tmp_path / "stopped")
+    assert same(calm, tmp_path / "stopped")
+    checks = [json.loads((run / "summary.json").read_text())["checks"] for run in (calm, tmp_path / "stopped")]
     assert checks[0] == checks[1]  # saved as often, too
 
 
@@ -256,7 +287,7 @@ def test_the_last_step_is_saved_by_all_ranks_or_by_none(tmp_path: Path) -> None:
 def test_clearing_a_finished_training_survives_a_kill(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(configure(*SMALL, root="train"), tmp_path / "run")
+    train_and_report(configure(*SMALL, root="train"), tmp_path / "run")
     with monkeypatch.context() as killed:
         killed.setattr(stages, "write_json", lambda *_: (_ for _ in ()).throw(Stopped))
         with pytest.raises(Stopped):
@@ -265,7 +296,7 @@ def test_clearing_a_finished_training_survives_a_kill(
 
 
 def test_a_finished_training_gives_way_to_another(configure: Configure, tmp_path: Path) -> None:
-    train(configure(*SMALL, root="train"), tmp_path / "run")
+    train_and_report(configure(*SMALL, root="train"), tmp_path / "run")
     (tmp_path / "run/log-after-stage2-step=000001").mkdir()  # where the first one had gone on
     train(configure(*SMALL, "training.seed=5", root="train"), tmp_path / "run")
     assert not list((tmp_path / "run").glob("log-after-*"))
@@ -296,9 +327,11 @@ def test_what_cannot_run_is_said(
         train(configure(*STAGE1, *overrides, root="train"), tmp_path / "run")
 
 
-def test_an_adapter_of_another_backbone_is_refused(configure: Configure, tmp_path: Path, qwen25: Path) -> None:
-    train(configure(*STAGE1, root="train"), tmp_path / "run")
-    adapter = tmp_path / "run/stage1/backbone"
+def test_an_adapter_of_another_backbone_is_refused(
+    configure: Configure, undisturbed: Undisturbed, tmp_path: Path, qwen25: Path
+) -> None:
+    adapter = tmp_path / "backbone"
+    shutil.copytree(undisturbed(*STAGE1)[0] / "stage1/backbone", adapter)
     with pytest.raises(VoVNetError, match="were trained on a backbone with fingerprint"):
         find_checkpoint(configure(f"backbone.adapter={adapter}", f"backbone.path={qwen25}").backbone)
     with pytest.raises(VoVNetError, match="holds no LoRA weights"):
@@ -311,7 +344,7 @@ def test_an_adapter_of_another_backbone_is_refused(configure: Configure, tmp_pat
 
 
 def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
-    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configure(*STAGE1, root="train")
     saves = iter([None, None, None])
@@ -327,15 +360,16 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(
         train(config, tmp_path / "run")
     monkeypatch.setattr(L.Trainer, "save_checkpoint", real)
     train(config, tmp_path / "run")
-    train(config, tmp_path / "calm")
-    assert same(tmp_path / "calm", tmp_path / "run")
+    assert same(undisturbed(*STAGE1)[0], tmp_path / "run")
 
 
-def test_gradient_checkpointing_changes_no_weight(configure: Configure, tmp_path: Path) -> None:
-    train(configure(*STAGE1, root="train"), tmp_path / "plain")
+def test_gradient_checkpointing_changes_no_weight(
+    configure: Configure, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
     config = configure(*STAGE1, "training.backbone.gradient_checkpointing=true", root="train")
     train(config, tmp_path / "saving")
-    one, other = (weights(tmp_path / n)["stage1/backbone/adapter_model.safetensors"] for n in ("plain", "saving"))
+    runs = (undisturbed(*STAGE1)[0], tmp_path / "saving")
+    one, other = (weights(run)["stage1/backbone/adapter_model.safetensors"] for run in runs)
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
     with pytest.raises(VoVNetError, match="gradient_checkpointing drops the cache"):
@@ -366,7 +400,7 @@ def test_lambda_warms_up(configure: Configure) -> None:
 
 @pytest.mark.parametrize("logger", ["tensorboard"])
 def test_metrics_go_to_other_loggers_too(configure: Configure, tmp_path: Path, logger: str) -> None:
-    train(configure(*SMALL, f"logger={logger}", root="train"), tmp_path / "run")
+    train_and_report(configure(*SMALL, f"logger={logger}", root="train"), tmp_path / "run")
     assert list((tmp_path / "run/log").glob("events.out.tfevents*"))
     assert (tmp_path / "run/log/metrics.csv").is_file()
     assert (tmp_path / "run/curves.png").stat().st_size > 5000

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.composer import composed
 from tests.conftest import compose_config
 from vovnet.actions import VISUAL_ACTIONS
+from vovnet.compose import to_typed
 from vovnet.data import Sample, item, load_dataset
 from vovnet.vlm.loading import load_backbone
 from vovnet.vlm.protocol import Batch, Decoding
@@ -21,7 +23,7 @@ def load(request: pytest.FixtureRequest) -> Load:
     folder: Path = request.getfixturevalue(request.param)
 
     def make(order: str = "text_first", reuse: bool = True) -> Backbone:
-        config = compose_config(f"backbone.path={folder}", f"backbone.prompt_order={order}")
+        config = to_typed(composed("eval", [f"backbone.path={folder}", f"backbone.prompt_order={order}"]))
         return load_backbone(config.backbone, config.vision_budget, reuse)
 
     return make

@@ -17,9 +17,13 @@ log = logging.getLogger(__name__)
 RULES = 1  # raised by hand whenever other images than before count as broken
 
 
-def without_broken_images(samples: list[Sample], errors: RowErrors) -> list[Sample]:
-    """Leave out samples whose image cannot be decoded; only ``on_error=skip`` pays for looking."""
-    problems = _problems(list(dict.fromkeys(image for sample in samples for image in sample.images)))
+def without_broken_images(samples: list[Sample], errors: RowErrors, settled: float = SETTLED) -> list[Sample]:
+    """Leave out samples whose image cannot be decoded; only ``on_error=skip`` pays for looking.
+
+    Args:
+        settled: seconds since its last change after which a file counts as one that stays.
+    """
+    problems = _problems(list(dict.fromkeys(image for sample in samples for image in sample.images)), settled)
     kept = []
     for sample in samples:
         broken = [problems[image] for image in sample.images if image in problems]
@@ -30,12 +34,12 @@ def without_broken_images(samples: list[Sample], errors: RowErrors) -> list[Samp
     return kept
 
 
-def _problems(images: Sequence[ImageRef]) -> dict[ImageRef, str]:
+def _problems(images: Sequence[ImageRef], settled: float) -> dict[ImageRef, str]:
     """What is wrong with the broken ones. Where no file has changed since, only those that were broken are decoded.
 
     They are, since a disk may have failed to read them for a moment.
     """
-    state = _state(images)
+    state = _state(images, settled)
     known = None if state is None else recall_text(state)
     suspects = range(len(images)) if known is None else json.loads(known)
     if known is None:
@@ -46,14 +50,14 @@ def _problems(images: Sequence[ImageRef]) -> dict[ImageRef, str]:
     return {images[place]: problem for place, problem in found.items()}
 
 
-def _state(images: Sequence[ImageRef]) -> str | None:
+def _state(images: Sequence[ImageRef], settled: float) -> str | None:
     """Names these images in the files that they lie in now; None where a file is missing or has just changed."""
     digest = hashlib.sha256(json.dumps(["images", RULES, pillow_version]).encode())
     try:
         stats = {path: os.stat(path) for path in {image.path for image in images}}  # noqa: PTH116  (see fingerprint)
     except OSError:
         return None
-    if any(time.time() - max(stat.st_mtime, stat.st_ctime) <= SETTLED for stat in stats.values()):
+    if any(time.time() - max(stat.st_mtime, stat.st_ctime) <= settled for stat in stats.values()):
         return None
     for image in images:
         digest.update(json.dumps((str(image.path), image.key, *file_state(stats[image.path]))).encode())

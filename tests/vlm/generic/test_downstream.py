@@ -1,6 +1,7 @@
 """Every command works with models of other families: stores, live routing, policies, trained weights, analyses."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -163,14 +164,17 @@ def test_targets_that_name_no_layer_are_refused_with_the_layers_there_are(run: R
 
 
 @pytest.fixture
-def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading a model fails."""
+def without_weights(folder: Callable[[str], Path], tmp_path: Path) -> Callable[[str], str]:
+    """The override that chooses a family's checkpoint with weights that no one can load."""
 
-    def load(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError("weights were loaded")
+    def choose(family: str) -> str:
+        place = tmp_path / family
+        shutil.copytree(folder(family), place)
+        for file in place.glob("*.safetensors"):
+            file.write_bytes(b"no weights")
+        return f"backbone.path={place}"
 
-    monkeypatch.setattr("vovnet.training.trainable.load_backbone", load)  # before the module that it is taken from
-    monkeypatch.setattr("vovnet.vlm.loading.load_backbone", load)
+    return choose
 
 
 REFUSED = {
@@ -183,13 +187,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize("command", REFUSED.values(), ids=REFUSED)
 def test_a_coarse_look_that_saves_nothing_is_refused_before_weights_are_loaded(
-    run: Run, command: tuple[str, ...]
+    run: Run, without_weights: Callable[[str], str], command: tuple[str, ...]
 ) -> None:
     with pytest.raises(VoVNetError, match=r"COARSE costs as much as FULL .*16 tokens .*set policy.action_space=binary"):
-        run(command[0], "llava", *command[1:])
+        run(command[0], "llava", *command[1:], without_weights("llava"))
 
 
 def test_the_refusal_names_what_makes_coarse_cheaper(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,14 +203,15 @@ def test_the_refusal_names_what_makes_coarse_cheaper(run: Run, monkeypatch: pyte
         monkeypatch.setattr("vovnet.vlm.generic.budget.CountedBudget.largest", None)  # the verdict is remembered
 
 
-def test_pruning_is_refused_before_weights_are_loaded(run: Run, no_weights: None) -> None:
+def test_pruning_is_refused_before_weights_are_loaded(run: Run, without_weights: Callable[[str], str]) -> None:
+    checkpoint = without_weights(TERNARY)
     for command in (
         ("eval", "policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_ratio=0.5"),
         ("eval", "policy/baseline=vision_token_pruning_proxy", "policy.baseline.pruning_ratio=0.5", "eval.mode=live"),
         ("train", *SMALL, "policy.full_pruning_ratio=0.5"),
     ):
         with pytest.raises(VoVNetError, match=r"this idefics3 model cannot leave out vision tokens"):
-            run(command[0], TERNARY, *command[1:])
+            run(command[0], TERNARY, *command[1:], checkpoint)
 
 
 def test_a_lower_resolution_keeps_the_options_of_the_processor(run: Run) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.commands import last_line, typed
+from tests.commands import command, last_line
 from tests.families import beside
 from vovnet.vlm.generic.probe import Row, untried
 
@@ -13,7 +13,7 @@ def test_a_folder_of_folders_gives_a_table_and_a_page(tmp_path: Path) -> None:
     (tmp_path / "of/good").symlink_to(beside.checkpoints() / "llava")
     (tmp_path / "of/bad").mkdir()
     (tmp_path / "of/bad/config.json").write_text(json.dumps({"model_type": "llava"}))
-    done = typed("families", str(tmp_path / "of"), "--markdown", str(tmp_path / "page.md"))
+    done = command("families", str(tmp_path / "of"), "--markdown", str(tmp_path / "page.md"))
     assert done.returncode == 0, done.stderr
     assert "1 of 2 run" in (page := (tmp_path / "page.md").read_text())
     assert "| llava (good) | yes | 16, 16, 16 | 16, 16, 16 | 2 |" in page
@@ -22,10 +22,10 @@ def test_a_folder_of_folders_gives_a_table_and_a_page(tmp_path: Path) -> None:
 
 
 def test_it_fails_where_none_runs(tmp_path: Path) -> None:
-    done = typed("families", str(tmp_path))
+    done = command("families", str(tmp_path))
     assert (done.returncode, "holds no checkpoint" in last_line(done)) == (1, True)
     (tmp_path / "config.json").write_text("{")
-    done = typed("families", str(tmp_path))
+    done = command("families", str(tmp_path))
     assert (done.returncode, "none of 1 checkpoints runs" in last_line(done)) == (1, True)
     assert "is not valid JSON" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
