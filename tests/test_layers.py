@@ -16,7 +16,7 @@ LAYERS = (
     "actions errors fingerprint files jobs locks memory options progress provenance rank_errors ranks registry "
     "renamed secrets session terminal",
     "schema",
-    "arguments compose exit_status explain job_config lightning_parts rank_launch sweep_batch "
+    "arguments compose exit_status explain job_config needs lightning_parts rank_launch sweep_batch "
     "sweep_folder sweep_jobs torchrun",
     "data metrics scoring",
     "vlm",
@@ -29,8 +29,10 @@ LAYERS = (
     "report",
     "cluster",
     "training",
+    "preflight",
     "command launch plugins stages",
     "api",
+    "serve",
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 

@@ -1,6 +1,7 @@
 """Names out of files reach the terminal without control characters."""
 
 import logging
+import warnings
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.commands import typed
-from vovnet.terminal import LineFormatter, indented, say, shown
+from vovnet.terminal import LineFormatter, indented, say, show_warning, shown
 
 
 @given(st.text())
@@ -31,6 +32,15 @@ def test_a_log_line_holds_one_message() -> None:
     formatter = LineFormatter("%(levelname)s %(message)s")
     record = logging.LogRecord("n", logging.WARNING, "f", 1, "of %s", ("a\nINFO all is well\x1b[1A",), None)
     assert formatter.format(record) == "WARNING of a\n  INFO all is well\\x1b[1A"
+
+
+def test_a_librarys_warning_is_shown_like_any_other_text(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show_warning
+        warnings.warn("no glyph for \x1b[31m\nerror: b", UserWarning, stacklevel=1)
+    shown_line = capsys.readouterr().err
+    assert shown_line.endswith("UserWarning: no glyph for \\x1b[31m\n  error: b\n")
 
 
 def test_a_command_shows_names_without_control_characters(easy_data: Path, tmp_path: Path) -> None:

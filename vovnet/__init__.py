@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vovnet.actions import Action
     from vovnet.api.commands import Finished, run
     from vovnet.api.explanation import Explanation, LookReport
-    from vovnet.api.outcomes import VLM, Collection, Dataset, collect, load_dataset, load_vlm
+    from vovnet.api.outcomes import VLM, Collection, Dataset, collect, import_outcomes, load_dataset, load_vlm
     from vovnet.api.policies import Frontier, evaluate, frontier, load_policy, read_results, train_policy
     from vovnet.api.router import Reply, Router
     from vovnet.data.sample import ImageRef, Sample
@@ -30,7 +30,7 @@ _PLACES = {
     "vovnet.actions": "Action",
     "vovnet.api.commands": "Finished run",
     "vovnet.api.explanation": "Explanation LookReport",
-    "vovnet.api.outcomes": "VLM Collection Dataset collect load_dataset load_vlm",
+    "vovnet.api.outcomes": "VLM Collection Dataset collect import_outcomes load_dataset load_vlm",
     "vovnet.api.policies": "Frontier evaluate frontier load_policy read_results train_policy",
     "vovnet.api.router": "Reply Router",
     "vovnet.data.sample": "ImageRef Sample",
@@ -70,6 +70,7 @@ __all__ = [
     "collect",
     "evaluate",
     "frontier",
+    "import_outcomes",
     "load_dataset",
     "load_policy",
     "load_vlm",

@@ -24,6 +24,7 @@ from vovnet.compose import check_launcher, job_name, to_typed
 from vovnet.errors import VoVNetError, explained
 from vovnet.exit_status import fail
 from vovnet.jobs import Record, failure, note_folders, report_failure, run_recorded, write_record
+from vovnet.needs import refuse_problems
 from vovnet.no_effect import no_effect_lines
 from vovnet.provenance import git_state
 from vovnet.ranks import is_main_rank, world_size
@@ -57,6 +58,7 @@ class Command:
         errors: of those that failed.
         prepared: jobs that run elsewhere.
         reported: lines already logged.
+        failures: errors of jobs already logged.
         idle: lines of each job of several grids, of which one may need what the others do not.
     """
 
@@ -72,6 +74,7 @@ class Command:
     errors: list[Exception] = field(default_factory=list)
     prepared: list[Prepared] = field(default_factory=list)
     reported: set[str] = field(default_factory=set)
+    failures: set[str] = field(default_factory=set)
     idle: list[set[str]] | None = None
 
     def __call__(self, composed: DictConfig) -> None:
@@ -157,7 +160,9 @@ class Command:
             if config.launcher.kind in ("local", "slurm"):
                 self._prepare(checked, folder, record)
                 return
-            log.info("job %d of %d: %s", number + 1, len(batch.jobs), " ".join(record["overrides"]))
+            alike = len(self.errors) > 1 and len(self.errors) == number and len(self.failures) == 1
+            if not alike:  # so far every job has failed with one and the same error
+                log.info("job %d of %d: %s", number + 1, len(batch.jobs), " ".join(record["overrides"]))
             if (problem := self._work(checked, folder, record)) is not None:
                 ended.status, ended.return_value = JobStatus.FAILED, problem
 
@@ -166,6 +171,7 @@ class Command:
 
         def work() -> None:
             config = checked()
+            refuse_problems(config)
             if is_main_rank():
                 self._report_idle_keys(config, record["overrides"])
             result = self.run(settled(config, self.session), folder, self.session)
@@ -173,7 +179,7 @@ class Command:
             if record["sweep"] is None and is_main_rank():
                 self.show(result, folder)
 
-        error = (run_recorded if world_size() == 1 else run_as_rank)(work, folder, record)
+        error = (run_recorded if world_size() == 1 else run_as_rank)(work, folder, record, self.failures)
         if error is not None:
             self.errors.append(error)
         return error
@@ -182,9 +188,10 @@ class Command:
         """Prepare a job for a process that knows no Hydra; one whose configuration is refused is not."""
         try:
             config = checked()
+            refuse_problems(config)
         except VoVNetError as error:
             write_record(folder, {**record, **failure(error)})
-            report_failure(record, failure(error))
+            report_failure(record, failure(error), self.failures)
             return
         self._report_idle_keys(config, record["overrides"])
         self.prepared.append(Prepared(folder, config, {**record, "status": "pending", **git_state()}))

@@ -100,11 +100,7 @@ def file_state(stat: os.stat_result) -> State:
 
 
 def _hash(path: Path, size: int) -> str:
-    """SHA-256 of a file. The hub's cache links each large file to a blob named by just that hash."""
-    if path.is_symlink():
-        blob = path.resolve()
-        if blob.parent.name == "blobs" and len(blob.name) == 64:
-            return blob.name
+    """SHA-256 of a file; a blob of the hub's cache is read too, since its name says what it was before any edit."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (many small images: pathlib takes twice as long)
         if size <= SMALL:
             return hashlib.sha256(file.read()).hexdigest()

@@ -60,17 +60,22 @@ def write_record(folder: Path, record: Record) -> None:
         ) from error
 
 
-def run_recorded(work: Callable[[], object], folder: Path, record: Record) -> Exception | None:
+def run_recorded(
+    work: Callable[[], object], folder: Path, record: Record, reported: set[str] | None = None
+) -> Exception | None:
     """Do a job's work and record how it ended; returns the error that it ended with.
 
     The job of a sweep reports its error, since the sweep goes on without it.
+
+    Args:
+        reported: errors of the sweep's earlier jobs, which are not reported again; this job's is added.
     """
     begun = {"process": os.getpid(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     try:
         write_record(folder, {**record, "status": "running", **begun})
     except VoVNetError as error:
         if record["sweep"] is not None:
-            report_failure(record, failure(error))
+            report_failure(record, failure(error), reported)
         return error
     end: dict[str, Any] = {"status": "interrupted"}
     problem: Exception | None = None
@@ -81,9 +86,9 @@ def run_recorded(work: Callable[[], object], folder: Path, record: Record) -> Ex
         problem = explained(error)
         end = failure(problem)
         if record["sweep"] is not None:
-            if not isinstance(problem, VoVNetError):
+            if not isinstance(problem, VoVNetError) and end["error"] not in (reported or ()):
                 say(traceback.format_exc(), file=sys.stderr)
-            report_failure(record, end)
+            report_failure(record, end, reported)
     finally:
         try:
             write_record(folder, {**record, **begun, **end})
@@ -99,8 +104,12 @@ def failure(error: Exception) -> dict[str, str]:
     return {"status": "failed", "error": sentence}
 
 
-def report_failure(record: Record, end: Record) -> None:
-    """Say that a job of a sweep has no result, and why."""
+def report_failure(record: Record, end: Record, reported: set[str] | None = None) -> None:
+    """Log that a job of a sweep has no result, and why; an error that is among ``reported`` is not logged again."""
+    if reported is not None:
+        if end["error"] in reported:
+            return
+        reported.add(end["error"])
     log.error("job %s %s: %s", " ".join(record["overrides"]), end["status"], end["error"])
 
 

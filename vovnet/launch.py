@@ -8,9 +8,11 @@ import os
 import signal
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 from vovnet.ranks import PARENT, end_with_parent, is_main_rank, world_size
+from vovnet.terminal import show_warning
 
 if TYPE_CHECKING:
     from vovnet.command import Finish, Run, Show
@@ -40,6 +42,7 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     register_resolvers()
+    warnings.showwarning = show_warning
     logging.raiseExceptions = False  # a log file on a full disk is no second problem, and prints no traceback
     command = Command(config_name, run, show, finish, is_stage=parent is not None)
     code = 0

@@ -25,6 +25,14 @@ def say(text: str, file: IO[str] | None = None) -> None:
     print(shown(text), file=sys.stdout if file is None else file, flush=True)
 
 
+def show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: IO[str] | None = None, line: str | None = None,
+) -> None:  # fmt: skip
+    """For ``warnings.showwarning``: libraries put names out of files into their warnings, as matplotlib does."""
+    say(f"{filename}:{lineno}: {category.__name__}: {indented(str(message))}", file or sys.stderr)
+
+
 class LineFormatter(logging.Formatter):
     """Formats log messages as they may be shown; tracebacks keep their lines."""
 

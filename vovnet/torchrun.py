@@ -46,11 +46,13 @@ def refuse_sweep() -> None:
     )
 
 
-def run_as_rank(work: Callable[[], object], folder: Path, record: Record) -> Exception | None:
+def run_as_rank(
+    work: Callable[[], object], folder: Path, record: Record, reported: set[str] | None = None
+) -> Exception | None:
     """Do a job's work as one of its ranks; returns the error that it ended with."""
     if is_main_rank():
         with RankWatch(folder, lambda left: _end_with_rank(left, folder, record)):
-            return run_recorded(work, folder, record)
+            return run_recorded(work, folder, record, reported)
     logging.getLogger().setLevel(logging.WARNING)
     try:
         work()

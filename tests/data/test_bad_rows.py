@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.conftest import compose_config
 from tests.data.test_benchmarks import HEADER, MMBENCH, RED, picture, write_tsv
 from vovnet.data import VQADataset, load_dataset
+from vovnet.data.tables import json_rows
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig, SplitFiles
 
@@ -331,3 +332,9 @@ def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path, name: str, 
     (tmp_path / FILES[name]).write_text(begin + "[" * 10**5)
     with pytest.raises(VoVNetError, match=r"too deeply|no JSON"):
         opened(name, path)
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text('{"data": ' + "[" * 100_000)
+    with pytest.raises(VoVNetError, match=r"rows\.json is no JSON with rows under `data`"):
+        list(json_rows(tmp_path / "rows.json"))

@@ -88,6 +88,14 @@ def test_train_sweep_and_baselines(base: list[str], tmp_path: Path) -> None:
     assert all(c["passed"] for c in json.loads((folder / "summary.json").read_text())["checks"])
 
 
+def test_jobs_that_fail_alike_are_one_line(base: list[str]) -> None:
+    process = command("eval", "-m", *base, "policy.lambda_cost=0,0.1,0.2,0.3,0.4,0.5")
+    assert process.returncode == 1
+    assert process.stderr.count("no trained policy") == process.stdout.count("no trained policy") == 1
+    assert " and 5 more jobs: " in process.stdout
+    assert "job 6 of 6" not in process.stderr
+
+
 def test_a_failing_job_does_not_take_the_sweep_with_it(base: list[str], tmp_path: Path) -> None:
     arguments = ["-m", *base, "policy/baseline=always_coarse", "eval.max_samples=8,-1,16", "name=sweep"]
     process = command("eval", *arguments)

@@ -143,6 +143,7 @@ NAMED = [
     case("train", "training.live=true", "training.batch_size=1|2", ""),
     case("eval", "dataset=mmbench dataset.path=/x", "dataset.hub.id=a|b", "dataset=mmbench dataset.path=null"),
     case("eval", "backbone.path=null", "backbone.revision=a|b", "backbone=qwen3_vl_8b backbone.path=null"),
+    case("eval", "backbone.path=/x/imported/a", "eval.max_new_tokens=1|2", ""),
     case("calibrate", "", "policy.lambda_cost=0|1"),
     case("calibrate", "", "eval.split=train|test"),
     case("calibrate", "", "training.epochs=1|2"),

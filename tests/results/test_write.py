@@ -5,13 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import Configure
 from vovnet.errors import VoVNetError
 from vovnet.results.columns import COLUMNS
 from vovnet.results.evaluate import evaluate
 from vovnet.results.read import read_results
-from vovnet.results.write import write_results
+from vovnet.results.write import json_line, without_formulas, write_results
 
 CONTRACT = (
     "dataset split metric num_samples seed baseline_name objective feature_mode action_space lambda_cost threshold "
@@ -96,3 +98,19 @@ def test_unreadable_results_are_named(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "wrong.csv").write_text(text.replace("\neasy_vqa,test,exact_match,20", "\neasy_vqa,test,exact_match,x"))
     with pytest.raises(VoVNetError, match=r"line 2: num_samples='x'"):
         read_results(tmp_path / "wrong.csv")
+
+
+def test_a_text_out_of_a_data_set_is_no_formula_for_a_spreadsheet() -> None:
+    cells = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "a=1", "", "λ"]
+    assert [row["category"] for row in without_formulas([{"category": cell, "score": -1.0} for cell in cells])] == [
+        *(f"'{cell}" for cell in cells[:6]),
+        *cells[6:],
+    ]
+    assert without_formulas([{"score": -1.0}]) == [{"score": -1.0}]  # numbers stay numbers
+
+
+@given(st.text())
+def test_a_line_of_json_is_one_line_whatever_the_text(text: str) -> None:
+    line = json_line({"prediction": text, "separators": "\u2028\u2029\x85\x0b\x1c"})
+    assert len(line.splitlines()) == 1
+    assert json.loads(line)["prediction"] == text

@@ -8,7 +8,7 @@ from vovnet.data import load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.rows import places
 from vovnet.results.evaluate import Evaluation, evaluate, read_outcomes
-from vovnet.results.write import write_rows
+from vovnet.results.write import without_formulas, write_rows
 from vovnet.schema import RunConfig, in_order
 from vovnet.session import Session
 
@@ -25,7 +25,7 @@ def evaluate_in_slices(config: RunConfig, folder: Path, session: Session) -> tup
     kinds = error_kinds(outcomes.stacked("score", actions), columns)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     lines = slice_rows(dataset, evaluation.routed, kinds)
-    write_rows(folder / "error_slices.csv", lines, COLUMNS)
+    write_rows(folder / "error_slices.csv", without_formulas(lines), COLUMNS)
     listed = examples(dataset, outcomes, evaluation.routed, kinds, actions)
     write_json(folder / "error_slices.json", {"slices": lines, "examples": listed})
     return evaluation, lines

@@ -16,7 +16,7 @@ from vovnet.outcomes.units import unit_of
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fixed import Fixed
 from vovnet.policy.protocol import TEXT, Policy
-from vovnet.results.columns import ResultRow
+from vovnet.results.columns import OWN_ENGINE, ResultRow
 from vovnet.results.row import RunFacts, make_row
 from vovnet.results.split import rule_of, split_columns
 from vovnet.schema import RunConfig
@@ -87,6 +87,7 @@ def _row(
         backbone=backbone_label(config.backbone),
         text_config=checkpoint.text_config,
         vision_config=checkpoint.vision_config,
+        engine=OWN_ENGINE,
         cache_reuse=reuses_cache(config) and TEXT in policy.needs,
         checkpoint=str(policy.file) if policy.file else None,
         baseline_name=policy.name,

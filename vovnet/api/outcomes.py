@@ -1,21 +1,28 @@
 """Data sets, models, and the outcomes of one on the other."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from vovnet.compose import compose_typed, rebuilt, searched
+import numpy as np
+
+from vovnet.actions import Action
+from vovnet.compose import compose_typed, quoted, rebuilt, searched
 from vovnet.data import VQADataset
 from vovnet.data import load_dataset as open_split
 from vovnet.errors import VoVNetError
 from vovnet.options import groups
+from vovnet.outcomes.foreign import read_folder, read_frame
 from vovnet.outcomes.known import Outcomes, known_outcomes
+from vovnet.outcomes.transfer import import_from
 from vovnet.registry import TRUSTED
 from vovnet.schema import BackboneConfig, DatasetConfig, VisionBudgetConfig
 from vovnet.session import Session
 from vovnet.vlm.auto import settled
+from vovnet.vlm.imported import FOLDER
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -73,7 +80,11 @@ def load_dataset(name: str = "easy_vqa", /, *, config_dir: str | Path | None = N
     Raises:
         VoVNetError: no such option, or a value that a key does not take.
     """
-    return Dataset(with_options(compose_typed("eval", [f"dataset={name}", *searched(config_dir)]).dataset, options))
+    known = {field.name for field in fields(DatasetConfig)}
+    own = {key: value for key, value in options.items() if key in known}
+    # The others are options of the set's own reader, which only its YAML knows.
+    given = [f"dataset.{key}={_override(value)}" for key, value in options.items() if key not in known]
+    return Dataset(with_options(compose_typed("eval", [f"dataset={name}", *given, *searched(config_dir)]).dataset, own))
 
 
 def load_vlm(name: str = "tiny", /, **options: Any) -> VLM:
@@ -133,6 +144,55 @@ def collect(
         )
         found[split] = known_outcomes(settled(config, session), session)
     return Collection(found)
+
+
+def import_outcomes(
+    rows: Any,
+    dataset: Dataset,
+    *,
+    name: str,
+    engine: str | None = None,
+    split: str = "test",
+    max_samples: int | None = None,
+    features: np.ndarray | None = None,
+    scores: Literal["auto", "given", "own"] = "auto",
+    max_vision_tokens: int | None = None,
+    looks: Sequence[Any] | None = None,
+    runs: str | Path = "multirun",
+) -> Outcomes:
+    """Take outcomes that another engine has made, as ``experiments.store store.import_from=FOLDER`` does.
+
+    Args:
+        rows: a DataFrame with the columns of ``experiments/outcomes.md``, or a folder of files.
+        name: by which commands find them (``backbone=imported backbone.name=NAME``).
+        engine: what has made them; None takes their column ``engine``.
+        features: hidden states [R, D] for a DataFrame's column ``features_row``.
+        looks: the menu to choose among; None: NO and FULL, and COARSE where there are rows of it.
+
+    Raises:
+        VoVNetError: names the row and what to change.
+    """
+    found = read_folder(Path(rows).expanduser()) if isinstance(rows, str | Path) else read_frame(rows, features)
+    base = compose_typed("store", ["backbone=imported"])
+    place = f"{runs}/outcomes/{FOLDER}/{name}"
+    labels = {Action.COARSE.label} & {*found.table["look"].unique().to_pylist()}
+    config = rebuilt(
+        base,
+        policy=with_options(base.policy, {"looks": looks, "action_space": "ternary" if labels else "binary"}),
+        backbone=with_options(base.backbone, {"name": name, "path": place}),
+        dataset=dataset.config,
+        eval=with_options(base.eval, {"split": split, "max_samples": max_samples}),
+        paths=replace(base.paths, runs=str(runs), store=f"{runs}/outcomes", data=f"{runs}/data"),
+        store=with_options(base.store, {"engine": engine, "scores": scores, "max_vision_tokens": max_vision_tokens}),
+    )
+    assert config.store is not None
+    import_from(config, config.store, Session(), found)
+    return known_outcomes(rebuilt(config, store=None), Session())
+
+
+def _override(value: Any) -> str:
+    """A value in Hydra's grammar of overrides."""
+    return quoted(str(value)) if isinstance(value, str | Path) else json.dumps(value)
 
 
 def with_options(config: Any, options: dict[str, Any]) -> Any:

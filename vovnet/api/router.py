@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from vovnet.actions import Action
 from vovnet.api.explanation import Explanation, explain
 from vovnet.api.outcomes import VLM, Dataset, load_dataset, with_options
 from vovnet.compose import compose_typed
@@ -27,7 +27,7 @@ from vovnet.vlm.auto import settled
 from vovnet.vlm.decoding import decoding_of
 from vovnet.vlm.files import find_checkpoint
 
-Picture = str | Path | Image.Image
+Picture = str | Path | bytes | Image.Image  # bytes: an encoded image
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Reply:
         look: the label of the look that it was answered from, such as ``no``, ``coarse`` or ``full``.
         cost: of all looks that were taken; 1 is a maximal FULL image.
         vision_tokens: image tokens that entered the language model.
+        full_tokens: those that FULL would have taken.
+        prompt_tokens: of the prompt that was answered, its image tokens included.
+        generated_tokens: of the answer, its end token included.
         seconds: of the batch, divided by its questions.
     """
 
@@ -46,6 +49,9 @@ class Reply:
     look: str
     cost: float
     vision_tokens: int
+    full_tokens: int
+    prompt_tokens: int
+    generated_tokens: int
     seconds: float
 
 
@@ -63,13 +69,33 @@ class Router:
     """
 
     def __init__(self, vlm: VLM, policy: Policy, dataset: Dataset | None = None, **options: Any) -> None:
-        if why := checked(policy).only_replayed():
-            raise VoVNetError(why)
         base = compose_typed("eval", [])
-        self._data = (dataset or load_dataset()).config
         own = with_options(base.eval, options)
-        config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=self._data, eval=own)
-        self._route = live_route(settled(config, session := Session()), policy, session)
+        data = (dataset or load_dataset()).config
+        config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=data, eval=own)
+        self._begin(config, checked(policy), Session())
+
+    @classmethod
+    def of(cls, config: RunConfig, policy: Policy, session: Session) -> "Router":
+        """A router over what a command's configuration names.
+
+        Raises:
+            VoVNetError: the policy exists in replay only, or the model cannot take one of its looks.
+        """
+        made = cls.__new__(cls)
+        made._begin(config, policy, session)
+        return made
+
+    def _begin(self, config: RunConfig, policy: Policy, session: Session) -> None:
+        if why := policy.only_replayed():
+            raise VoVNetError(why)
+        if config.dataset.prompt_template is None:
+            raise VoVNetError(
+                f"dataset={config.dataset.name} is a mixture, whose parts have prompts of their own; name one of "
+                f"{', '.join(config.dataset.parts)}."
+            )
+        self.looks, self._data = policy.looks, config.dataset
+        self._route = live_route(settled(config, session), policy, session)
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:
         """Answer one question about one or several images, which are opened only if the policy looks at them."""
@@ -79,25 +105,50 @@ class Router:
         """Answer one question, and show what every look of the policy's menu would have answered."""
         return ask_route(self._route, self._data, question, images, options)
 
-    def answer(self, questions: Sequence[tuple[str, Picture | Sequence[Picture], Sequence[str]]]) -> list[Reply]:
-        """Answer a batch of (question, images, options)."""
+    def answer(
+        self,
+        questions: Sequence[tuple[str, Picture | Sequence[Picture], Sequence[str]]],
+        max_new_tokens: int | None = None,
+    ) -> list[Reply]:
+        """Answer a batch of (question, images, options).
+
+        Args:
+            max_new_tokens: of each answer; None takes ``eval.max_new_tokens``.
+        """
         import torch
 
+        router = self._route
+        if max_new_tokens is not None:
+            router = replace(router, decoding=replace(router.decoding, max_new_tokens=max_new_tokens))
         samples = [_sample(place, *one) for place, one in enumerate(questions)]
-        items = zip(range(len(samples)), samples, _prompts(self._data, samples), strict=True)
+        items = list(zip(range(len(samples)), samples, _prompts(self._data, samples), strict=True))
         with torch.inference_mode():
-            routed = self._route(list(items))
+            routed = router(items)
         chosen, tokens = routed.chosen, routed.paid("vision_tokens")
         return [
             Reply(
-                chosen.answer[row],
-                str(routed.labels[row]),
-                float(routed.cost[row]),
-                int(tokens[row]),
-                float(chosen.seconds[row]),
+                answer=chosen.answer[row],
+                look=str(routed.labels[row]),
+                cost=float(routed.cost[row]),
+                vision_tokens=int(tokens[row]),
+                full_tokens=router.backbone.builder.tokens(sample, [Action.FULL])[0],
+                prompt_tokens=int(chosen.prompt_tokens[row]),
+                generated_tokens=int(chosen.generated_tokens[row]),
+                seconds=float(chosen.seconds[row]),
             )
-            for row in np.arange(len(samples)).tolist()
+            for row, sample in enumerate(samples)
         ]
+
+    def forget(self) -> None:
+        """Keep no image of the questions that were answered."""
+        self._route.backbone.builder.forget()
+
+    def free_memory(self) -> None:
+        """Drop buffers of the device after its memory ran out."""
+        import torch
+
+        self._route.backbone.free_memory()
+        torch.cuda.empty_cache()
 
 
 def live_route(config: RunConfig, policy: Policy, session: Session) -> route.Router:
@@ -113,7 +164,7 @@ def live_route(config: RunConfig, policy: Policy, session: Session) -> route.Rou
         config = replace(config, policy=replace(config.policy, cost_unit=kind, latency_device=device))
     backbone = branch_backbone(config, session)
     decoding, unit = decoding_of(config.eval), unit_of(config, checkpoint, policy.looks)
-    return route.Router(backbone, policy, decoding, _unjudged, 0, unit)
+    return route.Router(backbone, policy, decoding, _unjudged, config.eval.seed, unit)
 
 
 def ask_route(
@@ -147,7 +198,7 @@ def _unjudged(index: int, answer: str | None) -> Score:
 
 
 def _sample(place: int, question: str, images: Picture | Sequence[Picture], options: Sequence[str]) -> Sample:
-    pictures = [images] if isinstance(images, str | Path | Image.Image) else list(images)
+    pictures = [images] if isinstance(images, Picture) else list(images)
     return Sample(
         id=str(place),
         question=question,
@@ -160,6 +211,8 @@ def _sample(place: int, question: str, images: Picture | Sequence[Picture], opti
 
 
 def _image(place: int, number: int, picture: Picture) -> ImageRef:
+    if isinstance(picture, bytes):  # one name whatever the question, so that a batch sees a shared image once
+        return HeldImage("image", Path("image"), picture)
     if not isinstance(picture, Image.Image):
         path = Path(picture).expanduser()
         return ImageRef(str(path), path)

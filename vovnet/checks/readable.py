@@ -67,6 +67,6 @@ def unreadable_sentence(rows: Sequence[ResultRow]) -> str:
 
 def _cause(row: ResultRow) -> str:
     """Why most of the unreadable answers are, where the row tells."""
-    if 2 * row.unparsed_cut_rate > row.unparsed_rate:
+    if row.unparsed_cut_rate is not None and 2 * row.unparsed_cut_rate > row.unparsed_rate:
         return ", most of them cut at eval.max_new_tokens: raise it (a thinking model needs thousands)"
     return ", predictions.jsonl shows them"

@@ -9,13 +9,13 @@ from pathlib import Path
 from vovnet.data.benchmarks import KINDS, Benchmark
 from vovnet.data.easy_vqa import EasyVQA
 from vovnet.data.mixture import Mixture
-from vovnet.data.outside import OutsideSet
+from vovnet.data.outside import outside_set
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
 from vovnet.session import Session
 
-__all__ = ["ImageRef", "Item", "Sample", "VQADataset", "item", "load_dataset", "prompt_text"]
+__all__ = ["ImageRef", "Item", "Sample", "VQADataset", "item", "load_dataset", "of_part", "prompt_text"]
 
 Item = tuple[int, Sample, str]  # index in the data set, sample, prompt text
 KEPT = 4  # splits that a session keeps; a training and what it is compared with
@@ -40,15 +40,28 @@ def load_dataset(
     return (session or Session()).once("dataset", asked, lambda: _open(config, split, only_local), KEPT)
 
 
+def of_part(name: str, error: object) -> VoVNetError:
+    """What to say of a part of a mixture that cannot be opened."""
+    return VoVNetError(
+        f"{error} It is a part of a mixture: set dataset.parts.{name}.path, or give ~dataset.parts.{name}."
+    )
+
+
 def _open(config: DatasetConfig, split: str, only_local: bool) -> VQADataset:
     if config.parts:
         skip = config.on_error == "skip"  # said of the mixture, it holds for every part
         parts = {n: replace(part, on_error="skip") if skip else part for n, part in config.parts.items()}
-        return Mixture(config, split, {name: _open(part, split, only_local) for name, part in parts.items()})
+        opened = {}
+        for name, part in parts.items():
+            try:
+                opened[name] = _open(part, split, only_local)
+            except VoVNetError as error:
+                raise of_part(name, error) from error
+        return Mixture(config, split, opened)
     if only_local and config.path is not None:
         _refuse_system(config.path)
     if config.reader is not None:
-        return OutsideSet(config.reader, config, split)
+        return outside_set(config.reader, config, split)
     if config.name == "easy_vqa":
         return EasyVQA(config, split)
     if config.generate is not None and config.path is not None:

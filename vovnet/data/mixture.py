@@ -52,6 +52,10 @@ class Mixture:
             raise IndexError(f"{self.name} has no question {index}")
         return self.members[int(self.order[index, 0])]
 
+    def place(self, index: int) -> int:
+        """A question's place in the set that it comes from."""
+        return int(self.order[index, 1])
+
 
 def interleaved(sizes: Sequence[int]) -> np.ndarray:
     """(set, place in it) of every question of a mixture, int64 [N, 2]: each set in its own order, evenly spread."""

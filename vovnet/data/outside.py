@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,15 +15,31 @@ from vovnet.schema import DatasetConfig
 from vovnet.schema.code import Code
 
 
-class OutsideSet(PlainSet):
-    """One split as ``reader(config, split)`` gives it: an iterable of ``Sample``."""
+def outside_set(reader: Code, config: DatasetConfig, split: str) -> PlainSet:
+    """One split as ``reader(config, split)`` gives it: an iterable of ``Sample``, or a whole ``PlainSet``.
 
-    def __init__(self, reader: Code, config: DatasetConfig, split: str) -> None:
+    Raises:
+        VoVNetError: the reader fails, or a row is unusable and ``on_error`` is not ``skip``.
+    """
+    try:
+        given = reader(config, split)
+        return given if isinstance(given, PlainSet) else OutsideSet(reader, list(given), config, split)
+    except VoVNetError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise VoVNetError(f"the reader {reader.target} fails on dataset={config.name} ({said}).") from error
+
+
+class OutsideSet(PlainSet):
+    """One split of the samples that a reader gave."""
+
+    def __init__(self, reader: Code, rows: Sequence[object], config: DatasetConfig, split: str) -> None:
         self.name, self.split, self.config = config.name, split, config
         self.scorer = config.scorer or "plain"
         self.metric = config.metric or (self.scorer if isinstance(self.scorer, str) else self.scorer.name)
         errors = RowErrors(config.on_error)
-        samples = list(_samples(reader, config, split, errors))
+        samples = list(_samples(reader, rows, errors))
         if config.on_error == "skip":
             samples = without_broken_images(samples, errors)
         if not samples:
@@ -32,24 +48,17 @@ class OutsideSet(PlainSet):
         self.fingerprint = _fingerprint(reader, samples)
 
 
-def _samples(reader: Code, config: DatasetConfig, split: str, errors: RowErrors) -> Iterable[Sample]:
-    """What the reader gives, each row checked.
+def _samples(reader: Code, rows: Sequence[object], errors: RowErrors) -> Iterable[Sample]:
+    """What the reader gave, each row checked.
 
     Raises:
-        VoVNetError: a row is unusable and ``on_error`` is not ``skip``, or the reader itself fails.
+        VoVNetError: a row is unusable and ``on_error`` is not ``skip``.
     """
     place = Path(reader.target)  # stands for the file in sentences about a row
-    try:
-        rows = list(reader(config, split))
-    except VoVNetError:
-        raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {first_line(error)}"
-        raise VoVNetError(f"the reader {reader.target} fails on dataset={config.name} ({said}).") from error
     for number, row in enumerate(rows):
         if problem := _problem(row):
             errors.report(place, number, problem)
-        elif errors.is_new(place, number, row.id):
+        elif isinstance(row, Sample) and errors.is_new(place, number, row.id):
             yield row
 
 

@@ -1,8 +1,11 @@
 """What a question is, and what a set of questions offers."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -121,6 +124,26 @@ class Sample:
     is_copy: bool = False
 
 
+class SampleRule(ABC):
+    """A scoring rule that reads more of a question than its references, and aggregates a run by itself.
+
+    Attributes:
+        name: for messages.
+        source: tells the scores of two rules apart.
+    """
+
+    name: str
+    source: str
+
+    @abstractmethod
+    def __call__(self, answer: str, sample: Sample) -> tuple[float, bool]:
+        """Score in [0, 1], and whether the answer could be read."""
+
+    @abstractmethod
+    def official(self, samples: Sequence[Sample], answers: Sequence[str | None]) -> Mapping[str, float | str]:
+        """Every metric of a run as the benchmark aggregates it; a sentence where it cannot."""
+
+
 class VQADataset(Protocol):
     """A split of a visual-question set; everything but decoded images is in memory."""
 
@@ -146,25 +169,31 @@ class VQADataset(Protocol):
         """The set that a question comes from, whose prompt and scoring rule are the question's."""
         ...
 
+    def place(self, index: int) -> int:
+        """A question's place in the set that it comes from."""
+        ...
+
 
 class PlainSet:
     """What every set that is no mixture has in common.
 
     Attributes:
-        scorer: name in ``vovnet.scoring``, or the user's own.
+        scorer: name in ``vovnet.scoring``, the user's own, or a foreign benchmark's.
         rule: which of the benchmark's rules the scorer follows, where there are several.
         files: the tables that its rows come from.
+        facts: what else summary.json says of the set.
     """
 
     name: str
     split: str
     metric: str
-    scorer: str | Code
+    scorer: str | Code | SampleRule
     rule: str | None = None
     fingerprint: str
     config: DatasetConfig
     skipped: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    facts: Mapping[str, Any] = MappingProxyType({})
     _samples: list[Sample]
 
     @property
@@ -181,3 +210,7 @@ class PlainSet:
     def member(self, index: int) -> "PlainSet":
         """Itself."""
         return self
+
+    def place(self, index: int) -> int:
+        """The same."""
+        return index

@@ -165,7 +165,7 @@ def json_rows(path: Path) -> Iterator[Row]:
     try:
         content = json.loads(text, object_pairs_hook=_distinct)
         rows = content["data"] if isinstance(content, dict) else content
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise VoVNetError(f"{path} is no JSON with rows under `data` ({error}); download the file again.") from error
     if not isinstance(rows, list):
         raise VoVNetError(f"{path} holds {type(rows).__name__} instead of a list of rows; download the file again.")

@@ -4,7 +4,7 @@ OCR tokens stay in the file: with them in the prompt the text pass could read th
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,5 +51,10 @@ def _answers(given: Any) -> tuple[str, ...]:
         return ()
     if not any(str(answer).strip() for answer in given):
         return ()
-    counted = Counter(str(answer) for answer in given)
+    return most_common_first([str(answer) for answer in given])
+
+
+def most_common_first(answers: Sequence[str]) -> tuple[str, ...]:
+    """References in the order of how often they are given: the first is the one whose likelihood is taken."""
+    counted = Counter(answers)
     return tuple(sorted(counted.elements(), key=lambda answer: (-counted[answer], answer)))

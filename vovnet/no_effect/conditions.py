@@ -8,6 +8,7 @@ from vovnet.actions import ACTION_SPACES, USUAL
 from vovnet.no_effect.rule import When
 from vovnet.policy.names import FILE_NAME
 from vovnet.schema import DatasetConfig, PolicyTraining, RunConfig
+from vovnet.vlm.imported import FOLDER
 
 
 def has_baseline(config: RunConfig) -> bool:
@@ -54,6 +55,17 @@ def answers(config: RunConfig) -> set[str]:
 def scores_mmmu(dataset: DatasetConfig) -> bool:
     """Questions of MMMU, or of a set like it, are among them."""
     return "mmmu" in dataset.name or any(scores_mmmu(part) for part in dataset.parts.values())
+
+
+def is_imported(config: RunConfig) -> bool:
+    """The backbone is rows that another engine has made."""
+    return config.backbone.path is not None and Path(config.backbone.path).parent.name == FOLDER
+
+
+def moves_rows(config: RunConfig) -> bool:
+    """Rows of a backbone and a data set are imported, exported or scored again."""
+    store = config.store
+    return store is not None and (store.import_from, store.export_to, store.rescore) != (None, None, None)
 
 
 def off_slurm(config: RunConfig) -> bool:

@@ -6,7 +6,9 @@ from vovnet.no_effect.conditions import (
     has_baseline,
     has_file,
     ignores_lambda,
+    is_imported,
     is_vovnet,
+    moves_rows,
     of,
     scores_mmmu,
 )
@@ -138,7 +140,14 @@ DECIDING = (
         "backbone.name backbone.packaged backbone.revision",
         ANY,
         "backbone.path names the files",
-        lambda c: c.backbone.path is not None,
+        lambda c: c.backbone.path is not None and not is_imported(c),
+    ),
+    Rule(
+        "vision_budget eval.max_new_tokens eval.num_beams eval.do_sample eval.temperature eval.batch_size "
+        "eval.cache_reuse backbone.prompt_order backbone.dtype backbone.chat_template backbone.implementation",
+        ANY,
+        "the rows are imported, and as their engine made them",
+        is_imported,
     ),
     Rule("backbone.revision", ANY, "this backbone is not from the hub", lambda c: c.backbone.packaged),
     Rule(
@@ -159,7 +168,12 @@ DECIDING = (
     ),
     Rule("report runs", others("report"), "only experiments.report reads it"),
     Rule("pipeline", others(), "only experiments.pipeline reads it"),
-    Rule("backbone policy vision_budget dataset eval training leaks", READ, "this command reads finished work"),
+    Rule(
+        "backbone policy vision_budget dataset eval training leaks",
+        READ,
+        "this command reads finished work",
+        lambda c: not moves_rows(c),
+    ),
     Rule("backbone policy vision_budget eval training", ("prepare",), "experiments.prepare reads data sets only"),
     Rule(
         "backbone vision_budget eval training leaks policy",

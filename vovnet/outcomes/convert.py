@@ -20,7 +20,7 @@ def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
         for name in ("entropy", "margin", "text_tokens")
     }
     hidden = np.concatenate([block for part in parts for block in part.hidden.blocks()])[place]
-    return pa.table({"hidden": _matrix(hidden), **{name: pa.array(column) for name, column in columns.items()}})
+    return pa.table({"hidden": matrix(hidden), **{name: pa.array(column) for name, column in columns.items()}})
 
 
 def branch_table(parts: Sequence[ModelOutcomes], order: Sequence[int]) -> pa.Table:
@@ -50,7 +50,7 @@ def state_table(parts: Sequence[LookState], order: Sequence[int]) -> pa.Table:
     place = np.argsort(order)
     columns = {name: np.concatenate([getattr(part, name) for part in parts])[place] for name in ("entropy", "margin")}
     hidden = np.concatenate([block for part in parts for block in part.hidden.blocks()])[place]
-    return pa.table({"hidden": _matrix(hidden), **columns})
+    return pa.table({"hidden": matrix(hidden), **columns})
 
 
 def state_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows]) -> LookState:
@@ -65,10 +65,11 @@ def scores_from_table(table: pa.Table) -> Scores:
 
 def values_table(values: np.ndarray) -> pa.Table:
     """A policy's values, [N, A]."""
-    return pa.table({"values": _matrix(values)})
+    return pa.table({"values": matrix(values)})
 
 
-def _matrix(rows: np.ndarray) -> pa.Array:
+def matrix(rows: np.ndarray) -> pa.Array:
+    """A [N, D] array as a column of fixed-size lists."""
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
 
 

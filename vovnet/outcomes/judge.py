@@ -15,7 +15,8 @@ def make_judge(dataset: VQADataset) -> Judge:
     scorers = {id(member): scorer_named(member.scorer) for member in dataset.members}
 
     def judge(index: int, answer: str | None) -> Score:
-        return scorers[id(dataset.member(index))](answer, dataset[index])
+        member = dataset.member(index)
+        return scorers[id(member)](answer, member[dataset.place(index)])
 
     return judge
 

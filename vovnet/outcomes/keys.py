@@ -1,8 +1,10 @@
 """What determines an outcome, spelled out: the store's keys."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.outcomes.looks import Look
 from vovnet.outcomes.store import TEXT, TableKey
@@ -52,6 +54,8 @@ def table_keys(
     The text pass and looks without an image depend on neither budget nor order. References count, by the data set's
     fingerprint: the files that hold them often hold the images too.
     """
+    if (imported := imported_rows(checkpoint, dataset)) is not None:
+        return {name: imported_key(imported, dataset, name) for name in (TEXT, *(look.name for look in looks))}
     reading = reading_facts(config.backbone, checkpoint)
     common = {
         "reading": {name: reading[name] for name in ("chat_template", "tokenizer")},
@@ -91,8 +95,55 @@ def table_keys(
     return keys
 
 
+@dataclass(frozen=True)
+class Imported:
+    """An imported backbone's rows of one split.
+
+    Attributes:
+        record: how many questions they are of, whose scores they have, and each look's content as a hash; empty where
+            there are none.
+    """
+
+    name: str
+    engine: str
+    fingerprint: str
+    record: Mapping[str, Any]
+
+
+def rows_name(dataset: VQADataset) -> str:
+    """What an imported backbone's rows of a split are known by."""
+    return f"{dataset.name}/{dataset.split}/{dataset.fingerprint[:16]}"
+
+
+def imported_rows(checkpoint: Checkpoint, dataset: VQADataset) -> Imported | None:
+    """An imported backbone's rows of a split; None for a backbone with a model."""
+    if checkpoint.engine is None:
+        return None
+    card = checkpoint.config
+    return Imported(card["name"], card["engine"], checkpoint.fingerprint, card["rows"].get(rows_name(dataset), {}))
+
+
+def imported_key(rows: Imported, dataset: VQADataset, name: str) -> TableKey:
+    """Key of a look's table, or of the text pass's, whose rows are those of NO."""
+    look = Action.NO.label if name == TEXT else name
+    facts = {
+        "backbone": {"fingerprint": rows.fingerprint, "engine": rows.engine, "imported": rows.name},
+        "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
+        "rows": rows.record.get("looks", {}).get(look, {}).get("content"),
+        "scores": rows.record.get("scores"),
+    }
+    return TableKey(name, facts)
+
+
+def are_given(key: TableKey) -> bool:
+    """Whether a branch's scores came with its answers, so that no scorer of ours judges them."""
+    return key.facts.get("scores") == "given"
+
+
 def scores_key(branch: TableKey, dataset: VQADataset) -> TableKey:
     """Key of the scores of a branch table's answers; the branch's own key holds the references."""
+    if are_given(branch):
+        return TableKey("scores", {"of": branch.id, "given_by": branch.facts["backbone"]["engine"]})
     return TableKey("scores", {"of": branch.id, "scorers": scorer_facts(dataset)})
 
 

@@ -1,17 +1,23 @@
 """What every look yields on the questions of a split, for programs and for policies that learn from it."""
 
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vovnet.actions import Action, usual_or
 from vovnet.data import Sample, VQADataset, load_dataset
+from vovnet.outcomes.exports import frame_of
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
 from vovnet.outcomes.units import unit_of
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.vlm.files import Checkpoint, find_checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,17 @@ class Outcomes:
         """Decoded answers by look, each [N]."""
         return {action.label: branch.prediction for action, branch in self.rows.branches.items()}
 
+    def to_pandas(self) -> "pd.DataFrame":
+        """One line per question and look, the columns of ``experiments/outcomes.md``; without hidden states."""
+        return frame_of(self.rows, self.dataset, self.checkpoint.engine or f"vovnet {version('vovnet')}")
+
 
 def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
     """The outcomes of ``eval.split`` under a configuration, collected first where they are missing."""
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    looks = usual_or(config.menu)
+    looks = usual_or(config.menu) if checkpoint.engine is None else config.menu
     rows = load_outcomes(config, checkpoint, dataset, looks, count, session=session, any_price=True).outcomes
     costs = unit_of(config, checkpoint).of(rows.stacked("vision_tokens", looks))
     return Outcomes(config, dataset, checkpoint, rows, looks, costs, session)

@@ -12,7 +12,7 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.keys import table_keys
+from vovnet.outcomes.keys import imported_rows, table_keys
 from vovnet.outcomes.looks import check_looks, looks_of
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import Outcomes
@@ -137,6 +137,7 @@ def _fill(
     session: Session | None,
 ) -> None:
     """Compute and judge what is missing; adds what was computed to ``computed``."""
+    refuse_lacking(checkpoint, dataset, tables, count)
     if any(table.missing((0, count)) for table in tables.collected.values()):
         from vovnet.outcomes.collect import Collector  # imports torch
 
@@ -157,6 +158,36 @@ def _fill(
     tables.judge(dataset, count)
 
 
+def refuse_lacking(checkpoint: Checkpoint, dataset: VQADataset, tables: Tables, count: int) -> None:
+    """Refuse to ask imported rows for what they lack, which nobody can compute here.
+
+    Raises:
+        VoVNetError: names it, and what to do.
+    """
+    imported = imported_rows(checkpoint, dataset)
+    lacking = [name for name, table in tables.collected.items() if table.missing((0, count))]
+    if imported is None or not lacking:
+        return
+    name, record, where = lacking[0], imported.record, f"{dataset.name}/{dataset.split}"
+    there = f"there are {', '.join(sorted(record['looks']))}" if record else "there are none of this split"
+    look, _, beside = name.partition(" ")
+    if record and record["count"] < count:
+        problem = f"{record['count']} of the {count} questions of {where}; set eval.max_samples={record['count']}"
+    elif beside == "nll":
+        problem = f"no nll after {look.upper()}; import them with it, or set policy/objective=value"
+    elif beside:
+        problem = (
+            f"no hidden states, entropy and margin after {look.upper()}; import them with these, or set policy=vovnet"
+        )
+    elif name == TEXT:
+        problem = (
+            f"no rows of the look no in {where}, which say what the text pass yields; import them, or choose a baseline"
+        )
+    else:
+        problem = f"no rows of the look {look} in {where} ({there}); import them, or choose looks by policy.looks"
+    raise VoVNetError(f"what was imported as backbone.name={imported.name} holds {problem}.")
+
+
 def in_tokens(
     config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, actions: Sequence[Action], count: int
 ) -> str:
@@ -167,6 +198,20 @@ def in_tokens(
     means = {a.label.upper(): sum(budget.tokens(*size, a) for size in sizes) / len(rows) for a in actions}
     shown = ", ".join(f"{mean:.4g} under {label}" for label, mean in means.items())
     return f"{shown} in vision tokens (mean over the image sizes of {len(rows)} questions)"
+
+
+def missing_rows(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    dataset: VQADataset,
+    actions: tuple[Action, ...],
+    count: int,
+    with_text: bool = True,
+) -> Mapping[str, int]:
+    """How many of the first ``count`` samples the store lacks, per branch; computes nothing."""
+    tables = _tables(config, checkpoint, dataset, actions, with_text)
+    gaps = {name: table.missing((0, count)) for name, table in tables.collected.items()}
+    return {name: sum(stop - start for start, stop in spans) for name, spans in gaps.items()}
 
 
 def stored_outcomes(

@@ -66,6 +66,14 @@ def check_looks(config: RunConfig, checkpoint: Checkpoint, actions: Sequence[Act
         VoVNetError: FULL is pruned and the model cannot prune, COARSE costs as much as FULL, or a look of one's own is
             none that the model can take, or larger than FULL.
     """
+    if checkpoint.engine is not None:
+        if full_pruning(config) is not None or branch_budget(config) != config.vision_budget:
+            raise VoVNetError(
+                f"the imported rows of {config.backbone.name} are of the looks that their engine took, which cannot be "
+                "pruned or scaled here; import such a look under its own name (side448, full_merge50) and name it in "
+                "policy.looks or policy/baseline=always_look."
+            )
+        return
     generic = is_generic(config.backbone, checkpoint.model_type)
     if Action.FULL in actions and full_pruning(config) and generic:
         raise VoVNetError(

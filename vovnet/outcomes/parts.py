@@ -78,6 +78,17 @@ class DamagedPart(VoVNetError):  # noqa: N818  (a thing that is handled, not onl
         self.rows = str(path).rpartition("-")[0]
 
 
+class MissingRows(DamagedPart, KeyError):  # noqa: N818  (likewise)
+    """No part holds some rows: nobody has computed them yet, or they were pruned while they were in use."""
+
+    def __init__(self, folder: Path, held: int, wanted: int) -> None:
+        sentence = f"{folder} holds rows up to {held}, not {wanted}: others have removed them; run the command again."
+        super().__init__(folder / f"{held}-{wanted}-", sentence)
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError's own would quote it
+
+
 def arrow_bytes(rows: pa.Table) -> bytes:
     """A part's file."""
     sink = pa.BufferOutputStream()

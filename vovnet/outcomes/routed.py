@@ -145,7 +145,7 @@ def _cost(chosen: BranchOutcomes, earlier: Sequence[Earlier], unit: Unit) -> np.
 
 def _add_earlier(total: np.ndarray, column: str, earlier: Sequence[Earlier]) -> np.ndarray:
     if earlier:
-        total = total.copy()
+        total = total.astype(np.result_type(total, *(getattr(one.outcomes, column) for one in earlier)))
     for one in earlier:
         total[one.rows] += getattr(one.outcomes, column)
     return total

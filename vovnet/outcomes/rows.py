@@ -29,7 +29,10 @@ class FileRows:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        mapped = np.memmap(self.path, self.dtype, "c", self.offset, self.shape)  # torch warns of "r"
+        try:
+            mapped = np.memmap(self.path, self.dtype, "c", self.offset, self.shape)  # torch warns of "r"
+        except FileNotFoundError as error:
+            raise VoVNetError(f"the outcome file {self.path} was removed while it was in use; run again.") from error
         return mapped if dtype is None else mapped.astype(dtype)
 
 
@@ -61,6 +64,8 @@ class BlockRows:
         import torch  # widens half precision four times as fast as NumPy
 
         out = np.empty((len(rows), self.width), dtype=np.float32)
+        if not self._blocks:
+            return out  # of imported rows without hidden states
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         for block in np.unique(owner):
             chosen = np.flatnonzero(owner == block)
@@ -258,6 +263,19 @@ class Outcomes:
                 "or a policy that does without it."
             )
         return np.stack(list(found.values()), axis=1).astype(np.float64)
+
+
+def known(values: np.ndarray, what: str, instead: str = "choose a policy that does without") -> np.ndarray:
+    """Numbers that a policy is about to read.
+
+    Raises:
+        VoVNetError: imported rows came without them, so that they are NaN.
+    """
+    if np.isnan(values).any():
+        raise VoVNetError(
+            f"these outcomes were imported without {what}, which the policy reads; import them with it, or {instead}."
+        )
+    return values
 
 
 def no_text(size: int) -> TextOutcomes:

@@ -25,7 +25,7 @@ import pyarrow as pa
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write, read_object, write_bytes
 from vovnet.locks import Claim
-from vovnet.outcomes.parts import PART, Piece, Rows, arrow_bytes, check, map_arrow, set_aside
+from vovnet.outcomes.parts import PART, MissingRows, Piece, Rows, arrow_bytes, check, map_arrow, set_aside
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ FORMAT = 2
 TEXT = "text"  # the table of text passes; the others are named after their looks
 NAME = re.compile(r"[a-z0-9_]+")  # of a table
 TABLE = b"vovnet.table"  # in a part's metadata: which table it is of
+ATTEMPTS = 3  # to write into a folder that others remove
 CLAIMS = "claims"  # folder of a store's locks
 TABLE_FILE = "table.json"  # a table's key in the clear
 Span = tuple[int, int]  # rows [start, stop)
@@ -72,13 +73,14 @@ class Table:
 
     def parts(self) -> list[tuple[Span, Path]]:
         """Finished parts in order of their first row."""
-        if not self.folder.is_dir():
-            return []
         found = []
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if (match := PART.match(entry.name)) and entry.is_file():  # not a link to what is no longer there
-                    found.append(((int(match[1]), int(match[2])), Path(entry.path)))
+        try:
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    if (match := PART.match(entry.name)) and entry.is_file():  # not a link to what is no longer there
+                        found.append(((int(match[1]), int(match[2])), Path(entry.path)))
+        except (FileNotFoundError, NotADirectoryError):  # nothing was written yet, or it is being removed
+            return []
         return sorted(found)
 
     def missing(self, span: Span) -> list[Span]:
@@ -101,12 +103,20 @@ class Table:
         """
         describe = self.folder / TABLE_FILE
         content = arrow_bytes(rows.replace_schema_metadata({TABLE: self.key.id}))
+        facts = {"format": FORMAT, "branch": self.key.branch, "facts": self.key.facts, "note": note}
         path = self.folder / f"{start:09d}-{start + len(rows):09d}-{zlib.crc32(content):08x}.arrow"
         try:
-            if not describe.exists():
-                facts = {"format": FORMAT, "branch": self.key.branch, "facts": self.key.facts, "note": note}
-                atomic_write(describe, lambda temporary: temporary.write_text(json.dumps(facts, indent=2) + "\n"))
-            write_bytes(path, content)
+            for attempt in range(ATTEMPTS):
+                try:
+                    if not describe.exists():
+                        atomic_write(
+                            describe, lambda temporary: temporary.write_text(json.dumps(facts, indent=2) + "\n")
+                        )
+                    write_bytes(path, content)
+                    break
+                except FileNotFoundError:  # the folder was pruned at this moment
+                    if attempt + 1 == ATTEMPTS:
+                        raise
         except OSError as error:
             raise VoVNetError(
                 f"the outcome store cannot write {path} ({error.strerror or error}); free space or set paths.store "
@@ -132,7 +142,7 @@ class Table:
         Raises:
             DamagedPart: a part cannot be read.
             VoVNetError: another version of this program wrote the table.
-            KeyError: rows are missing.
+            MissingRows: rows are missing, which is a KeyError too.
         """
         return Rows(self._pieces(stop, start))
 
@@ -157,7 +167,7 @@ class Table:
                 raise set_aside(path, f"{len(piece.rows)} rows instead of {end - start}")
             pieces.append(replace(piece, rows=piece.rows.slice(first - start, min(end, stop) - first)))
         if cursor < stop:
-            raise KeyError(f"{self.folder} holds rows up to {cursor}, not {stop}")
+            raise MissingRows(self.folder, cursor, stop)
         return pieces
 
     def _check_format(self) -> None:

@@ -21,7 +21,7 @@ from vovnet.outcomes.convert import (
     values_table,
 )
 from vovnet.outcomes.judge import Judge, make_judge
-from vovnet.outcomes.keys import nll_key, scores_key, state_key, values_key
+from vovnet.outcomes.keys import are_given, nll_key, scores_key, state_key, values_key
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import BranchOutcomes, Outcomes, TextOutcomes, no_text, scores_of, with_scores
 from vovnet.outcomes.store import TEXT, OutcomeStore, Span, Table, TableKey
@@ -98,6 +98,10 @@ class Tables:
         judge = make_judge(dataset)
         for name, scores in self.scores.items():
             answers = self.answers[name]
+            if are_given(answers.key) and scores.missing((0, stop)):
+                raise VoVNetError(
+                    f"the scores in {scores.folder} came with imported rows and are gone; import them again."
+                )
             for gap in scores.missing((0, stop)):
                 for start in range(*gap, BLOCK):
                     block = start, min(start + BLOCK, gap[1])

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vovnet.outcomes.rows import LookState, TextOutcomes
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.rows import LookState, TextOutcomes, known
 from vovnet.schema import FeatureMode
 
 SCALARS: dict[FeatureMode, tuple[str, ...]] = {
@@ -22,8 +23,14 @@ def feature_width(mode: FeatureMode, hidden_size: int) -> int:
 def features(text: TextOutcomes | LookState, mode: FeatureMode, rows: np.ndarray | None = None) -> np.ndarray:
     """Feature matrix of some rows (all when None), float32 [len(rows), F]."""
     rows = np.arange(len(text)) if rows is None else rows
+    if not text.hidden.width and len(text):
+        raise VoVNetError(
+            "these outcomes were imported without hidden states, which the policy reads; import them with features.npy "
+            "and the column features_row, or choose a baseline or a policy of your own that reads the question."
+        )
     hidden = text.hidden.take(rows)
-    scalars = [getattr(text, name)[rows].astype(np.float32)[:, None] for name in SCALARS[mode]]
+    less = "set policy.feature_mode=hidden"
+    scalars = [known(getattr(text, name)[rows], name, less).astype(np.float32)[:, None] for name in SCALARS[mode]]
     return np.concatenate([hidden, *scalars], axis=1) if scalars else hidden
 
 
@@ -32,6 +39,6 @@ def seen_features(
 ) -> np.ndarray:
     """What a look yields as features: its prefill and the log-odds of its answer, float32 [len(rows), G]."""
     rows = np.arange(len(state)) if rows is None else rows
-    certain = np.clip(confidence[rows].astype(np.float64), LEAST, 1 - LEAST)
+    certain = np.clip(known(confidence[rows], "answer_probability").astype(np.float64), LEAST, 1 - LEAST)
     odds = np.log10(certain / (1 - certain)).astype(np.float32)
     return np.concatenate([features(state, mode, rows), odds[:, None]], axis=1)

@@ -7,7 +7,7 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.actions import Action, own_name, usual_or
-from vovnet.outcomes.rows import TextOutcomes
+from vovnet.outcomes.rows import TextOutcomes, known
 from vovnet.policy.protocol import SPLIT, TEXT, Context, Policy, Step, Target, Value, View
 from vovnet.schema.baselines import Ratios
 from vovnet.schema.ranges import STRICT, NonNegative, Place, Seed
@@ -80,8 +80,9 @@ class Draw(Policy):
         table /= table.sum(axis=1, keepdims=True)
         if text is None:
             return np.repeat(table, size, axis=0)
-        bounds = self.target.thresholds or np.quantile(text.entropy, np.arange(1, len(table)) / len(table))
-        return np.asarray(table[np.searchsorted(bounds, text.entropy, side="right")])
+        entropy = known(text.entropy, "entropy")
+        bounds = self.target.thresholds or np.quantile(entropy, np.arange(1, len(table)) / len(table))
+        return np.asarray(table[np.searchsorted(bounds, entropy, side="right")])
 
     def expectation(self, view: View, scores: np.ndarray, costs: np.ndarray) -> dict[str, Any]:
         """Accuracy, cost and action ratios on average over all draws, exactly.

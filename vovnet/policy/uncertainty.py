@@ -6,7 +6,7 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from vovnet.actions import Action, named
-from vovnet.outcomes.rows import TextOutcomes
+from vovnet.outcomes.rows import TextOutcomes, known
 from vovnet.policy.protocol import TEXT, Policy, Step, Value, View
 from vovnet.schema.ranges import STRICT, NonNegative
 
@@ -43,7 +43,7 @@ def is_uncertain(text: TextOutcomes, entropy: float | None, margin: float | None
     """Where the entropy is at least one limit or the margin at most the other, bool [N]; None is no limit."""
     uncertain = np.zeros(len(text), dtype=bool)
     if entropy is not None:
-        uncertain |= text.entropy >= entropy
+        uncertain |= known(text.entropy, "entropy") >= entropy
     if margin is not None:
-        uncertain |= text.margin <= margin
+        uncertain |= known(text.margin, "margin") <= margin
     return uncertain

@@ -138,7 +138,7 @@ def estimate_lines(study: Study) -> list[Line]:
         valued = [run.predictions.valued.index(look.label) for look in USUAL if look.label in run.predictions.valued]
         if values is not None and len(valued) == len(USUAL):
             needs_of[curve.label] = {"value": need_estimates(values[:, valued], text.entropy, text.margin)["value"]}
-    needs_of[""] = need_estimates(None, text.entropy, text.margin)
+    needs_of[""] = {name: of for name, of in need_estimates(None, text.entropy, text.margin).items() if _all_known(of)}
     return [
         {
             "dataset": study.name,
@@ -153,6 +153,11 @@ def estimate_lines(study: Study) -> list[Line]:
         for estimator, needs in estimators.items()
         for need, estimate in needs.items()
     ]
+
+
+def _all_known(estimates: Mapping[str, np.ndarray]) -> bool:
+    """Whether no estimate is NaN, as those of imported rows without entropy or margin are."""
+    return not any(np.isnan(values).any() for values in estimates.values())
 
 
 def calibration_lines(study: Study) -> list[Line]:
@@ -195,6 +200,7 @@ def selective_lines(study: Study) -> list[Line]:
     return [
         {"dataset": study.name, "confidence": name, "error": error, "aurc": aurc(m, scores), "augrc": augrc(m, scores)}
         for name, m in measures.items()
+        if not np.isnan(m).any()  # imported without it
     ]
 
 

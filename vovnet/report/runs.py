@@ -75,6 +75,7 @@ class Run:
             "dataset.rule": row.scoring_rule,
             "prompt": _prompts(config["dataset"]),
             "backbone": self.summary["backbone"]["fingerprint"][:12],
+            "engine": row.engine,
             **{name: self.summary.get("reading", {}).get(name) for name in READING},  # older runs do not say
             "backbone.dtype": config["backbone"]["dtype"],
             "backbone.prompt_order": config["backbone"]["prompt_order"],

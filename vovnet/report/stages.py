@@ -39,6 +39,12 @@ BLOCKS = {
         Column("avg_text_tokens_without", "without reuse", 1), Column("prefill_gflops_ratio", "prefill operations", 2),
         Column("latency_p50_ms_ratio", "latency p50", 2),
     ),
+    "comparison.csv": (
+        Column("dataset", "dataset"), Column("first", "policy"), Column("second", "less"),
+        Column("difference", "accuracy", 4), Column("ci_low", "from", 4), Column("ci_high", "to", 4),
+        Column("p_value", "p", 3), Column("cost_difference", "cost", 4), Column("cost_ci_low", "from", 4),
+        Column("cost_ci_high", "to", 4),
+    ),
     "profile.csv": PROFILE,
     "error_slices.csv": SLICES,
 }  # fmt: skip
@@ -98,7 +104,7 @@ def _tables(place: Path) -> Iterator[str]:
     for name, columns in BLOCKS.items():
         if (place / name).is_file():
             yield _table(place / name, columns, _read(place / name))
-    if (place / EQUAL_COST).is_file():
+    if (place / EQUAL_COST).is_file() and not (place / "comparison.csv").is_file():
         yield (place / EQUAL_COST).read_text(encoding="utf-8")
 
 

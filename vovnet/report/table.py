@@ -21,6 +21,7 @@ from vovnet.terminal import say, shown
 if TYPE_CHECKING:
     from vovnet.analyses.calibrate import Calibrated
     from vovnet.analyses.profile import ProfileRow  # imports the models
+    from vovnet.outcomes.rescore import Rescored
     from vovnet.report.report import Report  # imports this module
 
 
@@ -74,6 +75,16 @@ STORE = (
 )  # fmt: skip
 
 
+RESCORED = (
+    Column("dataset", "dataset"), Column("look", "look"), Column("answers", "answers", 0),
+    Column("changed", "changed", 0), Column("higher", "higher", 0), Column("lower", "lower", 0),
+    Column("accuracy_before", "before", 4), Column("accuracy_after", "after", 4),
+    Column("unparsed_before", "unread before", 4), Column("unparsed_after", "after", 4),
+)  # fmt: skip
+BESIDE = {"nll": "NLL of the references", "state": "what the look yields for policy=sequential"}  # inner tables
+EXAMPLES = 5  # of changed scores
+
+
 def print_table(columns: Sequence[Column], lines: Sequence[Line]) -> PlainConsole:
     """Print lines under headings, numbers to the right; returns the console for what belongs below."""
     console = PlainConsole()
@@ -91,7 +102,9 @@ def print_table(columns: Sequence[Column], lines: Sequence[Line]) -> PlainConsol
 
 def rows_view(rows: Sequence[ResultRow]) -> tuple[Sequence[Column], list[dict[str, Any]]]:
     """Results as people see them: columns and lines."""
-    several = [name for name in ("scoring_rule", "dtype", "mode") if len({getattr(row, name) for row in rows}) > 1]
+    several = [
+        name for name in ("engine", "scoring_rule", "dtype", "mode") if len({getattr(row, name) for row in rows}) > 1
+    ]
     lines = [
         record(row)
         | {
@@ -197,6 +210,16 @@ def print_store(tables: Sequence[TableSummary]) -> None:
     print_table(STORE, lines)
 
 
+def print_rescored(found: "Rescored") -> None:
+    """Print what another scorer moves, with some of the answers that it judges otherwise."""
+    console = print_table(RESCORED, found.lines)
+    console.print(f"before: {found.before}; after: {found.after}", soft_wrap=True)
+    for one in found.changes[:: max(1, len(found.changes) // EXAMPLES)][:EXAMPLES]:
+        said = f"{one.prediction[:80]!r} for {', '.join(one.sample.answers)[:40]!r}"
+        console.print(f"{one.dataset} {one.sample.id} {one.look}: {said}: {one.before.value:g} -> {one.after.value:g}",
+                      soft_wrap=True)  # fmt: skip
+
+
 def _of_table(item: TableSummary) -> tuple[str, ...] | None:
     """Data set, backbone, dtype, prompt and what else tells tables apart; None where the description is damaged."""
     facts = item.facts
@@ -204,9 +227,16 @@ def _of_table(item: TableSummary) -> tuple[str, ...] | None:
         if "scorers" in facts and "of" in facts:
             named = [f"{name} version {version}" for name, version, *_ in facts["scorers"]]
             return "", "", "", "", f"scores by {', '.join(named)}"
+        if "given_by" in facts:
+            return "", "", "", "", f"scores that {facts['given_by']} has given"
         if "policy" in facts and "of" in facts:
             return "", "", "", "", f"values of the policy file with SHA-256 {facts['policy'][:12]}"
+        if "of" in facts:
+            return "", "", "", "", BESIDE[item.branch]
         dataset, backbone = facts["dataset"], facts["backbone"]
+        if "imported" in backbone:
+            split = f"{dataset['name']}/{dataset['split']}"
+            return split, str(backbone["imported"]), "", "", f"imported from {backbone['engine']}"
         detail = {key: facts[key] for key in ("order", "resolution", "cache_reuse", "pictures") if key in facts}
         return (
             f"{dataset['name']}/{dataset['split']}",
@@ -225,6 +255,10 @@ def _between(low: float | None, high: float | None, shape: str = "{:+.4f} to {:+
 
 
 def _print_end(console: PlainConsole, folder: Path, failed: Sequence[Job] = ()) -> None:
+    alike: dict[str | None, list[Job]] = {}
     for job in failed:
-        console.print(f"failed: {' '.join(job.overrides)}: {job.error}", style="red")
+        alike.setdefault(job.error, []).append(job)
+    for error, jobs in alike.items():
+        more = f" and {len(jobs) - 1} more jobs" if len(jobs) > 1 else ""
+        console.print(f"failed: {' '.join(jobs[0].overrides)}{more}: {error}", style="red")
     console.print(f"outputs: {folder}", soft_wrap=True)

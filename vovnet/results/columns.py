@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from vovnet.policy.protocol import Value
 
 Role = Literal["protocol", "subject", "made", "asked", "result"]
+OWN_ENGINE = "vovnet"  # this program, as the maker of outcomes
 # Fields that hold columns of the user's own, and what begins the names of these.
 EXTRA, OWN_RATE, OWN_METRIC = "policy.", "rate.", "metric."
 FAMILIES = {"extra": EXTRA, "rates": OWN_RATE, "metrics": OWN_METRIC}
@@ -134,7 +135,7 @@ class ResultRow:
     mem_peak_mb: float | None = _amount("peak memory of a live run")
     ece: float | None = _rate("expected calibration error of the answers' confidence")
     unparsed_rate: float = _rate("share of unreadable answers", label="unreadable", in_matrix=True, default=0.0)
-    unparsed_cut_rate: float = _rate("share unreadable and as long as eval.max_new_tokens allows", default=0.0)
+    unparsed_cut_rate: float | None = _rate("share unreadable and as long as eval.max_new_tokens allows", default=0.0)
     refusal_rate: float = _rate("share that declines to answer, whatever the benchmark's rule", default=0.0)
     scoring_rule: str | None = column("dataset.rule", "protocol")
     cache_reuse: bool = column("whether vision passes continue the text pass", "made", default=False)
@@ -142,6 +143,7 @@ class ResultRow:
     prompt_order: str = column("where the image is in the prompt", "protocol", default="")
     mode: str = column("replay, live or profile", "protocol", default="replay")
     backbone: str = column("the model", "protocol", default="")
+    engine: str = column("what has made its outcomes", "protocol", usual=OWN_ENGINE, default=OWN_ENGINE)
     dtype: str = column("of its weights", "protocol", default="")
     checkpoint: str | None = column("the policy file", "made")
     decoding_seed: int | None = column("of sampling", "protocol")

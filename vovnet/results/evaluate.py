@@ -36,6 +36,7 @@ from vovnet.results.write import (
     PREDICTIONS,
     RESULTS,
     retract,
+    without_formulas,
     write_predictions,
     write_results,
     write_rows,
@@ -112,7 +113,8 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         routed, drawn = with_random_fallback(dataset, routed, config.eval.seed)
     facts = RunFacts(
         split=dataset.split,
-        metric=dataset.metric,
+        metric=setting.metric,
+        engine=setting.engine,
         scoring_rule=setting.rule,
         dataset=dataset.name,
         groups=split.groups,
@@ -130,7 +132,7 @@ def measure(config: RunConfig, policy: Policy, folder: Path, session: Session) -
         memory_mb=memory,
         metrics=own_metrics(config.eval.metrics, routed, dataset) if config.eval.metrics else {},
     )
-    scores = official_scores(split, routed)
+    scores = official_scores(dataset, split, routed)
     row = make_row(config, facts, routed, next(iter(scores.values())) if len(scores) == 1 else None)
     notes |= {**setting.facts, "vlm": vlm, "random_fallback_draws": drawn, "leak_guard": setting.leaks}
     return Evaluation(row, routed, notes["rows_computed"], scores, notes, split)
@@ -149,7 +151,7 @@ def write_evaluation(
     write_predictions(folder / PREDICTIONS, found.split, found.routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
     lines = category_rows(found.split, found.routed)
-    write_rows(folder / CATEGORIES, lines, list(lines[0]))
+    write_rows(folder / CATEGORIES, without_formulas(lines), list(lines[0]))
     checks = [*run_checks(row)]
     if "expected" in found.notes:
         checks += draw_checks(row, found.notes["expected"])

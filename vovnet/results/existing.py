@@ -14,7 +14,7 @@ from typing import Any
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
 from vovnet.files import read_object
-from vovnet.outcomes.keys import CODE_VERSION, generic_facts, scorer_facts
+from vovnet.outcomes.keys import CODE_VERSION, generic_facts, imported_rows, scorer_facts
 from vovnet.outcomes.units import unit_of
 from vovnet.provenance import SUMMARY
 from vovnet.schema import RunConfig
@@ -40,6 +40,7 @@ def inputs_key(
         "reading": reading_facts(config.backbone, checkpoint),
         "dataset": dataset.fingerprint,
         "scorers": scorer_facts(dataset),
+        **({} if (rows := imported_rows(checkpoint, dataset)) is None else {"rows": rows.record}),
         "policy": None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest(),
         **({} if config.policy.cost_unit != "latency" else {"unit": unit_of(config, checkpoint).name}),
         "code": CODE_VERSION | generic_facts(config.backbone, checkpoint),

@@ -6,16 +6,28 @@ import numpy as np
 
 from vovnet.actions import USUAL
 from vovnet.data import VQADataset
+from vovnet.data.sample import SampleRule
 from vovnet.outcomes.routed import Routed
 from vovnet.results.columns import OWN_RATE
 from vovnet.results.split import SplitColumns
 from vovnet.scoring.official import OfficialScores
 
 
-def official_scores(split: SplitColumns, routed: Routed) -> dict[str, OfficialScores]:
+def official_scores(dataset: VQADataset, split: SplitColumns, routed: Routed) -> dict[str, OfficialScores]:
     """What each set's own evaluator would say."""
-    score, parsed = routed.chosen.score, routed.chosen.parsed
-    return {name: split.sheets[name].scores(score[rows], parsed[rows]) for name, rows in split.members.items()}
+    chosen = routed.chosen
+    found = {}
+    for name, rows in split.members.items():
+        scores = split.sheets[name].scores(chosen.score[rows], chosen.parsed[rows])
+        member = dataset.member(int(rows[0]))
+        if isinstance(member.scorer, SampleRule):
+            samples = [member[dataset.place(row)] for row in rows.tolist()]
+            metrics = member.scorer.official(samples, chosen.answer[rows].tolist())
+            headline = metrics.get(scores.name)  # a number unless the benchmark cannot aggregate these samples
+            value = headline if isinstance(headline, float) else scores.value
+            scores = replace(scores, value=value, metrics=metrics)
+        found[name] = scores
+    return found
 
 
 def category_rows(split: SplitColumns, routed: Routed) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from vovnet.actions import USUAL
 from vovnet.metrics.calibration import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.protocol import Value
-from vovnet.results.columns import OF_POLICY, ResultRow, as_family
+from vovnet.results.columns import OF_POLICY, OWN_ENGINE, ResultRow, as_family
 from vovnet.results.metrics import clustered_interval
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.scoring.official import OfficialScores
@@ -29,6 +29,7 @@ class RunFacts:
     backbone: str  # what it is called
     text_config: Mapping[str, Any]
     vision_config: Mapping[str, Any]
+    engine: str  # that has made the outcomes
     cache_reuse: bool
     checkpoint: str | None
     baseline_name: str  # of the policy; empty for VoVNet
@@ -50,13 +51,10 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
     alone = config.eval.mode == "live" and config.eval.batch_size == 1
     # A NO answer after a text pass reads nothing more; every other branch reads what it cannot reuse.
     branch_tokens = routed.paid("prompt_tokens") - routed.paid("reused_tokens")
-    flops = prefill_flops(facts.text_config, routed.text_tokens, routed.text_tokens) + prefill_flops(
-        facts.text_config, chosen.prompt_tokens - chosen.reused_tokens, chosen.prompt_tokens
-    )
-    for one in routed.earlier:
-        context = one.outcomes.prompt_tokens
-        flops[one.rows] += prefill_flops(facts.text_config, context - one.outcomes.reused_tokens, context)
-    whole = _all_flops(facts, routed, flops)
+    own = facts.engine == OWN_ENGINE  # of another engine's model no sizes are known
+    flops = _prefill_flops(facts, routed) if own else None
+    whole = None if flops is None else _all_flops(facts, routed, flops)
+    written = chosen.generated_tokens
     vision_tokens, settings = routed.paid("vision_tokens"), policy_columns(config, facts)
     pruned = settings["pruning_ratio"] is not None
     return ResultRow(
@@ -80,31 +78,54 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         avg_cost=float(routed.cost.mean()),
         avg_looks=float(routed.looks.mean()),
         avg_vision_tokens=float(vision_tokens.mean()),
-        avg_text_tokens=float((routed.text_tokens + branch_tokens - vision_tokens).mean()),
-        avg_patches=float(routed.paid("patches").mean()),
-        avg_generated_tokens=float(routed.paid("generated_tokens").mean()),
-        prefill_gflops=float(flops.mean()) / 1e9,
+        avg_text_tokens=_mean(routed.text_tokens + branch_tokens - vision_tokens),
+        avg_patches=_mean(routed.paid("patches")),
+        avg_generated_tokens=_mean(routed.paid("generated_tokens")),
+        prefill_gflops=None if flops is None else float(flops.mean()) / 1e9,
         gflops=None if whole is None else float(whole.mean()) / 1e9,
         latency_p50_ms=float(np.percentile(chosen.seconds, 50)) * 1e3 if alone else None,
         latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if alone else None,
         prepare_p50_ms=None if not alone or routed.preparing is None else float(np.median(routed.preparing)) * 1e3,
         mem_peak_mb=facts.memory_mb,
-        ece=expected_calibration_error(chosen.confidence, chosen.score),
+        ece=None if np.isnan(chosen.confidence).any() else expected_calibration_error(chosen.confidence, chosen.score),
         unparsed_rate=float((~chosen.parsed).mean()),
-        unparsed_cut_rate=float((~chosen.parsed & (chosen.generated_tokens >= config.eval.max_new_tokens)).mean()),
+        unparsed_cut_rate=(
+            float((~chosen.parsed & (written >= config.eval.max_new_tokens)).mean())
+            if own and not np.isnan(written).any()
+            else None
+        ),
         refusal_rate=float(chosen.refused.mean()),
         scoring_rule=facts.scoring_rule,
         cache_reuse=facts.cache_reuse,
         cost_unit=facts.cost_unit,
-        prompt_order=config.backbone.prompt_order,
+        prompt_order=config.backbone.prompt_order if own else "",
         mode=config.eval.mode,
         backbone=facts.backbone,
-        dtype=config.backbone.dtype,
+        engine=facts.engine,
+        dtype=config.backbone.dtype if own else "",
         checkpoint=facts.checkpoint,
         decoding_seed=config.eval.seed if config.eval.do_sample else None,
         config_hash=facts.config_hash,
         metrics=as_family(facts.metrics),
     )
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """None where it is not known of some, as of imported rows."""
+    mean = float(values.mean())
+    return None if np.isnan(mean) else mean
+
+
+def _prefill_flops(facts: RunFacts, routed: Routed) -> np.ndarray:
+    """Of the prompts of every look that was taken and of the text pass, [N]."""
+    chosen = routed.chosen
+    flops: np.ndarray = prefill_flops(facts.text_config, routed.text_tokens, routed.text_tokens) + prefill_flops(
+        facts.text_config, chosen.prompt_tokens - chosen.reused_tokens, chosen.prompt_tokens
+    )
+    for one in routed.earlier:
+        context = one.outcomes.prompt_tokens
+        flops[one.rows] += prefill_flops(facts.text_config, context - one.outcomes.reused_tokens, context)
+    return flops
 
 
 def _all_flops(facts: RunFacts, routed: Routed, prefill: np.ndarray) -> np.ndarray | None:

@@ -11,13 +11,14 @@ import numpy as np
 
 from vovnet.actions import named
 from vovnet.data import VQADataset, load_dataset
-from vovnet.outcomes.keys import reuses_cache
+from vovnet.outcomes.keys import imported_rows, reuses_cache
 from vovnet.outcomes.load import load_outcomes
-from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.rows import Outcomes, known
 from vovnet.outcomes.units import Unit, unit_of
 from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fallback import Fallback
 from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
+from vovnet.results.columns import OWN_ENGINE
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import target_of
 from vovnet.results.split import SplitColumns, rule_of, split_columns
@@ -36,7 +37,8 @@ class Setting:
     Attributes:
         backbone: what it is called; ``text_config``, ``vision_config``: sizes of its parts.
         split: the questions column by column; ``count`` of them.
-        rule: by which answers are read.
+        rule: by which answers are read; metric: by which they are scored.
+        engine: what has made the outcomes.
         leaks: the leak guard's verdicts.
         facts: what summary.json says of data and model.
         reuses: whether a vision pass continues a text pass.
@@ -53,6 +55,8 @@ class Setting:
     count: int
     split: SplitColumns
     rule: str | None
+    metric: str
+    engine: str
     leaks: list[dict[str, Any]]
     facts: Mapping[str, Any]
     reuses: bool
@@ -88,7 +92,7 @@ def _entropy_quantile(config: RunConfig, share: float, session: Session) -> floa
     most = config.training.max_samples
     count = min(len(dataset), most or len(dataset))
     text = load_outcomes(config, checkpoint, dataset, (), count, session=session).outcomes.text
-    return float(f"{np.quantile(text.entropy, share):.4g}")
+    return float(f"{np.quantile(known(text.entropy, 'entropy'), share):.4g}")
 
 
 def setting_of(config: RunConfig, policy: Policy, session: Session) -> tuple[Setting, dict[str, int]]:
@@ -122,6 +126,8 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
         outcomes = loaded.outcomes
         computed |= loaded.computed
         costs = unit.of(outcomes.stacked("vision_tokens", policy.looks))
+    imported = imported_rows(checkpoint, dataset)
+    given = imported is not None and imported.record.get("scores") == "given"
     return Setting(
         backbone=backbone_label(config.backbone),
         text_config=checkpoint.text_config,
@@ -129,13 +135,21 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
         dataset=dataset,
         count=count,
         split=split_columns(dataset, count, session),
-        rule=rule_of(dataset),
+        rule=None if given else rule_of(dataset),
+        metric=f"given by {checkpoint.engine}" if given else dataset.metric,
+        engine=checkpoint.engine or OWN_ENGINE,
         leaks=leaks,
         facts={
             "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},
-            "backbone": {"folder": str(checkpoint.folder), "fingerprint": checkpoint.fingerprint},
+            "backbone": {
+                "folder": str(checkpoint.folder),
+                "fingerprint": checkpoint.fingerprint,
+                "engine": checkpoint.engine or OWN_ENGINE,
+                **({} if imported is None else {"rows": imported.record}),
+            },
             "reading": reading_facts(config.backbone, checkpoint),
             "rows_skipped": list(dataset.skipped),
+            **({"tasks": tasks} if (tasks := {one.name: one.facts for one in dataset.members if one.facts}) else {}),
         },
         reuses=reuses_cache(config),
         pruning=full_pruning(config),

@@ -23,6 +23,7 @@ from vovnet.session import Session
 
 RESULTS, PREDICTIONS = "results.csv", "predictions.jsonl"
 CATEGORIES = "categories.csv"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # begins what spreadsheets compute
 LINES = 65_536  # of predictions held as text at once
 
 
@@ -33,6 +34,16 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
+
+
+def without_formulas(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lines whose texts come from a data set: a spreadsheet would compute one that begins like a formula, so that it
+    gets an apostrophe in front."""
+
+    def cell(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+    return [{name: cell(value) for name, value in row.items()} for row in rows]
 
 
 def write_or_remove(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -98,7 +109,19 @@ def _lines(heads: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Iterat
         pieces += [repeat(f", {quote(name)}: ", len(heads)), column]
     rows = zip(*pieces, repeat("}\n", len(heads)), strict=True)
     while block := "".join(chain.from_iterable(islice(rows, LINES))):
-        yield block
+        yield _on_one_line(block)
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """An object as one line, whatever a reader takes for the end of a line."""
+    return _on_one_line(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def _on_one_line(text: str) -> str:
+    """JSON whose texts hold no line separators of Unicode, at which ``str.splitlines`` would cut it."""
+    for character in "\x85\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
 
 
 def _by_value(column: np.ndarray, text: Callable[[Any], str]) -> list[str]:

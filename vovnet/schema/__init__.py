@@ -40,6 +40,7 @@ from vovnet.schema.ranges import (
     Seed,
     Split,
 )
+from vovnet.schema.serve import ServeConfig
 from vovnet.schema.training import (
     BackboneTraining,
     LoraConfig,
@@ -95,6 +96,7 @@ __all__ = [
     "RunFolder",
     "Schedule",
     "Seed",
+    "ServeConfig",
     "SlurmLauncher",
     "Split",
     "SplitFiles",
@@ -151,12 +153,28 @@ class PipelineConfig:
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
 
+STORE_WORK = ("prune", "import_from", "export_to", "rescore")
+
+
 @dataclass(frozen=True, config=STRICT)
 class StoreConfig:
     """What to do with the outcome store."""
 
     prune: str | None  # delete tables whose id starts with this; null only lists
     confirm: bool  # false shows what would be deleted
+    import_from: Place | None = None  # folder of another engine's rows, for backbone=imported backbone.name=NAME
+    engine: str | None = None  # what has made them; null takes their column `engine`
+    scores: Literal["auto", "given", "own"] = "auto"  # given: the rows'; own: by the data set's scorer
+    max_vision_tokens: Positive | None = None  # of a maximal FULL image; null takes the rows' largest
+    export_to: Place | None = None  # folder for the stored rows of backbone, dataset and eval.split
+    rescore: str | None = None  # a rule or scorer to judge the stored answers by; `earlier`: what has changed since
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> "StoreConfig":
+        asked = [name for name in STORE_WORK if getattr(self, name) is not None]
+        if len(asked) > 1:
+            raise ValueError(f"{asked[0]} and {asked[1]} exclude each other; run one command for each")
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -222,6 +240,7 @@ class RunConfig:
     profile: ProfileConfig | None = None  # experiments.profile only
     calibrate: CalibrateConfig | None = None  # experiments.calibrate only
     report: ReportConfig | None = None  # experiments.report only
+    serve: ServeConfig | None = None  # experiments.serve only
     runs: tuple[str, ...] | None = None  # experiments.report only: folders to read
 
     @property

@@ -7,6 +7,7 @@ from math import nan
 from typing import Any, SupportsFloat
 
 from vovnet.data import Sample
+from vovnet.data.sample import SampleRule
 from vovnet.errors import VoVNetError
 from vovnet.registry import check_call, find, names, source_hash
 from vovnet.schema.code import Code
@@ -45,13 +46,14 @@ class Scorer:
 
     Attributes:
         version: rises whenever the rule gives another score to anything.
-        rule: takes answer, accepted answers and options, and returns (score, parsed).
+        rule: takes answer, accepted answers and options, and returns (score, parsed); a foreign benchmark's takes
+            answer and question.
         source: hash of the rule's source where it is not this package's, whose changes no version tells.
     """
 
     name: str
     version: int
-    rule: Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]]
+    rule: Callable[[str, tuple[str, ...], tuple[str, ...]], tuple[float, bool]] | SampleRule
     source: str = ""
 
     @property
@@ -63,7 +65,10 @@ class Scorer:
         """Judge what follows the model's reasoning (``backbone.decoding.Answer.final``); None is no answer."""
         if answer is None:
             return Score(0.0, False)
-        value, parsed = self.rule(answer, sample.answers, sample.options)
+        if isinstance(self.rule, SampleRule):
+            value, parsed = self.rule(answer, sample)
+        else:
+            value, parsed = self.rule(answer, sample.answers, sample.options)
         return Score(value, parsed, is_refusal(answer) and not _is_offered(answer, sample))
 
 
@@ -86,7 +91,7 @@ SCORERS = {
 }
 
 
-def scorer_named(name: str | Code) -> Scorer:
+def scorer_named(name: str | Code | SampleRule) -> Scorer:
     """The scorer of a data set: one of VoVNet's, a registered one, or the user's own.
 
     The user's own takes what ``Scorer.rule`` takes and returns a score in [0, 1], or (score, parsed).
@@ -94,6 +99,8 @@ def scorer_named(name: str | Code) -> Scorer:
     Raises:
         VoVNetError: there is none of this name.
     """
+    if isinstance(name, SampleRule):
+        return Scorer(name.name, 0, name, name.source)
     if isinstance(name, Code):
         rule = name.part()
         check_call("scorer", rule, ("", ("",), ()), name.options)

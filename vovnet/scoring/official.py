@@ -1,7 +1,7 @@
 """What a benchmark's own evaluator would say of a split, from one score per sample."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class OfficialScores:
     categories: Mapping[str, float]
     supercategories: Mapping[str, float]
     samples: int
+    metrics: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from vovnet.errors import VoVNetError
 from vovnet.files import read_object, write_json
 from vovnet.lightning_parts import quiet_lightning
 from vovnet.locks import Claim
+from vovnet.outcomes.keys import imported_rows
 from vovnet.outcomes.looks import check_looks
 from vovnet.provenance import SUMMARY
 from vovnet.ranks import is_main_rank
@@ -126,6 +127,7 @@ def _belonging(config: RunConfig, dataset: VQADataset, session: Session | None) 
         "backbone": asdict(config.backbone) | {"fingerprint": checkpoint.fingerprint},
         "reading": reading_facts(config.backbone, checkpoint),
         "data": dataset.fingerprint,
+        **({} if (rows := imported_rows(checkpoint, dataset)) is None else {"rows": rows.record}),
     }
     return json.loads(json.dumps(wanted))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from vovnet.actions import Action
 from vovnet.schema import VisionBudgetConfig
 from vovnet.vlm.families import fast_path
+from vovnet.vlm.imported import ImportedBudget
 
 if TYPE_CHECKING:
     from vovnet.vlm.files import Checkpoint
@@ -47,6 +48,8 @@ def budget_of(config: VisionBudgetConfig, checkpoint: "Checkpoint", pruning: "Pr
     Raises:
         VoVNetError: the family cannot keep them.
     """
+    if checkpoint.engine is not None:
+        return ImportedBudget(config, checkpoint.config["max_vision_tokens"])
     family = fast_path(checkpoint.model_type)
     if family is not None:
         found: Budget = family.budget(config, checkpoint, pruning)

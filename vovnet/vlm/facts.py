@@ -36,6 +36,8 @@ def vlm_facts(
     """
 
     def look() -> dict[str, Any]:
+        if checkpoint.engine is not None:
+            return {"model_type": checkpoint.model_type, "engine": checkpoint.engine, "capabilities": []}
         known = recall_text(_name(config, checkpoint))
         asked = "generic" if is_generic(config, checkpoint.model_type) else "qwen"
         found = {"implementation": asked, "capabilities": None, "exact": None} if known is None else json.loads(known)

@@ -13,6 +13,7 @@ from vovnet.schema import BackboneConfig
 from vovnet.session import Session
 from vovnet.vlm.adapters import means_more_than_peft_reads
 from vovnet.vlm.families import fast_path
+from vovnet.vlm.imported import FOLDER, IMPORTED, no_rows, open_imported
 from vovnet.vlm.lora_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_settings
 from vovnet.vlm.quantised import quantisation
 
@@ -75,8 +76,16 @@ class Checkpoint:
         return str(self.config["model_type"])
 
     @property
+    def engine(self) -> str | None:
+        """What has made the rows of a backbone that is imported; None for one that has a model."""
+        return str(self.config["engine"]) if self.model_type == IMPORTED else None
+
+    @property
     def text_config(self) -> dict[str, Any]:
-        """Sizes of the language model; older Qwen2.5-VL files keep them at the top level."""
+        """Sizes of the language model; older Qwen2.5-VL files keep them at the top level. Of imported rows it is the
+        width of their hidden states alone."""
+        if self.engine is not None:
+            return {"hidden_size": self.config.get("width", 0)}
         return dict(self.config.get("text_config") or self.config)
 
     @property
@@ -103,6 +112,8 @@ def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
         raise VoVNetError("backbone=folder needs a checkpoint; add backbone.path=FOLDER.")
     if config.path is not None:
         folder = Path(config.path).expanduser()
+        if not folder.is_dir() and folder.parent.name == FOLDER:
+            raise no_rows(folder)
         if not folder.is_dir():
             raise VoVNetError(f"backbone.path={config.path} is not a folder; name one written by save_pretrained.")
     elif config.packaged:
@@ -119,6 +130,8 @@ def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
 
 def backbone_label(config: BackboneConfig) -> str:
     """What a backbone is called in tables: its folder or name, and the weights trained on top."""
+    if config.path is not None and Path(config.path).parent.name == FOLDER:
+        return config.name
     return " + ".join(filter(None, (config.path or config.name, config.adapter)))
 
 
@@ -191,6 +204,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise VoVNetError(f"{folder}/config.json is not valid JSON ({error}); replace it.") from error
     if not isinstance(config.get("model_type"), str):
         raise VoVNetError(f"{folder}/config.json names no model_type; save the model again with save_pretrained.")
+    if config["model_type"] == IMPORTED:
+        return Checkpoint(folder, open_imported(folder, config), config)
     files = [path for pattern in PATTERNS for path in folder.glob(pattern) if path.name != ORIGIN_FILE]
     if not any(path.suffix == ".safetensors" for path in files):
         raise VoVNetError(f"{folder} has no *.safetensors weights; save the model with save_pretrained.")

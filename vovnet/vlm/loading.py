@@ -7,6 +7,7 @@ from vovnet.schema import BackboneConfig, VisionBudgetConfig
 from vovnet.vlm.agreement import known_to_agree, that_agrees
 from vovnet.vlm.families import fast_path, is_generic
 from vovnet.vlm.files import Checkpoint, find_checkpoint
+from vovnet.vlm.imported import no_model
 from vovnet.vlm.protocol import VLM
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.quantised import quantisation
@@ -28,6 +29,8 @@ def load_backbone(
         VoVNetError: missing or unreadable files, or a device that is not there.
     """
     found = find_checkpoint(config) if checkpoint is None else checkpoint
+    if found.engine is not None:
+        raise no_model(config.name, found.engine)
 
     def generic(pruned: Pruning | None = None) -> VLM:
         from vovnet.vlm.generic.loading import load_generic

@@ -57,9 +57,13 @@ def reading_facts(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, s
     """Digests of all that reading depends on: of what the ``chat_template`` renders, of what the ``tokenizer`` and the
     decoding and cutting of ``pictures`` do.
 
+    Empty ones of a backbone that is imported: how its engine has read is not known.
+
     Raises:
         VoVNetError: as ``reading_of``.
     """
+    if checkpoint.engine is not None:
+        return dict.fromkeys(READING, "")
     found = reading_of(config, checkpoint)
     return {
         "chat_template": found.frame,

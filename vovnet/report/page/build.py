@@ -176,12 +176,17 @@ def _samples(branches: Branches | None, count: int, images: Images) -> dict[str,
         "options": [list(s.options) for s in samples],
         "answers": [list(dict.fromkeys(s.answers)) for s in samples],
         "images": [[images.place(image, branches.budget, branches.looks) for image in s.images] for s in samples],
-        "entropy": np.round(branches.outcomes.text.entropy[:count].astype(float), 4).tolist(),
-        "margin": np.round(branches.outcomes.text.margin[:count].astype(float), 4).tolist(),
+        "entropy": _or_null(branches.outcomes.text.entropy[:count]),
+        "margin": _or_null(branches.outcomes.text.margin[:count]),
         "prediction": [[str(p) for p in by_action[a].prediction[:count]] for a in branches.looks],
         "score": np.round(scores[:count].T, 4).tolist(),
         "cost": np.round(costs[:count].T, 8).tolist(),
     }
+
+
+def _or_null(values: np.ndarray) -> list[float | None]:
+    """Rounded, None where imported rows came without."""
+    return [None if value != value else value for value in np.round(values.astype(float), 4).tolist()]
 
 
 def _plain(value: Any) -> Any:

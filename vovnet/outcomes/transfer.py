@@ -1,0 +1,104 @@
+"""Outcomes in and out of the store of a configuration: what ``experiments.store`` and Python programs call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from vovnet.actions import USUAL
+from vovnet.data import VQADataset, load_dataset
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.exports import export_rows
+from vovnet.outcomes.foreign import Foreign, read_folder
+from vovnet.outcomes.imports import Report, import_rows
+from vovnet.outcomes.keys import imported_rows, nll_key, state_key, table_keys
+from vovnet.outcomes.looks import looks_of
+from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.store import TEXT, OutcomeStore, Table
+from vovnet.outcomes.tables import Tables
+from vovnet.schema import RunConfig, StoreConfig
+from vovnet.session import Session
+from vovnet.vlm.files import find_checkpoint
+from vovnet.vlm.imported import FOLDER, IMPORT
+
+
+@dataclass(frozen=True)
+class Present:
+    """What the store holds of a configuration's backbone and split.
+
+    Attributes:
+        outcomes: of the looks whose rows are complete.
+        tables: of them, by the look's label.
+    """
+
+    dataset: VQADataset
+    engine: str
+    outcomes: Outcomes
+    tables: Mapping[str, Table]
+
+
+def import_from(config: RunConfig, store: StoreConfig, session: Session, rows: Foreign | None = None) -> Report:
+    """Import rows as the configured backbone, which must be an imported one.
+
+    Args:
+        rows: None reads the folder ``store.import_from``.
+
+    Raises:
+        VoVNetError: names the row, or the key.
+    """
+    place = None if config.backbone.path is None else Path(config.backbone.path).expanduser()
+    if place is None or place.parent != Path(config.paths.store).expanduser() / FOLDER or place.name == "unnamed":
+        raise VoVNetError(f"rows are imported under a name, by which they are found; say it: {IMPORT}.")
+    if rows is None:
+        assert store.import_from is not None
+        rows = read_folder(Path(store.import_from).expanduser())
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    return import_rows(rows, dataset, place, count, store.engine, store.scores, store.max_vision_tokens)
+
+
+def export_to(config: RunConfig, folder: Path, session: Session) -> int:
+    """Export what the store holds of the configured backbone and split; the number of rows."""
+    found = present(config, session)
+    return export_rows(found.outcomes, found.dataset, found.engine, folder)
+
+
+def present(config: RunConfig, session: Session) -> Present:
+    """The looks that the store holds of NO, COARSE, FULL and the configured menu.
+
+    Raises:
+        VoVNetError: it holds none.
+    """
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    imported = imported_rows(checkpoint, dataset)
+    if imported is not None:
+        count = min(count, imported.record.get("count", 0))
+    store, looks = OutcomeStore(config.paths.store), tuple(dict.fromkeys((*USUAL, *config.menu)))
+    keys = table_keys(config, checkpoint, dataset, looks_of(config, looks))
+    whole = {name: table for name, key in keys.items() if not (table := store.table(key)).missing((0, count))}
+    looks = tuple(look for look in looks if look.label in whole)
+    if not looks or not count:
+        raise VoVNetError(
+            f"the store {config.paths.store} holds no complete look of this backbone at {dataset.name}/{dataset.split} "
+            f"({count} questions); collect or import them first, or set eval.max_samples."
+        )
+    tables = _complete(Tables.of(store, {n: t.key for n, t in whole.items()}, dataset, TEXT in whole), count)
+    tables.judge(dataset, count)
+    outcomes = tables.outcomes(looks, count, session)
+    if TEXT not in whole:
+        unknown = np.full(count, np.nan, dtype=np.float32)
+        outcomes = replace(outcomes, text=replace(outcomes.text, text_tokens=unknown))
+    return Present(dataset, checkpoint.engine or f"vovnet {version('vovnet')}", outcomes, whole)
+
+
+def _complete(tables: Tables, count: int) -> Tables:
+    """The same with the NLL and the states that are there."""
+    looks = {name: table for name, table in tables.answers.items() if name != TEXT}
+    nll = {name: table.inner(nll_key(table.key)) for name, table in looks.items()}
+    states = {name: table.inner(state_key(table.key)) for name, table in looks.items()}
+    nll, states = ({n: t for n, t in of.items() if not t.missing((0, count))} for of in (nll, states))
+    return replace(tables, nll=nll, states=states)
