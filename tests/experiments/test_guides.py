@@ -223,7 +223,7 @@ def test_the_guides_print_commands_and_no_more_is_left_out_than_listed() -> None
     assert {entry(command) for command in RUN} == set(SIZES)
 
 
-COMPOSED = [command for command in NOT_RUN if "-m experiments." in command and "FOLDER" not in command]
+COMPOSED = [c for c in NOT_RUN if "-m experiments." in c and "FOLDER" not in c and not c.endswith(".tiny_backbone")]
 
 
 @pytest.mark.parametrize("command", COMPOSED)
