@@ -71,6 +71,16 @@ def test_mmbench_tsv(tmp_path: Path) -> None:
     assert "nan" not in prompt_text(dataset, pointer)
 
 
+def test_options_stay_as_they_are_written(tmp_path: Path) -> None:
+    """pandas 3.1 reads the first three as missing, and a column in which only numbers are left as 1.5 and 2.0."""
+    rows = [
+        ["1", "Which word?", "", "None", "NA", "null", "n/a", "B", "attr", RED, "s", "l2"],
+        ["2", "Which number?", "", "1.50", "007", "1e5", "2", "A", "attr", RED, "s", "l2"],
+    ]
+    dataset = open_split("mmbench", write_tsv(tmp_path / "MMBench_DEV_EN.tsv", rows))
+    assert [dataset[i].options for i in range(2)] == [("None", "NA", "null", "n/a"), ("1.50", "007", "1e5", "2")]
+
+
 def test_mmbench_has_no_training_split(tmp_path: Path) -> None:
     path = write_tsv(tmp_path / "MMBench_DEV_EN.tsv", MMBENCH)
     with pytest.raises(VoVNetError, match="has no train split"):

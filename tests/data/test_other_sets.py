@@ -85,6 +85,15 @@ def test_plain_lines(tmp_path: Path) -> None:
     assert item(dataset, 1)[2].startswith("Look. Which?\nA. left\nB. right\n\nAnswer with")
 
 
+def test_answers_stay_as_they_are_written(tmp_path: Path) -> None:
+    """datasets 5.2 turns a JSON column into numbers where one answer is a number, and texts like dates into times."""
+    given = ["007", "1e5", "2020-01-02", 5, "null"]
+    dataset = open_split(
+        "jsonl", jsonl(tmp_path, [LINES[0] | {"id": str(i), "answers": [a]} for i, a in enumerate(given)])
+    )
+    assert [dataset[i].answers for i in range(len(given))] == [(str(answer),) for answer in given]
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

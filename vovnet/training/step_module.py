@@ -26,6 +26,22 @@ class StepModule(L.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.finite = FiniteWatch()
+        self._computed: dict[str, torch.Tensor] = {}  # buffers that no file holds
+
+    def setup(self, stage: str) -> None:
+        """Note the buffers that are computed from a configuration, rotary frequencies above all."""
+        stored = self.state_dict().keys()
+        self._computed = {name: buffer for name, buffer in self.named_buffers() if name not in stored}
+
+    def on_fit_start(self) -> None:
+        """Put the noted buffers back in their own type.
+
+        Under precision=bf16-true Lightning 2.6 casts buffers too, while transformers 5.23 keeps rotary frequencies in
+        float32 whatever type it loads: rounded, they turn by up to 3.5 radians too far at position 8,000.
+        """
+        for name, buffer in self._computed.items():
+            owner, _, own = name.rpartition(".")
+            setattr(self.get_submodule(owner), own, buffer.to(self.device))
 
     def watch_loss(self, name: str, loss: torch.Tensor) -> None:
         """Refuse a loss that is NaN or infinite, at the latest after the backward pass."""
