@@ -1,6 +1,7 @@
 """Ask one question about an image: what each look answers, what the policy chooses and what that saves.
 
 python -m experiments.ask image=cat.jpg question="What is on the sofa?" options="a cat,a dog"
+python -m experiments.ask image=cat.jpg question="How many?" policy/baseline=cascade policy.baseline.threshold=0.8
 
 ``image=``, ``question=`` and ``options=`` are taken literally. ``options`` is one list separated by commas, in quotes
 where an option holds a comma itself; or one argument for each option. Further arguments are overrides.

@@ -1,6 +1,7 @@
 """E2: error slices of a policy or baseline.
 
 python -m experiments.error_slices policy.lambda_cost=0.05
+python -m experiments.error_slices policy/baseline=always_full dataset=mini_mmmu
 """
 
 from pathlib import Path

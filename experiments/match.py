@@ -1,6 +1,7 @@
 """Target ratios of the random baseline from a VoVNet run, as overrides to copy.
 
-python -m experiments.match policy.baseline.match=multirun/a1_pareto/JOB [policy.baseline.buckets=true]
+python -m experiments.match policy.baseline.match=multirun/a1_pareto/JOB
+python -m experiments.match policy.baseline.match=multirun/a1_pareto/JOB policy.baseline.buckets=true
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """H1: the oracle, which knows every branch's outcome.
 
 python -m experiments.oracle eval.max_samples=200
+python -m experiments.oracle dataset=mini_mmbench
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The main job: train, sweep lambda, evaluate the fixed policies, merge, plot.
 
 python -m experiments.pipeline
+python -m experiments.pipeline +experiment=mvp
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """F1: where a question's time goes: per action, per piece and end to end.
 
 python -m experiments.profile eval.max_samples=105
+python -m experiments.profile policy/baseline=always_full
 """
 
 from pathlib import Path

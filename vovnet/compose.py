@@ -199,10 +199,19 @@ def job_name(config: RunConfig) -> str:
 
 
 def _job_id(*, _root_: DictConfig) -> str:
-    """Folder name of a job: by its configuration, so that the same job finds its folder again."""
+    """Folder name of a job: by its configuration, so that the same job finds its folder again.
+
+    Raises:
+        VoVNetError: a single job's configuration is refused, before Hydra makes its folder.
+    """
     try:
         return job_name(to_typed(_root_))
-    except VoVNetError as error:  # the job itself will say so, in a folder of its own
+    except VoVNetError as error:
+        from hydra.types import RunMode
+
+        if _root_.hydra.mode != RunMode.MULTIRUN:
+            raise
+        # A sweep records its job as failed, in a folder of its own.
         return "refused-" + digest([str(error), list(_root_.hydra.overrides.task)], 8)
 
 

@@ -37,6 +37,7 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     from vovnet.compose import register_resolvers
     from vovnet.exit_status import exit_status_of
     from vovnet.options import conf_dir
+    from vovnet.terminal import say
     from vovnet.torchrun import PATIENCE, join_ranks
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -48,6 +49,8 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     code = 0
     try:
         refuse_arguments(sys.argv[1:])
+        if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
+            say(f"{sys.modules[show.__module__].__doc__}\nKeys and options:")
         # Hydra's parser takes the overrides in one run only, so -m may not stand among them.
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
         if world_size() > 1:
@@ -59,6 +62,8 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
         if not is_main_rank() and isinstance(error, Exception) and error not in command.errors:
             time.sleep(PATIENCE)
         code = exit_status_of(error, error in command.errors, asked_for_traceback)
+        if isinstance(error, KeyboardInterrupt) and parent is None and is_main_rank():
+            say("interrupted; the same command goes on where this one stopped", file=sys.stderr)
     finished = command.finish_sweep(asked_for_traceback)
     if code := code or finished:
         sys.exit(code)

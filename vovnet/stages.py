@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from vovnet.compose import quoted
 from vovnet.errors import VoVNetError
 from vovnet.jobs import JOB_FILE
+from vovnet.progress import clock
 from vovnet.ranks import PARENT
 from vovnet.report.frontier import plot_frontier
 from vovnet.report.stages import write_stages
@@ -26,7 +28,10 @@ def run_stages(config: RunConfig, folder: Path) -> list[ResultRow]:
         raise VoVNetError("this configuration has no pipeline.stages; start from the root config `pipeline`.")
     passed_on = [o for o in json.loads((folder / JOB_FILE).read_text())["overrides"] if not _own(o)]
     rows: list[ResultRow] = []
-    for stage in config.pipeline.stages:
+    stages, begun = config.pipeline.stages, time.monotonic()
+    for number, stage in enumerate(stages):
+        left = (time.monotonic() - begun) / number * (len(stages) - number) if number else None
+        say(f"\nstage {number + 1} of {len(stages)}" + ("" if left is None else f", about {clock(left)} left"))
         place = folder / stage.name
         launched = config.launcher.kind != "basic" and stage.entry not in ("pipeline", "report")
         _run_stage(stage, folder, launched, [*passed_on, f"paths.runs={quoted(config.paths.runs)}"])
@@ -51,15 +56,15 @@ def _run_stage(stage: Stage, folder: Path, launched: bool, passed_on: list[str])
     else:
         where = [f"hydra.run.dir={place}"]
     arguments = [*(["-m"] if stage.sweep else []), *passed_on, *own, *where]
-    say(f"\n{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}")
+    say(f"{stage.name}: python -m experiments.{stage.entry} {' '.join(arguments)}")
     # Set by this process's own launcher; a stage explains its errors itself.
     environment = {key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"}
     environment[PARENT] = str(os.getpid())
     done = subprocess.run([sys.executable, "-m", f"experiments.{stage.entry}", *arguments], env=environment)
     if done.returncode != 0:
         raise VoVNetError(
-            f"stage {stage.name} ended with status {done.returncode}; its message stands above. "
-            "Run the same command again when it is mended: what is computed is kept."
+            f"stage {stage.name} ended with status {done.returncode}; its message is above. "
+            "Fix it and run the same command again: what is computed is kept."
         )
 
 

@@ -161,9 +161,9 @@ def test_a_bad_row_is_named_or_skipped_and_listed(tmp_path: Path, name: str, row
     with pytest.raises(VoVNetError) as caught:
         opened(name, path)
     sentence = str(caught.value)
-    assert f"{FILES[name]}, row 1: " in sentence
+    assert f"{FILES[name]}, row 2" in sentence
     assert problem in sentence
-    assert sentence.endswith("; mend the row, or set dataset.on_error=skip.")
+    assert sentence.endswith("; fix the row, or set dataset.on_error=skip.")
     assert "\n" not in sentence
     kept = opened(name, path, "skip")
     assert len(kept) == len(opened(name, write(folder, name, [GOOD[name]])))
@@ -216,7 +216,7 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     place = HEADER.index(column)
     lines = [line.split("\t") for line in path.read_text().splitlines()]
     path.write_text("\n".join("\t".join(c for i, c in enumerate(line) if i != place) for line in lines))
-    with pytest.raises(VoVNetError, match=rf"row 0: .*{column}"):
+    with pytest.raises(VoVNetError, match=rf"row 1.*: .*{column}"):
         opened("mmbench", path)
 
 
@@ -284,7 +284,9 @@ def test_a_quote_that_is_never_closed_swallows_nothing(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     lines[2] = lines[2].rpartition("\t")[0] + '\t"l2'
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(VoVNetError, match=r"row 1: its l2-category begins with a quote that would take whole rows"):
+    with pytest.raises(
+        VoVNetError, match=r"row 2 \(line 3\): its l2-category begins with a quote that would take whole rows"
+    ):
         opened("mmbench", path)
 
 
@@ -306,7 +308,7 @@ def test_easy_vqas_images_lie_in_its_folder(tmp_path: Path, target: str) -> None
     image = path / "test/images/0.png"
     image.unlink()
     image.symlink_to(target)
-    with pytest.raises(VoVNetError, match=r"row 0: image 0.png is no file in the folder"):
+    with pytest.raises(VoVNetError, match=r"row 1: image 0.png is no file in the folder"):
         opened("easy_vqa", path)
 
 

@@ -105,7 +105,7 @@ def test_malformed_mmbench_rows(tmp_path: Path, column: int, value: str, problem
     rows = [list(row) for row in MMBENCH]
     rows[1][column] = value
     path = write_tsv(tmp_path / "MMBench_DEV_EN.tsv", rows)
-    with pytest.raises(VoVNetError, match=rf"MMBench_DEV_EN.tsv, row 1: {problem}.*dataset.on_error=skip"):
+    with pytest.raises(VoVNetError, match=rf"MMBench_DEV_EN.tsv, row 2 \(line 4\): {problem}.*dataset.on_error=skip"):
         open_split("mmbench", path)
     kept = open_split("mmbench", path, "test", "dataset.on_error=skip")
     assert len(kept) == 3
@@ -116,7 +116,7 @@ def test_malformed_mmbench_rows(tmp_path: Path, column: int, value: str, problem
 def test_bad_base64_is_named(tmp_path: Path) -> None:
     rows = [[*MMBENCH[0][:9], "!" * 100, "s", "l2"]]
     path = write_tsv(tmp_path / "MMBench_DEV_EN.tsv", [*rows, MMBENCH[2]])
-    with pytest.raises(VoVNetError, match=r"MMBench_DEV_EN.tsv, row 0: its image is no base64"):
+    with pytest.raises(VoVNetError, match=r"MMBench_DEV_EN.tsv, row 1 \(line 2\): its image is no base64"):
         open_split("mmbench", path)
     assert len(open_split("mmbench", path, "test", "dataset.on_error=skip").skipped) == 1
 
@@ -184,7 +184,7 @@ def test_malformed_mmmu_rows(tmp_path: Path, change: dict, problem: str) -> None
     rows[0] |= change
     path = tmp_path / "validation-00000-of-00001.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
-    with pytest.raises(VoVNetError, match=rf"row 0: .*{problem}"):
+    with pytest.raises(VoVNetError, match=rf"row 1: .*{problem}"):
         open_split("mmmu", path)
 
 
@@ -236,7 +236,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     with pytest.raises(VoVNetError, match="is no readable parquet file"):
         open_split("mmmu", tmp_path)
     (tmp_path / "TextVQA_0.5.1_val.json").write_text("[3]")
-    with pytest.raises(VoVNetError, match=r"row 0: '3' is no record"):
+    with pytest.raises(VoVNetError, match=r"row 1: '3' is no record"):
         open_split("textvqa", tmp_path / "TextVQA_0.5.1_val.json")
 
 

@@ -60,11 +60,11 @@ def copy(easy_data: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("row", "what"),
     [
-        (["", "red", 0], r"row 0: expected \[question, answer, image id\]"),
-        (["what?", "red"], "row 0"),
-        (["what?", 3, 0], "row 0"),
-        ("text", "row 0"),
-        (["what?", "red", "0"], "row 0"),
+        (["", "red", 0], r"row 1: expected \[question, answer, image id\]"),
+        (["what?", "red"], "row 1"),
+        (["what?", 3, 0], "row 1"),
+        ("text", "row 1"),
+        (["what?", "red", "0"], "row 1"),
     ],
 )
 def test_a_malformed_row_is_named(easy_data: Path, tmp_path: Path, row: object, what: str) -> None:

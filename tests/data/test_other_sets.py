@@ -56,7 +56,7 @@ def test_malformed_conversations(tmp_path: Path, change: dict, problem: str) -> 
     row = {"id": "000000033471", "image": "000000033471.jpg", "conversations": TURNS}
     (tmp_path / "secret.jpg").write_bytes(picture("red"))
     path = llava(tmp_path / "data", [row, row | change])
-    with pytest.raises(VoVNetError, match=rf"row 1: {problem}"):
+    with pytest.raises(VoVNetError, match=rf"row 2: {problem}"):
         open_split("llava", path, "train")
     kept = open_split("llava", path, "train", "dataset.on_error=skip")
     assert (len(kept), len(kept.skipped)) == (2, 1)
@@ -112,7 +112,7 @@ def test_answers_stay_as_they_are_written(tmp_path: Path) -> None:
 def test_malformed_lines(tmp_path: Path, line: object, problem: str) -> None:
     (tmp_path.parent / "c.png").write_bytes(picture("red"))
     path = jsonl(tmp_path, [*LINES, line])
-    with pytest.raises(VoVNetError, match=rf"test.jsonl, row 2: {problem}"):
+    with pytest.raises(VoVNetError, match=rf"test.jsonl, row 3: {problem}"):
         open_split("jsonl", path)
     kept = open_split("jsonl", path, "test", "dataset.on_error=skip")
     assert len(kept) == 2
@@ -125,6 +125,15 @@ def test_skip_leaves_broken_images_out(tmp_path: Path) -> None:
     kept = open_split("jsonl", path, "test", "dataset.on_error=skip")
     assert [kept[i].id for i in range(len(kept))] == ["first"]
     assert "b.png cannot be" in kept.skipped[0]
+
+
+def test_fields_of_a_line_that_are_not_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.png").write_bytes(picture("red"))
+    line = {"image": "a.png", "question": "What?", "answers": ["x"], "sources": "web", "Hint": "read"}
+    (tmp_path / "test.jsonl").write_text(json.dumps(line) + "\n")
+    open_split("jsonl", tmp_path)
+    (said,) = caplog.messages
+    assert "these fields are not read: sources (known: answer, answers, category, " in said
 
 
 def test_where_every_row_is_skipped_the_first_says_why(tmp_path: Path) -> None:

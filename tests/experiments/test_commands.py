@@ -1,9 +1,12 @@
 """The commands as a user types them."""
 
 import csv
+import importlib
 import json
 import os
 import pickle
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.commands import ROOT, command, last_line, typed
+from tests.composer import composed
+from vovnet.compose import to_typed
+from vovnet.options import commands
 
 
 @pytest.fixture
@@ -155,6 +161,34 @@ def test_a_sweep_without_a_job_is_refused(base: list[str]) -> None:
     assert last_line(process).startswith("error: the sweep has no job")
 
 
+def test_a_refused_configuration_leaves_no_folder(base: list[str], tmp_path: Path) -> None:
+    process = command("eval", *base, "eval.max_samples=-1")
+    assert (process.returncode, last_line(process)) == (
+        1,
+        "error: eval.max_samples=-1 is refused: input should be greater than 0",
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("entry", [name for name in commands() if name != "benchmark"])
+def test_the_help_says_what_a_command_does_with_two_examples(entry: str) -> None:
+    module = importlib.import_module(f"experiments.{entry}")
+    examples = re.findall(rf"^python -m experiments\.{entry}\b(.*)$", module.__doc__, re.MULTILINE)
+    assert len(examples) >= 2
+    if entry != "ask":  # which takes its question literally
+        for example in examples:
+            words = [word for word in shlex.split(example) if word != "-m"]
+            first = [word if "[" in word else word.partition(",")[0] for word in words]
+            assert to_typed(composed(entry, first))
+
+
+def test_help_begins_with_what_the_command_does() -> None:
+    process = command("oracle", "--help")
+    assert process.returncode == 0
+    assert process.stdout.startswith("H1: the oracle, which knows every branch's outcome.\n")
+    assert "policy/baseline: " in process.stdout
+
+
 @pytest.mark.parametrize(
     ("entry", "more"),
     [("pipeline", ["+experiment=b1_fixed"]), ("pipeline", ["-m"]), ("store", ["-m"]), ("match", ["-m"])],
@@ -188,13 +222,14 @@ def test_an_interrupt_while_modules_are_imported_is_silent(tmp_path: Path) -> No
 def test_an_interrupted_sweep_tells_what_it_has_not_come_to(base: list[str], tmp_path: Path) -> None:
     given = ["policy/baseline=no_vision", "eval.max_samples=4,8", "name=sweep"]
     call = [sys.executable, "-m", "experiments.eval", "-m", *base, *given]
-    process = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not list((tmp_path / "runs/sweep").glob("*/job.json")):  # of the first job, which has yet to import torch
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate()
+    output, said = process.communicate()
     assert process.returncode == 130
+    assert "interrupted; the same command goes on where this one stopped" in said
     lines = {line["overrides"].split()[-2]: line["status"] for line in rows(tmp_path / "runs/sweep/jobs.csv")}
     assert lines.keys() == {"eval.max_samples=4", "eval.max_samples=8"}
     assert "interrupted" in lines["eval.max_samples=4"]
@@ -307,6 +342,9 @@ def test_the_pipeline_merges_its_stages(base: list[str], tmp_path: Path) -> None
         trained = json.loads(file.read_text())
         assert trained["train_samples"] + trained["val_samples"] == 40
     assert {r["procedure"] for r in found} == {"one_step", "sequential", ""}
+    assert "stage 1 of 3\n" in process.stdout
+    assert "stage 3 of 3, about " in process.stdout
+    assert f"picture: {folder / 'frontier.png'}\nnext: python -m experiments.report" in process.stdout
     names = {r["baseline_name"] for r in found}
     assert names == {"", "always_full", "always_coarse", "no_vision"}
     assert (folder / "frontier.png").exists()

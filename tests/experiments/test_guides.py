@@ -37,6 +37,8 @@ NOT_RUN = {
     "python -m experiments.pipeline": "tests/experiments/test_commands.py runs it and looks at what it leaves",
     "python -m experiments.train 'policy.looks=[no,coarse,{long_side:32},{long_side:64,merge:0.75},full]'": "trains as "
     "d4_action_space does, which has a menu of its own too",
+    "python -m experiments.preflight train backbone=qwen3_vl_2b dataset=textvqa": "asks "
+    "the hub; tests/test_preflight.py",
     "python -m experiments.train backbone=qwen3_vl_2b dataset=textvqa training.max_samples=4000": "needs the network",
     "python -m experiments.eval -m backbone=qwen3_vl_2b dataset=textvqa policy.lambda_cost=0,0.02,0.05,0.1,0.2": (
         "needs the network"
@@ -65,6 +67,9 @@ AFTER = {
     ),
     "python -m experiments.report": "python -m experiments.eval +experiment=b1_fixed",
     "python -m experiments.report +experiment=g1_tables": "python -m experiments.eval +experiment=b1_fixed",
+    'python -m experiments.ask image=cat.jpg question="What is it?" policy=sequential': (
+        "python -m experiments.train policy=sequential"
+    ),
     "python -m experiments.match policy.baseline.match=FOLDER": "python -m experiments.eval eval.mode=live",
     "python -m experiments.eval -m dataset=jsonl dataset.path=FOLDER policy.lambda_cost=0,0.05,0.2": (
         "python -m experiments.train dataset=jsonl dataset.path=FOLDER"
@@ -90,6 +95,7 @@ SIZES = {
     "match": (),
     "store": (),
     "ask": (),
+    "preflight": (),
 }
 SIZES_BESIDE = {"a0_two_stages": ("training.stage1_epochs=1",), "collapse": ("training.seed=0,1",)}
 # Files that must lie in the folder that a command names at its end.
@@ -223,7 +229,11 @@ def test_the_guides_print_commands_and_no_more_is_left_out_than_listed() -> None
     assert {entry(command) for command in RUN} == set(SIZES)
 
 
-COMPOSED = [c for c in NOT_RUN if "-m experiments." in c and "FOLDER" not in c and not c.endswith(".tiny_backbone")]
+COMPOSED = [
+    command
+    for command in NOT_RUN
+    if "-m experiments." in command and not re.search("experiments.(families|preflight|tiny_backbone)", command)
+]
 
 
 @pytest.mark.parametrize("command", COMPOSED)

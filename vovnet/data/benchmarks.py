@@ -79,10 +79,10 @@ class Benchmark(PlainSet):
     """One split of a set, in file order."""
 
     def __init__(self, kind: Kind, config: DatasetConfig, split: str, only_local: bool = False) -> None:
-        self.name, self.metric, self.rule = config.name, kind.metric, config.rule or kind.rule
+        self.name, self.metric, self.rule = config.name, config.metric or kind.metric, config.rule or kind.rule
         self.scorer = kind.scorer if self.rule is None else f"{kind.scorer}/{self.rule}"
         if config.scorer is not None:
-            self.scorer, self.metric, self.rule = config.scorer, config.metric or kind.metric, None
+            self.scorer, self.rule = config.scorer, None
         self.split, self.config = split, config
         errors = RowErrors(config.on_error)
         tables = _tables(kind, config, split, only_local)

@@ -8,6 +8,7 @@
 (samples of one group are resampled together; default: the image), ``category``, ``hint``.
 """
 
+import logging
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,16 @@ from vovnet.data.rows import RowErrors, row_name
 from vovnet.data.sample import ImageRef, Sample
 from vovnet.data.tables import Row, cell_text, cell_texts, option_problem, text_problem
 
+log = logging.getLogger(__name__)
+FIELDS = frozenset("image question options answers answer id group category hint".split())
+
 
 def read_jsonl(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
     """Samples in file order."""
-    images = ImagesBeside(path, ("",))
+    images, unknown = ImagesBeside(path, ("",)), set[str]()
     for row in rows:
         fields = row.fields
+        unknown.update(fields.keys() - FIELDS)
         names, options = cell_texts(fields.get("image")), cell_texts(fields.get("options"))
         answers = cell_texts(fields.get("answer") if fields.get("answers") is None else fields["answers"])
         found = {name: images.find(name) for name in names or ()}
@@ -42,6 +47,10 @@ def read_jsonl(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[S
             category=cell_text(fields.get("category")),
             options=tuple(options),
             hint=cell_text(fields.get("hint")),
+        )
+    if unknown:
+        log.warning(
+            "%s: these fields are not read: %s (known: %s)", path, *map(", ".join, map(sorted, (unknown, FIELDS)))
         )
 
 

@@ -1,6 +1,7 @@
 """Files of a split and their rows: found, refused with file and row, or skipped and counted."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,9 +10,21 @@ from pathlib import Path
 from typing import Literal
 
 from vovnet.data.sample import Sample
+from vovnet.data.tsv import tsv_records
 from vovnet.errors import VoVNetError
+from vovnet.files import open_file
 
 OnError = Literal["raise", "skip"]
+
+
+def _line(path: Path, row: int) -> str:
+    """The line on which a row of a text file begins, which is not its number where there is a header or a long cell."""
+    if path.suffix != ".tsv":
+        return ""
+    *_, record = itertools.islice(tsv_records(path), row + 2)
+    with open_file(path) as file:
+        lines = file.read(record.start).count(b"\n")
+    return f" (line {lines + 1})"
 
 
 @dataclass
@@ -36,11 +49,16 @@ class RowErrors:
         return True
 
     def report(self, path: Path, row: int | str, problem: str) -> None:
-        """Refuse or note a row."""
-        sentence = f"{path}, row {row}: {problem}"
-        if self.on_error == "raise":
-            raise VoVNetError(f"{sentence}; mend the row, or set dataset.on_error=skip.")
-        self.skipped.append(sentence)
+        """Refuse or note a row.
+
+        Args:
+            row: its number, from 0, which people are shown from 1; or where it is, as a phrase.
+        """
+        raises = self.on_error == "raise"
+        place = row if isinstance(row, str) else f"row {row + 1}{_line(path, row) if raises else ''}"
+        if raises:
+            raise VoVNetError(f"{path}, {place}: {problem}; fix the row, or set dataset.on_error=skip.")
+        self.skipped.append(f"{path}, {place}: {problem}")
 
     def why_none(self, advice: str) -> str:
         """Why no row is left: the first that was skipped, or ``advice`` where there was none."""

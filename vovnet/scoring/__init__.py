@@ -14,6 +14,7 @@ from vovnet.schema.code import Code
 from vovnet.scoring.easy_vqa import score_easy_vqa
 from vovnet.scoring.mmbench import RULES, score_mmbench
 from vovnet.scoring.mmmu import score_mmmu
+from vovnet.scoring.open import score_anls, score_choice, score_exact, score_number
 from vovnet.scoring.plain import score_plain
 from vovnet.scoring.refusal import is_refusal
 from vovnet.scoring.textvqa import score_textvqa
@@ -81,9 +82,13 @@ def _is_offered(answer: str, sample: Sample) -> bool:
 SCORERS = {
     scorer.name: scorer
     for scorer in (
+        Scorer("anls", 1, score_anls),
+        Scorer("choice", 1, score_choice),
         Scorer("easy_vqa", 2, score_easy_vqa),
+        Scorer("exact", 1, score_exact),
         *(Scorer(f"mmbench/{rule}", 2, partial(score_mmbench, rule=rule)) for rule in RULES),
         Scorer("mmmu", 2, score_mmmu),
+        Scorer("number", 1, score_number),
         Scorer("plain", 3, score_plain),
         Scorer("textvqa", 2, score_textvqa),
         Scorer("token_f1", 2, score_token_f1),
