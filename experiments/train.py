@@ -1,4 +1,4 @@
-"""Train the policy, or with ``+experiment=tiny_backbone`` the packaged backbone.
+"""Train the policy.
 
 python -m experiments.train
 python -m experiments.train -m training.seed=0,1,2
@@ -10,24 +10,17 @@ from typing import Any
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.terminal import say
 
 
-def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any] | Path:
-    """Train into ``folder``; returns the policy training's summary, or the folder of the trained backbone.
-
-    A policy training that stands there with the same inputs is kept.
-    """
+def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any]:
+    """Train into ``folder`` and return the summary; a training that exists there with the same inputs is kept."""
     from vovnet.training.run import train
 
     return train(config, folder, session or Session())
 
 
-def show(trained: dict[str, Any] | Path, folder: Path) -> None:
+def show(trained: dict[str, Any], folder: Path) -> None:
     """Print what came of a single training."""
-    if isinstance(trained, Path):
-        say(f"outputs: {trained}")
-        return
     from vovnet.training.report import print_training
 
     print_training(trained, folder)

@@ -20,9 +20,10 @@ if os.environ.get("VOVNET_GPU") != "1":  # what is held byte for byte, and two r
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job hands that on to what tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from experiments.tiny_backbone.recipe import Architecture
 from vovnet.compose import register_resolvers, to_typed
 from vovnet.options import conf_dir
-from vovnet.schema import RunConfig, TinyArchitecture
+from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -33,7 +34,7 @@ settings.load_profile("vovnet")
 IMAGES = 12
 Configure = Callable[..., RunConfig]
 
-SIZES = TinyArchitecture(
+SIZES = Architecture(
     hidden_size=48,
     intermediate_size=64,
     num_layers=2,
@@ -87,7 +88,7 @@ def easy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Qwen3-VL with DeepStack, its tokenizer and image processor, as save_pretrained writes them."""
-    from vovnet.training.tiny_checkpoint import write_untrained
+    from experiments.tiny_backbone.checkpoint import write_untrained
 
     folder = tmp_path_factory.mktemp("qwen3")
     write_untrained(folder, SIZES, ["what color is the shape? red circle yes no"], seed=0)
@@ -100,7 +101,7 @@ def qwen25(qwen3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoTokenizer, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    from vovnet.training.tiny_checkpoint import IMAGE_TOKENS, initialise
+    from experiments.tiny_backbone.checkpoint import IMAGE_TOKENS, initialise
 
     folder = tmp_path_factory.mktemp("qwen25")
     tokenizer = AutoTokenizer.from_pretrained(qwen3)

@@ -31,7 +31,6 @@ LAYERS = (
     "training",
     "command launch plugins stages",
     "api",
-    "benchmark",
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 
@@ -130,9 +129,9 @@ def test_imports_are_seen_wherever_they_are(code: str, seen: set[str], tmp_path:
 
 
 def test_one_family_is_known_where_it_is_meant() -> None:
-    """Of all that imports Qwen's package: the packaged model's recipe and the benchmark of it."""
+    """Of all that imports Qwen's package: the packaged model's recipe."""
     users = {
         name for name, targets in imports(ROOT).items() if any(target.startswith("vlm.qwen") for target in targets)
     }
-    others = {name for name in users if not name.startswith(("vlm.qwen", "training.tiny_", "benchmark."))}
+    others = {name for name in users if not name.startswith("vlm.qwen")}
     assert others == set()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vovnet.actions import Action
     from vovnet.api.commands import Finished, run
+    from vovnet.api.explanation import Explanation, LookReport
     from vovnet.api.outcomes import VLM, Collection, Dataset, collect, import_outcomes, load_dataset, load_vlm
     from vovnet.api.policies import Frontier, evaluate, frontier, load_policy, read_results, train_policy
     from vovnet.api.router import Reply, Router
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "vovnet.actions": "Action",
     "vovnet.api.commands": "Finished run",
+    "vovnet.api.explanation": "Explanation LookReport",
     "vovnet.api.outcomes": "VLM Collection Dataset collect import_outcomes load_dataset load_vlm",
     "vovnet.api.policies": "Frontier evaluate frontier load_policy read_results train_policy",
     "vovnet.api.router": "Reply Router",
@@ -47,9 +49,11 @@ __all__ = [
     "Collection",
     "Context",
     "Dataset",
+    "Explanation",
     "Finished",
     "Frontier",
     "ImageRef",
+    "LookReport",
     "Objective",
     "Outcomes",
     "Policy",

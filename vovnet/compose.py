@@ -34,11 +34,13 @@ NEWER = (
     ("vision_budget", "auto", False),
     ("policy", "procedure", "one_step"),
     ("policy", "looks", None),
+    ("policy", "interpolate", 0),
     ("policy", "fallback_entropy_quantile", None),
     ("policy", "cost_unit", "tokens"),
     ("policy", "latency_device", None),
     ("eval", "other_backbone", False),
 )
+GONE = {"benchmark": None}  # keys of older versions, which results are still called by
 EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
 
 
@@ -106,7 +108,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def config_identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that determines results."""
-    identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH}
+    identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH} | GONE
     identity["vision_budget"] |= {look: getattr(config.vision_budget, look).facts() for look in ("coarse", "full")}
     if config.policy.looks is not None:
         identity["policy"]["looks"] = [look.content for look in config.menu]

@@ -16,7 +16,7 @@ import torch
 from vovnet.errors import VoVNetError, explained
 from vovnet.files import write_bytes
 from vovnet.job_config import read_config, write_config
-from vovnet.ranks import end_with_parent, rank, world_size
+from vovnet.ranks import cores, end_with_parent, rank, world_size
 from vovnet.schema import RunConfig
 from vovnet.terminal import log_handler
 
@@ -71,7 +71,7 @@ def _places(ranks: int) -> list[dict[str, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    threads = max(1, (os.cpu_count() or 1) // ranks)
+    threads = max(1, cores() // ranks)
     common = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),

@@ -16,6 +16,11 @@ JOBS_AT_ONCE = "VOVNET_JOBS_AT_ONCE"  # jobs of a sweep that share this machine'
 PARENT = "VOVNET_PARENT"  # names the process without which a stage of a pipeline is to end
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def rank() -> int:
     """Number of this process among all, from 0."""
     return int(os.environ.get("RANK") or _of_step("SLURM_PROCID") or 0)

@@ -11,6 +11,7 @@ from vovnet.errors import VoVNetError
 from vovnet.jobs import JOB_FILE
 from vovnet.ranks import PARENT
 from vovnet.report.frontier import plot_frontier
+from vovnet.report.stages import write_stages
 from vovnet.results.columns import ResultRow, evaluated
 from vovnet.results.read import read_results
 from vovnet.results.sweep import write_merged
@@ -33,6 +34,8 @@ def run_stages(config: RunConfig, folder: Path) -> list[ResultRow]:
             rows += [row for row in read_results(place / RESULTS) if row not in rows]
     write_merged(folder, rows)
     plot_frontier(evaluated(rows), folder / "frontier.png")
+    page = write_stages(folder, config.pipeline.stages, [o for o in passed_on if not o.startswith("paths.")])
+    say(f"every stage on one page: {page}")
     return rows
 
 

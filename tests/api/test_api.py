@@ -244,3 +244,31 @@ def test_a_ladder_is_trained_by_name(out: vovnet.Collection, runs: Path) -> None
     policy = vovnet.train_policy(out.train, action_space="ladder", procedure="sequential", folder=runs / "up", epochs=1)
     assert [look.label for look in policy.looks] == ["no", "coarse", "side25", "side40", "full"]
     assert vovnet.evaluate(policy, out.test).row.action_space == "ladder"
+
+
+def test_an_explanation_holds_what_every_look_answers(
+    vlm: vovnet.VLM, data: vovnet.Dataset, out: vovnet.Collection, policy: "vovnet.Policy"
+) -> None:
+    router = vovnet.Router(vlm, policy, data, max_new_tokens=4)
+    for place in range(4):
+        sample = out.test.samples[place]
+        found, reply = (
+            router.ask(sample.question, sample.images[0].path),
+            router(sample.question, sample.images[0].path),
+        )
+        assert [look.answer for look in found.looks] == [out.test.predictions[look.look][place] for look in found.looks]
+        assert [look.cost for look in found.looks] == out.test.costs[place].tolist()
+        best = max(found.looks, key=lambda look: look.utility)
+        assert [look.look for look in found.looks if look.chosen] == [best.look] == [reply.look]
+        assert (found.answer, found.cost, found.vision_tokens) == (reply.answer, reply.cost, reply.vision_tokens)
+        assert found.saved == 1 - reply.vision_tokens / found.looks[-1].vision_tokens
+
+
+def test_an_explanation_in_a_notebook_shows_the_image_and_escapes_texts(
+    vlm: vovnet.VLM, data: vovnet.Dataset, out: vovnet.Collection, policy: "vovnet.Policy"
+) -> None:
+    router = vovnet.Router(vlm, policy, data, max_new_tokens=4)
+    shown = router.ask("what <b>color</b> is it?", out.test.samples[0].images[0].path)._repr_html_()
+    assert "what &lt;b&gt;color&lt;/b&gt; is it?" in shown
+    assert 'src="data:image/png;base64,' in shown
+    assert shown.count("<tr") == 4

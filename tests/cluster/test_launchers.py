@@ -14,6 +14,7 @@ from tests.commands import command, last_line
 from tests.conftest import compose_config
 from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.cluster import slurm, work
+from vovnet.cluster.local import LocalPool
 from vovnet.cluster.run import _lost
 from vovnet.cluster.slurm import SlurmQueue, sbatch_parameters
 from vovnet.compose import config_hash
@@ -23,7 +24,7 @@ from vovnet.job_config import read_config, write_config
 from vovnet.jobs import read_record, write_record
 from vovnet.options import conf_dir
 from vovnet.provenance import git_state
-from vovnet.ranks import local_rank, rank, world_size
+from vovnet.ranks import cores, local_rank, rank, world_size
 from vovnet.schema import LocalLauncher, SlurmLauncher
 
 
@@ -47,6 +48,16 @@ def test_a_local_sweep_with_a_failing_job(base: list[str], tmp_path: Path) -> No
     ends = sorted(line["status"].partition(",")[0] for line in rows(tmp_path / "runs/sweep/jobs.csv"))
     assert ends == ["backbone.device=cuda:9", "done"]
     assert "sweep: 2 jobs in" in process.stderr
+
+
+def test_local_jobs_share_the_cores_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    pool = LocalPool(LocalLauncher(kind="local", jobs=2, devices=("0", "3")), "eval")
+    found = [pool.environment(slot) for slot in (0, 1)]
+    assert [one["OMP_NUM_THREADS"] for one in found] == [str(max(1, cores() // 2))] * 2
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == ["0", "3"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert pool.environment(0)["OMP_NUM_THREADS"] == "7"
 
 
 def test_a_pipeline_hands_the_launcher_to_its_stages(base: list[str], tmp_path: Path) -> None:  # noqa: F811

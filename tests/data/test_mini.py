@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from experiments.tiny_backbone.vision import COLOR_NAMES, NAMES, token_labels
 from tests.conftest import compose_config
 from vovnet.data import VQADataset, load_dataset
 from vovnet.data.guard import compare
@@ -19,7 +20,6 @@ from vovnet.data.mini.compose import SUBJECTS, pair, with_options
 from vovnet.data.mini.generate import SETS
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import fingerprint_files
-from vovnet.training.tiny_vision import COLOR_NAMES, NAMES, token_labels
 
 MAKERS = (
     scenes.objects, scenes.sign, scenes.digit, scenes.lone_object, scenes.balls, scenes.dots, scenes.chart,

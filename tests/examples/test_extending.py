@@ -1,5 +1,6 @@
-"""What the page on extensions and the README's example say runs as printed; only sizes differ."""
+"""The Python of the page on extensions, the README and the notebook runs as printed; only sizes differ."""
 
+import json
 import re
 import shlex
 import sys
@@ -16,13 +17,18 @@ SMALL = {"train_policy(out.train)": "train_policy(out.train, epochs=2)"}
 
 
 def blocks(page: Path, language: str) -> str:
-    """The code of a language on a page."""
+    """The code of a language on a page, or of a notebook's cells."""
+    if page.suffix == ".ipynb":
+        cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
+        return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert found, f"{page} shows no {language}"
     return "\n".join(found)
 
 
-@pytest.mark.parametrize("page", [PAGE, ROOT / "README.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [PAGE, ROOT / "README.md", ROOT / "experiments/quickstart.ipynb"], ids=lambda page: page.stem
+)
 def test_the_python_of_a_page_runs(
     page: Path, easy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,20 +1,26 @@
-"""Every command that README.md and the guides to the experiments print is run as printed, on the embedded default.
+"""Every command that README.md and the pages of the guide print is run as printed, on the embedded default.
 
-Only sizes are appended. What cannot be run in minutes or without a network is listed in ``NOT_RUN`` with its reason.
+Only sizes are appended. What cannot be run in minutes or without a network is listed in ``NOT_RUN`` with its reason,
+and composed. Other pages have tests of their own (``tests/examples``, ``tests/vlm``).
 """
 
+import json
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.commands import ROOT, Done
 from tests.commands import command as run
-from tests.conftest import compose_config
+from tests.composer import composed
+from vovnet.compose import to_typed
 
-GUIDES = (ROOT / "README.md", ROOT / "experiments/README.md", ROOT / "experiments/README.zh.md")
+PAGES = "README.md README.zh.md data.md backbones.md policies.md training.md cluster.md report.md".split()
+GUIDES = (ROOT / "README.md", *(ROOT / "experiments" / page for page in PAGES))
 
 NOT_RUN = {
     "python -m experiments.eval -m backbone=folder backbone.path=vovnet/vlm/checkpoints/tiny "
@@ -25,10 +31,16 @@ NOT_RUN = {
     "pip install -e '.[dev]'": "needs the network",
     "python -m pytest -n 2": "is this suite",
     "python -m experiments.families FOLDER": "tests/vlm/generic/test_probe.py runs it",
-    "python -m experiments.train +experiment=tiny_backbone": "trains from random weights for most of an hour; "
-    "tests/training/test_tiny.py trains a smaller one",
+    "python -m experiments.tiny_backbone": "trains from random weights for most of an hour; "
+    "tests/experiments/tiny_backbone trains a smaller one",
     "python -m experiments.pipeline": "tests/experiments/test_commands.py runs it and looks at what it leaves",
-    "python -m experiments.benchmark": "measures for minutes and writes 8 GB; tests/benchmark runs its parts",
+    "python -m tests.performance": "measures for minutes and writes 8 GB; tests/performance runs its parts",
+    "python -m experiments.train 'policy.looks=[no,coarse,{long_side:32},{long_side:64,merge:0.75},full]'": "trains as "
+    "d4_action_space does, which has a menu of its own too",
+    "python -m experiments.train backbone=qwen3_vl_2b dataset=textvqa training.max_samples=4000": "needs the network",
+    "python -m experiments.eval -m backbone=qwen3_vl_2b dataset=textvqa policy.lambda_cost=0,0.02,0.05,0.1,0.2": (
+        "needs the network"
+    ),
     "python -m experiments.pipeline +experiment=equal_cost": "some 250 evaluations, whose kinds run here in other "
     "recipes; tests/experiments/test_recipes.py composes its stages",
     "python -m experiments.pipeline +experiment=c1_leave_one_out": "trains and sweeps as c1_generalization does, four "
@@ -54,8 +66,8 @@ AFTER = {
     "python -m experiments.report": "python -m experiments.eval +experiment=b1_fixed",
     "python -m experiments.report +experiment=g1_tables": "python -m experiments.eval +experiment=b1_fixed",
     "python -m experiments.match policy.baseline.match=FOLDER": "python -m experiments.eval eval.mode=live",
-    "python -m experiments.match policy.baseline.match=目录 policy.baseline.buckets=true": (
-        "python -m experiments.eval eval.mode=live"
+    "python -m experiments.eval -m dataset=jsonl dataset.path=FOLDER policy.lambda_cost=0,0.05,0.2": (
+        "python -m experiments.train dataset=jsonl dataset.path=FOLDER"
     ),
     "python -m experiments.calibrate calibrate.accuracy_kept=0.95 dataset=mini": (
         "python -m experiments.pipeline +experiment=c1_generalization"
@@ -75,6 +87,7 @@ SIZES = {
     "prepare": (),
     "match": (),
     "store": (),
+    "ask": (),
 }
 SIZES_BESIDE = {"a0_two_stages": ("training.stage1_epochs=1",), "collapse": ("training.seed=0,1",)}
 # Files that must lie in the folder that a command names at its end.
@@ -133,12 +146,31 @@ class Terminal:
         (*_, last) = re.findall(r"^outputs: (.*)$", self.done[command].stdout, flags=re.MULTILINE)
         return self.folder / last
 
+    def own_questions(self) -> Path:
+        """A folder of questions as the README describes it, about easy-VQA's images."""
+        folder = self.folder / "own"
+        if not folder.exists():
+            folder.mkdir()
+            for split in ("train", "test"):
+                asked = json.loads((self.easy_data / split / "questions.json").read_text())
+                lines = []
+                for question, answer, image in asked[:60]:
+                    name = f"{split}_{image}.png"
+                    shutil.copy(self.easy_data / split / "images" / f"{image}.png", folder / name)
+                    lines.append(json.dumps({"image": name, "question": question, "answers": [answer]}) + "\n")
+                (folder / f"{split}.jsonl").write_text("".join(lines))
+        return folder
+
     def _run(self, command: str) -> Done:
         filled = command.replace("dataset=…", f"dataset=easy_vqa dataset.path={self.easy_data}")
         filled = filled.replace("prepare.out=FOLDER", f"prepare.out={self.folder / 'prepared'}")
+        if "dataset=jsonl" in filled:
+            filled = filled.replace("FOLDER", str(self.own_questions()))
+        if entry(command) == "ask":
+            shutil.copy(self.easy_data / "test/images/0.png", self.folder / "cat.jpg")
         if "match=" in filled:
-            filled = re.sub("FOLDER|目录", str(self.outputs(AFTER[command])), filled)
-        assert not re.search("…|FOLDER|目录", filled), "fill the command's placeholder in"
+            filled = filled.replace("FOLDER", str(self.outputs(AFTER[command])))
+        assert not re.search("…|FOLDER", filled), "fill the command's placeholder in"
         _, _, _, *arguments = shlex.split(filled)
         named = re.search(r"\+experiment=(\w+)", filled)
         given = {argument.partition("=")[0] for argument in arguments}
@@ -172,10 +204,26 @@ def test_the_guides_print_commands_and_no_more_is_left_out_than_listed() -> None
     assert {entry(command) for command in RUN} == set(SIZES)
 
 
-@pytest.mark.parametrize("name", ["tiny_backbone", "paper"])
-def test_what_is_not_run_composes(name: str) -> None:
-    (command,) = (c for c in NOT_RUN if c.endswith(f"+experiment={name}"))
-    assert compose_config(f"+experiment={name}", root=entry(command)).name == name
+COMPOSED = [command for command in NOT_RUN if "-m experiments." in command and "FOLDER" not in command]
+
+
+@pytest.mark.parametrize("command", COMPOSED)
+def test_what_is_not_run_composes(command: str) -> None:
+    _, _, _, *words = shlex.split(command)
+    parsed = OverridesParser.create().parse_overrides([word for word in words if word != "-m"])
+    first = [str(one.input_line).partition(",")[0] if one.is_sweep_override() else one.input_line for one in parsed]
+    assert to_typed(composed(entry(command), [str(word) for word in first]))
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: f"{page.parent.name}/{page.name}")
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, heading = target.partition("#")
+        other = page.parent / path if path else page
+        assert other.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, target
 
 
 @pytest.mark.slow

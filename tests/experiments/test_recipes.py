@@ -18,7 +18,7 @@ BLOCKS = (
     "a0_train a0_two_stages a1_pareto a2_seeds b1_fixed b2_threshold b3_random_matched b4_pruning c1_generalization "
     "c1_leave_one_out c1_other_backbone sequential_menu "
     "collapse d1_features d2_mixture d3_lambda d4_action_space e1_fallback e2_error_slices equal_cost f1_profile "
-    "f2_cache_reuse f3_precision g1_tables h1_oracle mvp paper question tiny_backbone"
+    "f2_cache_reuse f3_precision g1_tables guide h1_oracle learning_curve mvp paper question"
 ).split()
 
 
@@ -90,7 +90,7 @@ def test_a_profile_measures_each_action_and_its_pieces(base: list[str], tmp_path
     assert {action for stage, action in lines if stage == "end_to_end"} == {"routed", "no", "coarse", "full"}
     assert {stage for stage, action in lines if action == "full"} == {"end_to_end", "prepare", "prefill", "decode"}
     for line in lines.values():
-        assert line["num_samples"] == "5"
+        assert (line["batch_size"], line["num_samples"]) == ("1", "5")
         assert 0 < float(line["latency_p50_ms"]) <= float(line["latency_p90_ms"])
         assert float(line["mem_peak_mb"]) > 50  # of the process, where no GPU counts it
     tokens = [float(lines["end_to_end", action]["avg_vision_tokens"]) for action in ("no", "coarse", "routed", "full")]

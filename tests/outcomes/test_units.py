@@ -15,6 +15,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.units import Curve, Tokens, latency_curve, unit_of, write_latency
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
+from vovnet.results.read import read_results
 from vovnet.session import Session
 from vovnet.vlm.files import find_checkpoint
 
@@ -116,6 +117,16 @@ def test_a_profile_is_what_latencies_are_taken_from(configure: Configure, tmp_pa
     assert 0 < rows["flops"].avg_cost < rows["tokens"].avg_cost
     assert rows["latency"].avg_cost >= 0
     assert len({row.accuracy for row in rows.values()}) == len({row.avg_vision_tokens for row in rows.values()}) == 1
+
+
+def test_latencies_of_batches_are_kept_apart_and_count_whole_batches(configure: Configure, tmp_path: Path) -> None:
+    base = ("policy/baseline=always_coarse", "eval.max_samples=11", "profile.batch_size=4", "profile.warmup=1")
+    rows = profile_policy(configure(*base, root="profile"), tmp_path / "profile", Session())
+    assert {(row.batch_size, row.num_samples) for row in rows} == {(4, 4)}  # one batch of warm-up, one half empty
+    (file,) = Path(configure().paths.store).glob("latency/*/*.json")
+    assert file.stem.startswith("cpu_")
+    assert file.stem.endswith("_batch_4")
+    assert [row.latency_p50_ms for row in read_results(tmp_path / "profile/results.csv")] == [None, None, None]
 
 
 def test_a_profile_of_a_pruned_full_is_no_measure_of_tokens(configure: Configure, tmp_path: Path) -> None:

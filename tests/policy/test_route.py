@@ -80,6 +80,7 @@ def both(configure: Configure, tmp_path: Path, *overrides: str) -> tuple[Evaluat
         ("policy.fallback_mode=full", "policy.fallback_margin_threshold=0.01", "policy.lambda_cost=0.3"),
         ("policy.full_pruning_ratio=0.5", "eval.batch_size=5"),
         ("policy.action_space=ladder",),
+        ("policy.interpolate=2", "policy.lambda_cost=0.5"),
         ("policy.looks=[no,{long_side:24},{long_side:64,merge:0.5},full]", "eval.batch_size=5"),
         ("policy.looks=[no,coarse,{random:0.3}]", "eval.cache_reuse=false"),
         ("policy=sequential", "policy.action_space=ladder"),

@@ -67,7 +67,7 @@ def test_usual_menus_leave_a_configurations_hash_as_it_was() -> None:
         ("policy.looks=[no,{side:32}]", "policy.looks.1={'side': 32} is refused: a look is no, coarse, full, or a map"),
         ("policy.looks=[no,{merge:1.5}]", "policy.looks.1.merge=1.5 is refused"),
         ("policy.looks=[no,{merge:0.5,pool:0.5}]", "policy.looks.1: a look has one way of pruning"),
-        ("policy.action_space=ladder vision_budget.coarse.long_side=63", "policy.action_space=ladder: a ladder needs"),
+        ("policy.action_space=ladder vision_budget.coarse.long_side=63", "policy.action_space=ladder: 2 looks do not"),
         ("policy=sequential policy.action_space=binary", "policy: procedure=sequential learns scores and"),
         ("policy=sequential policy.looks=[no,full]", "policy: procedure=sequential learns scores and"),
     ],

@@ -19,7 +19,7 @@ from vovnet.policy.sequential import Sequential
 from vovnet.policy.vovnet import VoVNet
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.setting import make_policy
-from vovnet.schema import Fraction, PolicyTraining, Positive, RunConfig, Seed
+from vovnet.schema import Fraction, Positive, RunConfig, Seed
 from vovnet.session import Session
 from vovnet.vlm.files import find_checkpoint
 
@@ -49,7 +49,7 @@ def held_out(
     session = session or Session()
     checkpoint = find_checkpoint(config.backbone, session=session)
     policy = make_policy(config, session)
-    if not isinstance(policy, VoVNet) or policy.file is None or not isinstance(config.training, PolicyTraining):
+    if not isinstance(policy, VoVNet) or policy.file is None:
         raise VoVNetError("a lambda is calibrated for a trained policy; leave policy/baseline and fallback_mode out.")
     dataset = load_dataset(config.dataset, "train", session=session)
     own = config.training
@@ -87,7 +87,7 @@ def held_out(
     costs = unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", policy.looks))
     part = HeldOut(
         name="all" if len(dataset.members) > 1 else dataset.name,
-        values=policy.head.values(outcomes.text)[rows, : len(policy.looks)],
+        values=policy.estimates(outcomes.text, costs)[rows],
         scores=outcomes.stacked("score", policy.looks)[rows],
         costs=costs[rows],
         groups=np.array(groups)[rows],

@@ -8,7 +8,7 @@ from vovnet.errors import VoVNetError
 from vovnet.results.columns import SETTINGS, ResultRow, grouped
 from vovnet.results.read import read_answers
 
-SETTING = tuple(name for name in SETTINGS if name != "dtype")
+BUT_DTYPE = tuple(name for name in SETTINGS if name != "dtype")
 
 
 def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def precision_lines(results: Sequence[tuple[ResultRow, Path]]) -> list[dict[str,
     """
     folders = {id(row): folder for row, folder in results}
     lines = []
-    for group in grouped([row for row, _ in results], SETTING):
+    for group in grouped([row for row, _ in results], BUT_DTYPE):
         exact = [row for row in group if row.dtype == "float32"]
         if len({row.dtype for row in group}) < len(group):
             continue

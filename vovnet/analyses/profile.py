@@ -1,7 +1,7 @@
 """Block F1: where a question's time goes, measured as a user would wait for it.
 
-Every stage answers the same questions one by one. After a warm-up the stages take turns on each question, so that
-a machine that slows down slows all of them. A GPU is synchronised before and after every measured piece.
+Every stage answers the same questions, one by one or in batches of one size. After a warm-up the stages take turns, so
+that a machine that slows down slows all of them. A GPU is synchronised before and after every measured piece.
 """
 
 import time
@@ -30,11 +30,12 @@ class ProfileRow:
 
     ``stage`` is ``end_to_end`` (question to answer: the policy itself and each action alone) or a piece of it:
     ``text_pass``, ``prepare`` (open and resize the image), ``prefill``, ``decode``. Latencies in milliseconds a
-    question; tokens a question; ``mem_peak_mb`` as in ``vovnet.memory``.
+    question (a batch's time over its size); tokens a question; ``mem_peak_mb`` as in ``vovnet.memory``.
     """
 
     stage: str
     action: str  # no, coarse, full, or routed for the policy's own choices
+    batch_size: int
     num_samples: int
     latency_p50_ms: float
     latency_p90_ms: float
@@ -47,9 +48,10 @@ class ProfileRow:
 
 @dataclass
 class Stopwatch:
-    """Milliseconds and peak memory of named pieces."""
+    """Milliseconds a question and peak memory of named pieces."""
 
     device: torch.device
+    batch_size: int
     milliseconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     memory: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -64,11 +66,20 @@ class Stopwatch:
         yield
         if on_gpu:
             torch.cuda.synchronize(self.device)
-        self.milliseconds.setdefault((stage, action), []).append(1000 * (time.perf_counter() - begun))
+        seconds = time.perf_counter() - begun
+        self.milliseconds.setdefault((stage, action), []).append(1000 * seconds / self.batch_size)
         self.memory[stage, action] = max(peak_mb(self.device), self.memory.get((stage, action), 0.0))
 
 
-def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[ProfileRow], dict[str, Routed]]:
+def measured(count: int, warmup: int, batch_size: int) -> range:
+    """The questions that are measured: in whole batches, after at least ``warmup`` of them."""
+    first = -(-warmup // batch_size) * batch_size
+    return range(first, max(first, count // batch_size * batch_size))
+
+
+def profile(
+    router: Router, items: Sequence[Item], warmup: int, batch_size: int = 1
+) -> tuple[list[ProfileRow], dict[str, Routed]]:
     """Measure a policy, every action alone and their pieces on ``items`` after ``warmup`` of them.
 
     Returns:
@@ -77,9 +88,10 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[Pr
     Raises:
         VoVNetError: nothing is left to measure after the warm-up.
     """
-    if len(items) <= warmup:
+    places = measured(len(items), warmup, batch_size)
+    if not places:
         raise VoVNetError(
-            f"{len(items)} samples leave none after {warmup} of warm-up; "
+            f"{len(items)} samples leave no batch of {batch_size} after {warmup} of warm-up; "
             "raise eval.max_samples or lower profile.warmup."
         )
     backbone = router.backbone
@@ -88,31 +100,32 @@ def profile(router: Router, items: Sequence[Item], warmup: int) -> tuple[list[Pr
     looks = tuple(dict.fromkeys((*USUAL, *router.policy.looks)))
     alone = {action.label: replace(router, policy=Always(action)) for action in looks}
     routers = {"routed": router, **alone}
-    watch, seen = Stopwatch(backbone.device), dict[str, list[Routed]]()  # those of the warm-up are thrown away
-    with torch.inference_mode(), progress("profiling", len(items), "samples") as bar:
-        for number, one in enumerate(items):
-            if number == warmup:
-                watch, seen = Stopwatch(backbone.device), {}
+    watch, seen = Stopwatch(backbone.device, batch_size), dict[str, list[Routed]]()  # of the warm-up: thrown away
+    with torch.inference_mode(), progress("profiling", places.stop, "samples") as bar:
+        for start in range(0, places.stop, batch_size):
+            batch = items[start : start + batch_size]
+            if start == places.start:
+                watch, seen = Stopwatch(backbone.device, batch_size), {}
             for name, route in routers.items():
                 with watch.measure("end_to_end", name):
-                    routed = route([one])
+                    routed = route(batch)
                 seen.setdefault(name, []).append(routed)
-            _pieces(watch, backbone, router, one, looks)
-            bar.advance(1)
+            _pieces(watch, backbone, router, batch, looks)
+            bar.advance(batch_size)
     answered = {name: join_routed(parts) for name, parts in seen.items()}
     return [_row(watch, stage, action, answered.get(action)) for stage, action in watch.milliseconds], answered
 
 
-def _pieces(watch: Stopwatch, backbone: VLM, router: Router, one: Item, looks: Sequence[Action]) -> None:
+def _pieces(watch: Stopwatch, backbone: VLM, router: Router, items: Sequence[Item], looks: Sequence[Action]) -> None:
     """The text pass, then each action's pieces with the text pass behind it."""
-    batch = backbone.builder.build([one], [])
+    batch = backbone.builder.build(items, [])
     with watch.measure("text_pass", "no"):
         text = backbone.read(batch, Action.NO)
     for action in looks:
         state, looked = text, batch
         if action is not Action.NO:
             with watch.measure("prepare", action.label):
-                looked = backbone.builder.build([one], [action])
+                looked = backbone.builder.build(items, [action])
             with watch.measure("prefill", action.label):
                 state = backbone.read(looked, action, text)
         with watch.measure("decode", action.label):
@@ -129,7 +142,8 @@ def _row(watch: Stopwatch, stage: str, action: str, routed: Routed | None) -> Pr
     return ProfileRow(
         stage=stage,
         action=action,
-        num_samples=len(times),
+        batch_size=watch.batch_size,
+        num_samples=len(times) * watch.batch_size,
         latency_p50_ms=float(np.percentile(times, 50)),
         latency_p90_ms=float(np.percentile(times, 90)),
         latency_mean_ms=float(times.mean()),

@@ -29,7 +29,8 @@ from vovnet.vlm.files import find_checkpoint
 
 def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[ProfileRow]:
     """Measure and write ``profile.csv`` and ``results.csv``, with the machine and the settings in ``summary.json``."""
-    if config.profile is None:
+    asked = config.profile
+    if asked is None:
         raise VoVNetError("profile.warmup is missing; start from conf/profile.yaml.")
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     checkpoint = find_checkpoint(config.backbone, session=session)
@@ -42,7 +43,7 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
         return [ProfileRow(**row) for row in existing["profile"]]
     router = make_router(config, dataset, policy, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    rows, answered = profile(router, [item(dataset, i) for i in range(count)], config.profile.warmup)
+    rows, answered = profile(router, [item(dataset, i) for i in range(count)], asked.warmup, asked.batch_size)
     (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
     write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered, session))
@@ -51,6 +52,8 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     looks = sorted((whole[look.label] for look in every), key=lambda row: row.avg_vision_tokens or 0.0)
     device = router.backbone.device
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}"
+    if asked.batch_size > 1:  # other latencies than those of one question at a time
+        named = f"{named} batch {asked.batch_size}"
     tokens, times = [row.avg_vision_tokens or 0.0 for row in looks], [row.latency_p50_ms for row in looks]
     facts: dict[str, Any] = (
         {} if pruned else {"latencies": str(write_latency(config, checkpoint, named, tokens, times))}

@@ -8,7 +8,7 @@ from vovnet.results.columns import SETTINGS, ResultRow, grouped, record
 from vovnet.results.read import read_answers
 
 # What two rows share that differ in cache reuse alone.
-SETTING = tuple(name for name in SETTINGS if name != "cache_reuse")
+BUT_REUSE = tuple(name for name in SETTINGS if name != "cache_reuse")
 SAVED = ("avg_text_tokens", "prefill_gflops", "latency_p50_ms", "latency_p90_ms")
 ANSWERED = ("accuracy", "avg_cost", "action_ratio", "action_rate_no")
 
@@ -18,7 +18,7 @@ Pair = tuple[ResultRow, ResultRow]  # with reuse, without
 def reuse_pairs(rows: Sequence[ResultRow]) -> list[Pair]:
     """Rows that differ in cache reuse alone."""
     pairs = []
-    for group in grouped(rows, SETTING):
+    for group in grouped(rows, BUT_REUSE):
         by_reuse = {row.cache_reuse: row for row in group}
         if len(by_reuse) == 2:
             pairs.append((by_reuse[True], by_reuse[False]))
@@ -32,7 +32,7 @@ def reuse_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
     """
     lines = []
     for reused, anew in reuse_pairs(rows):
-        line: dict[str, Any] = record(reused, (*SETTING, *ANSWERED))
+        line: dict[str, Any] = record(reused, (*BUT_REUSE, *ANSWERED))
         for name in SAVED:
             with_it, without = getattr(reused, name), getattr(anew, name)
             line |= {f"{name}_with": with_it, f"{name}_without": without}

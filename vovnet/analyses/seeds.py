@@ -8,7 +8,7 @@ import numpy as np
 from vovnet.results.columns import CURVE, ResultRow, grouped, record
 
 # What one lambda of one method is, whatever the seed; each seed has a policy file of its own.
-SETTING = tuple(name for name in CURVE if name not in ("seed", "checkpoint"))
+BUT_SEED = tuple(name for name in CURVE if name not in ("seed", "checkpoint"))
 
 
 def seed_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
@@ -17,11 +17,11 @@ def seed_rows(rows: Sequence[ResultRow]) -> list[dict[str, Any]]:
     Settings with fewer than two seeds are left out.
     """
     lines = []
-    for group in grouped([row for row in rows if not row.baseline_name], (*SETTING, "lambda_cost")):
+    for group in grouped([row for row in rows if not row.baseline_name], (*BUT_SEED, "lambda_cost")):
         group = one_per_seed(group)
         if len(group) < 2:
             continue
-        line: dict[str, Any] = record(group[0], (*SETTING, "lambda_cost"))
+        line: dict[str, Any] = record(group[0], (*BUT_SEED, "lambda_cost"))
         line["seeds"] = len(group)
         for name in ("accuracy", "avg_cost"):
             values = np.array([getattr(row, name) for row in group])

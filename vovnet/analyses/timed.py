@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from vovnet.actions import FIXED_POLICIES
-from vovnet.analyses.profile import ProfileRow
+from vovnet.analyses.profile import ProfileRow, measured
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset
 from vovnet.outcomes.keys import reuses_cache
@@ -44,8 +44,9 @@ def timed_rows(
     whole = {line.action: line for line in profile if line.stage == "end_to_end"}
     asked = config.profile
     assert asked is not None
-    count = asked.warmup + whole["routed"].num_samples
-    groups = split_columns(dataset, count, session or Session()).groups[asked.warmup :]
+    count = min(len(dataset), config.eval.max_samples or len(dataset))
+    places = measured(count, asked.warmup, asked.batch_size)
+    groups = split_columns(dataset, places.stop, session or Session()).groups[places.start :]
     rows = [_row(config, checkpoint, dataset, policy, whole["routed"], answered["routed"], groups)]
     for name, action in sorted(FIXED_POLICIES.items(), key=lambda pair: pair[1]):
         baseline = Fixed(name)  # type: ignore[arg-type]  # a key of the one is a name of the other
@@ -98,4 +99,7 @@ def _row(
         memory_mb=line.mem_peak_mb,
     )
     row = make_row(config, facts, routed, None)
-    return replace(row, mode="profile", latency_p50_ms=line.latency_p50_ms, latency_p90_ms=line.latency_p90_ms)
+    row = replace(row, mode="profile")
+    if line.batch_size > 1:  # a latency in results is that of one question by itself
+        return row
+    return replace(row, latency_p50_ms=line.latency_p50_ms, latency_p90_ms=line.latency_p90_ms)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vovnet.api.explanation import Explanation, explain
 from vovnet.api.outcomes import VLM, Dataset, load_dataset, with_options
 from vovnet.compose import compose_typed
 from vovnet.data import prompt_text
@@ -19,6 +20,7 @@ from vovnet.outcomes.looks import check_looks
 from vovnet.outcomes.units import split_name, unit_of
 from vovnet.policy import route
 from vovnet.policy.protocol import Policy, checked
+from vovnet.schema import DatasetConfig, RunConfig
 from vovnet.scoring import Score
 from vovnet.session import Session
 from vovnet.vlm.auto import settled
@@ -67,30 +69,24 @@ class Router:
         self._data = (dataset or load_dataset()).config
         own = with_options(base.eval, options)
         config = replace(base, backbone=vlm.config, vision_budget=vlm.budget, dataset=self._data, eval=own)
-        session = Session()
-        config = settled(config, session)
-        checkpoint = find_checkpoint(config.backbone, session=session)
-        check_looks(config, checkpoint, policy.looks)
-        if policy.card is not None:  # it has learned costs in a unit
-            kind, device = split_name(policy.card.cost_unit)
-            config = replace(config, policy=replace(config.policy, cost_unit=kind, latency_device=device))
-        backbone = branch_backbone(config, session)
-        decoding, unit = decoding_of(config.eval), unit_of(config, checkpoint, policy.looks)
-        self._route = route.Router(backbone, policy, decoding, _unjudged, 0, unit)
+        self._route = live_route(settled(config, session := Session()), policy, session)
 
     def __call__(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Reply:
         """Answer one question about one or several images, which are opened only if the policy looks at them."""
         return self.answer([(question, images, options)])[0]
+
+    def ask(self, question: str, images: Picture | Sequence[Picture], options: Sequence[str] = ()) -> Explanation:
+        """Answer one question, and show what every look of the policy's menu would have answered."""
+        return ask_route(self._route, self._data, question, images, options)
 
     def answer(self, questions: Sequence[tuple[str, Picture | Sequence[Picture], Sequence[str]]]) -> list[Reply]:
         """Answer a batch of (question, images, options)."""
         import torch
 
         samples = [_sample(place, *one) for place, one in enumerate(questions)]
-        asked = PlainSet()
-        asked.config, asked.name = self._data, self._data.name
+        items = zip(range(len(samples)), samples, _prompts(self._data, samples), strict=True)
         with torch.inference_mode():
-            routed = self._route([(place, one, prompt_text(asked, one)) for place, one in enumerate(samples)])
+            routed = self._route(list(items))
         chosen, tokens = routed.chosen, routed.paid("vision_tokens")
         return [
             Reply(
@@ -102,6 +98,47 @@ class Router:
             )
             for row in np.arange(len(samples)).tolist()
         ]
+
+
+def live_route(config: RunConfig, policy: Policy, session: Session) -> route.Router:
+    """A policy and its model, ready to answer; ``config`` is settled.
+
+    Raises:
+        VoVNetError: the model cannot take one of the policy's looks.
+    """
+    checkpoint = find_checkpoint(config.backbone, session=session)
+    check_looks(config, checkpoint, policy.looks)
+    if policy.card is not None:  # it has learned costs in a unit
+        kind, device = split_name(policy.card.cost_unit)
+        config = replace(config, policy=replace(config.policy, cost_unit=kind, latency_device=device))
+    backbone = branch_backbone(config, session)
+    decoding, unit = decoding_of(config.eval), unit_of(config, checkpoint, policy.looks)
+    return route.Router(backbone, policy, decoding, _unjudged, 0, unit)
+
+
+def ask_route(
+    router: route.Router,
+    data: DatasetConfig,
+    question: str,
+    images: Picture | Sequence[Picture],
+    options: Sequence[str],
+) -> Explanation:
+    """Answer one question, and once more from every look of the policy's menu.
+
+    Raises:
+        VoVNetError: an image cannot be read.
+    """
+    import torch
+
+    sample = _sample(0, question, images, options)
+    with torch.inference_mode():
+        return explain(sample, router, _prompts(data, [sample])[0])
+
+
+def _prompts(data: DatasetConfig, samples: Sequence[Sample]) -> list[str]:
+    asked = PlainSet()
+    asked.config, asked.name = data, data.name
+    return [prompt_text(asked, one) for one in samples]
 
 
 def _unjudged(index: int, answer: str | None) -> Score:

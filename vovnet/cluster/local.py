@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from vovnet.jobs import Record
-from vovnet.ranks import JOBS_AT_ONCE
+from vovnet.ranks import JOBS_AT_ONCE, cores
 from vovnet.schema import LocalLauncher
 
 LOG_FILE = "output.log"  # in a job's folder: what it printed
@@ -69,9 +69,12 @@ class LocalPool:
             self.slots[folder] = slot
 
     def _process(self, folder: Path, slot: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        environment = dict(os.environ)
-        if (device := self.places[slot]) is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = device
-        environment[JOBS_AT_ONCE] = str(len(self.places))
         command = [sys.executable, "-m", "vovnet.cluster.work", self.entry, str(folder)]
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=self.environment(slot))
+
+    def environment(self, slot: int) -> dict[str, str]:
+        """Of a job: its device, and its share of the cores, which jobs of as many threads each would fight for."""
+        at_once = len(self.places)
+        shared = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} | os.environ | {JOBS_AT_ONCE: str(at_once)}
+        device = self.places[slot]
+        return shared if device is None else shared | {"CUDA_VISIBLE_DEVICES": device}

@@ -54,7 +54,7 @@ def crossed_bootstrap(gaps: np.ndarray, groups: np.ndarray, resamples: int = 2_0
     order = np.argsort(place, kind="stable")
     sums = np.add.reduceat(gaps[order], np.cumsum(sizes) - sizes, axis=0)  # [G, S, K]
     mean = gaps.mean(axis=(0, 1))
-    error = _resampled(sums, sizes.astype(np.float64), resamples, np.random.default_rng(seed)).std(axis=0, ddof=1)
+    error = _resampled_cells(sums, sizes.astype(np.float64), resamples, np.random.default_rng(seed)).std(axis=0, ddof=1)
     by_seed = gaps.mean(axis=0).var(axis=0, ddof=1) / seeds if seeds > 1 else np.zeros(pairs)
     rest = sums.mean(axis=1) - sizes[:, None] * mean
     by_group = (rest**2).sum(axis=0) * len(sizes) / (len(sizes) - 1) / count**2
@@ -79,7 +79,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _resampled(sums: np.ndarray, sizes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _resampled_cells(sums: np.ndarray, sizes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Means of resamples of seeds and groups, [resamples, K]."""
     groups, seeds, pairs = sums.shape
     found = []

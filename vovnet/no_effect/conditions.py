@@ -80,7 +80,7 @@ def replays_here(config: RunConfig) -> bool:
 
 def stages(test: Callable[[PolicyTraining], bool]) -> When:
     """A condition on a policy's training."""
-    return lambda config: isinstance(config.training, PolicyTraining) and test(config.training)
+    return lambda config: test(config.training)
 
 
 def trains_backbone(training: PolicyTraining) -> bool:

@@ -14,7 +14,7 @@ from vovnet.no_effect.conditions import (
 )
 from vovnet.no_effect.rule import ANY, COLLECT, DECIDE, EVALUATE, FALLBACK, FILES, READ, TRAIN, Rule, others
 
-HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective"
+HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective policy.interpolate"
 RANDOM = "random_policy_matched"
 PRUNED = "policy.full_pruning_ratio policy.full_pruning_mode"
 
@@ -98,7 +98,7 @@ DECIDING = (
     Rule("eval.mode", ("profile", *COLLECT), "only experiments.eval reads it"),
     Rule("eval.mode eval.split eval.max_samples", ("calibrate",), "held-out questions of the train split are taken"),
     Rule("leaks", ("profile",), "experiments.profile does not run the leak guard"),
-    Rule("eval.batch_size", ("profile",), "questions are timed one by one"),
+    Rule("eval.batch_size", ("profile",), "profile.batch_size says how many are timed together"),
     Rule("eval.chunk_rows", ("eval",), "live runs collect nothing", lambda c: c.eval.mode == "live"),
     Rule("eval.num_workers eval.chunk_rows", ("profile",), "a profile collects nothing"),
     Rule("eval.num_shards eval.shard", ("profile",), "only experiments.collect has parts"),
@@ -164,7 +164,7 @@ DECIDING = (
     # Commands that do something else.
     *(
         Rule(section, others(section), f"only experiments.{section} reads it")
-        for section in ("store", "prepare", "profile", "benchmark", "calibrate")
+        for section in ("store", "prepare", "profile", "calibrate")
     ),
     Rule("report runs", others("report"), "only experiments.report reads it"),
     Rule("pipeline", others(), "only experiments.pipeline reads it"),

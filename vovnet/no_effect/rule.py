@@ -27,7 +27,7 @@ def always(_: RunConfig) -> bool:
 
 def others(*own: str) -> tuple[str, ...]:
     """Every command but these, and but a pipeline, which hands its keys on."""
-    return tuple(name for name in (*ANY, *READ, "match", "prepare", "benchmark") if name not in own)
+    return tuple(name for name in (*ANY, *READ, "match", "prepare") if name not in own)
 
 
 @dataclass(frozen=True)

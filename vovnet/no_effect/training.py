@@ -11,7 +11,6 @@ from vovnet.no_effect.conditions import (
     trains_lora,
 )
 from vovnet.no_effect.rule import DECIDE, EVALUATE, FALLBACK, FILES, TRAIN, Rule, others
-from vovnet.schema import TinyBackboneTraining
 
 SOFT = "policy.objective.temperature policy.objective.entropy_weight policy.objective.loss"
 MICRO = "training.backbone.batch_size training.backbone.micro_batch_size training.backbone.precision"
@@ -35,6 +34,7 @@ TRAINING = (
         lambda c: learns_value(c) and c.policy.procedure == "one_step",
         sweeps_only=True,
     ),
+    Rule("policy.interpolate", TRAIN, "values between looks are interpolated in evaluations only"),
     Rule(
         "training.lambda_warmup_fraction",
         TRAIN,
@@ -84,12 +84,6 @@ TRAINING = (
         TRAIN,
         "a backbone that is trained along is always live",
         stages(lambda training: training.stage2_backbone != "frozen"),
-    ),
-    Rule(
-        "policy eval trainer logger leaks",
-        TRAIN,
-        "the tiny backbone's recipe reads none of it",
-        lambda c: isinstance(c.training, TinyBackboneTraining),
     ),
     Rule(
         "logger.project logger.entity logger.offline",

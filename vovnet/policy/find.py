@@ -94,8 +94,8 @@ def warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> Non
         log.warning(
             "policy file %s was trained with backbone.dtype=%s, this run has %s", path, card.dtype, wanted.dtype
         )
-    for prompt in set(wanted.prompts) - set(card.prompts):
-        log.warning("policy file %s was not trained with dataset.prompt_template=%r", path, prompt)
+    if set(wanted.prompts) - set(card.prompts):
+        log.warning("policy file %s was trained on %s, with another prompt than this run's", path, card.dataset)
     if not wanted.fingerprint:
         log.warning("policy file %s was trained on the hidden states of backbone %s", path, card.backbone)
     for name, what in READ_OTHERWISE.items():

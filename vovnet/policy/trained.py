@@ -6,12 +6,15 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
+from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import open_policy
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
 from vovnet.policy.find import find_policy
+from vovnet.policy.interpolated import Interpolated
 from vovnet.policy.protocol import Context, Policy
 from vovnet.policy.sequential import Sequential
 from vovnet.policy.vovnet import ValueHead, VoVNet
+from vovnet.schema import RunConfig, finer
 from vovnet.schema.baselines import PolicyOptions
 from vovnet.schema.ranges import STRICT
 
@@ -38,6 +41,8 @@ class Trained(PolicyOptions):
             repr([config.training, config.eval.checkpoint, config.eval.ddp_checkpoint_path, config.paths.runs]),
         )
         head = session.once("trained policy", asked, lambda: _head(context), keep=4 * HEADS)
+        if config.policy.interpolate:
+            return _between(head, config)
         return policy_of(head, config.policy.lambda_cost)
 
 
@@ -56,6 +61,14 @@ def _head(context: Context) -> "ValueHead":
         return ValueHead.of(policy, moved=policy.card.fingerprint != checkpoint.fingerprint)
 
     return context.session.once("policy head", (path, checkpoint.fingerprint), read, HEADS)
+
+
+def _between(head: "ValueHead", config: RunConfig) -> Interpolated:
+    try:
+        looks = finer(head.card.menu, config.vision_budget, config.policy.interpolate)
+    except ValueError as error:
+        raise VoVNetError(f"policy.interpolate={config.policy.interpolate}: {error}.") from error
+    return Interpolated(head, config.policy.lambda_cost, looks)
 
 
 def policy_of(head: ValueHead, lambda_cost: float) -> VoVNet:

@@ -96,9 +96,17 @@ class VoVNet(Policy):
         """The look that is worth most."""
         assert view.text is not None
         assert view.costs is not None
-        values = self.head.values(view.text)
+        values = self.estimates(view.text, view.costs)
         columns = choose(values, view.costs, self.lambda_cost)
         return Step(np.array([int(a) for a in self.looks])[columns], values=values)
+
+    def estimates(self, text: TextOutcomes, costs: np.ndarray) -> np.ndarray:
+        """Estimated score of each look, [N, A].
+
+        Args:
+            costs: normalised, of each look, [N, A].
+        """
+        return self.head.values(text)[:, : len(self.looks)]
 
     def columns(self) -> dict[str, Value]:
         """How the head was trained, and lambda."""

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vovnet.analyses.seeds import SETTING, one_per_seed
+from vovnet.analyses.seeds import BUT_SEED, one_per_seed
 from vovnet.metrics.crossed import crossed_bootstrap, holm
 from vovnet.metrics.equal_cost import Settings, held_out, mixture
 from vovnet.metrics.oracle_gap import gap_closed
@@ -69,7 +69,7 @@ def vovnet_methods(study: Study) -> dict[str, list[Compared]]:
     rows = [row for row in study.rows if not row.baseline_name]
     usual = usual_settings(rows)
     found: dict[str, list[Compared]] = {}
-    for alike in grouped(rows, (*SETTING, "lambda_cost")):
+    for alike in grouped(rows, (*BUT_SEED, "lambda_cost")):
         one = one_per_seed(alike)
         name = vovnet_label(one[0], usual | {"seed": one[0].seed})
         new = Compared(name, (one[0].lambda_cost or 0.0,), [by_row[id(row)] for row in one])

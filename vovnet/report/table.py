@@ -54,7 +54,8 @@ SLICES = (
     Column("score", "score", 4), Column("avg_cost", "cost", 4),
 )  # fmt: skip
 PROFILE = (
-    Column("stage", "stage"), Column("action", "action"), Column("latency_p50_ms", "p50 ms", 2),
+    Column("stage", "stage"), Column("action", "action"), Column("batch_size", "batch", 0),
+    Column("latency_p50_ms", "p50 ms", 2),
     Column("latency_p90_ms", "p90 ms", 2), described("avg_vision_tokens", 1), described("avg_text_tokens", 1),
     Column("avg_generated_tokens", "generated", 1), Column("mem_peak_mb", "peak MB", 1),
 )  # fmt: skip
@@ -99,11 +100,10 @@ def print_table(columns: Sequence[Column], lines: Sequence[Line]) -> PlainConsol
     return console
 
 
-def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = ()) -> None:
-    """Print results, failures and where the files are."""
-    several = [
-        name for name in ("engine", "scoring_rule", "dtype", "mode") if len({getattr(row, name) for row in rows}) > 1
-    ]
+def rows_view(rows: Sequence[ResultRow]) -> tuple[Sequence[Column], list[dict[str, Any]]]:
+    """Results as people see them: columns and lines."""
+    told = ("engine", "scoring_rule", "dtype", "mode")
+    several = [name for name in told if len({getattr(row, name) for row in rows}) > 1]
     lines = [
         record(row)
         | {
@@ -115,16 +115,25 @@ def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = 
         for row in rows
     ]
     shown = with_own_rates(ROWS, lines, rate_column())
-    columns = (*shown, UNREADABLE) if any(is_unreadable(row) for row in rows) else shown
-    _print_end(print_table(columns, lines), folder, failed)
+    return [*shown, UNREADABLE] if any(is_unreadable(row) for row in rows) else shown, lines
+
+
+def trainings_view(lines: Sequence[Line]) -> tuple[Sequence[Column], list[dict[str, Any]]]:
+    """Trainings of a sweep as people see them: columns and lines."""
+    known = {column.name for column in TRAININGS}
+    own = dict.fromkeys(name for line in lines for name in line if name.startswith("rate_") and name not in known)
+    looks = (Column(name, name.removeprefix("rate_").upper(), 3) for name in own)
+    return [*TRAININGS, *looks], [{**line, "lambda_cost": f"{line['lambda_cost']:g}"} for line in lines]
+
+
+def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = ()) -> None:
+    """Print results, failures and where the files are."""
+    _print_end(print_table(*rows_view(rows)), folder, failed)
 
 
 def print_trainings(lines: Sequence[Line], checks: Sequence[Check], folder: Path, failed: Sequence[Job]) -> None:
     """Print a sweep of trainings: what each policy does on its validation questions, at its own lambda."""
-    known = {column.name for column in TRAININGS}
-    own = dict.fromkeys(name for line in lines for name in line if name.startswith("rate_") and name not in known)
-    looks = (Column(name, name.removeprefix("rate_").upper(), 3) for name in own)
-    console = print_table((*TRAININGS, *looks), [{**line, "lambda_cost": f"{line['lambda_cost']:g}"} for line in lines])
+    console = print_table(*trainings_view(lines))
     print_checks(checks)
     _print_end(console, folder, failed)
 

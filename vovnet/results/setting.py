@@ -22,7 +22,7 @@ from vovnet.results.columns import OWN_ENGINE
 from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import target_of
 from vovnet.results.split import SplitColumns, rule_of, split_columns
-from vovnet.schema import PolicyTraining, PruningMode, RunConfig, in_order
+from vovnet.schema import PruningMode, RunConfig, in_order
 from vovnet.session import Session
 from vovnet.vlm.files import backbone_label, find_checkpoint
 from vovnet.vlm.reading import reading_facts
@@ -89,7 +89,7 @@ def _entropy_quantile(config: RunConfig, share: float, session: Session) -> floa
     """The entropy in nats that a share of the training split's questions stays below, in four digits."""
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, "train", session=session)
-    most = config.training.max_samples if isinstance(config.training, PolicyTraining) else None
+    most = config.training.max_samples
     count = min(len(dataset), most or len(dataset))
     text = load_outcomes(config, checkpoint, dataset, (), count, session=session).outcomes.text
     return float(f"{np.quantile(known(text.entropy, 'entropy'), share):.4g}")

@@ -18,7 +18,7 @@ from vovnet.schema.code import ReportParts
 from vovnet.schema.data import Dataset, DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
 from vovnet.schema.evaluation import EvalConfig
 from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
-from vovnet.schema.menu import OwnLook, disorder, in_order, key_of, resolution_of
+from vovnet.schema.menu import OwnLook, disorder, finer, in_order, key_of, resolution_of
 from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
 from vovnet.schema.ranges import (
     STRICT,
@@ -43,15 +43,10 @@ from vovnet.schema.ranges import (
 from vovnet.schema.training import (
     BackboneTraining,
     LoraConfig,
-    Phase,
     PolicyTraining,
     Precision,
     Schedule,
-    TinyArchitecture,
-    TinyBackboneTraining,
     TrainerConfig,
-    Training,
-    WordLoss,
 )
 
 __all__ = [
@@ -61,7 +56,6 @@ __all__ = [
     "BackboneTraining",
     "BaselineConfig",
     "BasicLauncher",
-    "BenchmarkConfig",
     "CalibrateConfig",
     "CostUnit",
     "DatasetConfig",
@@ -83,7 +77,6 @@ __all__ = [
     "ObjectiveConfig",
     "OwnLook",
     "PathsConfig",
-    "Phase",
     "PipelineConfig",
     "PolicyConfig",
     "PolicyOptions",
@@ -107,13 +100,10 @@ __all__ = [
     "SplitFiles",
     "Stage",
     "StoreConfig",
-    "TinyArchitecture",
-    "TinyBackboneTraining",
     "TrainerConfig",
-    "Training",
     "VisionBudgetConfig",
-    "WordLoss",
     "disorder",
+    "finer",
     "in_order",
     "key_of",
     "resolution_of",
@@ -190,16 +180,7 @@ class ProfileConfig:
     """Block F1."""
 
     warmup: Count  # questions answered before anything is measured
-
-
-@dataclass(frozen=True, config=STRICT)
-class BenchmarkConfig:
-    """Which speeds to measure."""
-
-    only: tuple[str, ...]  # names; empty takes all
-    rounds: Positive  # of each measurement
-    scale: Literal["published", "tiny"]  # sizes of a backbone with random weights
-    samples: Positive  # of the made-up store
+    batch_size: Annotated[int, Field(ge=1)] = 1  # questions that are answered together
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -245,7 +226,7 @@ class RunConfig:
     vision_budget: VisionBudgetConfig
     dataset: Dataset
     eval: EvalConfig
-    training: Training
+    training: PolicyTraining
     trainer: TrainerConfig
     logger: LoggerConfig
     paths: PathsConfig
@@ -255,7 +236,6 @@ class RunConfig:
     store: StoreConfig | None = None  # experiments.store only
     prepare: PrepareConfig | None = None  # experiments.prepare only
     profile: ProfileConfig | None = None  # experiments.profile only
-    benchmark: BenchmarkConfig | None = None  # experiments.benchmark only
     calibrate: CalibrateConfig | None = None  # experiments.calibrate only
     report: ReportConfig | None = None  # experiments.report only
     runs: tuple[str, ...] | None = None  # experiments.report only: folders to read

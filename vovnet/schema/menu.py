@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, field, fields, replace
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, model_validator
@@ -74,14 +75,36 @@ def menu_of(
         return tuple(look.action if isinstance(look, OwnLook) else Action.said(look) for look in looks)
     if space != "ladder":
         return ACTION_SPACES[space]
-    low, high = budget.coarse.long_side, budget.full.long_side
-    sides = [round(low * (high / low) ** (step / (STEPS + 1))) for step in range(STEPS + 2)]
-    if len(set(sides)) < len(sides):
-        raise ValueError(
-            f"a ladder needs long sides between COARSE's and FULL's, which are {low} and {high} pixels; "
-            "name looks by policy.looks"
-        )
-    return (Action.NO, Action.COARSE, *(Action.of(side) for side in sides[1:-1]), Action.FULL)
+    return finer(ACTION_SPACES["ternary"], budget, STEPS)
+
+
+def finer(menu: Sequence[Action], budget: VisionBudgetConfig, count: int) -> tuple[Action, ...]:
+    """A menu with ``count`` more looks between any two neighbours that differ in nothing but their long sides.
+
+    Their long sides rise by equal factors.
+
+    Raises:
+        ValueError: two neighbours leave no room for so many, or no two differ in their long sides alone.
+    """
+    whole = {look: resolution_of(look, budget.coarse, budget.full) for look in menu if _is_whole(look)}
+    looks = [menu[0]]
+    for before, after in pairwise(menu):
+        if before in whole and after in whole:
+            low, high = whole[before].long_side, whole[after].long_side
+            sides = [round(low * (high / low) ** (step / (count + 1))) for step in range(count + 2)]
+            if len({*sides}) < len(sides):
+                raise ValueError(
+                    f"{count} looks do not fit between those of {low} and {high} pixels; name looks by policy.looks"
+                )
+            looks += [Action.of(side) for side in sides[1:-1]]
+        looks.append(after)
+    if len(looks) == len(menu):
+        raise ValueError("no two neighbouring looks of this menu show whole images of different long sides")
+    return tuple(looks)
+
+
+def _is_whole(look: Action) -> bool:
+    return look != Action.NO and not look.pruning and not look.processor
 
 
 def resolution_of(look: Action, coarse: Resolution, full: Resolution) -> Resolution:

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.actions import Action
@@ -87,6 +87,8 @@ class PolicyConfig:
     full_pruning_ratio: Kept = 1.0
     full_pruning_mode: PruningMode = "merge"
     looks: tuple[MenuLook, ...] | None = None  # a menu of one's own in place of action_space, cheapest first
+    # Looks between any two neighbours that differ in size, chosen by interpolated values; the head has not learned them
+    interpolate: Annotated[int, Field(ge=0, le=16)] = 0
 
     def menu(self, budget: VisionBudgetConfig) -> tuple[Action, ...]:
         """The looks to choose among, cheapest first; see ``RunConfig.menu``."""
@@ -116,6 +118,12 @@ class PolicyConfig:
                 "procedure=sequential learns scores and looks between the first and the last; it needs objective=value "
                 "and a menu of three looks or more (action_space=ternary or ladder, or looks)"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_interpolates(self) -> "PolicyConfig":
+        if self.interpolate and (self.procedure == "sequential" or self.full_pruning_ratio < 1):
+            raise ValueError("interpolate is for policies that look once at whole images; set it to 0")
         return self
 
     @model_validator(mode="after")

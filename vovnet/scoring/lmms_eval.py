@@ -21,7 +21,7 @@ PHRASES = (
 FORMS = ("({})", "{}.", "{}:", "{})", "{} ")  # the surest first
 
 
-def read_letter(response: str, options: Mapping[str, str]) -> str | None:
+def read_as_lmms_eval(response: str, options: Mapping[str, str]) -> str | None:
     """The letter that a response chooses, or None.
 
     Args:

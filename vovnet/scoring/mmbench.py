@@ -7,13 +7,14 @@ rule cannot resolve is unparsed and wrong, as in VLMEvalKit's ``exact_matching``
 
 from collections.abc import Callable, Mapping, Sequence
 
-from vovnet.scoring import lmms_eval, vlmevalkit
 from vovnet.scoring.letters import infer_choice, lettered
+from vovnet.scoring.lmms_eval import read_as_lmms_eval
 from vovnet.scoring.reasoning import after_reasoning
+from vovnet.scoring.vlmevalkit import read_as_vlmevalkit
 
 RULES: dict[str, Callable[[str, Mapping[str, str]], str | None]] = {
-    "lmms_eval": lmms_eval.read_letter,
-    "vlmevalkit": vlmevalkit.read_letter,
+    "lmms_eval": read_as_lmms_eval,
+    "vlmevalkit": read_as_vlmevalkit,
     "strict": infer_choice,
 }
 DEFAULT_RULE = "lmms_eval"

@@ -21,7 +21,7 @@ LAST_WORDS = 5  # a letter before them is part of a sentence
 ANSWER_IS = re.compile(r"answer\s+is\s+\**([ABCD])", re.IGNORECASE)
 
 
-def read_letter(response: str, options: Mapping[str, str]) -> str | None:
+def read_as_vlmevalkit(response: str, options: Mapping[str, str]) -> str | None:
     """The letter that a response chooses, or None.
 
     Args:

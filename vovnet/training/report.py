@@ -15,7 +15,7 @@ from vovnet.policy.checkpoint import read_card
 from vovnet.policy.names import FILE_NAME
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.existing import existing_summary, inputs_key
-from vovnet.schema import PolicyTraining, RunConfig
+from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.terminal import say
 from vovnet.training.adapt import adaptation_plan
@@ -65,7 +65,6 @@ def write_training(
 
 def training_checks(config: RunConfig, trained: Trained, folder: Path) -> list[Check]:
     """The specification's check points of A0, and whether the policy chooses at all."""
-    assert isinstance(config.training, PolicyTraining)
     saved = [saved_check(folder / "steps", trained.plan)]
     if config.training.stage1_epochs:
         saved.insert(0, saved_check(folder / "stage1/steps", adaptation_plan(config.training, trained.data)))

@@ -5,30 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vovnet.errors import VoVNetError
 from vovnet.policy.trained import Trained
 from vovnet.rank_launch import launch_ranks, needs_launch
 from vovnet.ranks import check_ranks, is_main_rank, world_size
 from vovnet.results.read import read_summary
-from vovnet.schema import RunConfig, TinyBackboneTraining
+from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.training.questions import training_data
 from vovnet.training.report import existing_training, write_training
 from vovnet.training.stages import train_policy
 
 
-def train(config: RunConfig, folder: Path, session: Session) -> dict[str, Any] | Path:
-    """Train into ``folder``; returns the policy training's summary, or the folder of the trained backbone.
-
-    A policy training that stands there with the same inputs is kept.
-    """
+def train(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]:
+    """Train a policy into ``folder`` and return its summary; one that exists there with the same inputs is kept."""
     config = replace(config, policy=replace(config.policy, baseline=Trained("")))  # VoVNet itself is trained
-    if isinstance(config.training, TinyBackboneTraining):
-        if world_size() > 1:
-            raise VoVNetError("the packaged backbone is trained by one process; run this without torchrun.")
-        from vovnet.training.tiny_backbone import train_tiny_backbone
-
-        return train_tiny_backbone(config, config.training, folder)
     begun = time.monotonic()
     if world_size() > 1:
         check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work

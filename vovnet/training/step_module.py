@@ -1,17 +1,20 @@
 """What the LightningModules of both stages share: small checkpoints, and one learning rate a part."""
 
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import Schedule
 from vovnet.training.finite import FiniteWatch
-from vovnet.training.optimizer import scheduled
 from vovnet.training.sharding import clip_norm, kinds, shard
 
 
@@ -108,3 +111,22 @@ def adamw(
     optimizer = torch.optim.AdamW(groups, fused=fused)
     result: dict[str, Any] = scheduled(optimizer, schedule, round(warmup_fraction * steps), steps)
     return result
+
+
+def scheduled(optimizer: Optimizer, schedule: Schedule, warmup_steps: int, steps: int, floor: float = 0.0) -> Any:
+    """An optimiser with a schedule that is stepped once per optimiser step, as Lightning takes them.
+
+    A linear warm-up, then constant, or a line or half a cosine down to ``floor`` of the rate.
+    """
+    scheduler = LambdaLR(
+        optimizer, partial(rate, schedule=schedule, warmup_steps=warmup_steps, steps=steps, floor=floor)
+    )
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def rate(step: int, schedule: Schedule, warmup_steps: int, steps: int, floor: float) -> float:
+    """Share of the full learning rate at an optimiser step."""
+    rising = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    gone = min(1.0, max(0.0, (step - warmup_steps) / max(1, steps - warmup_steps)))
+    left = {"constant": 1.0, "linear": 1.0 - gone, "cosine": 0.5 * (1 + math.cos(math.pi * gone))}[schedule]
+    return rising * (floor + (1.0 - floor) * left)

@@ -15,7 +15,6 @@ from vovnet.results.sweep import Job, sweep_jobs, write_jobs
 from vovnet.results.write import write_or_remove
 
 Line = Mapping[str, Any]
-BACKBONE = "checkpoint"  # the folder that the training of a backbone leaves, and no summary
 # What a training is, whatever its seed.
 METHOD = ("dataset", "objective", "procedure", "use_straight_through", "feature_mode", "action_space", "lambda_cost")
 
@@ -29,7 +28,7 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
     jobs = [_with_result(job) for job in sweep_jobs(folder)]
     write_jobs(folder, jobs)
     failed = [job for job in jobs if job.error is not None]
-    done = [job.folder for job in jobs if job.error is None and (job.folder / SUMMARY).is_file()]
+    done = [job.folder for job in jobs if job.error is None]
     lines = sorted(
         (_line(place, read_summary(place)) for place in done), key=lambda line: tuple(map(str, line.values()))
     )
@@ -41,8 +40,8 @@ def merge_trainings(folder: Path) -> tuple[list[Line], list[Job], list[Check]]:
 
 
 def _with_result(job: Job) -> Job:
-    """The job, failed where it left neither a policy training's summary nor a backbone."""
-    if job.error is None and not (job.folder / SUMMARY).is_file() and not (job.folder / BACKBONE).is_dir():
+    """The job, failed where it left no summary."""
+    if job.error is None and not (job.folder / SUMMARY).is_file():
         return replace(job, error=f"{job.folder / SUMMARY} is missing; run the same command again")
     return job
 

@@ -62,7 +62,7 @@ def trainable_backbone(config: RunConfig, method: Method, session: Session | Non
     Raises:
         VoVNetError: the LoRA targets name no layer, the adapter has another rank, or the weights are quantised.
     """
-    settings = config.training.backbone  # type: ignore[union-attr]
+    settings = config.training.backbone
     L.seed_everything(config.training.seed, verbose=False)  # LoRA's first matrices are drawn
     make = _lora if method == "lora" else _full
     trainable = make(config, settings, session or Session())

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from vovnet.errors import VoVNetError
-from vovnet.ranks import JOBS_AT_ONCE, local_rank
+from vovnet.ranks import JOBS_AT_ONCE, cores, local_rank
 
 
 def pick_device(name: str) -> torch.device:
@@ -49,8 +49,3 @@ def threads_of(asked: int | Literal["auto"], device: torch.device) -> int:
         return 0
     sharers = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) * int(os.environ.get(JOBS_AT_ONCE, 1))
     return max(1, min(MOST_THREADS, cores() // sharers - 1))
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -25,7 +25,6 @@ PACKAGED = Path(__file__).parent / "checkpoints"
 # Everything that can change an answer: weights, tokeniser, template, image processor.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "merges.txt", "vocab.txt")
 KEPT = 4  # checkpoints that a session keeps; one is small
-RANDOM = "random/"  # begins the names of ``random_weights``
 
 
 @dataclass(frozen=True)
@@ -103,14 +102,12 @@ def find_checkpoint(config: BackboneConfig, only_local: bool = False, session: S
         only_local: download nothing. For a configuration that came with a file.
 
     Raises:
-        VoVNetError: nothing there, files missing, another architecture, or random weights.
+        VoVNetError: nothing there, files missing, or another architecture.
     """
     return (session or Session()).once("checkpoint", (config, only_local), lambda: _find(config, only_local), KEPT)
 
 
 def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
-    if config.name.startswith(RANDOM) and config.path is None:
-        raise VoVNetError(f"{config.name} has random weights and serves experiments.benchmark only; choose another.")
     if config.name == "folder" and config.path is None:
         raise VoVNetError("backbone=folder needs a checkpoint; add backbone.path=FOLDER.")
     if config.path is not None:

@@ -1,0 +1,1 @@
+"""The packaged tiny backbone, made from random weights."""
