@@ -1,9 +1,7 @@
 """VoVNet as a model of lmms-eval: found by its entry point, asked by the harness, its looks among the results."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ import pytest
 from tests.lmms import TASKS, entry_points, lmms_folder
 from vovnet.errors import VoVNetError
 
-PAGE = TASKS.parents[2] / "experiments/lmms_eval.md"
 ROWS = [{"id": i, "question": f"What color is shape {i}?", "answer": "red", "colour": "red"} for i in range(3)]
 
 
@@ -131,25 +128,3 @@ def test_what_a_policy_cannot_decide_about_is_refused(model: Any) -> None:
     for call in (model.loglikelihood, model.generate_until_multi_round):
         with pytest.raises(VoVNetError, match="choose tasks with output_type generate_until"):
             call([])
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    os.environ.get("VOVNET_LMMS") != "1", reason="half a minute of imports and indexing; VOVNET_LMMS=1 runs it"
-)
-def test_the_command_of_lmms_eval_runs_it(place: Path, trained: Path, tmp_path: Path) -> None:
-    paths = [str(lmms_folder()), str(place), str(Path(__file__).resolve().parents[2])]
-    (line,) = (line for line in PAGE.read_text().splitlines() if line.startswith("python -m lmms_eval"))
-    words = line.replace("policy=FOLDER,lambda_cost=0.05", f"policy={trained},lambda_cost=1000").replace(
-        "NAME", "small"
-    )
-    command = [sys.executable, *words.split()[1:], "--include_path", f"{place}/tasks"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert "Additional metrics: cost: 0.0000" in done.stdout, done.stdout + done.stderr
-    (file,) = (tmp_path / "results").glob("*_results.json")
-    results = json.loads(file.read_text())
-    assert {name: results["throughput"][f"avg_{name}"] for name in ("cost", "rate_no", "rate_coarse", "rate_full")} == {
-        "cost": 0, "rate_no": 1, "rate_coarse": 0, "rate_full": 0,
-    }  # fmt: skip
-    assert results["results"]["small"]["half,none"] in (0, 1 / 6, 1 / 3, 1 / 2)
