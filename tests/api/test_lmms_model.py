@@ -1,9 +1,7 @@
 """VoVNet as a model of lmms-eval: found by its entry point, asked by the harness, its looks among the results."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,14 +79,22 @@ def test_the_tasks_length_and_ends_hold(model: Any) -> None:
     assert cut.text == whole.text[:1]
 
 
-def test_a_trained_policy_decides(place: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a policy."""
     import vovnet
+
+    folder = tmp_path_factory.mktemp("policy")
+    vlm, data = vovnet.load_vlm("tiny"), vovnet.load_dataset("easy_vqa")
+    out = vovnet.collect(vlm, data, splits=["train"], max_samples=60, runs=folder)
+    vovnet.train_policy(out.train, folder=folder / "policy", epochs=1)
+    return folder / "policy"
+
+
+def test_a_trained_policy_decides(place: Path, trained: Path, tmp_path: Path) -> None:
     from vovnet.api.lmms_model import RoutedModel
 
-    vlm, data = vovnet.load_vlm("tiny"), vovnet.load_dataset("easy_vqa")
-    out = vovnet.collect(vlm, data, splits=["train"], max_samples=60, runs=tmp_path)
-    vovnet.train_policy(out.train, folder=tmp_path / "policy", epochs=1)
-    model = RoutedModel(str(tmp_path / "policy"), "tiny", 1000, 4, routing=str(tmp_path / "routing.jsonl"))
+    model = RoutedModel(str(trained), "tiny", 1000, 4, routing=str(tmp_path / "routing.jsonl"))
     model.task_dict["small"] = {"test": ROWS}
     model.generate_until(requests(3))
     looks = [json.loads(line)["look"] for line in (tmp_path / "routing.jsonl").read_text().splitlines()]
@@ -122,21 +128,3 @@ def test_what_a_policy_cannot_decide_about_is_refused(model: Any) -> None:
     for call in (model.loglikelihood, model.generate_until_multi_round):
         with pytest.raises(VoVNetError, match="choose tasks with output_type generate_until"):
             call([])
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    os.environ.get("VOVNET_LMMS") != "1", reason="half a minute of imports and indexing; VOVNET_LMMS=1 runs it"
-)
-def test_the_command_of_lmms_eval_runs_it(place: Path, tmp_path: Path) -> None:
-    paths = [str(lmms_folder()), str(place), str(Path(__file__).resolve().parents[2])]
-    given = "policy=always_coarse,backbone=tiny"
-    command = [sys.executable, "-m", "lmms_eval", "--model", "vovnet", "--model_args", given, "--tasks", "small"]
-    command += ["--include_path", f"{place}/tasks", "--batch_size", "2", "--output_path", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
-    (file,) = tmp_path.glob("*_results.json")
-    results = json.loads(file.read_text())
-    assert results["throughput"]["avg_rate_coarse"] == 1.0, done.stdout + done.stderr
-    assert 0 < results["throughput"]["avg_cost"] < 1
-    assert results["results"]["small"]["half,none"] in (0, 1 / 6, 1 / 3, 1 / 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import TypeAdapter
 
 import vovnet
@@ -20,6 +21,7 @@ from vovnet.outcomes.judge import make_judge
 from vovnet.outcomes.keys import scorer_facts
 from vovnet.schema import DatasetConfig, GenerateConfig
 
+PAGE = TASKS.parents[2] / "experiments/lmms_eval.md"
 IMAGES = {"mini_mmbench": 8, "mini_mmmu": 24, "mini_textvqa": 16}  # MMMU: so many that no subject's file is empty
 
 
@@ -67,6 +69,19 @@ def test_a_task_equals_the_reader_of_the_same_files(name: str, tasks: Path) -> N
         assert [i.size() for i in one.images] == [i.size() for i in other.images]
         for answer in (*one.answers[:1], *one.options[:1], ANSWERS[row % len(ANSWERS)]):
             assert judge(row, answer).target == mine(row, answer).target, answer
+
+
+def test_a_row_whose_image_is_broken_is_refused_or_left_out(tasks: Path) -> None:
+    with (tasks / "small.py").open("a") as file:
+        file.write(
+            "\n\ndef visual(doc):\n    return [Image.open(Path(__file__).with_name(f'{doc[\"colour\"]}.png'))]\n"
+        )
+    Image.new("RGB", (8, 8), "red").save(tasks / "red.png")
+    (tasks / "blue.png").write_bytes((tasks / "red.png").read_bytes()[:50])
+    with pytest.raises(VoVNetError, match="row 2: it shows no image, or one that cannot be decoded"):
+        small(tasks)
+    found = small(tasks, on_error="skip")
+    assert (len(found), len(found.skipped)) == (2, 1)
 
 
 def test_questions_about_one_image_are_one_group(tasks: Path) -> None:
@@ -121,7 +136,8 @@ def test_a_run_is_aggregated_by_the_task(tasks: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_official_scores_are_in_the_summary(tasks: Path, tmp_path: Path) -> None:
-    given = ["dataset=lmms", "dataset.task=small", f"dataset.include_path={tasks}", "policy/baseline=no_vision"]
+    (line,) = (line for line in PAGE.read_text().splitlines() if line.startswith("python -m exp") and "FOLDER" in line)
+    given = line.replace("NAME", "small").replace("FOLDER", str(tasks)).split()[3:]
     done = vovnet.run("eval", [*given, f"paths.runs={tmp_path}/runs"])
     (summary,) = Path(done.folder).rglob("summary.json")
     found = json.loads(summary.read_text())

@@ -116,7 +116,7 @@ def _samples(opened: OpenTask, errors: RowErrors, target: str | None) -> Iterato
         if not isinstance(prompt, str) or not prompt.strip():
             errors.report(opened.file, row, "its prompt is no text or empty")
         elif not images[row]:
-            errors.report(opened.file, row, "it shows no image")
+            errors.report(opened.file, row, "it shows no image, or one that cannot be decoded")
         elif not any(answers):
             errors.report(opened.file, row, "it has no reference answer (a split whose answers are not public?)")
         elif errors.is_new(opened.file, row, names[row]):
@@ -173,10 +173,19 @@ def _images(opened: OpenTask) -> list[list[Seen]]:
     if place is not None and (known := recall_text(place)) is not None:
         return [[(digest, width, height) for digest, width, height in row] for row in json.loads(known)]
     log.info("looking at the images of %d rows of the lmms-eval task %s", len(opened.docs), opened.options.task)
-    found = [[_seen(image) for image in opened.visuals(row)] for row in range(len(opened.docs))]
-    if place is not None:
+    found = [_shown(opened, row) for row in range(len(opened.docs))]
+    if place is not None and all(found):  # a disk may have failed to read one for a moment
         remember_text(place, json.dumps(found))
     return found
+
+
+def _shown(opened: OpenTask, row: int) -> list[Seen]:
+    """A row's images; none where one cannot be decoded."""
+    try:
+        return [_seen(image) for image in opened.visuals(row)]
+    except OSError as error:  # Pillow's
+        log.warning("row %d of %s: an image cannot be decoded (%s)", row, opened.file, first_line(error))
+        return []
 
 
 def _seen(image: Image.Image) -> Seen:
