@@ -61,6 +61,8 @@ class BlockRows:
         import torch  # widens half precision four times as fast as NumPy
 
         out = np.empty((len(rows), self.width), dtype=np.float32)
+        if not self._blocks:
+            return out  # of a model that gives no hidden states
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         for block in np.unique(owner):
             chosen = np.flatnonzero(owner == block)
@@ -258,6 +260,20 @@ class Outcomes:
                 "or a policy that does without it."
             )
         return np.stack(list(found.values()), axis=1).astype(np.float64)
+
+
+def known(values: np.ndarray, what: str) -> np.ndarray:
+    """Numbers that a policy is about to read.
+
+    Raises:
+        VoVNetError: the model gives none, so that they are NaN.
+    """
+    if np.isnan(values).any():
+        raise VoVNetError(
+            f"these outcomes hold no {what}, which the policy reads and their model does not give; choose a policy "
+            "that does without."
+        )
+    return values
 
 
 def no_text(size: int) -> TextOutcomes:

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from vovnet.actions import Action
+from vovnet.outcomes.rows import known
 from vovnet.policy.protocol import LOOK, Policy, Step, Value, View
 from vovnet.schema.ranges import STRICT, Share
 
@@ -24,7 +25,7 @@ class Cascade(Policy):
         """Look at every thumbnail first."""
         if (coarse := view.seen.get(Action.COARSE)) is None:
             return Step(np.full(len(view), int(Action.COARSE), dtype=np.int64), answer=np.zeros(len(view), dtype=bool))
-        again = coarse.confidence < self.threshold
+        again = known(coarse.confidence, "answer probability") < self.threshold
         return Step(np.where(again, int(Action.FULL), int(Action.COARSE)).astype(np.int64))
 
     def columns(self) -> dict[str, Value]:

@@ -89,7 +89,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         latency_p90_ms=float(np.percentile(chosen.seconds, 90)) * 1e3 if alone else None,
         prepare_p50_ms=None if not alone or routed.preparing is None else float(np.median(routed.preparing)) * 1e3,
         mem_peak_mb=facts.memory_mb,
-        ece=expected_calibration_error(chosen.confidence, chosen.score),
+        ece=None if np.isnan(chosen.confidence).any() else expected_calibration_error(chosen.confidence, chosen.score),
         unparsed_rate=float((~chosen.parsed).mean()),
         unparsed_cut_rate=float((~chosen.parsed & (chosen.generated_tokens >= config.eval.max_new_tokens)).mean()),
         refusal_rate=float(chosen.refused.mean()),

@@ -29,6 +29,11 @@ def train(config: RunConfig, folder: Path, session: Session) -> dict[str, Any] |
         from vovnet.training.tiny_backbone import train_tiny_backbone
 
         return train_tiny_backbone(config, config.training, folder)
+    if config.backbone.base_url is not None:
+        raise VoVNetError(
+            f"a policy learns from hidden states, which the server of backbone={config.backbone.name} does not give; "
+            "train on the model itself (backbone.path=FOLDER), or choose a baseline."
+        )
     begun = time.monotonic()
     if world_size() > 1:
         check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work

@@ -29,6 +29,11 @@ def load_backbone(
     """
     found = find_checkpoint(config) if checkpoint is None else checkpoint
 
+    if config.base_url is not None:
+        from vovnet.vlm.openai.loading import load_served
+
+        return load_served(config, budget, pruning, found)
+
     def generic(pruned: Pruning | None = None) -> VLM:
         from vovnet.vlm.generic.loading import load_generic
 
