@@ -1,8 +1,13 @@
-"""Outcomes collected from a server that fails as servers do."""
+"""Outcomes collected from servers: transformers' own, ours, and one that fails as servers do."""
 
 import json
 import math
+import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +21,7 @@ import vovnet
 from tests.commands import ROOT
 from tests.conftest import compose_config
 from tests.experiments.test_guides import printed
+from tests.families import beside
 from vovnet.actions import USUAL
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
@@ -44,6 +50,46 @@ def outcomes(config: RunConfig, with_text: bool = False, actions: Sequence[Any] 
     checkpoint = find_checkpoint(config.backbone, session=session)
     data = load_dataset(config.dataset, "test")
     return load_outcomes(config, checkpoint, data, tuple(actions), N, with_text, session).outcomes
+
+
+@pytest.fixture(scope="module")
+def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of ``transformers serve`` with the packaged model; it loads a video processor, by torchvision."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    logs = tmp_path_factory.mktemp("served") / "log"
+    call = [sys.executable, "-m", "tests.vlm.openai.transformers_serve", "serve", str(TINY), "--host", "127.0.0.1"]
+    call += ["--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    with logs.open("w") as log:
+        server = subprocess.Popen(call, stdout=log, stderr=log, env=beside.variables())
+    try:
+        while True:
+            assert server.poll() is None, logs.read_text()
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_transformers_serve_answers_as_the_model_does_here(
+    transformers_serve: str, easy_data: Path, tmp_path: Path
+) -> None:
+    here = compose_config(f"dataset.path={easy_data}", f"paths.runs={tmp_path}", "eval.max_new_tokens=4")
+    expected, found = outcomes(here), outcomes(config_of(transformers_serve, easy_data, tmp_path))
+    for action in USUAL:
+        ours, theirs = expected.branches[action], found.branches[action]
+        assert theirs.prediction.tolist() == ours.prediction.tolist()
+        assert theirs.vision_tokens.tolist() == ours.vision_tokens.tolist()
+        assert theirs.prompt_tokens.tolist() == ours.prompt_tokens.tolist()
+        assert theirs.patches.tolist() == ours.patches.tolist()
+        assert np.isnan(theirs.confidence).all()  # it tells no log-probabilities
+    with pytest.raises(VoVNetError, match="gives no log-probabilities"):
+        outcomes(config_of(transformers_serve, easy_data, tmp_path), with_text=True)
 
 
 class Fake(ThreadingHTTPServer):

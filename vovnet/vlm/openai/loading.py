@@ -42,7 +42,7 @@ def load_served(
     reading = reading_of(config, checkpoint)
     builder = MessageBuilder(CountedBudget(budget, checkpoint, reading.resample))
     tokenizer = load_processor(checkpoint.folder, checkpoint.model_type).tokenizer
-    reasoning, _ = reasoning_of(tokenizer, reading.tail)
+    reasoning, hidden = reasoning_of(tokenizer, reading.tail)
     server = Server(config)
     try:
         top = _told(server)
@@ -56,7 +56,10 @@ def load_served(
         log.warning("the server tells no log-probabilities: there are no entropies, margins and answer probabilities")
     merge = checkpoint.vision_config.get("spatial_merge_size")
     area = merge**2 if isinstance(merge, int) else 1
-    return ServedVLM(server, builder, checkpoint.fingerprint, reasoning, top, config.concurrency, area, checked)
+    special = tuple(str(tokenizer.added_tokens_decoder[token]) for token in sorted(hidden))
+    return ServedVLM(
+        server, builder, checkpoint.fingerprint, reasoning, top, config.concurrency, area, special, checked
+    )
 
 
 def _told(server: Any) -> int:

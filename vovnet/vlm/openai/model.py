@@ -76,6 +76,7 @@ class ServedVLM(VLM):
         top: likeliest tokens whose log-probabilities the server tells; 0 for none.
         concurrency: requests at once.
         patches_of_token: what the vision encoder reads for a token.
+        special: texts of special tokens, which some servers leave in answers.
         checked: what asking it at first has shown.
     """
 
@@ -93,12 +94,14 @@ class ServedVLM(VLM):
         top: int,
         concurrency: int,
         patches_of_token: int,
+        special: tuple[str, ...],
         checked: dict[str, Any],
     ) -> None:
         super().__init__()
         self.model = None
         self.server, self.builder, self.fingerprint, self.reasoning = server, builder, fingerprint, reasoning
         self.top, self.concurrency, self.patches_of_token, self._checked = top, concurrency, patches_of_token, checked
+        self.special = special
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -159,7 +162,11 @@ class ServedVLM(VLM):
         return in_parallel(one, range(len(batch)), self.concurrency)
 
     def _answer(self, said: Said) -> Answer:
-        return Answer(said.text, self.reasoning.answer(said.text, said.ended), said.tokens, math.exp(said.log_prob))
+        text = said.text
+        for token in self.special:
+            text = text.replace(token, "")
+        text = text.strip()
+        return Answer(text, self.reasoning.answer(text, said.ended), said.tokens, math.exp(said.log_prob))
 
 
 def in_parallel(work: Callable[[int], Said], rows: Sequence[int], concurrency: int) -> list[Said]:
