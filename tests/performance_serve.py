@@ -24,7 +24,7 @@ from vovnet.policy.route import make_router
 from vovnet.results.setting import make_policy
 from vovnet.session import Session
 
-CONCURRENT, QUESTIONS, ROUNDS = 32, 640, 5
+CONCURRENT, QUESTIONS, ROUNDS = 32, 320, 5
 
 
 def main() -> None:
@@ -46,13 +46,13 @@ def main() -> None:
                 live(items[start : start + CONCURRENT])
 
         def one_by_one() -> list[float]:
-            return [timed(lambda sample=sample: ask_directly(direct, sample)) for sample in samples[:100]]  # type: ignore[misc]
+            return [timed(lambda sample=sample: ask_directly(direct, sample)) for sample in samples[:50]]  # type: ignore[misc]
 
         with served(config, key=None) as address, multiprocessing.get_context("spawn").Pool(1) as client:
             bodies = [json.dumps(asked(sample)).encode() for sample in samples]
             client.apply(together, (address, bodies[:CONCURRENT]))  # warm
             pairs = [(timed(in_batches), client.apply(together, (address, bodies))) for _ in range(ROUNDS)]
-            singles = [(one_by_one(), client.apply(alone, (address, bodies[:100]))) for _ in range(ROUNDS)]
+            singles = [(one_by_one(), client.apply(alone, (address, bodies[:50]))) for _ in range(ROUNDS)]
     fastest_live, fastest_served = (min(times) for times in zip(*pairs, strict=True))
     print(
         f"throughput at {CONCURRENT}: {QUESTIONS / fastest_served:.0f} of {QUESTIONS / fastest_live:.0f} questions/s, "

@@ -31,6 +31,9 @@ EXCLUDED_FROM_HASH = ("name", "paths", "launcher", "trainer", "logger")
 NEWER = (
     ("backbone", "implementation", "auto"),
     ("backbone", "batch_invariant", False),
+    ("backbone", "base_url", None),
+    ("backbone", "model", None),
+    ("backbone", "processor", None),
     ("vision_budget", "auto", False),
     ("policy", "procedure", "one_step"),
     ("policy", "looks", None),

@@ -27,12 +27,16 @@ def has_torchvision() -> bool:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python where torchvision can be imported; it is fetched once for this user."""
+    """Run Python where torchvision can be imported."""
+    return subprocess.run([sys.executable, *arguments], env=variables(), cwd=ROOT, capture_output=True, text=True)
+
+
+def variables() -> dict[str, str]:
+    """The environment in which torchvision can be imported; it is fetched once for this user."""
     own = [] if has_torchvision() else [str(_once(f"torchvision-{VERSION}", _fetch))]
     path = os.pathsep.join(filter(None, [*own, str(SITE), str(ROOT), os.environ.get("PYTHONPATH")]))
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    variables |= {"PYTHONPATH": path, PLACE: str(CACHE)}
-    return subprocess.run([sys.executable, *arguments], env=variables, cwd=ROOT, capture_output=True, text=True)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    return kept | {"PYTHONPATH": path, PLACE: str(CACHE)}
 
 
 def checkpoints() -> Path:

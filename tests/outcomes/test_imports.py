@@ -112,9 +112,9 @@ def test_rows_are_routed_by_every_baseline_that_needs_no_more_than_them(
 
 
 REFUSED = {
-    "policy/baseline=uncertainty_threshold": "imported without entropy",
-    "policy/baseline=uncertainty_threshold policy.baseline.uncertainty=margin": "imported without margin",
-    "policy/baseline=cascade policy.baseline.threshold=0.5": "imported without answer_probability",
+    "policy/baseline=uncertainty_threshold": "outcomes hold no entropy",
+    "policy/baseline=uncertainty_threshold policy.baseline.uncertainty=margin": "outcomes hold no margin",
+    "policy/baseline=cascade policy.baseline.threshold=0.5": "outcomes hold no answer_probability",
     "policy/baseline=resolution_scaling policy.baseline.long_side=16": "cannot be pruned or scaled",
     "policy/baseline=vision_token_pruning_proxy": "cannot be pruned or scaled",
     "policy/baseline=always_look policy.baseline.look={long_side:32}": "no rows of the look side32",
@@ -161,7 +161,7 @@ def test_a_policy_learns_from_imported_hidden_states(
 
     sizes = (f"training.max_samples={N}", "training.epochs=1")
     config = compose_config(*where(runs, data), *NAMED[:2], *sizes, root="train")
-    with pytest.raises(VoVNetError, match=r"imported without entropy.* set policy\.feature_mode=hidden"):
+    with pytest.raises(VoVNetError, match=r"outcomes hold no entropy.* set policy\.feature_mode=hidden"):
         train(config, runs / "train/two", Session())
     config = compose_config(*where(runs, data), *NAMED[:2], *sizes, "policy.feature_mode=hidden", root="train")
     train(config, runs / "train/one", Session())

@@ -21,9 +21,12 @@ import openai
 import pytest
 from PIL import Image
 
-from tests.commands import start
+from tests.commands import ROOT, start
 from tests.conftest import compose_config
+from tests.experiments.test_guides import printed as printed_commands
 from tests.serve.conftest import KEY, Known, asked, message, served
+from tests.vlm.openai.test_served import config_of, outcomes
+from vovnet.actions import USUAL
 from vovnet.api.router import Reply, Router
 from vovnet.errors import VoVNetError
 from vovnet.serve.asked import Question
@@ -31,6 +34,8 @@ from vovnet.serve.engine import Engine
 from vovnet.serve.run import KEY as VARIABLE
 from vovnet.serve.run import serve
 from vovnet.session import Session
+
+PAGE = ROOT / "experiments/serving.md"
 
 
 def png(width: int, height: int) -> bytes:
@@ -129,6 +134,38 @@ def test_options_are_asked_in_the_prompt_of_the_data_set(known: Known, client: o
     assert said.usage.prompt_tokens == expected.prompt_tokens  # type: ignore[union-attr]
 
 
+def test_a_question_about_no_image_is_answered_blind(known: Known, client: openai.OpenAI) -> None:
+    sample = known.samples[0]
+    said = client.chat.completions.create(model="tiny", messages=[message(sample.question)])  # type: ignore[list-item]
+    expected = known.router(lambda_cost=9.0)(sample.question, sample.images[0].path)
+    assert said.choices[0].message.content == expected.answer
+    assert said.model_extra["vovnet"]["action"] == "no"  # type: ignore[index]
+    assert said.model_extra["vovnet"]["saved_tokens"] == 0  # type: ignore[index]
+
+
+def test_the_page_asks_as_printed(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "picture.png").write_bytes(whole())
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("http://127.0.0.1:8000", address).replace('api_key="none"', f"api_key={KEY!r}"), {})
+    assert "'lambda_cost': 0.1" in capsys.readouterr().out
+
+
+def test_its_own_looks_are_collected_from_it(known: Known, tmp_path: Path) -> None:
+    data = Path(str(known.data.config.path))
+    here = outcomes(compose_config(f"dataset.path={data}", f"paths.runs={tmp_path}", "eval.max_new_tokens=4"))
+    with served(known.config("policy/baseline=always_full", "eval.checkpoint=null"), key=None) as address:
+        own = ["backbone.model=tiny", "backbone.name=ours"]
+        found = outcomes(config_of(address, data, tmp_path, *own))
+    for action in USUAL:
+        ours, theirs = here.branches[action], found.branches[action]
+        assert theirs.prediction.tolist() == ours.prediction.tolist()
+        assert theirs.vision_tokens.tolist() == ours.vision_tokens.tolist()
+        assert theirs.prompt_tokens.tolist() == ours.prompt_tokens.tolist()
+
+
 def test_a_key_is_asked_for_everywhere_but_at_the_health_check(address: str, known: Known) -> None:
     stranger = openai.OpenAI(base_url=f"{address}/v1", api_key="another", max_retries=0)
     with pytest.raises(openai.AuthenticationError, match="the key is missing or wrong"):
@@ -148,8 +185,7 @@ def test_a_key_is_asked_for_everywhere_but_at_the_health_check(address: str, kno
         ({"messages": [message("Which?", whole(), png(60_000, 60_000))]}, "image 2 has more than 67,108,864 pixels"),
         ({"messages": [message("Which?", png(1001, 1000))]}, "more than 1 megapixels"),
         ({"messages": [message("Which?", bytes(200_001))]}, "image 1 is larger than 0.2 MB"),
-        ({"messages": [message("Which?", *[whole()] * 9)]}, "holds 9 images; send 1 to 8"),
-        ({"messages": [message("Which?")]}, "holds 0 images"),
+        ({"messages": [message("Which?", *[whole()] * 9)]}, "holds 9 images; send at most 8"),
         ({"messages": [message(" ", whole())]}, "holds no text"),
         ({"messages": [message("Which?", whole())] * 2}, "holds one message"),
         ({"messages": []}, "messages: List should have at least 1 item"),
@@ -291,7 +327,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_says_where_it_listens_and_ends_at_ctrl_c(known: Known, tmp_path: Path) -> None:
-    given = ["policy/baseline=no_vision", "serve.port=0", f"dataset.path={known.data.config.path}"]
+    _, _, _, *printed = printed_commands(PAGE)[0].split()
+    given = [*printed, "policy/baseline=no_vision", "serve.port=0", f"dataset.path={known.data.config.path}"]
     server = start("serve", *given, logs=tmp_path, cwd=tmp_path, environment={VARIABLE: "long enough a key"})
     try:
         while (found := re.search(r"on (http://127\.0\.0\.1:\d+/v1)$", server.said(), re.MULTILINE)) is None:

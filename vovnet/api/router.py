@@ -87,8 +87,7 @@ class Router:
         return made
 
     def _begin(self, config: RunConfig, policy: Policy, session: Session) -> None:
-        if why := policy.only_replayed():
-            raise VoVNetError(why)
+        route.check_live(config, policy)
         if config.dataset.prompt_template is None:
             raise VoVNetError(
                 f"dataset={config.dataset.name} is a mixture, whose parts have prompts of their own; name one of "

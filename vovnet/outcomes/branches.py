@@ -88,7 +88,7 @@ def run_branch(
     state = vlm.read(batch, action, text)
     reading = Reading(batch, action, state)
     (answers,) = vlm.answer([reading], decoding, seed)
-    outcomes = _branch_outcomes(reading, answers, text, (time.perf_counter() - begun) / len(batch))
+    outcomes = _branch_outcomes(vlm, reading, answers, text, (time.perf_counter() - begun) / len(batch))
     return replace(outcomes, **beside_answers(vlm, batch, state, with_nll, with_state))
 
 
@@ -131,18 +131,21 @@ def run_groups(vlm: VLM, groups: Sequence[Group], decoding: Decoding, judge: Jud
     seconds = (time.perf_counter() - begun) / sum(len(group.batch) for group in groups)
     found = []
     for reading, said, group in zip(readings, answers, groups, strict=True):
-        outcomes = _branch_outcomes(reading, said, group.text, seconds)
+        outcomes = _branch_outcomes(vlm, reading, said, group.text, seconds)
         seen = beside_answers(vlm, group.batch, reading.state, with_nll=False, with_state=group.with_state)
         found.append(judged(replace(outcomes, **seen), group.batch.indices, judge))
     return found
 
 
-def _branch_outcomes(reading: Reading, answers: Sequence[Answer], text: State | None, seconds: float) -> ModelOutcomes:
+def _branch_outcomes(
+    vlm: VLM, reading: Reading, answers: Sequence[Answer], text: State | None, seconds: float
+) -> ModelOutcomes:
     state, size = reading.state, len(reading.batch)
     # Logits that are NaN or infinite anywhere along an answer leave no probability of it.
     confidence = torch.tensor([answer.confidence for answer in answers])
-    name = reading.action.label.upper()
-    check_finite({f"probability of the {name} answer (its logits)": confidence}, reading.batch)
+    if "logprobs" in vlm.capabilities:  # NaN, where there are none
+        name = reading.action.label.upper()
+        check_finite({f"probability of the {name} answer (its logits)": confidence}, reading.batch)
     # An answer without an image goes on from the text pass itself.
     reused = state.prompt_tokens if text is not None and state is text else state.reused_tokens
     return ModelOutcomes(

@@ -21,7 +21,7 @@ from vovnet.outcomes.branches import batch_rows, read_branch, read_text, run_bra
 from vovnet.outcomes.convert import branch_table, nll_table, state_table, text_table
 from vovnet.outcomes.rows import LookState, ModelOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
-from vovnet.outcomes.tables import nll_name, state_name
+from vovnet.outcomes.tables import NLL, nll_name, state_name
 from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
 from vovnet.vlm.decoding import decoding_of
@@ -93,12 +93,31 @@ class Collector:
         if not numbers:
             return collection
         backbone = self.backbone()
+        self._refuse_beyond(backbone)
         busy: list[int] = []  # chunks that other jobs hold
         with torch.inference_mode(), progress(f"collecting {self.dataset.name}", len(numbers), "chunks") as bar:
             self._pass(backbone, self._claim(numbers, stop, busy), collection, bar)
             for number in busy:  # one at a time: who holds one claim and waits for another may wait for ever
                 self._pass(backbone, self._claim([number], stop, None), collection, bar)
         return collection
+
+    def _refuse_beyond(self, backbone: VLM) -> None:
+        """Refuse tables that hold more than the model gives, before it is asked anything.
+
+        Raises:
+            VoVNetError: names what it lacks.
+        """
+        asked = {name.partition(" ")[2] or name for name in self.tables}
+        for table, need, what in (
+            ("text", "logprobs", "log-probabilities, of which the text pass's entropy and margin are"),
+            (NLL, "nll", "NLL of references, which policy/objective=mixture learns from"),
+            ("state", "hidden", "hidden states, which a policy that looks again reads"),
+        ):
+            if table in asked and need not in backbone.capabilities:
+                raise VoVNetError(
+                    f"this model ({backbone.implementation}) gives no {what}; choose a policy/baseline that does "
+                    "without, such as always_full."
+                )
 
     def _pass(self, backbone: VLM, claims: Iterator[Claimed], collection: Collection, bar: Progress) -> None:
         """Compute chunks as they are claimed; workers may claim some ahead."""

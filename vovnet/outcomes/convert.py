@@ -20,7 +20,8 @@ def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
         for name in ("entropy", "margin", "text_tokens")
     }
     hidden = np.concatenate([block for part in parts for block in part.hidden.blocks()])[place]
-    return pa.table({"hidden": matrix(hidden), **{name: pa.array(column) for name, column in columns.items()}})
+    given = {"hidden": matrix(hidden)} if hidden.shape[1] else {}  # a server gives none
+    return pa.table({**given, **{name: pa.array(column) for name, column in columns.items()}})
 
 
 def branch_table(parts: Sequence[ModelOutcomes], order: Sequence[int]) -> pa.Table:

@@ -65,7 +65,7 @@ class BlockRows:
 
         out = np.empty((len(rows), self.width), dtype=np.float32)
         if not self._blocks:
-            return out  # of imported rows without hidden states
+            return out  # of a model or of rows without hidden states
         owner = np.searchsorted(self._starts, rows, side="right") - 1
         for block in np.unique(owner):
             chosen = np.flatnonzero(owner == block)
@@ -269,11 +269,11 @@ def known(values: np.ndarray, what: str, instead: str = "choose a policy that do
     """Numbers that a policy is about to read.
 
     Raises:
-        VoVNetError: imported rows came without them, so that they are NaN.
+        VoVNetError: imported rows came without them, or a server gives none, so that they are NaN.
     """
     if np.isnan(values).any():
         raise VoVNetError(
-            f"these outcomes were imported without {what}, which the policy reads; import them with it, or {instead}."
+            f"these outcomes hold no {what}, which the policy reads; import or collect them with it, or {instead}."
         )
     return values
 

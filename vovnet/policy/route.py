@@ -152,6 +152,22 @@ class Router:
         return dict(zip(begun.asked, answers, strict=True))
 
 
+def check_live(config: RunConfig, policy: Policy) -> None:
+    """Refuse what exists in replay only.
+
+    Raises:
+        VoVNetError: the policy must know every outcome first, as the oracle, or the whole split's text passes, or the
+            model is a server's.
+    """
+    if why := policy.only_replayed():
+        raise VoVNetError(why)
+    if config.backbone.base_url is not None:
+        raise VoVNetError(
+            f"the server of backbone={config.backbone.name} is asked in collections only; set eval.mode=replay, or "
+            "backbone.path to the model itself."
+        )
+
+
 def make_router(
     config: RunConfig,
     dataset: VQADataset,
@@ -162,11 +178,9 @@ def make_router(
     """A router over a backbone; the session's one copy unless another is given.
 
     Raises:
-        VoVNetError: the policy must know every outcome first, as the oracle, or the whole split's text passes, or the
-            model cannot take one of its looks.
+        VoVNetError: as ``check_live``, or the model cannot take one of the policy's looks.
     """
-    if why := policy.only_replayed():
-        raise VoVNetError(why)
+    check_live(config, policy)
     checkpoint = find_checkpoint(config.backbone, session=session)
     check_looks(config, checkpoint, policy.looks)
     backbone = branch_backbone(config, session) if backbone is None else backbone

@@ -7,10 +7,11 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.ranges import STRICT, Dtype, Place, Positive, PromptOrder
+from vovnet.schema.served import ServedModel
 
 
 @dataclass(frozen=True, config=STRICT)
-class BackboneConfig:
+class BackboneConfig(ServedModel):
     """Which vision-language model answers, and how it is run."""
 
     name: str  # a hub id, or the name of a checkpoint that travels in the package

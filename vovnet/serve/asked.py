@@ -126,7 +126,12 @@ class Question:
     @property
     def weight(self) -> int:
         """How many usual questions take as much memory."""
-        return len(self.images) + len(self.text) // USUAL
+        return max(1, len(self.images)) + len(self.text) // USUAL
+
+    @property
+    def alike(self) -> tuple[int, bool]:
+        """Questions are answered together where this is equal."""
+        return self.max_tokens, bool(self.images)
 
 
 def body_of(content: bytes, model: str) -> Body:
@@ -157,8 +162,8 @@ def question_of(body: Body, limits: ServeConfig, most_tokens: int) -> Question:
         raise RefusedError("the message holds no text; ask a question.")
     if (long := len(text) + sum(map(len, body.options))) > limits.max_characters:
         raise RefusedError(f"the question has {long} characters; send at most {limits.max_characters}.")
-    if not 0 < len(urls) <= limits.max_images:
-        raise RefusedError(f"the message holds {len(urls)} images; send 1 to {limits.max_images}.")
+    if len(urls) > limits.max_images:
+        raise RefusedError(f"the message holds {len(urls)} images; send at most {limits.max_images}.")
     asked = [tokens for tokens in (body.max_tokens, body.max_completion_tokens) if tokens is not None]
     return Question(
         text=text,

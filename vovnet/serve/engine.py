@@ -6,7 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from vovnet.actions import Action
 from vovnet.api.router import Reply, Router
+from vovnet.policy.fixed import Always
 from vovnet.policy.protocol import Policy, Step, Value, View
 from vovnet.results.setting import make_policy
 from vovnet.schema import RunConfig
@@ -72,6 +74,7 @@ class Engine:
         self.reads_lambda = config.policy.baseline.reads_lambda
         self._policy = Priced(at, self.usual)
         self._router = Router.of(config, self._policy, session)
+        self._blind = Router.of(config, Always(Action.NO), session)  # of questions about no image
 
     def lambda_of(self, question: Question) -> float:
         """At which a question is decided.
@@ -84,7 +87,7 @@ class Engine:
         return self.usual if question.lambda_cost is None else question.lambda_cost
 
     def answer(self, questions: Sequence[Question]) -> list[Reply]:
-        """Answer questions of one ``max_tokens``; called by one thread at a time.
+        """Answer questions that are ``alike``; called by one thread at a time.
 
         Raises:
             VoVNetError: one of them cannot be answered, such as one that is longer than the model's context.
@@ -92,7 +95,8 @@ class Engine:
         self._policy.lambdas = [self.lambda_of(question) for question in questions]
         try:
             asked = [(one.text, one.images, one.options) for one in questions]
-            return self._router.answer(asked, questions[0].max_tokens)
+            router = self._router if questions[0].images else self._blind
+            return router.answer(asked, questions[0].max_tokens)
         finally:
             self._router.forget()  # a server's images are not asked about for ever
 

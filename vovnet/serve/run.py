@@ -58,7 +58,7 @@ def application(config: RunConfig, session: Session, key: str | None) -> tuple[A
         size=config.eval.batch_size,
         waiting=config.serve.max_waiting,
         weight=lambda question: question.weight,
-        alike=lambda question: question.max_tokens,
+        alike=lambda question: question.alike,
         free_memory=engine.free_memory,
     )
     model = backbone_label(config.backbone)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vovnet.errors import VoVNetError
 from vovnet.policy.trained import Trained
 from vovnet.rank_launch import launch_ranks, needs_launch
 from vovnet.ranks import check_ranks, is_main_rank, world_size
@@ -19,6 +20,11 @@ from vovnet.training.stages import train_policy
 def train(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]:
     """Train a policy into ``folder`` and return its summary; one that exists there with the same inputs is kept."""
     config = replace(config, policy=replace(config.policy, baseline=Trained("")))  # VoVNet itself is trained
+    if config.backbone.base_url is not None:
+        raise VoVNetError(
+            f"a policy learns from hidden states, which the server of backbone={config.backbone.name} does not give; "
+            "train on the model itself (backbone.path=FOLDER), or choose a baseline."
+        )
     begun = time.monotonic()
     if world_size() > 1:
         check_ranks(config.trainer.devices, config.trainer.num_nodes)  # before any work

@@ -15,6 +15,8 @@ def is_generic(config: BackboneConfig, model_type: str) -> bool:
     Raises:
         VoVNetError: a fast path is asked for that the model type does not have.
     """
+    if config.base_url is not None:  # a server's model does what the family's processor does, and nothing faster
+        return True
     if config.implementation == "qwen" and model_type not in FAST:
         raise VoVNetError(
             f"backbone.implementation=qwen serves {', '.join(FAST)}; this is a {model_type} model, leave it at auto."

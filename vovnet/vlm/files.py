@@ -1,6 +1,7 @@
 """A checkpoint on disk: where it lies, what it is, and its fingerprint. Reads no weights into memory."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ ORIGIN_FILE = "trained_on.json"  # beside trained weights: the backbone that the
 PACKAGED = Path(__file__).parent / "checkpoints"
 # Everything that can change an answer: weights, tokeniser, template, image processor.
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "additional_chat_templates/*.jinja", "merges.txt", "vocab.txt")
+OF_PROCESSOR = tuple(pattern for pattern in PATTERNS if pattern != "*.safetensors")
+BESIDE_WEIGHTS = (ORIGIN_FILE, "model.safetensors.index.json")
 KEPT = 4  # checkpoints that a session keeps; one is small
 
 
@@ -110,6 +113,8 @@ def find_checkpoint(config: BackboneConfig, only_local: bool = False, session: S
 def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
     if config.name == "folder" and config.path is None:
         raise VoVNetError("backbone=folder needs a checkpoint; add backbone.path=FOLDER.")
+    if config.base_url is not None or config.name == "openai":
+        return _served(config, only_local)
     if config.path is not None:
         folder = Path(config.path).expanduser()
         if not folder.is_dir() and folder.parent.name == FOLDER:
@@ -128,10 +133,41 @@ def _find(config: BackboneConfig, only_local: bool) -> Checkpoint:
     return base if config.adapter is None else with_adapter(base, Path(config.adapter).expanduser())
 
 
+def _served(config: BackboneConfig, only_local: bool) -> Checkpoint:
+    """The processor's files of a model that a server runs.
+
+    The server's name counts, its address does not: a job that is started again may find it elsewhere.
+
+    Raises:
+        VoVNetError: a key is missing, or the files are.
+    """
+    for key in ("base_url", "model", "processor"):
+        if getattr(config, key) is None:
+            raise VoVNetError(
+                f"backbone={config.name} asks a server and needs backbone.{key}; give backbone.base_url="
+                "http://HOST:PORT/v1, backbone.model=NAME as the server calls it, and backbone.processor=FOLDER, the "
+                "folder or hub id of the model, whose processor sizes and counts images."
+            )
+    if config.adapter is not None:
+        raise VoVNetError("backbone.adapter cannot be put onto a server's model; start the server with it.")
+    place = str(config.processor)
+    folder = Path(place).expanduser()
+    folder = (folder if folder.is_dir() else _download(place, config.revision, only_local, OF_PROCESSOR)).resolve()
+    files = {path for pattern in OF_PROCESSOR for path in folder.glob(pattern) if path.name not in BESIDE_WEIGHTS}
+    try:
+        content = read_object(folder / "config.json")
+    except (OSError, ValueError) as error:
+        raise VoVNetError(f"backbone.processor={place} has no readable config.json ({first_line(error)}).") from error
+    facts = [config.name, config.model, fingerprint_files(files)]
+    return Checkpoint(folder, hashlib.sha256(json.dumps(facts).encode()).hexdigest(), content)
+
+
 def backbone_label(config: BackboneConfig) -> str:
     """What a backbone is called in tables: its folder or name, and the weights trained on top."""
     if config.path is not None and Path(config.path).parent.name == FOLDER:
         return config.name
+    if config.base_url is not None:
+        return f"{config.model} at {config.name}"
     return " + ".join(filter(None, (config.path or config.name, config.adapter)))
 
 
@@ -225,13 +261,13 @@ def _import_ahead() -> None:
     import transformers.modeling_utils  # noqa: F401
 
 
-def _download(name: str, revision: str | None, only_local: bool) -> Path:
+def _download(name: str, revision: str | None, only_local: bool, files: Sequence[str] = PATTERNS) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        files = list(PATTERNS)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=files, local_files_only=only_local))
+        wanted = list(files)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=only_local))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         if keeps_from_writing(error):
             raise

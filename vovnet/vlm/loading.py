@@ -32,6 +32,11 @@ def load_backbone(
     if found.engine is not None:
         raise no_model(config.name, found.engine)
 
+    if config.base_url is not None:
+        from vovnet.vlm.openai.loading import load_served
+
+        return load_served(config, budget, pruning, found)
+
     def generic(pruned: Pruning | None = None) -> VLM:
         from vovnet.vlm.generic.loading import load_generic
 
