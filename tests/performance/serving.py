@@ -1,4 +1,4 @@
-"""What the endpoint adds to live routing, on the tiny backbone: ``python -m tests.performance_serve``.
+"""What the endpoint adds to live routing, on the tiny backbone: ``python -m tests.performance.serving``.
 
 Rounds of both alternate, so that what else the machine does slows both, and the best of each is compared: throughput
 at 32 concurrent requests (at least 0.9 of live routing in batches of 32), and the median latency of single requests
