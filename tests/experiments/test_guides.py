@@ -45,6 +45,8 @@ NOT_RUN = {
     ),
     "python -m experiments.pipeline +experiment=equal_cost": "some 250 evaluations, whose kinds run here in other "
     "recipes; tests/experiments/test_recipes.py composes its stages",
+    "python -m experiments.pipeline +experiment=guide": "runs the other recipes, for hours",
+    "python -m experiments.pipeline +experiment=learning_curve": "trains six policies as equal_cost does",
     "python -m experiments.pipeline +experiment=c1_leave_one_out": "trains and sweeps as c1_generalization does, four "
     "times; tests/experiments/test_recipes.py composes its stages",
     "python -m experiments.pipeline +experiment=c1_other_backbone": "two trainings as in a0_two_stages; what is new, "
