@@ -18,7 +18,8 @@ BLOCKS = (
     "a0_train a0_two_stages a1_pareto a2_seeds b1_fixed b2_threshold b3_random_matched b4_pruning c1_generalization "
     "c1_leave_one_out c1_other_backbone sequential_menu "
     "collapse d1_features d2_mixture d3_lambda d4_action_space e1_fallback e2_error_slices equal_cost f1_profile "
-    "f2_cache_reuse f3_precision g1_tables guide h1_oracle learning_curve mvp paper question"
+    "f2_cache_reuse f3_precision g1_tables guide h1_oracle internvl3_5_8b "
+    "learning_curve mvp paper qwen3_vl_8b question"
 ).split()
 
 
