@@ -1,6 +1,7 @@
 """Serve the routed model: an OpenAI-compatible chat endpoint on this machine.
 
 python -m experiments.serve policy.lambda_cost=0.05
+python -m experiments.serve policy/baseline=always_full serve.port=8001
 """
 
 from pathlib import Path

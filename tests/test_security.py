@@ -51,6 +51,7 @@ OPENED = {
     "results/existing.py": "a policy file, whose card was read",
     "report/page/build.py": "files of the package",
     "data/prepare.py": "writes",
+    "outcomes/exports.py": "writes",
     "outcomes/parts.py": "parts, which are listed where they are files",
 }
 

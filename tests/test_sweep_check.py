@@ -44,10 +44,13 @@ def stages() -> Iterator[tuple[str, tuple[str, ...]]]:
                 yield stage["entry"], tuple(re.sub(r"^(dataset=\w+),.*", r"\1", o) for o in filled)  # one shows it
 
 
+OTHERWISE = ("ask", "preflight", "tiny_backbone")  # take their words otherwise than as overrides alone
+
+
 def typed() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each command of the guides whose options are all given."""
     for command in COMMANDS:
-        if "-m experiments." in command and not re.search("…|FOLDER|目录", command):
+        if "-m experiments." in command and not re.search("…|FOLDER|目录", command) and entry(command) not in OTHERWISE:
             yield entry(command), tuple(word for word in shlex.split(command)[3:] if word != "-m")
 
 

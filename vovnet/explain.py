@@ -16,7 +16,7 @@ from vovnet.renamed import NOTHING, RENAMED
 from vovnet.schema import PolicyOptions, RunConfig
 from vovnet.schema.code import Code
 
-UNIONS = (("training",), ("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
+UNIONS = (("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
 FREE = {  # keys whose names are the user's, and how one is added
     "launcher.additional_parameters": "+launcher.additional_parameters.{name}={value}",
     "prepare.evaluation": "+dataset@prepare.evaluation.{name}={value}",

@@ -98,7 +98,9 @@ def test_a_row_with_a_stray_quote_is_named_or_left_out_and_the_others_are_read(
     path = write(tmp_path, "mmbench", [])
     path.write_bytes(end.join("\t".join(row) for row in [HEADER, *rows, []]).encode())
     wrong = [number for number, cells in changes.items() if any(cell.startswith('"') for cell in cells.values())]
-    with pytest.raises(VoVNetError, match=rf"MMBench_DEV_EN.tsv, row {wrong[0]}: its .* begins with a quote that"):
+    with pytest.raises(
+        VoVNetError, match=rf"MMBench_DEV_EN.tsv, row {wrong[0] + 1}.*: its .* begins with a quote that"
+    ):
         opened("mmbench", path)
     kept = opened("mmbench", path, "skip")
     assert [sample.id for sample in map(kept.__getitem__, range(len(kept)))] == [

@@ -196,6 +196,7 @@ class Terminal:
             filled = filled.replace("FOLDER", str(self.own_questions()))
         if entry(command) == "ask":
             shutil.copy(self.easy_data / "test/images/0.png", place / "cat.jpg")
+        filled = filled.replace("accuracy_kept=0.95", "accuracy_kept=0.2")  # policies learn from few questions here
         if "match=" in filled:
             filled = filled.replace("FOLDER", str(self.outputs(AFTER[command])))
         assert not re.search("…|FOLDER", filled), "fill the command's placeholder in"

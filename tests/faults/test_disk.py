@@ -1,6 +1,7 @@
 """A disk that is full or may not be written: one sentence, and what was finished stays."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_a_full_disk_is_said_and_with_more_room_it_goes_on(
     begin = on_disk(runs)
     disk(begin + int(share * (undisturbed.bytes - begin)))
     assert job.run(runs) == 1, printed(runs)
-    assert "No space left on device" in one_sentence(runs)
+    assert re.search("No space left on device|0 MB are free at", one_sentence(runs))
     held = rows_held(runs / "outcomes")
     checkpoints = [found for stage in ("stage1", "stage2") for found in _newest(runs, stage)]
     disk(ROOMY)

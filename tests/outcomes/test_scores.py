@@ -102,7 +102,9 @@ def test_another_rule_of_a_set_or_of_a_part_of_a_mixture_scores_stored_answers(
 
 def test_a_scorer_that_is_not_there_is_named(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(SCORERS, "easy_vqa")
-    with pytest.raises(VoVNetError, match=r"^there is no scorer named 'easy_vqa'; choose one of mmbench/"):
+    with pytest.raises(
+        VoVNetError, match=r"^there is no scorer named 'easy_vqa'; choose one of anls, choice, exact, mmbench/"
+    ):
         load(configure())
 
 

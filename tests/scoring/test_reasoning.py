@@ -9,6 +9,7 @@ from vovnet.scoring import SCORERS, Score
 from vovnet.scoring.reasoning import COMMON, KNOWN, Reasoning, final_answer
 
 SAID = {"easy_vqa": "red", "mmbench": "B", "mmmu": "B", "plain": "B", "textvqa": "stop", "token_f1": "a red bus"}
+SAID |= {"anls": "stop", "choice": "B", "exact": "stop", "number": "7"}
 PLAIN = st.text(alphabet="ABCD red<>/[]think \n.", max_size=30).filter(
     lambda t: not any(m in t for p in KNOWN for m in p)
 )

@@ -23,6 +23,7 @@ from PIL import Image, ImageFile
 
 from vovnet.data.lmms_calls import asks_server
 from vovnet.errors import VoVNetError, first_line
+from vovnet.files import open_file
 
 log = logging.getLogger(__name__)
 NAMED = re.compile(r"^(task|group|tag):[ \t]*[\"']?([\w.-]+)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
@@ -130,7 +131,7 @@ def find_yaml(options: TaskOptions) -> Path:
     tasks, groups = set[str](), set[str]()
     for place in places:
         for file in [place] if place.is_file() else sorted(place.rglob("*.yaml")):
-            for kind, name in NAMED.findall(file.read_text(encoding="utf-8", errors="replace")):
+            for kind, name in NAMED.findall(_bytes(file).decode("utf-8", errors="replace")):
                 if kind == "task" and name == options.task:
                     return file
                 (tasks if kind == "task" else groups).add(name)
@@ -172,6 +173,10 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         logger.disable("lmms_eval")
         return dict(load_yaml_config(str(file), mode="full"))
     except Exception as error:  # whatever a task's own code raises
+        if type(error).__module__.partition(".")[0] == "openai":
+            raise VoVNetError(
+                f"{file} asks a judge or server by openai as soon as it is read; choose a task that scores by itself."
+            ) from error
         said = f"{type(error).__name__}: {first_line(error)}"
         raise VoVNetError(f"{file} cannot be read ({said}); repair it, or install what it needs.") from error
     finally:
@@ -210,8 +215,13 @@ def _source_hash(file: Path, config: Mapping[str, Any]) -> str:
     said = json.dumps(config, sort_keys=True, default=lambda part: getattr(part, "__qualname__", repr(part)))
     digest = hashlib.sha256(f"{version('lmms-eval')} {said}".encode())
     for part in sorted(files):
-        digest.update(part.name.encode() + part.read_bytes())
+        digest.update(part.name.encode() + _bytes(part))
     return digest.hexdigest()[:16]
+
+
+def _bytes(file: Path) -> bytes:
+    with open_file(file) as opened:
+        return opened.read()
 
 
 def _functions(value: Any) -> list[Any]:

@@ -56,8 +56,12 @@ def summarise(root: Path) -> list[TableSummary]:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a store without a table has no place for a file; links to nowhere and what is being removed are none."""
-    return path.name not in (LATENCY, FOLDER) and not path.name.endswith(PRUNED) and path.exists()
+    """Whether a store without a table has no place for a file.
+
+    Links to nowhere, what is being removed and a table that another process has made meanwhile are none.
+    """
+    own = path.name in (LATENCY, FOLDER) or path.name.endswith(PRUNED) or TABLE.match(path.name) is not None
+    return not own and path.exists()
 
 
 def _inner(root: Path, table: TableSummary) -> list[TableSummary]:

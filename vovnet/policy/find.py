@@ -95,7 +95,9 @@ def warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> Non
             "policy file %s was trained with backbone.dtype=%s, this run has %s", path, card.dtype, wanted.dtype
         )
     if set(wanted.prompts) - set(card.prompts):
-        log.warning("policy file %s was trained on %s, with another prompt than this run's", path, card.dataset)
+        log.warning(
+            "policy file %s was trained on %s, with another prompt (dataset.prompt_template)", path, card.dataset
+        )
     if not wanted.fingerprint:
         log.warning("policy file %s was trained on the hidden states of backbone %s", path, card.backbone)
     for name, what in READ_OTHERWISE.items():

@@ -1,6 +1,7 @@
 """What the stages of a pipeline left, on one page in Markdown: commands, check points and small tables."""
 
 import csv
+import io
 import os
 import re
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.checks.check import Check
-from vovnet.files import write_text
+from vovnet.files import open_file, write_text
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.report.table import PROFILE, SLICES, rows_view, trainings_view
 from vovnet.report.tables import markdown
@@ -77,7 +78,7 @@ def _section(folder: Path, stage: Stage) -> str:
     parts = [f"## {stage.name}\n\n```bash\n{command}\n```\n"]
     inner = place / PAGE
     if stage.entry == "pipeline" and inner.is_file():
-        _, _, sections = inner.read_text(encoding="utf-8").partition("\n## ")
+        _, _, sections = _text(inner).partition("\n## ")
         parts.append(re.sub(r"^#", "##", "## " + sections, flags=re.MULTILINE))
     else:
         parts += _checks(place) if (place / SUMMARY).is_file() else []
@@ -105,7 +106,7 @@ def _tables(place: Path) -> Iterator[str]:
         if (place / name).is_file():
             yield _table(place / name, columns, _read(place / name))
     if (place / EQUAL_COST).is_file() and not (place / "comparison.csv").is_file():
-        yield (place / EQUAL_COST).read_text(encoding="utf-8")
+        yield _text(place / EQUAL_COST)
 
 
 def _table(path: Path, columns: Sequence[Column], lines: Sequence[dict[str, Any]]) -> str:
@@ -116,8 +117,13 @@ def _table(path: Path, columns: Sequence[Column], lines: Sequence[dict[str, Any]
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """A table of a block, its numbers as numbers."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{name: _number(text) for name, text in line.items()} for line in csv.DictReader(file)]
+    lines = csv.DictReader(io.StringIO(_text(path), newline=""))
+    return [{name: _number(text) for name, text in line.items()} for line in lines]
+
+
+def _text(path: Path) -> str:
+    with open_file(path) as file:
+        return file.read().decode("utf-8")
 
 
 def _number(text: str) -> str | int | float:

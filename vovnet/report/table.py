@@ -260,7 +260,7 @@ def _print_end(console: PlainConsole, folder: Path, failed: Sequence[Job] = ()) 
         alike.setdefault(job.error, []).append(job)
     for error, jobs in alike.items():
         more = f" and {len(jobs) - 1} more jobs" if len(jobs) > 1 else ""
-        console.print(f"failed: {' '.join(jobs[0].overrides)}{more}: {error}", style="red")
+        console.print(f"failed: {' '.join(jobs[0].overrides)}{more}: {error}", style="red", soft_wrap=True)
     if (picture := folder / "frontier.png").exists():
         console.print(f"picture: {picture}", soft_wrap=True)
         console.print(f"next: python -m experiments.report runs=[{folder}]", soft_wrap=True)
