@@ -140,7 +140,7 @@ NOT_RUN |= {
 }
 NOT_RUN |= {command: "tests/slurm submits its like to a Slurm" for command in COMMANDS if "launcher=slurm" in command}
 if "VOVNET_GUIDES" not in os.environ:  # for the suite's time
-    LONG = "a0_two_stages d1_features d3_lambda d4_action_space".split()
+    LONG = "a0_two_stages d1_features d3_lambda d4_action_space e1_fallback".split()
     NOT_RUN |= {f"python -m experiments.pipeline +experiment={name}": "trains and sweeps as others do" for name in LONG}
 RUN = [command for command in COMMANDS if command not in NOT_RUN]
 
