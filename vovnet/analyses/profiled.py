@@ -4,7 +4,6 @@ import platform
 import resource
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -55,10 +54,9 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     if asked.batch_size > 1:  # other latencies than those of one question at a time
         named = f"{named} batch {asked.batch_size}"
     tokens, times = [row.avg_vision_tokens or 0.0 for row in looks], [row.latency_p50_ms for row in looks]
-    facts: dict[str, Any] = (
-        {} if pruned else {"latencies": str(write_latency(config, checkpoint, named, tokens, times))}
-    )
-    facts |= {
+    latencies = {} if pruned else {"latencies": str(write_latency(config, checkpoint, named, tokens, times))}
+    facts = {
+        **latencies,
         "config": asdict(config),
         "inputs": key,
         "device": str(router.backbone.device),

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def write_stages(folder: Path, stages: Sequence[Stage], given: Sequence[str]) ->
     day = time.strftime("%Y-%m-%d", time.gmtime())
     head = f"# {folder.name}\n\n{day}, VoVNet {facts['versions']['vovnet']}, commit {commit}, {facts['machine']}.\n"
     if given:
-        head += f"Every stage also has `{' '.join(map(_typed, given))}`.\n"
+        head += f"Every stage also has `{' '.join(map(shlex.quote, given))}`.\n"
     write_text(folder / PAGE, "\n".join([head, *(_section(folder, stage) for stage in stages)]))
     return folder / PAGE
 
@@ -74,7 +75,7 @@ def _section(folder: Path, stage: Stage) -> str:
     place = folder / stage.name
     sweep = ["-m"] if stage.sweep else []
     overrides = [override.replace("{folder}", os.path.relpath(folder)) for override in stage.overrides]
-    command = " ".join(["python -m", f"experiments.{stage.entry}", *sweep, *map(_typed, overrides)])
+    command = " ".join(["python -m", f"experiments.{stage.entry}", *sweep, *map(shlex.quote, overrides)])
     parts = [f"## {stage.name}\n\n```bash\n{command}\n```\n"]
     inner = place / PAGE
     if stage.entry == "pipeline" and inner.is_file():
@@ -84,11 +85,6 @@ def _section(folder: Path, stage: Stage) -> str:
         parts += _checks(place) if (place / SUMMARY).is_file() else []
         parts += _tables(place)
     return "\n".join(parts)
-
-
-def _typed(override: str) -> str:
-    """As a shell takes it."""
-    return override if re.fullmatch(r"[\w./=,+~:-]+", override) else f"'{override}'"
 
 
 def _checks(place: Path) -> Iterator[str]:
