@@ -19,7 +19,7 @@ Sliced = tuple["Evaluation", list[dict[str, Any]]]
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> Sliced:
     """Evaluate, then compare each choice with what every other action would have scored."""
-    from vovnet.analyses.sliced import evaluate_in_slices
+    from vovnet.analyses.slices import evaluate_in_slices
 
     return evaluate_in_slices(config, folder, session or Session())
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from vovnet.errors import VoVNetError, explained
-from vovnet.exit_status import fail
+from vovnet.explain import fail
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Evaluation":
     """Evaluate the oracle, then write ``analysis_oracle.json`` beside its results."""
-    from vovnet.analyses.bound import evaluate_oracle
+    from vovnet.analyses.oracle import evaluate_oracle
 
     return evaluate_oracle(config, folder, session or Session())
 

@@ -68,7 +68,7 @@ def _rescore(config: RunConfig, rule: str, folder: Path, session: Session) -> No
     from vovnet.outcomes.rescore import rescore
     from vovnet.outcomes.transfer import present
     from vovnet.report.table import print_rescored
-    from vovnet.results.rescored import write_rescored
+    from vovnet.results.collected import write_rescored
 
     found = rescore(present(config, session), rule)
     print_rescored(found)

@@ -24,19 +24,14 @@ TESTS = {
     "vovnet/policy/steps.py": ["tests/policy/test_steps.py"],
     "vovnet/policy/objective.py": ["tests/policy/test_objective.py"],
     "vovnet/vlm/budget.py": ["tests/vlm/test_budget.py"],
-    "vovnet/results/metrics.py": ["tests/results/test_metrics.py"],
-    "vovnet/scoring/easy_vqa.py": ["tests/scoring/test_easy_vqa.py"],
-    "vovnet/scoring/letters.py": ["tests/scoring/test_multiple_choice.py", "tests/scoring/test_evaluators.py"],
-    "vovnet/scoring/lmms_eval.py": ["tests/scoring/test_evaluators.py"],
-    "vovnet/scoring/mmbench.py": ["tests/scoring/test_multiple_choice.py"],
+    "vovnet/results/row.py": ["tests/results/test_metrics.py"],
+    "vovnet/scoring/open_answers.py": ["tests/scoring"],
+    "vovnet/scoring/choices.py": ["tests/scoring/test_multiple_choice.py", "tests/scoring/test_evaluators.py"],
     "vovnet/scoring/mmmu.py": ["tests/scoring/test_multiple_choice.py"],
     "vovnet/scoring/official.py": ["tests/scoring/test_official.py"],
-    "vovnet/scoring/plain.py": ["tests/scoring"],
     "vovnet/scoring/reasoning.py": ["tests/scoring/test_reasoning.py"],
     "vovnet/scoring/table.py": ["tests/scoring/test_official.py"],
     "vovnet/scoring/textvqa.py": ["tests/scoring/test_textvqa.py"],
-    "vovnet/scoring/token_f1.py": ["tests/scoring"],
-    "vovnet/scoring/vlmevalkit.py": ["tests/scoring/test_evaluators.py"],
 }
 # Mutants that no test can kill, by module and beginning of the source line, and why.
 EXPLAINED = {
@@ -46,10 +41,10 @@ EXPLAINED = {
     ("vovnet/scoring/mmmu.py", "if word in line and"): "two tails of one line that are equally long are the same text",
     ("vovnet/scoring/mmmu.py", "texts = {letter:"): "letters are made for the options",
     (
-        "vovnet/results/metrics.py",
+        "vovnet/results/row.py",
         "if distinct > 1 and",
     ): "the bound is anywhere between rounding and a real difference",
-    ("vovnet/results/metrics.py", "return max(0.0, min("): "above 1 by rounding only",
+    ("vovnet/results/row.py", "return max(0.0, min("): "above 1 by rounding only",
     ("vovnet/vlm/budget.py", "if TYPE_CHECKING:"): "import time only",
     ("vovnet/outcomes/routed.py", "if self.earlier is not None"): "both are there or neither is",
 }

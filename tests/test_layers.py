@@ -13,16 +13,14 @@ ROOT = Path(vovnet.__file__).parent
 # Modules and packages of vovnet/, the lowest layer first; a module that is named itself may lie below its package. A
 # layer imports from itself and from those before it.
 LAYERS = (
-    "actions errors fingerprint files jobs locks memory options progress provenance rank_errors ranks registry "
-    "renamed secrets session terminal",
+    "actions errors fingerprint files jobs locks options provenance rank_errors ranks registry session terminal",
     "schema",
-    "arguments compose exit_status explain job_config needs lightning_parts rank_launch sweep_batch "
-    "sweep_folder sweep_jobs torchrun",
+    "arguments compose explain needs lightning_parts rank_launch sweep_batch sweep_jobs",
     "data metrics scoring",
     "vlm",
     "outcomes",
     "policy",
-    "no_effect sweep_check",
+    "no_effect sweep_folder",
     "results.columns",
     "checks",
     "analyses results",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vovnet import memory
-from vovnet.memory import peak_mb, reset_peak
+from vovnet.vlm import device
+from vovnet.vlm.device import peak_mb, reset_peak
 
 CPU = torch.device("cpu")
 
@@ -28,6 +28,6 @@ def test_the_peak_is_of_the_work_since_it_was_reset() -> None:
 def test_without_proc_it_is_the_peak_since_the_process_began(monkeypatch: pytest.MonkeyPatch) -> None:
     known = peak_mb(CPU)
     for name in ("STATUS", "CLEAR"):
-        monkeypatch.setattr(memory, name, memory.STATUS / "nowhere")
+        monkeypatch.setattr(device, name, device.STATUS / "nowhere")
     reset_peak(CPU)
     assert peak_mb(CPU) >= known - 5

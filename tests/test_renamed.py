@@ -18,8 +18,7 @@ from vovnet.arguments import refuse_arguments, refused_flags
 from vovnet.compose import to_typed
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra, known_keys, unknown_key
-from vovnet.options import conf_dir, groups, owners
-from vovnet.renamed import RENAMED, TABLE, Renamed
+from vovnet.options import RENAMED, TABLE, Renamed, conf_dir, groups, owners
 
 SPECIFICATION = (
     "--config --dataset_config --output_dir --pareto --thresholds --uncertainty --vision --ratios --mode --max_samples "

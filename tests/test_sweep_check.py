@@ -17,7 +17,7 @@ from vovnet.compose import to_typed
 from vovnet.errors import VoVNetError
 from vovnet.no_effect import no_effect_lines
 from vovnet.options import conf_dir
-from vovnet.sweep_check import check_sweep
+from vovnet.sweep_folder import check_sweep
 
 
 def jobs_of(overrides: Sequence[str]) -> list[list[str]]:

@@ -141,7 +141,7 @@ import sys, time
 from pathlib import Path
 from vovnet.errors import VoVNetError
 from vovnet.ranks import is_main_rank
-from vovnet.torchrun import run_as_rank
+from vovnet.rank_launch import run_as_rank
 
 def work():
     if is_main_rank():

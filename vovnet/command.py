@@ -22,19 +22,18 @@ from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared
 from vovnet.compose import check_launcher, job_name, to_typed
 from vovnet.errors import VoVNetError, explained
-from vovnet.exit_status import fail
+from vovnet.explain import fail
 from vovnet.jobs import Record, failure, note_folders, report_failure, run_recorded, write_record
 from vovnet.needs import refuse_problems
 from vovnet.no_effect import no_effect_lines
 from vovnet.provenance import git_state
+from vovnet.rank_launch import refuse_sweep, run_as_rank
 from vovnet.ranks import is_main_rank, world_size
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.sweep_batch import Batch, write_plain
-from vovnet.sweep_check import check_sweep
-from vovnet.sweep_folder import USUAL, SweepFolder, refuse_nested, sweep_place
+from vovnet.sweep_folder import USUAL, SweepFolder, check_sweep, refuse_nested, sweep_place
 from vovnet.sweep_jobs import Composition, task_overrides
-from vovnet.torchrun import refuse_sweep, run_as_rank
 from vovnet.vlm.auto import settled
 
 log = logging.getLogger(__name__)

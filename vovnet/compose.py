@@ -15,13 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from vovnet import registry
+from vovnet.arguments import refuse_secrets
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra, explain_validation
 from vovnet.fingerprint import digest
 from vovnet.options import conf_dir
 from vovnet.ranks import is_main_rank
 from vovnet.schema import Launched, LocalLauncher, RunConfig, RunFolder
-from vovnet.secrets import refuse_secrets
 
 Kind = TypeVar("Kind")  # of configuration
 

@@ -1,20 +1,24 @@
-"""Configuration errors in one sentence each."""
+"""Errors of Hydra and of the schema as one sentence, and the exit status that a command ends with."""
 
 import difflib
 import re
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_origin
 
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from vovnet.errors import VoVNetError
-from vovnet.options import defaults, groups, owners
+from vovnet.options import NOTHING, RENAMED, defaults, groups, owners
 from vovnet.registry import POLICIES, load
-from vovnet.renamed import NOTHING, RENAMED
 from vovnet.schema import PolicyOptions, RunConfig
 from vovnet.schema.code import Code
+from vovnet.terminal import indented, say
 
 UNIONS = (("policy", "baseline"), ("launcher",))  # keys whose fields depend on a name or kind
 FREE = {  # keys whose names are the user's, and how one is added
@@ -216,3 +220,33 @@ def _brought(key: str) -> str:
 
 def _either(names: tuple[str, ...]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def exit_status_of(error: BaseException, by_job: bool, with_traceback: bool) -> int:
+    """Say in a sentence why a command failed; returns the exit status.
+
+    Args:
+        by_job: a job of this process has raised it, and not Hydra.
+    """
+    match error:
+        case KeyboardInterrupt():
+            return 130
+        case VoVNetError():
+            return fail(str(error), with_traceback)
+        case HydraException() | OmegaConfBaseException():
+            return fail(explain_hydra(error), with_traceback)
+        case OSError():
+            advice = "" if by_job else "; set paths.runs to a writable folder."  # Hydra's: it could not make a folder
+            where = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            return fail(where + advice, with_traceback or by_job)
+        case _:
+            # Hydra raises plain ValueErrors for some overrides; anything out of a job is a defect of ours.
+            return fail(explain_hydra(error), with_traceback or by_job)
+
+
+def fail(sentence: str, with_traceback: bool) -> int:
+    """Say why a command failed, in a line of its own; returns the exit status."""
+    if with_traceback:
+        say(traceback.format_exc(), file=sys.stderr)
+    say(f"error: {indented(sentence)}", file=sys.stderr)
+    return 1

@@ -35,10 +35,10 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     from vovnet.arguments import refuse_arguments
     from vovnet.command import Command
     from vovnet.compose import register_resolvers
-    from vovnet.exit_status import exit_status_of
+    from vovnet.explain import exit_status_of
     from vovnet.options import conf_dir
+    from vovnet.rank_launch import PATIENCE, join_ranks
     from vovnet.terminal import say
-    from vovnet.torchrun import PATIENCE, join_ranks
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""Several ranks on this machine: the same work in as many processes, as torchrun would start them."""
+"""Several ranks: started here, by torchrun or by srun; each reads the job's configuration from its folder."""
 
 import faulthandler
 import logging
@@ -8,17 +8,47 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError, explained
-from vovnet.files import write_bytes
-from vovnet.job_config import read_config, write_config
-from vovnet.ranks import cores, end_with_parent, rank, world_size
+from vovnet.explain import explain_validation
+from vovnet.files import read_object, write_bytes, write_json
+from vovnet.jobs import Record, run_recorded, write_record
+from vovnet.rank_errors import LOOK_EVERY, RankWatch, clear_errors, leave_error
+from vovnet.ranks import cores, end_with_parent, is_main_rank, rank, world_size
+from vovnet.registry import TRUSTED
 from vovnet.schema import RunConfig
-from vovnet.terminal import log_handler
+from vovnet.terminal import indented, log_handler, say
+
+CONFIG_FILE = "config.json"
+
+
+def write_config(config: RunConfig, folder: Path) -> None:
+    """Leave a job's configuration in its folder, and nothing that tasks of an earlier run left there."""
+    clear_errors(folder)
+    write_json(folder / CONFIG_FILE, asdict(config))
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Read a job's configuration.
+
+    Raises:
+        VoVNetError: it cannot be read, or does not fit the code, which may have changed while the job waited.
+    """
+    try:
+        return TypeAdapter(RunConfig).validate_python(read_object(folder / CONFIG_FILE), context=TRUSTED)
+    except ValidationError as error:  # a ValueError too
+        raise VoVNetError(f"{folder / CONFIG_FILE}: {explain_validation(error)}; submit the job again.") from error
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise VoVNetError(f"{folder / CONFIG_FILE} is damaged ({said}); submit the job again.") from error
+
 
 log = logging.getLogger(__name__)
 ERROR_FILE = "rank-{}.error"
@@ -131,3 +161,66 @@ def run_rank(folder: Path, work: Callable[[RunConfig], object]) -> None:
             raise
         write_bytes(folder / ERROR_FILE.format(rank()), str(problem).encode())
         sys.exit(1)
+
+
+OF_RANKS = ("train", "collect", "eval")  # commands that several ranks may run together
+# Seconds that a rank waits with its error. The main rank reports it or fails the same way; the launcher then ends all
+# ranks.
+PATIENCE = 20.0
+
+
+def join_ranks(config_name: str) -> None:
+    """Prepare this process to be one of several ranks.
+
+    Raises:
+        VoVNetError: the command runs in one process, or the ranks would have different folders.
+    """
+    if config_name not in OF_RANKS:
+        raise VoVNetError(f"experiments.{config_name} runs in one process; leave torchrun or srun out.")
+    if any("${now:" in argument for argument in sys.argv):
+        raise VoVNetError("the ranks of a run would give ${now:...} different values; name the folder yourself.")
+    if not is_main_rank():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def refuse_sweep() -> None:
+    """A sweep of several ranks.
+
+    Raises:
+        VoVNetError: always.
+    """
+    raise VoVNetError(
+        "a sweep is not run by several ranks; leave torchrun or srun out (trainer.devices=N starts the ranks of each "
+        "job), or use launcher=slurm."
+    )
+
+
+def run_as_rank(
+    work: Callable[[], object], folder: Path, record: Record, reported: set[str] | None = None
+) -> Exception | None:
+    """Do a job's work as one of its ranks; returns the error that it ended with."""
+    if is_main_rank():
+        with RankWatch(folder, lambda left: _end_with_rank(left, folder, record)):
+            return run_recorded(work, folder, record, reported)
+    logging.getLogger().setLevel(logging.WARNING)
+    try:
+        work()
+    except Exception as error:
+        problem = explained(error)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            leave_error(folder, problem)  # again: the main rank, which begins later, clears away what it finds
+            time.sleep(LOOK_EVERY)
+        return problem
+    return None
+
+
+def _end_with_rank(left: Mapping[str, Any], folder: Path, record: Record) -> None:
+    """End this process, the main rank, because another rank has failed."""
+    try:
+        if "traceback" in left:
+            say(left["traceback"], file=sys.stderr)
+        say(f"error: {indented(left['error'])}", file=sys.stderr)
+        write_record(folder, {**record, "status": "failed", "error": left["error"]})
+    finally:
+        os._exit(1)  # the main thread may wait in a collective operation for ever; files are written whole

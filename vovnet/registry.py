@@ -18,7 +18,7 @@ from vovnet.errors import VoVNetError, first_line
 
 KINDS = ("dataset", "scorer", "policy", "objective", "vlm", "metric", "report_part")
 TARGET = "_target_"  # key of a YAML file that names a class or function
-OUTSIDE = "vovnet.policy.outside.outside"  # reads the options of policies that are not of this package
+OUTSIDE = "vovnet.policy.trained.outside"  # reads the options of policies that are not of this package
 GROUP = "vovnet"  # of entry points
 TRUSTED = {"may name code": True}  # validation context of a configuration that the user has composed
 
@@ -29,10 +29,10 @@ POLICIES = {
     "always_look": "vovnet.policy.fixed.AlwaysLook",
     "uncertainty_threshold": "vovnet.policy.uncertainty.UncertaintyThreshold",
     "random_policy_matched": "vovnet.policy.random_matched.RandomMatched",
-    "vision_token_pruning_proxy": "vovnet.policy.pruned.TokenPruning",
-    "resolution_scaling": "vovnet.policy.resolution.ResolutionScaling",
+    "vision_token_pruning_proxy": "vovnet.policy.fixed.TokenPruning",
+    "resolution_scaling": "vovnet.policy.fixed.ResolutionScaling",
     "oracle": "vovnet.policy.oracle.Oracle",
-    "cascade": "vovnet.policy.cascade.Cascade",
+    "cascade": "vovnet.policy.uncertainty.Cascade",
 }
 
 Part = TypeVar("Part")

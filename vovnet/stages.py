@@ -10,7 +10,6 @@ from pathlib import Path
 from vovnet.compose import quoted
 from vovnet.errors import VoVNetError
 from vovnet.jobs import JOB_FILE
-from vovnet.progress import clock
 from vovnet.ranks import PARENT
 from vovnet.report.frontier import plot_frontier
 from vovnet.report.stages import write_stages
@@ -19,7 +18,7 @@ from vovnet.results.read import read_results
 from vovnet.results.sweep import write_merged
 from vovnet.results.write import RESULTS
 from vovnet.schema import RunConfig, Stage
-from vovnet.terminal import say
+from vovnet.terminal import clock, say
 
 
 def run_stages(config: RunConfig, folder: Path) -> list[ResultRow]:

@@ -23,7 +23,7 @@ from experiments.tiny_backbone.vision import pretrain_vision, recipe_plan
 from experiments.tiny_backbone.words import WordHead
 from vovnet.actions import USUAL, Action
 from vovnet.data import VQADataset, item, load_dataset
-from vovnet.data.split import split_groups
+from vovnet.data.mixture import split_groups
 from vovnet.lightning_parts import quiet_lightning
 from vovnet.outcomes.judge import Judge, make_judge
 from vovnet.schema import BackboneConfig, RunConfig

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.conftest import Configure, compose_config
 from tests.policy.test_route import policy_file
 from vovnet.analyses.calibrate import HeldOut, calibrate, candidates, per_dataset
-from vovnet.analyses.held_out import held_out
+from vovnet.analyses.calibration import held_out
 from vovnet.data import load_dataset
-from vovnet.data.split import split_groups
+from vovnet.data.mixture import split_groups
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import load_policy, save_policy
 from vovnet.policy.decide import choose

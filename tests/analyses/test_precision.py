@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import Configure
 from tests.policy.test_route import policy_file
-from vovnet.analyses.precision import precision_lines
-from vovnet.checks.precision import precision_checks
+from vovnet.analyses.paired_runs import precision_lines
+from vovnet.checks.blocks import precision_checks
 from vovnet.errors import VoVNetError
 from vovnet.results.columns import ResultRow
 from vovnet.results.evaluate import evaluate

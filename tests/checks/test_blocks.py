@@ -8,13 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Configure
-from vovnet.analyses.reuse import changed_answers, reuse_rows
-from vovnet.analyses.seeds import seed_rows
+from vovnet.analyses.paired_runs import changed_answers, reuse_rows, seed_rows
 from vovnet.checks.baselines import pruning_checks, threshold_checks
-from vovnet.checks.blocks import sweep_checks
-from vovnet.checks.generalization import generalization_checks
-from vovnet.checks.reuse import answer_checks, reuse_checks
-from vovnet.checks.seeds import seed_checks
+from vovnet.checks.blocks import answer_checks, generalization_checks, reuse_checks, seed_checks, sweep_checks
 from vovnet.report.labels import setting
 from vovnet.results.columns import ResultRow
 from vovnet.results.evaluate import evaluate

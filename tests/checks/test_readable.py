@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Configure
-from vovnet.checks.readable import readable_check, readable_checks, unread_sets, unreadable_sentence
+from vovnet.checks.check import readable_check, readable_checks, unread_sets, unreadable_sentence
 from vovnet.report.table import print_rows
 from vovnet.report.tables import MAIN_VIEW, markdown, with_unreadable
 from vovnet.results.columns import DESCRIBED, ESSENTIAL, ResultRow

@@ -14,16 +14,15 @@ from tests.commands import command, last_line
 from tests.conftest import compose_config
 from tests.experiments.test_commands import base, rows  # noqa: F401
 from vovnet.cluster import slurm, work
-from vovnet.cluster.local import LocalPool
-from vovnet.cluster.run import _lost
+from vovnet.cluster.run import LocalPool, _lost
 from vovnet.cluster.slurm import SlurmQueue, sbatch_parameters
 from vovnet.compose import config_hash
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
-from vovnet.job_config import read_config, write_config
 from vovnet.jobs import read_record, write_record
 from vovnet.options import conf_dir
 from vovnet.provenance import git_state
+from vovnet.rank_launch import read_config, write_config
 from vovnet.ranks import cores, local_rank, rank, world_size
 from vovnet.schema import LocalLauncher, SlurmLauncher
 

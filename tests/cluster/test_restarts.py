@@ -20,8 +20,8 @@ from vovnet.cluster.run import Backend, NotSubmittedError, _wait, run_jobs
 from vovnet.cluster.slurm import SlurmQueue
 from vovnet.cluster.work import Prepared
 from vovnet.errors import VoVNetError
-from vovnet.job_config import write_config
 from vovnet.jobs import read_record, write_record
+from vovnet.rank_launch import write_config
 
 LIMIT = 120.0  # seconds
 SBATCH = """

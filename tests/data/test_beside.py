@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vovnet.data.beside import ImagesBeside
+from vovnet.data.images import ImagesBeside
 
 
 @pytest.fixture

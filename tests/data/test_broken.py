@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vovnet.data import broken
-from vovnet.data.broken import without_broken_images
+from vovnet.data import image_checks
+from vovnet.data.image_checks import without_broken_images
 from vovnet.data.rows import RowErrors
 from vovnet.data.sample import ImageRef, Sample
 
@@ -65,7 +65,7 @@ def test_other_images_or_rules_ask_anew(
 ) -> None:
     usable(samples)
     assert usable(samples[:3])[0] == ["0", "2"]
-    monkeypatch.setattr(broken, "RULES", broken.RULES + 1)
+    monkeypatch.setattr(image_checks, "RULES", image_checks.RULES + 1)
     usable(samples)
     assert len(decoded) == 4 + 3 + 4
 

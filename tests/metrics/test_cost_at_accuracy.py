@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from vovnet.metrics.cost_at_accuracy import cost_at_accuracy, rising
+from vovnet.metrics.curves import cost_at_accuracy, rising
 
 CURVE = st.lists(st.floats(0, 1), min_size=1, max_size=25)
 NUMBERS = st.integers(0, 2**32 - 1)

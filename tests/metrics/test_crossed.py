@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vovnet.metrics.crossed import crossed_bootstrap, holm
-from vovnet.metrics.paired import FEWEST_GROUPS, paired_bootstrap
+from vovnet.metrics.inference import FEWEST_GROUPS, crossed_bootstrap, holm, paired_bootstrap
 
 NUMBERS = st.integers(0, 2**32 - 1)
 

@@ -8,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from vovnet.metrics.calibration import brier_score, expected_calibration_error, reliability
-from vovnet.metrics.ranking import auprc, auroc, need_estimates, need_labels
-from vovnet.metrics.selective import augrc, aurc
+from vovnet.metrics.estimators import (
+    augrc,
+    auprc,
+    aurc,
+    auroc,
+    brier_score,
+    expected_calibration_error,
+    need_estimates,
+    need_labels,
+    reliability,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 

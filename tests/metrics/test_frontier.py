@@ -5,10 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vovnet.metrics.frontier import aiq, concave_hull, hypervolume, pareto_front
-from vovnet.metrics.oracle_gap import budgeted_oracle, gap_closed, mean_gap_closed, random_score
-from vovnet.metrics.recovery import recovery
-from vovnet.metrics.regret import utility_regret
+from vovnet.metrics.curves import (
+    aiq,
+    budgeted_oracle,
+    concave_hull,
+    gap_closed,
+    hypervolume,
+    mean_gap_closed,
+    pareto_front,
+    random_score,
+    recovery,
+    utility_regret,
+)
 from vovnet.policy.decide import choose
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
-from vovnet.metrics.paired import FEWEST_GROUPS, mcnemar_p, paired_bootstrap, tail
+from vovnet.metrics.inference import FEWEST_GROUPS, mcnemar_p, paired_bootstrap, tail
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from vovnet.metrics.student import critical, two_sided_p
+from vovnet.metrics.inference import critical, two_sided_p
 
 FREE = np.array([1.0, 1.5, 2.0, 2.7, 7.3, 30.0, 999.0, 20_000.0])
 

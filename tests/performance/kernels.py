@@ -13,8 +13,7 @@ from tests.performance.phases import new_and_past
 from tests.performance.workload import Bench, Timing
 from vovnet.actions import Action
 from vovnet.vlm.protocol import Decoding
-from vovnet.vlm.qwen.attention import attend_by_length
-from vovnet.vlm.qwen.compilation import compile_parts, uncompile
+from vovnet.vlm.qwen.attention import attend_by_length, compile_parts, uncompile
 from vovnet.vlm.qwen.graphs import GraphDecoder
 
 KERNELS = {

@@ -17,9 +17,8 @@ from vovnet.vlm.device import pick_device
 from vovnet.vlm.files import PACKAGED, Checkpoint
 from vovnet.vlm.qwen.budget import make_budget
 from vovnet.vlm.qwen.inputs import InputBuilder
-from vovnet.vlm.qwen.loading import optimize_for_inference
+from vovnet.vlm.qwen.loading import load_processors, optimize_for_inference
 from vovnet.vlm.qwen.model import Backbone
-from vovnet.vlm.qwen.processors import load_processors
 from vovnet.vlm.qwen.prompt import make_format
 from vovnet.vlm.reading import reading_of
 

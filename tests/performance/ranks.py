@@ -22,9 +22,8 @@ from tests.performance.training import Clock
 from tests.performance.workload import TINY, Bench, Timing, Workload
 from vovnet.actions import Action
 from vovnet.files import write_json
-from vovnet.job_config import read_config
 from vovnet.lightning_parts import quiet_lightning
-from vovnet.rank_launch import launch_ranks
+from vovnet.rank_launch import launch_ranks, read_config
 from vovnet.ranks import end_with_parent, is_main_rank
 from vovnet.schema import RunConfig, TrainerConfig
 from vovnet.training.adapt import AdaptationModule, Scoring

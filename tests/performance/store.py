@@ -108,7 +108,7 @@ def measure_store(folder: Path, samples: int, width: int = WIDTH) -> dict[str, A
     from vovnet.policy.decide import choose, lambda_curve
     from vovnet.policy.head import PolicyHead
     from vovnet.policy.vovnet import head_values
-    from vovnet.results.metrics import clustered_interval
+    from vovnet.results.row import clustered_interval
 
     torch.manual_seed(0)
     head = PolicyHead(width, 128, len(TOKENS), bounded=True).requires_grad_(False)

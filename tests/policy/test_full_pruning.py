@@ -13,8 +13,8 @@ from vovnet.actions import Action
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
-from vovnet.report.curves import curves
 from vovnet.report.equal_cost import equal_cost_lines
+from vovnet.report.frontier import curves
 from vovnet.report.runs import find_runs
 from vovnet.report.study import studies
 from vovnet.results.evaluate import Evaluation, evaluate

@@ -17,8 +17,7 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import BRANCH_COLUMNS
 from vovnet.policy.checkpoint import make_card, save_policy
 from vovnet.policy.features import feature_width
-from vovnet.policy.head import PolicyHead
-from vovnet.policy.sequential_head import SequentialHead
+from vovnet.policy.head import PolicyHead, SequentialHead
 from vovnet.results.evaluate import Evaluation, evaluate
 from vovnet.schema import RunConfig
 from vovnet.vlm.files import find_checkpoint

@@ -15,14 +15,12 @@ from vovnet.actions import USUAL, Action
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import BlockRows, Outcomes, TextOutcomes
 from vovnet.outcomes.units import Tokens
-from vovnet.policy.cascade import Cascade
-from vovnet.policy.decide import choose
+from vovnet.policy.decide import GRID, PRICES, best_plan, choose, integral, split_outputs
 from vovnet.policy.fallback import Fallback
-from vovnet.policy.plan import GRID, PRICES, best_plan, integral, split_outputs
 from vovnet.policy.protocol import Policy
-from vovnet.policy.sequential import Sequential
 from vovnet.policy.steps import chosen_of
-from vovnet.policy.vovnet import VoVNet
+from vovnet.policy.uncertainty import Cascade
+from vovnet.policy.vovnet import Sequential, VoVNet
 
 COSTS = {Action.NO: 0.0, Action.COARSE: 16 / 256, Action.FULL: 1.0}
 shares = st.floats(0, 1, allow_nan=False)

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vovnet.metrics.curves import budgeted_oracle, concave_hull, random_score
 from vovnet.metrics.equal_cost import Settings
-from vovnet.metrics.frontier import concave_hull
-from vovnet.metrics.oracle_gap import budgeted_oracle, random_score
 from vovnet.report.analysis import Line, point
-from vovnet.report.equal_cost import COLUMNS, corrected, equal_cost_lines
+from vovnet.report.equal_cost import COLUMNS, baseline_settings, corrected, equal_cost_lines, fixed_runs, settings_of
 from vovnet.report.equal_cost_summary import NOT_RUN, kept_share, summary_lines, summary_sentences, summary_view
-from vovnet.report.mixing import baseline_settings, fixed_runs, settings_of
 from vovnet.report.predictions import Predictions
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies

@@ -12,8 +12,7 @@ from tests.policy.test_route import policy_file
 from vovnet.actions import USUAL, Action
 from vovnet.analyses.slices import error_kinds
 from vovnet.checks.blocks import sweep_checks
-from vovnet.metrics.oracle_gap import budgeted_oracle, random_score
-from vovnet.metrics.regret import utility_regret
+from vovnet.metrics.curves import budgeted_oracle, random_score, utility_regret
 from vovnet.outcomes.rows import places
 from vovnet.policy.decide import choose
 from vovnet.report.analysis import decision_lines, known_curves, method_lines, value_runs

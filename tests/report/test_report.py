@@ -20,9 +20,9 @@ from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.report import study as study_module
 from vovnet.report.compare import compare, pair_runs
-from vovnet.report.curves import curves, prominent
 from vovnet.report.figures import FIGURES, slugs
-from vovnet.report.labels import setting
+from vovnet.report.frontier import curves, prominent
+from vovnet.report.labels import Column, setting
 from vovnet.report.page.build import Images
 from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
@@ -30,7 +30,6 @@ from vovnet.report.study import Study, studies
 from vovnet.report.style import legend_below, panel, plain, save
 from vovnet.report.table import print_report
 from vovnet.report.tables import escape, latex, markdown
-from vovnet.report.view import Column
 from vovnet.results.columns import COLUMNS, ESSENTIAL
 from vovnet.results.evaluate import evaluate
 from vovnet.results.write import write_rows

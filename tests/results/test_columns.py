@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vovnet.analyses.seeds import seed_rows
+from vovnet.analyses.paired_runs import seed_rows
 from vovnet.errors import VoVNetError
-from vovnet.report.curves import curves
+from vovnet.report.frontier import curves
 from vovnet.report.labels import setting
 from vovnet.results.columns import (
     COLUMNS,

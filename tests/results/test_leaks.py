@@ -18,7 +18,7 @@ from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import make_card
 from vovnet.results.evaluate import evaluate
-from vovnet.results.leaks import look_for_leaks
+from vovnet.results.split import look_for_leaks
 from vovnet.training.trainable import training_split
 from vovnet.vlm.files import ORIGIN_FILE, UNSAID, TrainedOn, find_checkpoint, open_checkpoint, write_origin
 

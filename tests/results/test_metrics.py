@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vovnet.metrics.calibration import expected_calibration_error
-from vovnet.metrics.frontier import upper_hull
-from vovnet.results.metrics import clustered_interval
+from vovnet.metrics.curves import upper_hull
+from vovnet.metrics.estimators import expected_calibration_error
+from vovnet.results.row import clustered_interval
 
 
 def test_the_interval_covers_the_truth_in_clustered_data() -> None:

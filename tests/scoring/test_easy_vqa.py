@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vovnet.scoring.easy_vqa import ANSWERS, score_easy_vqa
+from vovnet.scoring.open_answers import ANSWERS, score_easy_vqa
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from tests.scoring.adversarial import COUNT, answers, digest, recorded
 from vovnet.data import Sample
 from vovnet.scoring import SCORERS
-from vovnet.scoring.letters import lettered
-from vovnet.scoring.mmbench import RULES, score_mmbench
+from vovnet.scoring.choices import RULES, lettered, score_mmbench
 
 PETS = ("cat", "dog", "cow", "hen")
 

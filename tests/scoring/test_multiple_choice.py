@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vovnet.scoring.letters import infer_choice, lettered
-from vovnet.scoring.mmbench import score_mmbench
+from vovnet.scoring.choices import infer_choice, lettered, score_mmbench
 from vovnet.scoring.mmmu import normalize_open, open_correct, parse_choice, parse_open, score_mmmu
 
 ANIMALS = ("a small bird", "a cat", "2", "a dog")

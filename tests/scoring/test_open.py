@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import compose_config
 from vovnet.scoring import SCORERS
-from vovnet.scoring.open import score_anls, score_choice, score_exact, score_number
+from vovnet.scoring.open_answers import score_anls, score_choice, score_exact, score_number
 
 TEXT = st.text(alphabet="abc 1", max_size=6)
 

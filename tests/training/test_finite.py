@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from vovnet.errors import VoVNetError
-from vovnet.training.finite import FiniteWatch
+from vovnet.training.step_module import FiniteWatch
 
 DEVICES = [
     "cpu",

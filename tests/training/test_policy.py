@@ -11,7 +11,7 @@ import torch
 from tests.conftest import Configure
 from vovnet.actions import USUAL, Action
 from vovnet.data import item, load_dataset
-from vovnet.data.split import split_groups
+from vovnet.data.mixture import split_groups
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.policy.checkpoint import load_policy

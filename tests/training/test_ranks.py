@@ -119,4 +119,4 @@ def test_one_device_cannot_be_two(configure: Configure) -> None:
 def test_more_ranks_than_the_machine_bears_are_refused(configure: Configure, tmp_path: Path) -> None:
     config = configure("trainer=ddp", "trainer.devices=4000", "backbone.device=cpu", root="train")
     with pytest.raises(VoVNetError, match=r"trainer.devices=4000, but this machine has \d+ processes .*; lower it"):
-        launch.launch_ranks(config, tmp_path, "vovnet.training.rank", "begins anew")
+        launch.launch_ranks(config, tmp_path, "vovnet.training.run", "begins anew")

@@ -12,9 +12,8 @@ from tests.conftest import Configure
 from tests.training.test_policy import LIVE, SMALL, train
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import load_policy
-from vovnet.policy.decide import choose
-from vovnet.policy.plan import PRICES, Plans
-from vovnet.policy.sequential_head import MEMBERS, SequentialHead
+from vovnet.policy.decide import PRICES, Plans, choose
+from vovnet.policy.head import MEMBERS, SequentialHead
 from vovnet.training.sequential import LookBatch, SequentialModule, planned_shares
 from vovnet.training.steps import newest_checkpoint
 from vovnet.vlm.files import find_checkpoint

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText
 
 from tests.conftest import rotary_flops
+from vovnet.vlm.facts import generation_flops, prefill_flops, vision_flops
 from vovnet.vlm.files import open_checkpoint
-from vovnet.vlm.flops import generation_flops, prefill_flops, vision_flops
 
 
 @pytest.mark.parametrize("family", ["qwen3", "qwen25"])

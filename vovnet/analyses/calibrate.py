@@ -7,10 +7,9 @@ from decimal import ROUND_CEILING, Context, Decimal
 import numpy as np
 
 from vovnet.errors import VoVNetError
-from vovnet.metrics.paired import paired_bootstrap
-from vovnet.policy.decide import Choices
-from vovnet.policy.plan import Plans, split_outputs
-from vovnet.results.metrics import clustered_interval
+from vovnet.metrics.inference import paired_bootstrap
+from vovnet.policy.decide import Choices, Plans, split_outputs
+from vovnet.results.row import clustered_interval
 from vovnet.schema.ranges import DIGITS
 
 CANDIDATES = 2_000  # lambdas that are tried at most

@@ -1,14 +1,35 @@
-"""Block H1: the theoretical bound, and how far the fixed policies are from it."""
+"""Block H1: what the best choice per question would reach, and its upper bound."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vovnet.actions import USUAL, Action
+from vovnet.data import load_dataset
+from vovnet.errors import VoVNetError
+from vovnet.files import write_json
 from vovnet.outcomes.rows import Outcomes, places
 from vovnet.policy.oracle import Oracle
 from vovnet.policy.steps import chosen_of
+from vovnet.results.evaluate import Evaluation, evaluate, read_outcomes
+from vovnet.schema import RunConfig
+from vovnet.session import Session
+
+
+def evaluate_oracle(config: RunConfig, folder: Path, session: Session) -> Evaluation:
+    """Evaluate the oracle, then write ``analysis_oracle.json`` beside its results."""
+    if not isinstance(config.policy.baseline, Oracle):
+        raise VoVNetError("experiments.oracle is about policy/baseline=oracle; leave policy/baseline out.")
+    evaluation = evaluate(config, folder, session)
+    actions = config.menu
+    outcomes, costs = read_outcomes(config, actions, session)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    categories = [dataset[i].category for i in range(len(costs))]
+    write_json(folder / "analysis_oracle.json", analyse(outcomes, costs, actions, categories))
+    return evaluation
+
 
 LAMBDAS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 

@@ -16,11 +16,11 @@ import torch
 from vovnet.actions import USUAL, Action
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
-from vovnet.memory import peak_mb, reset_peak
 from vovnet.outcomes.routed import Routed, join_routed
 from vovnet.policy.fixed import Always
 from vovnet.policy.route import Router
-from vovnet.progress import progress
+from vovnet.terminal import progress
+from vovnet.vlm.device import peak_mb, reset_peak
 from vovnet.vlm.protocol import VLM, Reading
 
 
@@ -30,7 +30,7 @@ class ProfileRow:
 
     ``stage`` is ``end_to_end`` (question to answer: the policy itself and each action alone) or a piece of it:
     ``text_pass``, ``prepare`` (open and resize the image), ``prefill``, ``decode``. Latencies in milliseconds a
-    question (a batch's time over its size); tokens a question; ``mem_peak_mb`` as in ``vovnet.memory``.
+    question (a batch's time over its size); tokens a question; ``mem_peak_mb`` as in ``vovnet.vlm.device``.
     """
 
     stage: str

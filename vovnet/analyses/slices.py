@@ -1,25 +1,20 @@
-"""Block E2: where a policy's choices go wrong, and how.
-
-A choice is compared with what the other actions of its space would have scored on the same sample:
-
-- ``missed_need``: a dearer action scores higher than the chosen one, and no cheaper one does as well;
-- ``vision_hurts``: a cheaper action scores higher than the chosen one;
-- ``wasted_vision``: the chosen one is among the best, but a cheaper one scores the same;
-- ``right_choice``: the cheapest of the best.
-
-Scores lie in [0, 1] and need not be 0 or 1 (TextVQA), so actions are compared by score and not by
-correctness. Every sample has exactly one kind.
-"""
+"""Block E2: accuracy, cost and actions by slices of the questions."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.data import VQADataset
+from vovnet.data import VQADataset, load_dataset
+from vovnet.files import write_json
 from vovnet.outcomes.routed import Routed
-from vovnet.outcomes.rows import Outcomes
+from vovnet.outcomes.rows import Outcomes, places
+from vovnet.results.evaluate import Evaluation, evaluate, read_outcomes
+from vovnet.results.write import without_formulas, write_rows
+from vovnet.schema import RunConfig, in_order
+from vovnet.session import Session
 
 KINDS = ("right_choice", "wasted_vision", "missed_need", "vision_hurts")
 COLUMNS = "slice value num_samples rate score avg_cost".split()
@@ -100,3 +95,21 @@ def examples(
                 }
             )
     return listed
+
+
+def evaluate_in_slices(config: RunConfig, folder: Path, session: Session) -> tuple[Evaluation, list[dict[str, Any]]]:
+    """Evaluate, then compare each choice with what every other action would have scored."""
+    evaluation = evaluate(config, folder, session)
+    taken = evaluation.routed.actions
+    # The configured menu, widened by what a baseline or a fallback chose outside it.
+    chosen = (look for look in evaluation.routed.menu if (taken == int(look)).any())
+    actions = in_order((*config.menu, *chosen), config.vision_budget)
+    outcomes, _ = read_outcomes(config, actions, session)
+    columns = places(actions, taken)
+    kinds = error_kinds(outcomes.stacked("score", actions), columns)
+    dataset = load_dataset(config.dataset, config.eval.split, session=session)
+    lines = slice_rows(dataset, evaluation.routed, kinds)
+    write_rows(folder / "error_slices.csv", without_formulas(lines), COLUMNS)
+    listed = examples(dataset, outcomes, evaluation.routed, kinds, actions)
+    write_json(folder / "error_slices.json", {"slices": lines, "examples": listed})
+    return evaluation, lines

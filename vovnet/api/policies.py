@@ -13,10 +13,8 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.known import Outcomes
 from vovnet.outcomes.units import split_name
 from vovnet.policy.checkpoint import open_policy
-from vovnet.policy.names import FILE_NAME
-from vovnet.policy.outside import Outside
-from vovnet.policy.protocol import Policy, checked
-from vovnet.policy.trained import Trained, policy_of
+from vovnet.policy.protocol import FILE_NAME, Policy, checked
+from vovnet.policy.trained import Outside, Trained, policy_of
 from vovnet.policy.vovnet import ValueHead, VoVNet
 from vovnet.registry import POLICIES, path_of, source_hash
 from vovnet.results.columns import ResultRow, record, table_columns
@@ -25,8 +23,8 @@ from vovnet.results.read import read_results as read_rows
 from vovnet.results.setting import make_policy
 from vovnet.results.write import RESULTS
 from vovnet.schema import PolicyConfig
-from vovnet.schema.baselines import PolicyOptions
 from vovnet.schema.code import Code
+from vovnet.schema.policy import PolicyOptions
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 
 if TYPE_CHECKING:

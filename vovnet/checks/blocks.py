@@ -1,14 +1,13 @@
-"""The check points of the specification, evaluated on results."""
+"""The check points of the specification, block by block, evaluated on results."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vovnet.actions import FIXED_POLICIES, USUAL
 from vovnet.checks.baselines import pruning_checks, threshold_checks
-from vovnet.checks.check import Check
-from vovnet.checks.generalization import generalization_checks
-from vovnet.checks.readable import readable_check, readable_checks
-from vovnet.metrics.frontier import concave_hull
+from vovnet.checks.check import Check, readable_check, readable_checks
+from vovnet.metrics.curves import concave_hull
 from vovnet.results.columns import CURVE, PROTOCOL, ResultRow, grouped
 
 
@@ -115,3 +114,89 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
 def _kind(row: ResultRow) -> str:
     """Whose check it is."""
     return ", ".join([row.dataset, str(row.objective), *(["sequential"] if row.procedure == "sequential" else [])])
+
+
+# One policy at one lambda, whatever the benchmark.
+POLICY = tuple(name for name in CURVE if name not in ("dataset", "split", "num_samples"))
+FEW_NO = 0.2  # "TextVQA's NO share is low", in numbers
+
+
+def generalization_checks(rows: Sequence[ResultRow]) -> list[Check]:
+    """C1: MMMU looks in full more often than MMBench; TextVQA is seldom answered blind.
+
+    The mini sets count as the benchmarks they stand for. Where one policy has several lambdas, its smallest
+    positive one is judged: at 0 looking is free, and at a large lambda nobody looks.
+    """
+    checks = []
+    for group in grouped([row for row in rows if not row.baseline_name and row.lambda_cost], POLICY):
+        smallest = min(row.lambda_cost or 0.0 for row in group)
+        found = {row.dataset.removeprefix("mini_"): row for row in group if row.lambda_cost == smallest}
+        at = f"at lambda {smallest:g}"
+        if {"mmmu", "mmbench"} <= set(found):
+            mmmu, mmbench = (found[name].action_rate_full for name in ("mmmu", "mmbench"))
+            name = f"{found['mmmu'].dataset} chooses FULL more often than {found['mmbench'].dataset} {at}"
+            checks.append(Check(name, mmmu > mmbench, f"{mmmu:.3f} against {mmbench:.3f}"))
+        if "textvqa" in found and len(found) > 1:
+            row = found["textvqa"]
+            name = f"{row.dataset} chooses NO for at most {FEW_NO:g} {at}"
+            checks.append(Check(name, row.action_rate_no <= FEW_NO, f"{row.action_rate_no:.3f}"))
+    return checks
+
+
+SMALL = 0.02  # standard deviation of accuracy over seeds that the specification calls small
+
+
+def seed_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """One for each line of ``vovnet.analyses.paired_runs.seed_rows``."""
+    return [
+        Check(
+            f"{line['dataset']}, lambda {line['lambda_cost']:g}: accuracy deviates little over {line['seeds']} seeds",
+            line["accuracy_std"] <= SMALL,
+            f"{line['accuracy_mean']:.4f} +- {line['accuracy_std']:.4f}, spread {line['accuracy_spread']:.4f}",
+        )
+        for line in lines
+    ]
+
+
+ALIKE = 0.97  # share of questions that half precision must act on as float32 does
+
+
+def precision_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """One for each line of ``vovnet.analyses.paired_runs.precision_lines``."""
+    return [
+        Check(
+            f"{line['dataset']}, {line['baseline_name'] or 'VoVNet'}: {line['dtype']} acts as float32",
+            line["same_action"] >= ALIKE,
+            f"on {line['same_action']:.4f} of {line['num_samples']} questions; the same answer on "
+            f"{line['same_answer']:.4f}, accuracy {line['accuracy']:.4f} and {line['accuracy_float32']:.4f}",
+        )
+        for line in lines
+    ]
+
+
+def reuse_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """Reuse reads fewer tokens, or as many where no question is looked at; ``lines`` are ``reuse_rows``."""
+    pairs = [(line, line["avg_text_tokens_with"], line["avg_text_tokens_without"]) for line in lines]
+    return [
+        Check(
+            f"{_label(line)}: fewer text tokens read",
+            with_it < without or line["action_rate_no"] == 1,
+            f"{with_it:.1f} with, {without:.1f} without",
+        )
+        for line, with_it, without in pairs
+        if with_it is not None and without is not None
+    ]
+
+
+def answer_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """Reuse changes no action and no answer: one for each line of ``vovnet.analyses.paired_runs.changed_answers``."""
+    checks = []
+    for line in lines:
+        changed, count = line["changed"], line["questions"]
+        seen = f"{count - len(changed)} of {count} questions alike" + (f", not {min(changed)}" if changed else "")
+        checks.append(Check(f"{_label(line)}: no action and no answer changes", not changed, seen))
+    return checks
+
+
+def _label(line: Mapping[str, Any]) -> str:
+    return f"{line['dataset']}, {line['baseline_name'] or 'VoVNet'}, cache reuse"

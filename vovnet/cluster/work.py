@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vovnet.errors import VoVNetError, explained
-from vovnet.job_config import read_config
 from vovnet.jobs import Record, read_record, run_recorded
 from vovnet.provenance import git_state
 from vovnet.rank_errors import leave_error
+from vovnet.rank_launch import read_config
 from vovnet.ranks import end_with_parent, is_main_rank, world_size
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -126,6 +126,6 @@ def _whereabouts(record: Record) -> dict[str, Any]:
     return facts
 
 
-if __name__ == "__main__":  # started by vovnet.cluster.local
+if __name__ == "__main__":  # started by vovnet.cluster.run
     end_with_parent()
     Job(*sys.argv[1:])()

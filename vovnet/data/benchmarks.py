@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vovnet.data.broken import without_broken_images
-from vovnet.data.embedded import OpenFiles
 from vovnet.data.hub import hub_table
+from vovnet.data.image_checks import without_broken_images
+from vovnet.data.images import OpenFiles
 from vovnet.data.jsonl import read_jsonl
 from vovnet.data.llava import read_llava
 from vovnet.data.mmbench import read_mmbench

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vovnet.data.sample import Sample, VQADataset
 from vovnet.data.signatures import SIDE, Signatures, choices, normal_form, signatures, thumbnail
-from vovnet.progress import Progress, progress
+from vovnet.terminal import Progress, progress
 
 Size = tuple[int, int]  # width and height in pixels
 TEMPLATE = 4  # a wording about so many images is a template

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.embedded import OpenFiles
+from vovnet.data.images import OpenFiles
 from vovnet.data.sample import ImageRef
 from vovnet.data.tables import Row, lower_names, or_nothing
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing

@@ -13,7 +13,7 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from vovnet.data.beside import ImagesBeside
+from vovnet.data.images import ImagesBeside
 from vovnet.data.rows import RowErrors, row_name
 from vovnet.data.sample import ImageRef, Sample
 from vovnet.data.tables import Row, cell_text, cell_texts, option_problem, text_problem

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.beside import ImagesBeside
+from vovnet.data.images import ImagesBeside
 from vovnet.data.rows import RowErrors
 from vovnet.data.sample import Sample
 from vovnet.data.tables import Row, cell_text, text_problem

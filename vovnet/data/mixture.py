@@ -1,4 +1,4 @@
-"""Several sets as one: evenly interleaved, each question with the prompt and the scoring of the set it comes from."""
+"""Data sets of several parts, and splits by image group."""
 
 import hashlib
 import json
@@ -64,3 +64,25 @@ def interleaved(sizes: Sequence[int]) -> np.ndarray:
     runs = -(-np.asarray(sizes) // RUN)  # of each set, rounded up
     when = (place // RUN + 0.5) / np.maximum(runs, 1)[owner]
     return np.stack([owner, place], axis=1)[np.lexsort((place, owner, when))]
+
+
+def split_rows(
+    dataset: VQADataset, max_samples: int | None, val_fraction: float, seed: int
+) -> tuple[list[str], np.ndarray]:
+    """Group of each question that a training collects, and whether it is held out for validation; both [N]."""
+    count = min(len(dataset), max_samples or len(dataset))
+    groups = [dataset[i].group for i in range(count)]
+    _, apart = split_groups(groups, val_fraction, seed)
+    return groups, np.array([group in apart for group in groups])
+
+
+def split_groups(groups: Sequence[str], val_fraction: float, seed: int) -> tuple[set[str], set[str]]:
+    """Divide distinct groups (images) into training and validation; no image is in both.
+
+    At least one group lands on each side where there are two or more.
+    """
+    distinct = sorted(set(groups))
+    order = np.random.default_rng([seed, len(distinct)]).permutation(len(distinct))
+    held_out = min(max(1, round(val_fraction * len(distinct))), len(distinct) - 1)
+    validation = {distinct[i] for i in order[:held_out]}
+    return set(distinct) - validation, validation

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vovnet.data.decoding import decoding_digest
+from vovnet.data.image_checks import decoding_digest
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.files import open_file, write_bytes
-from vovnet.progress import progress
+from vovnet.terminal import progress
 
 log = logging.getLogger(__name__)
 SIDE = 16  # pixels of a thumbnail

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vovnet.data.embedded import OpenFiles, ParquetImage, TsvImage
+from vovnet.data.images import OpenFiles, ParquetImage, TsvImage
 from vovnet.data.sample import ImageRef
 from vovnet.data.tsv import Record, tsv_records
 from vovnet.errors import VoVNetError

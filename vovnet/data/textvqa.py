@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.beside import ImagesBeside
+from vovnet.data.images import ImagesBeside
 from vovnet.data.rows import RowErrors, row_name
 from vovnet.data.sample import ImageRef, Sample
 from vovnet.data.tables import NO_TEXT, Row, cell_text, text_problem

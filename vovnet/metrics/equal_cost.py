@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vovnet.metrics.frontier import Point, concave_hull
+from vovnet.metrics.curves import Point, concave_hull
 
 SPLITS = 10  # ways to halve the images, averaged over
 

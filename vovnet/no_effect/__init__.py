@@ -6,9 +6,8 @@ Keys that were not given are not reported.
 
 from collections.abc import Iterator, Sequence
 
-from vovnet.no_effect.conditions import off_slurm, replays_here
 from vovnet.no_effect.deciding import DECIDING
-from vovnet.no_effect.rule import Rule, always
+from vovnet.no_effect.rule import Rule, always, off_slurm, replays_here
 from vovnet.no_effect.training import TRAINING
 from vovnet.options import groups
 from vovnet.schema import RunConfig

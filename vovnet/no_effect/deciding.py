@@ -1,6 +1,15 @@
 """Keys that may have no effect where a policy or baseline decides, and in commands that do something else."""
 
-from vovnet.no_effect.conditions import (
+from vovnet.no_effect.rule import (
+    ANY,
+    COLLECT,
+    DECIDE,
+    EVALUATE,
+    FALLBACK,
+    FILES,
+    READ,
+    TRAIN,
+    Rule,
     answers,
     follows_space,
     has_baseline,
@@ -10,9 +19,9 @@ from vovnet.no_effect.conditions import (
     is_vovnet,
     moves_rows,
     of,
+    others,
     scores_mmmu,
 )
-from vovnet.no_effect.rule import ANY, COLLECT, DECIDE, EVALUATE, FALLBACK, FILES, READ, TRAIN, Rule, others
 
 HEAD = "policy.feature_mode policy.hidden_size policy.use_straight_through policy.objective policy.interpolate"
 RANDOM = "random_policy_matched"

@@ -1,16 +1,22 @@
 """Keys of a training that may have no effect."""
 
-from vovnet.no_effect.conditions import (
+from vovnet.no_effect.rule import (
+    DECIDE,
+    EVALUATE,
+    FALLBACK,
+    FILES,
+    TRAIN,
+    Rule,
     has_baseline,
     is_live,
     learns_value,
     off_slurm,
+    others,
     replays_here,
     stages,
     trains_backbone,
     trains_lora,
 )
-from vovnet.no_effect.rule import DECIDE, EVALUATE, FALLBACK, FILES, TRAIN, Rule, others
 
 SOFT = "policy.objective.temperature policy.objective.entropy_weight policy.objective.loss"
 MICRO = "training.backbone.batch_size training.backbone.micro_batch_size training.backbone.precision"

@@ -22,8 +22,8 @@ from vovnet.outcomes.convert import branch_table, nll_table, state_table, text_t
 from vovnet.outcomes.rows import LookState, ModelOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
 from vovnet.outcomes.tables import NLL, nll_name, state_name
-from vovnet.progress import Progress, progress
 from vovnet.schema import EvalConfig
+from vovnet.terminal import Progress, progress
 from vovnet.vlm.decoding import decoding_of
 from vovnet.vlm.device import threads_of
 from vovnet.vlm.protocol import VLM, Batch, Each

@@ -8,9 +8,9 @@ import numpy as np
 
 from vovnet.actions import Action, usual_or
 from vovnet.data import Sample, VQADataset, load_dataset
-from vovnet.outcomes.exports import frame_of
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
+from vovnet.outcomes.transfer import frame_of
 from vovnet.outcomes.units import unit_of
 from vovnet.schema import RunConfig
 from vovnet.session import Session

@@ -13,12 +13,11 @@ from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import imported_rows, table_keys
-from vovnet.outcomes.looks import check_looks, looks_of
+from vovnet.outcomes.looks import branch_budget, check_looks, looks_of, pruning_of
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.store import TEXT, OutcomeStore
 from vovnet.outcomes.tables import KEPT, Tables
-from vovnet.outcomes.variants import branch_budget, pruning_of
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig
 from vovnet.session import Session
 from vovnet.vlm.budget import budget_of

@@ -13,11 +13,11 @@ from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object, write_json
 from vovnet.fingerprint import digest
-from vovnet.outcomes.variants import full_pruning
+from vovnet.outcomes.looks import full_pruning
 from vovnet.schema import RunConfig
 from vovnet.vlm.budget import max_tokens
+from vovnet.vlm.facts import prefill_flops, vision_flops
 from vovnet.vlm.files import Checkpoint
-from vovnet.vlm.flops import prefill_flops, vision_flops
 
 log = logging.getLogger(__name__)
 LATENCY = "latency"  # folder of measured latencies in the store

@@ -18,7 +18,7 @@ from vovnet.files import open_file, parse_object, write_bytes
 from vovnet.fingerprint import recall_text, remember_text
 from vovnet.outcomes.units import unit_of
 from vovnet.policy.features import feature_width
-from vovnet.policy.names import FILE_NAME
+from vovnet.policy.protocol import FILE_NAME
 from vovnet.schema import (
     ActionSpace,
     DatasetConfig,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from vovnet.policy.sequential_head import AnyHead
+    from vovnet.policy.head import AnyHead
 
 FORMAT = 2
 TORCH = (".pt", ".pth", ".ckpt")  # endings of files of torch.save
@@ -366,8 +366,7 @@ def make_head(path: Path, card: PolicyCard, tensors: "Mapping[str, Tensor]") -> 
     """
     import torch
 
-    from vovnet.policy.head import PolicyHead
-    from vovnet.policy.sequential_head import SequentialHead
+    from vovnet.policy.head import PolicyHead, SequentialHead
 
     if odd := next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None):
         raise _unfit(path, TypeError(f"{odd} is of {tensors[odd].dtype}"))

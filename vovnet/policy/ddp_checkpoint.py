@@ -25,7 +25,7 @@ from vovnet.vlm.files import Checkpoint
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vovnet.policy.sequential_head import AnyHead
+    from vovnet.policy.head import AnyHead
 
 log = logging.getLogger(__name__)
 

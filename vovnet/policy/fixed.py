@@ -1,4 +1,4 @@
-"""The baselines that look in one way at every question (block B1)."""
+"""Policies that take the same look for every question: a named one, pruned to a share, or of another resolution."""
 
 from typing import Literal
 
@@ -7,9 +7,9 @@ from pydantic.dataclasses import dataclass
 
 from vovnet.actions import FIXED_POLICIES, USUAL, Action
 from vovnet.policy.protocol import Policy, Step, Value, View
-from vovnet.schema.baselines import FullLook
 from vovnet.schema.menu import MenuLook, OwnLook
-from vovnet.schema.ranges import STRICT
+from vovnet.schema.policy import FullLook
+from vovnet.schema.ranges import STRICT, Kept, Positive, PruningMode
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -71,3 +71,46 @@ class Always(Policy):
     def step(self, view: View) -> Step:
         """The most expensive of its looks."""
         return Step(np.full(len(view), int(self.looks[-1]), dtype=np.int64))
+
+
+@dataclass(frozen=True, config=STRICT)
+class TokenPruning(Policy):
+    """FULL for every question; a share of an image's tokens is kept."""
+
+    name: Literal["vision_token_pruning_proxy"]
+    pruning_ratio: Kept
+    pruning_mode: PruningMode
+
+    looks = (Action.FULL,)
+
+    @property
+    def full(self) -> FullLook:
+        """Without the tokens that are left out."""
+        return FullLook(pruning=(self.pruning_mode, self.pruning_ratio))
+
+    def step(self, view: View) -> Step:
+        """Ignore everything."""
+        return Step(np.full(len(view), int(Action.FULL), dtype=np.int64))
+
+    def columns(self) -> dict[str, Value]:
+        """Mode and ratio, also where the ratio is 1 and nothing is left out."""
+        return {"pruning_ratio": self.pruning_ratio, "pruning_mode": self.pruning_mode}
+
+
+@dataclass(frozen=True, config=STRICT)
+class ResolutionScaling(Policy):
+    """FULL for every question, from a smaller image."""
+
+    name: Literal["resolution_scaling"]
+    long_side: Positive  # pixels
+
+    looks = (Action.FULL,)
+
+    @property
+    def full(self) -> FullLook:
+        """At the smaller side."""
+        return FullLook(long_side=self.long_side)
+
+    def step(self, view: View) -> Step:
+        """Ignore everything."""
+        return Step(np.full(len(view), int(Action.FULL), dtype=np.int64))

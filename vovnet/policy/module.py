@@ -10,11 +10,11 @@ import torch
 
 from vovnet.data import Item
 from vovnet.errors import VoVNetError
-from vovnet.memory import peak_mb, reset_peak
 from vovnet.outcomes.routed import Routed, join_routed
 from vovnet.policy.route import Begun, Router
 from vovnet.ranks import from_all
 from vovnet.scoring.table import ScoreTable
+from vovnet.vlm.device import peak_mb, reset_peak
 
 
 class RoutingModule(L.LightningModule):

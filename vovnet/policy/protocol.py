@@ -1,4 +1,4 @@
-"""What a policy is: it sees what it needs of some questions and says how closely to look at each."""
+"""What a policy is, what it sees of each question, and what it answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -10,7 +10,7 @@ import numpy as np
 from vovnet.actions import USUAL, Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import LookState, Outcomes, TextOutcomes
-from vovnet.schema.baselines import PolicyOptions, Ratios
+from vovnet.schema.policy import PolicyOptions, Ratios
 from vovnet.schema.ranges import Split
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vovnet.schema import RunConfig
     from vovnet.session import Session
     from vovnet.vlm.files import Checkpoint
+
+FILE_NAME = "policy.safetensors"  # in the folder of a training
+
 
 Value = str | int | float | bool | None  # of a column
 

@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from vovnet.actions import Action, own_name, usual_or
 from vovnet.outcomes.rows import TextOutcomes, known
 from vovnet.policy.protocol import SPLIT, TEXT, Context, Policy, Step, Target, Value, View
-from vovnet.schema.baselines import Ratios
+from vovnet.schema.policy import Ratios
 from vovnet.schema.ranges import STRICT, NonNegative, Place, Seed
 
 BUCKETS = 3  # of the policy that is matched by entropy

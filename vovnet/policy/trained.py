@@ -1,21 +1,25 @@
-"""No baseline: the policy's own keys say which trained head decides."""
+"""Options of policies that are not built in: one that was trained, one of the user's own package."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
+from vovnet import registry
 from vovnet.errors import VoVNetError
 from vovnet.policy.checkpoint import open_policy
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
 from vovnet.policy.find import find_policy
 from vovnet.policy.interpolated import Interpolated
-from vovnet.policy.protocol import Context, Policy
-from vovnet.policy.sequential import Sequential
-from vovnet.policy.vovnet import ValueHead, VoVNet
+from vovnet.policy.protocol import Context, Policy, checked
+from vovnet.policy.vovnet import Sequential, ValueHead, VoVNet
 from vovnet.schema import RunConfig, finer
-from vovnet.schema.baselines import PolicyOptions
+from vovnet.schema.code import Code, read_code
+from vovnet.schema.policy import PolicyOptions
 from vovnet.schema.ranges import STRICT
 
 HEADS = 4  # kept in a session: a seed or an objective each
@@ -74,3 +78,41 @@ def _between(head: "ValueHead", config: RunConfig) -> Interpolated:
 def policy_of(head: ValueHead, lambda_cost: float) -> VoVNet:
     """The policy that a head was trained for, at a lambda."""
     return (Sequential if head.card.procedure == "sequential" else VoVNet)(head, lambda_cost)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Outside(PolicyOptions):
+    """The options of such a policy: what results call it, and its class."""
+
+    name: str
+    code: Code
+
+    @property
+    def reads_lambda(self) -> bool:
+        """Whatever it reads: its code is not looked into."""
+        return True
+
+    def make(self, context: Context) -> Policy:
+        """Import the class, call it, and let the policy see its context."""
+        return checked(self.code(), self.name).make(context)
+
+
+def outside(value: Mapping[str, Any], trusted: bool) -> Outside:
+    """The options in a configuration.
+
+    Args:
+        value: of a YAML file, or what a summary.json or a job's file holds of such options.
+        trusted: the user has composed it.
+    """
+    options = dict(value)
+    name = str(options.pop("name", ""))
+    if registry.TARGET not in options and set(options) != {"code"}:
+        TypeAdapter(Outside).validate_python({"name": name, **options})  # says what is wrong
+    code = read_code("policy", options.get("code", options), trusted)
+    assert code is not None
+    found = Outside(name or code.name, code)
+    if found.name in registry.POLICIES:
+        raise PydanticCustomError(
+            "value_error", "{name} is a policy of VoVNet; give yours another name", {"name": repr(found.name)}
+        )
+    return found

@@ -1,4 +1,4 @@
-"""Looking where the text pass is uncertain (block B2)."""
+"""Policies that look where the model is unsure: of the text pass (one step), or again after COARSE (a cascade)."""
 
 from typing import Literal
 
@@ -7,8 +7,8 @@ from pydantic.dataclasses import dataclass
 
 from vovnet.actions import Action, named
 from vovnet.outcomes.rows import TextOutcomes, known
-from vovnet.policy.protocol import TEXT, Policy, Step, Value, View
-from vovnet.schema.ranges import STRICT, NonNegative
+from vovnet.policy.protocol import LOOK, TEXT, Policy, Step, Value, View
+from vovnet.schema.ranges import STRICT, NonNegative, Share
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -47,3 +47,25 @@ def is_uncertain(text: TextOutcomes, entropy: float | None, margin: float | None
     if margin is not None:
         uncertain |= known(text.margin, "margin") <= margin
     return uncertain
+
+
+@dataclass(frozen=True, config=STRICT)
+class Cascade(Policy):
+    """Looks again where the probability of COARSE's answer is below the threshold."""
+
+    name: Literal["cascade"]
+    threshold: Share
+
+    needs = frozenset({f"{LOOK}{Action.COARSE.label}"})
+    looks = (Action.COARSE, Action.FULL)
+
+    def step(self, view: View) -> Step:
+        """Look at every thumbnail first."""
+        if (coarse := view.seen.get(Action.COARSE)) is None:
+            return Step(np.full(len(view), int(Action.COARSE), dtype=np.int64), answer=np.zeros(len(view), dtype=bool))
+        again = known(coarse.confidence, "answer_probability") < self.threshold
+        return Step(np.where(again, int(Action.FULL), int(Action.COARSE)).astype(np.int64))
+
+    def columns(self) -> dict[str, Value]:
+        """Its threshold, which is one of the answer's probability."""
+        return {"uncertainty_metric": "confidence", "threshold": self.threshold, "vision_mode": "full"}

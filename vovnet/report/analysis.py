@@ -7,15 +7,31 @@ import numpy as np
 
 from vovnet.actions import USUAL, Action, named
 from vovnet.analyses.slices import KINDS, error_kinds
-from vovnet.metrics.calibration import brier_score, expected_calibration_error
-from vovnet.metrics.frontier import Hull, Point, aiq, concave_hull, hypervolume
-from vovnet.metrics.oracle_gap import budgeted_oracle, gap_closed, mean_gap_closed
-from vovnet.metrics.ranking import auprc, auroc, need_estimates, need_labels
-from vovnet.metrics.recovery import KEPT, recovery
-from vovnet.metrics.regret import utility_regret
-from vovnet.metrics.selective import augrc, aurc
+from vovnet.metrics.curves import (
+    KEPT,
+    Hull,
+    Point,
+    aiq,
+    budgeted_oracle,
+    concave_hull,
+    gap_closed,
+    hypervolume,
+    mean_gap_closed,
+    recovery,
+    utility_regret,
+)
+from vovnet.metrics.estimators import (
+    augrc,
+    auprc,
+    aurc,
+    auroc,
+    brier_score,
+    expected_calibration_error,
+    need_estimates,
+    need_labels,
+)
 from vovnet.outcomes.rows import places
-from vovnet.report.curves import Curve
+from vovnet.report.frontier import Curve
 from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study

@@ -8,7 +8,7 @@ import numpy as np
 
 from vovnet.compose import EXCLUDED_FROM_HASH, EXCLUDED_FROM_HASH_EVAL
 from vovnet.errors import VoVNetError
-from vovnet.metrics.paired import mcnemar_p, paired_bootstrap
+from vovnet.metrics.inference import mcnemar_p, paired_bootstrap
 from vovnet.report.labels import seeded_label
 from vovnet.report.runs import Run
 from vovnet.results.columns import ASKED, CURVE, ResultRow, grouped

@@ -6,23 +6,24 @@ from statistics import median
 
 import numpy as np
 
-from vovnet.metrics.cost_at_accuracy import CostAtAccuracy, cost_at_accuracy
-from vovnet.metrics.crossed import crossed_bootstrap
+from vovnet.metrics.curves import CostAtAccuracy, cost_at_accuracy
 from vovnet.metrics.equal_cost import Settings, held_out
+from vovnet.metrics.inference import crossed_bootstrap
 from vovnet.report.analysis import Line
-from vovnet.report.equal_cost import RESAMPLED, vovnet_methods
-from vovnet.report.mixing import (
+from vovnet.report.equal_cost import (
     DRAWN,
+    RESAMPLED,
     baseline_settings,
     drawn_settings,
     fixed_runs,
     own_branches,
     settings_of,
+    vovnet_methods,
 )
+from vovnet.report.labels import Column
 from vovnet.report.predictions import Predictions
 from vovnet.report.study import Study
 from vovnet.report.tables import KEEP
-from vovnet.report.view import Column
 
 COLUMNS = (
     "dataset method policies baseline comparisons wins ties losses in_range wins_in_range losses_in_range "

@@ -9,13 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vovnet.actions import USUAL, named
-from vovnet.metrics.calibration import reliability
-from vovnet.metrics.frontier import concave_hull
-from vovnet.metrics.oracle_gap import budgeted_oracle
-from vovnet.metrics.regret import utility_regret
+from vovnet.metrics.curves import budgeted_oracle, concave_hull, utility_regret
+from vovnet.metrics.estimators import reliability
 from vovnet.policy.decide import Choices
 from vovnet.report.analysis import point, value_runs
-from vovnet.report.curves import Curve, interval_arms, prominent
+from vovnet.report.frontier import Curve, interval_arms, prominent
 from vovnet.report.study import Study
 from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, action_color, legend_below, looks, panel, plain, save
 from vovnet.results.columns import ResultRow, rates_of

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vovnet.checks.readable import warn_of_unreadable
+from vovnet.checks.check import warn_of_unreadable
 from vovnet.files import write_json, write_text
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.report import compare, equal_cost, equal_cost_summary, tables
 from vovnet.report.analysis import Line, all_lines
 from vovnet.report.figures import draw_figures
+from vovnet.report.labels import Column, rate_column, with_own_rates
 from vovnet.report.page.build import page, write_page_data
 from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
-from vovnet.report.view import Column, rate_column, with_own_rates
 from vovnet.schema import ReportConfig
 from vovnet.session import Session
 

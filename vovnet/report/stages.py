@@ -13,9 +13,9 @@ from typing import Any
 from vovnet.checks.check import Check
 from vovnet.files import open_file, write_text
 from vovnet.provenance import SUMMARY, provenance
+from vovnet.report.labels import Column, described
 from vovnet.report.table import PROFILE, SLICES, rows_view, trainings_view
 from vovnet.report.tables import markdown
-from vovnet.report.view import Column, described
 from vovnet.results.read import read_results, read_summary
 from vovnet.results.write import RESULTS
 from vovnet.schema import Stage

@@ -17,7 +17,7 @@ from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.units import Unit, unit_of
 from vovnet.policy.fixed import Fixed
-from vovnet.report.curves import Curve, curves, fixed_rows, sees_branches
+from vovnet.report.frontier import Curve, curves, fixed_rows, sees_branches
 from vovnet.report.runs import Run
 from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS

@@ -8,12 +8,10 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from vovnet.checks.check import Check
-from vovnet.checks.readable import is_unreadable
+from vovnet.checks.check import Check, is_unreadable
 from vovnet.outcomes.inspect import TableSummary
 from vovnet.outcomes.store import FORMAT
-from vovnet.report.labels import setting
-from vovnet.report.view import Column, cell, described, rate_column, with_own_rates
+from vovnet.report.labels import Column, cell, described, rate_column, setting, with_own_rates
 from vovnet.results.columns import DESCRIBED, RATES, ResultRow, record
 from vovnet.results.sweep import Job
 from vovnet.terminal import say, shown

@@ -7,12 +7,11 @@ from typing import Any
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.files import write_text
-from vovnet.metrics.frontier import pareto_front
-from vovnet.outcomes.readable import MOST_UNREAD
+from vovnet.metrics.curves import pareto_front
+from vovnet.outcomes.judge import MOST_UNREAD
 from vovnet.report.analysis import Line, method_lines, point
-from vovnet.report.labels import point_label
+from vovnet.report.labels import Column, cell, described, point_label
 from vovnet.report.study import Study
-from vovnet.report.view import Column, cell, described
 from vovnet.results.columns import RATES, ResultRow, record
 from vovnet.results.write import write_rows
 

@@ -1,4 +1,4 @@
-"""Filling the outcome store without deciding anything, and what there is to say about it."""
+"""Filling the outcome store without deciding anything, scoring what it holds again, and a summary of both."""
 
 import time
 from dataclasses import asdict
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.data import load_dataset
-from vovnet.files import write_json
+from vovnet.files import write_json, write_text
 from vovnet.outcomes.load import collect_outcomes
+from vovnet.outcomes.rescore import Rescored
 from vovnet.policy.protocol import TEXT
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.setting import make_policy
+from vovnet.results.write import json_line, without_formulas, write_rows
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.vlm.facts import vlm_facts
@@ -45,3 +47,13 @@ def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]
     }
     write_json(folder / SUMMARY, summary)
     return summary
+
+
+LINES, CHANGES = "rescored.csv", "changed.jsonl"
+
+
+def write_rescored(folder: Path, found: Rescored) -> list[Path]:
+    """Write counts by data set and look, and every answer that is judged otherwise."""
+    write_rows(folder / LINES, without_formulas(found.lines), list(found.lines[0]))
+    write_text(folder / CHANGES, "".join(json_line(change.as_json()) for change in found.changes))
+    return [folder / LINES, folder / CHANGES]

@@ -12,7 +12,7 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.checks.baselines import draw_checks
 from vovnet.checks.blocks import run_checks
-from vovnet.checks.readable import unread_sets, warn_of_unreadable
+from vovnet.checks.check import unread_sets, warn_of_unreadable
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
@@ -24,17 +24,17 @@ from vovnet.policy.protocol import TEXT, Policy
 from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.columns import ESSENTIAL, ResultRow, record
-from vovnet.results.existing import existing_summary, inputs_key
-from vovnet.results.official import category_rows, official_scores, with_random_fallback
 from vovnet.results.own_metrics import own_metrics
 from vovnet.results.read import read_results
-from vovnet.results.row import RunFacts, make_row
+from vovnet.results.row import RunFacts, category_rows, make_row, official_scores, with_random_fallback
 from vovnet.results.setting import Setting, make_policy, needed_samples, setting_of
 from vovnet.results.split import SplitColumns
 from vovnet.results.write import (
     CATEGORIES,
     PREDICTIONS,
     RESULTS,
+    existing_summary,
+    inputs_key,
     retract,
     without_formulas,
     write_predictions,

@@ -25,13 +25,13 @@ from vovnet.outcomes.routed import Routed
 from vovnet.policy.module import RoutingModule
 from vovnet.policy.protocol import Policy
 from vovnet.policy.route import Router, make_router
-from vovnet.progress import Progress, progress
 from vovnet.rank_launch import launch_ranks, needs_launch, run_rank
 from vovnet.ranks import check_ranks, is_main_rank, rank, world_size
 from vovnet.results.batch_agreement import SAMPLE, batch_agreement, depends_on_batches
 from vovnet.results.setting import make_policy
 from vovnet.schema import RunConfig
 from vovnet.session import Session
+from vovnet.terminal import Progress, progress
 
 RANKS = "ranks"  # folder of started ranks while they run
 ROUTED = "routed.npz"
@@ -45,8 +45,8 @@ def route_live(
     Where ranks exist already, each gets all results.
 
     Returns:
-        What was done, the peak memory in MB (see ``vovnet.memory``), and ``batch_agreement`` where batches may matter
-        and this process is the only one.
+        What was done, the peak memory in MB, and ``batch_agreement`` where batches may matter and this process is the
+        only one.
 
     Raises:
         VoVNetError: the devices are not there, the policy cannot run live, or a rank failed.

@@ -8,14 +8,14 @@ import numpy as np
 
 from vovnet.actions import USUAL, Action, usual_or
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.variants import full_pruning
+from vovnet.outcomes.looks import full_pruning
 from vovnet.policy.protocol import Target
 from vovnet.policy.random_matched import BUCKETS, RandomMatched
 from vovnet.results.columns import ResultRow, evaluated, looks_once, rates_of
 from vovnet.results.read import read_predictions, read_results
 from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import PruningMode, RunConfig
-from vovnet.schema.baselines import Ratios
+from vovnet.schema.policy import Ratios
 
 Pruned = tuple[PruningMode, float]
 

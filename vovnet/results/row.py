@@ -1,20 +1,103 @@
-"""One row of results.csv from what was done to each sample."""
+"""One evaluation as a row of results.csv."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from vovnet.actions import USUAL
-from vovnet.metrics.calibration import expected_calibration_error
+from vovnet.data import VQADataset
+from vovnet.data.sample import SampleRule
+from vovnet.metrics.estimators import expected_calibration_error
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.protocol import Value
-from vovnet.results.columns import OF_POLICY, OWN_ENGINE, ResultRow, as_family
-from vovnet.results.metrics import clustered_interval
+from vovnet.results.columns import OF_POLICY, OWN_ENGINE, OWN_RATE, ResultRow, as_family
+from vovnet.results.split import SplitColumns
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.scoring.official import OfficialScores
-from vovnet.vlm.flops import generation_flops, prefill_flops, vision_flops
+from vovnet.vlm.facts import generation_flops, prefill_flops, vision_flops
+
+Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+
+def clustered_interval(scores: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean score, where the samples of one group (image) count as one observation.
+
+    Wilson's interval at Kish's effective number of groups n^2 / sum of m_g^2: the size that n samples amount to when
+    those of a group are always right or wrong together. It is conservative where they are not. The size does not
+    depend on the scores: more right answers to the same questions never lower either bound, and the interval has
+    width at accuracies 0 and 1. An estimated design effect has neither property: it knows nothing of the dependence
+    where all scores are equal, and little where few differ.
+
+    Args:
+        scores: in [0, 1], [N]. ``groups``: a label per sample, [N].
+    """
+    count = len(scores)
+    if count == 0:
+        return math.nan, math.nan
+    mean = float(scores.mean(dtype=np.float64))
+    sizes = np.unique(groups, return_counts=True)[1]
+    size = count**2 / float((sizes.astype(np.float64) ** 2).sum())
+    centre = (mean + Z95**2 / (2 * size)) / (1 + Z95**2 / size)
+    half = Z95 / (1 + Z95**2 / size) * math.sqrt(mean * (1 - mean) / size + Z95**2 / (4 * size**2))
+    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
+
+
+def official_scores(dataset: VQADataset, split: SplitColumns, routed: Routed) -> dict[str, OfficialScores]:
+    """What each set's own evaluator would say."""
+    chosen = routed.chosen
+    found = {}
+    for name, rows in split.members.items():
+        scores = split.sheets[name].scores(chosen.score[rows], chosen.parsed[rows])
+        member = dataset.member(int(rows[0]))
+        if isinstance(member.scorer, SampleRule):
+            samples = [member[dataset.place(row)] for row in rows.tolist()]
+            metrics = member.scorer.official(samples, chosen.answer[rows].tolist())
+            headline = metrics.get(scores.name)  # a number unless the benchmark cannot aggregate these samples
+            value = headline if isinstance(headline, float) else scores.value
+            scores = replace(scores, value=value, metrics=metrics)
+        found[name] = scores
+    return found
+
+
+def category_rows(split: SplitColumns, routed: Routed) -> list[dict[str, object]]:
+    """One line per set and category: score, cost and what was chosen."""
+    lines = []
+    for (name, category), rows in split.categories.items():
+        rates = routed.rates(rows)
+        shown = {f"action_rate_{look.label}": rates.pop(look.label) for look in USUAL}
+        lines.append(
+            {
+                "dataset": name,
+                "category": category,
+                "num_samples": len(rows),
+                "score": float(routed.chosen.score[rows].mean(dtype=np.float64)),
+                "unparsed_rate": float((~routed.chosen.parsed[rows]).mean()),
+                "refusal_rate": float(routed.chosen.refused[rows].mean()),
+                "avg_cost": float(routed.cost[rows].mean()),
+                **shown,
+                **{f"{OWN_RATE}{label}": rate for label, rate in rates.items()},
+            }
+        )
+    return lines
+
+
+def with_random_fallback(dataset: VQADataset, routed: Routed, seed: int) -> tuple[Routed, int]:
+    """MMMU's official treatment of choices that cannot be read: a letter drawn at random; and how many.
+
+    Each sample draws from a stream of its own. Only results are changed: outcomes in the store, and so what
+    a policy learns from, never contain luck.
+    """
+    score, drawn = routed.chosen.score.copy(), 0
+    for index in np.flatnonzero(~routed.chosen.parsed).tolist():
+        sample = dataset[index]
+        if dataset.member(index).scorer == "mmmu" and sample.options:
+            letter = chr(ord("A") + int(np.random.default_rng([seed, index]).integers(len(sample.options))))
+            score[index] = float(letter in sample.answers)
+            drawn += 1
+    return replace(routed, chosen=replace(routed.chosen, score=score)), drawn
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,14 @@ from vovnet.actions import named
 from vovnet.data import VQADataset, load_dataset
 from vovnet.outcomes.keys import imported_rows, reuses_cache
 from vovnet.outcomes.load import load_outcomes
+from vovnet.outcomes.looks import full_pruning
 from vovnet.outcomes.rows import Outcomes, known
 from vovnet.outcomes.units import Unit, unit_of
-from vovnet.outcomes.variants import full_pruning
 from vovnet.policy.fallback import Fallback
 from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
 from vovnet.results.columns import OWN_ENGINE
-from vovnet.results.leaks import look_for_leaks
 from vovnet.results.matching import target_of
-from vovnet.results.split import SplitColumns, rule_of, split_columns
+from vovnet.results.split import SplitColumns, look_for_leaks, rule_of, split_columns
 from vovnet.schema import PruningMode, RunConfig, in_order
 from vovnet.session import Session
 from vovnet.vlm.files import backbone_label, find_checkpoint

@@ -1,14 +1,25 @@
-"""What every result of a split has in common, worked out once a session: a sweep's jobs ask the same questions."""
+"""The split that is evaluated, and what of it the policy or the backbone was trained on."""
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring as quote
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from vovnet.data import VQADataset
+from vovnet.data import VQADataset, load_dataset
+from vovnet.data.guard import LeakReport
+from vovnet.data.leaks import enforce, leak_report, recalled
+from vovnet.errors import VoVNetError
+from vovnet.policy.checkpoint import UNKNOWN, PolicyCard
+from vovnet.schema import DatasetConfig, RunConfig
 from vovnet.scoring.official import AnswerSheet
 from vovnet.session import Session
+from vovnet.vlm.files import UNSAID, Checkpoint, TrainedOn
 
 
 def rule_of(dataset: VQADataset) -> str | None:
@@ -67,3 +78,63 @@ def _columns(dataset: VQADataset, count: int) -> SplitColumns:
         },
         categories={key: np.array(rows) for key, rows in sorted(categories.items())},
     )
+
+
+log = logging.getLogger(__name__)
+
+
+def look_for_leaks(
+    config: RunConfig,
+    checkpoint: Checkpoint,
+    card: PolicyCard | None,
+    dataset: VQADataset,
+    session: Session | None = None,
+) -> list[dict[str, Any]]:
+    """The guard's verdicts on a policy, its backbone and the split they are evaluated on, for summary.json.
+
+    A baseline was trained on nothing, and of a published backbone nobody knows. Where training data are not on this
+    machine, that is said and recorded: what a file names is neither drawn nor downloaded.
+
+    Raises:
+        VoVNetError: an evaluation sample is in the training data.
+    """
+    seen = dict.fromkeys((of, "backbone") for of in checkpoint.trained_on)
+    if card is not None:
+        said = UNSAID if card.dataset == UNKNOWN else TrainedOn(card.dataset, card.data_fingerprint, card.data_config)
+        if (said, "backbone") not in seen:
+            seen[said, "policy"] = None
+    reports, unchecked = list[LeakReport](), list[dict[str, Any]]()
+    for trained_on, what in seen:
+        found = _compared(config, trained_on, dataset, session)
+        if isinstance(found, LeakReport):
+            reports.append(found)
+        else:
+            name = trained_on.dataset
+            log.warning("the leak guard did not look into the %s's training data (%s): %s", what, name, found)
+            unchecked.append({"training": {"name": name}, "passed": None, "why": found})
+    return [*enforce(reports, config.leaks), *unchecked]
+
+
+def _compared(
+    config: RunConfig, trained_on: TrainedOn, dataset: VQADataset, session: Session | None
+) -> LeakReport | str:
+    """What the guard finds between a training split and an evaluation split, or why it cannot look."""
+    folder = Path(config.paths.data)
+    if trained_on == UNSAID:
+        return "its file does not say what it was trained on"
+    if not re.fullmatch("[0-9a-f]{64}", trained_on.fingerprint):  # it becomes a part of a file's name
+        return "its account of them is damaged: their fingerprint is no SHA-256"
+    if (known := recalled(trained_on.fingerprint, dataset.fingerprint, folder)) is not None:
+        return known
+    try:
+        named = TypeAdapter(DatasetConfig).validate_json(trained_on.config)
+        training = load_dataset(named, "train", only_local=True, session=session)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{key}: " for key in first["loc"])
+        return f"its account of them is damaged: {where}{first['msg']}"
+    except (VoVNetError, OSError) as error:
+        return f"the training data cannot be opened: {error}"
+    if training.fingerprint != trained_on.fingerprint:
+        return "the training data are not what they were"
+    return leak_report(training, dataset, folder)

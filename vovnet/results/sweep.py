@@ -6,15 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vovnet.analyses.precision import precision_lines
-from vovnet.analyses.reuse import changed_answers, reuse_rows
-from vovnet.analyses.seeds import seed_rows
-from vovnet.checks.blocks import sweep_checks
-from vovnet.checks.check import Check
-from vovnet.checks.precision import precision_checks
-from vovnet.checks.readable import warn_of_unreadable
-from vovnet.checks.reuse import answer_checks, reuse_checks
-from vovnet.checks.seeds import seed_checks
+from vovnet.analyses.paired_runs import changed_answers, precision_lines, reuse_rows, seed_rows
+from vovnet.checks.blocks import answer_checks, precision_checks, reuse_checks, seed_checks, sweep_checks
+from vovnet.checks.check import Check, warn_of_unreadable
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.jobs import Record, sweep_records

@@ -13,13 +13,10 @@ from pydantic.dataclasses import dataclass
 
 from vovnet.actions import ACTION_SPACES, Action
 from vovnet.schema.backbone import BackboneConfig, Resolution, VisionBudgetConfig
-from vovnet.schema.baselines import BaselineConfig, FullLook, PolicyOptions, Ratios
 from vovnet.schema.code import ReportParts
 from vovnet.schema.data import Dataset, DatasetConfig, GenerateConfig, HubConfig, LeaksConfig, PrepareConfig, SplitFiles
-from vovnet.schema.evaluation import EvalConfig
-from vovnet.schema.launcher import BasicLauncher, LauncherConfig, LocalLauncher, SlurmLauncher
 from vovnet.schema.menu import OwnLook, disorder, finer, in_order, key_of, resolution_of
-from vovnet.schema.policy import ObjectiveConfig, PolicyConfig
+from vovnet.schema.policy import BaselineConfig, FullLook, ObjectiveConfig, PolicyConfig, PolicyOptions, Ratios
 from vovnet.schema.ranges import (
     STRICT,
     ActionSpace,
@@ -40,13 +37,18 @@ from vovnet.schema.ranges import (
     Seed,
     Split,
 )
-from vovnet.schema.serve import ServeConfig
-from vovnet.schema.training import (
+from vovnet.schema.runs import (
     BackboneTraining,
+    BasicLauncher,
+    EvalConfig,
+    LauncherConfig,
+    LocalLauncher,
     LoraConfig,
     PolicyTraining,
     Precision,
     Schedule,
+    ServeConfig,
+    SlurmLauncher,
     TrainerConfig,
 )
 

@@ -11,14 +11,19 @@ from vovnet.data.sample import SampleRule
 from vovnet.errors import VoVNetError
 from vovnet.registry import check_call, find, names, source_hash
 from vovnet.schema.code import Code
-from vovnet.scoring.easy_vqa import score_easy_vqa
-from vovnet.scoring.mmbench import RULES, score_mmbench
+from vovnet.scoring.choices import RULES, score_mmbench
 from vovnet.scoring.mmmu import score_mmmu
-from vovnet.scoring.open import score_anls, score_choice, score_exact, score_number
-from vovnet.scoring.plain import score_plain
+from vovnet.scoring.open_answers import (
+    score_anls,
+    score_choice,
+    score_easy_vqa,
+    score_exact,
+    score_number,
+    score_plain,
+    score_token_f1,
+)
 from vovnet.scoring.refusal import is_refusal
 from vovnet.scoring.textvqa import score_textvqa
-from vovnet.scoring.token_f1 import score_token_f1
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.ahead import build_batch
 from vovnet.outcomes.branches import not_finite
-from vovnet.outcomes.judge import Judge, make_judge
-from vovnet.outcomes.readable import warn_of_unread
+from vovnet.outcomes.judge import Judge, make_judge, warn_of_unread
 from vovnet.ranks import is_main_rank, wait_for_all
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig
 from vovnet.session import Session

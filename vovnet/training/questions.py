@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from vovnet.actions import Action
 from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.data.leaks import enforce, held_out, leak_report
-from vovnet.data.split import split_rows
+from vovnet.data.mixture import split_rows
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.ahead import build_batch
 from vovnet.ranks import rank, world_size

@@ -1,5 +1,6 @@
 """A training as a command asks for it: in this process, or as several ranks."""
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.policy.trained import Trained
-from vovnet.rank_launch import launch_ranks, needs_launch
+from vovnet.rank_launch import launch_ranks, needs_launch, run_rank
 from vovnet.ranks import check_ranks, is_main_rank, world_size
 from vovnet.results.read import read_summary
 from vovnet.schema import RunConfig
@@ -32,7 +33,20 @@ def train(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]:
         return existing
     if needs_launch(config):
         training_data(config, config.training, session)  # generates, reads and refuses once instead of on every rank
-        launch_ranks(config, folder, "vovnet.training.rank", "goes on from the last checkpoint")
+        launch_ranks(config, folder, "vovnet.training.run", "goes on from the last checkpoint")
         return read_summary(folder)
     trained = train_policy(config, config.training, folder, session)
     return write_training(config, trained, folder, time.monotonic() - begun, session) if is_main_rank() else {}
+
+
+def train_as_rank(config: RunConfig, folder: Path) -> None:
+    """Train; rank 0 writes."""
+    begun = time.monotonic()
+    trained = train_policy(config, config.training, folder)
+    if is_main_rank():
+        write_training(config, trained, folder, time.monotonic() - begun)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    run_rank(place, lambda config: train_as_rank(config, place))

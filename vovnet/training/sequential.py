@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import Outcomes
+from vovnet.policy.decide import GRID, PRICES, Plans, best_plan, split_outputs
 from vovnet.policy.features import seen_features
+from vovnet.policy.head import MEMBERS, SequentialHead
 from vovnet.policy.objective import OutcomeBatch
-from vovnet.policy.plan import GRID, PRICES, Plans, best_plan, split_outputs
-from vovnet.policy.sequential_head import MEMBERS, SequentialHead
 from vovnet.schema import FeatureMode, PolicyConfig, PolicyTraining
 from vovnet.scoring.table import ScoreTable
 from vovnet.training.module import decision_metrics, decision_table

@@ -8,7 +8,7 @@ from typing import Any
 from vovnet.actions import Action, name_of
 from vovnet.checks.check import Check
 from vovnet.files import write_json
-from vovnet.outcomes.readable import MOST_UNREAD
+from vovnet.outcomes.judge import MOST_UNREAD
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.read import read_summary
 from vovnet.results.sweep import Job, sweep_jobs, write_jobs

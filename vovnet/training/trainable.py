@@ -19,7 +19,7 @@ from torch import nn
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError, first_line
 from vovnet.files import whole_folder
-from vovnet.outcomes.variants import pruning_of
+from vovnet.outcomes.looks import pruning_of
 from vovnet.schema import BackboneConfig, BackboneTraining, RunConfig
 from vovnet.session import Session
 from vovnet.vlm.adapters import attach

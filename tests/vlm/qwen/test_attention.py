@@ -10,12 +10,10 @@ from tests.conftest import compose_config
 from vovnet.vlm.files import find_checkpoint
 from vovnet.vlm.loading import load_backbone
 from vovnet.vlm.qwen.attention import BY_LENGTH
-from vovnet.vlm.qwen.grids import tower_arguments
 from vovnet.vlm.qwen.inputs import Pixels
-from vovnet.vlm.qwen.loading import load_model
+from vovnet.vlm.qwen.loading import load_model, load_processors
 from vovnet.vlm.qwen.patches import Cutter
-from vovnet.vlm.qwen.processors import load_processors
-from vovnet.vlm.qwen.vision import encode_images
+from vovnet.vlm.qwen.vision import encode_images, tower_arguments
 
 
 def drawn(folder: Path, sizes: list[tuple[int, int]]) -> Pixels:

@@ -5,8 +5,8 @@ import torch
 
 from tests.vlm.conftest import Load, build
 from vovnet.actions import VISUAL_ACTIONS
-from vovnet.vlm.qwen import compilation
-from vovnet.vlm.qwen.compilation import compile_parts, uncompile
+from vovnet.vlm.qwen import attention
+from vovnet.vlm.qwen.attention import compile_parts, uncompile
 
 
 def test_compiled_parts_yield_what_they_did(load: Load, items: list, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_compiled_parts_yield_what_they_did(load: Load, items: list, monkeypatch
     plain = logits()
     parts = compile_parts(backbone.model)
     kinds = {type(part).__name__ for part in parts}
-    assert {kind for kind in kinds if kind.endswith(compilation.TEXT)}
+    assert {kind for kind in kinds if kind.endswith(attention.TEXT)}
     assert {kind for kind in kinds if kind.endswith("VisionBlock")}
     try:
         traced = logits()

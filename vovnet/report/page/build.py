@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from vovnet.actions import USUAL, VISUAL_ACTIONS, Action, named
-from vovnet.checks.readable import unreadable_sentence
+from vovnet.checks.check import unreadable_sentence
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
-from vovnet.metrics.frontier import concave_hull
-from vovnet.metrics.oracle_gap import budgeted_oracle
+from vovnet.metrics.curves import budgeted_oracle, concave_hull
 from vovnet.outcomes.rows import places
 from vovnet.report.analysis import Line, point, value_runs
 from vovnet.report.labels import point_label

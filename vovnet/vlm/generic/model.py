@@ -17,10 +17,9 @@ from vovnet.actions import Action
 from vovnet.scoring.reasoning import Reasoning
 from vovnet.vlm.decoding import pad_right, row_generators
 from vovnet.vlm.generic.builder import GenericBuilder
-from vovnet.vlm.generic.passes import Passes, Seen
+from vovnet.vlm.generic.passes import Passes, Seen, Writer
 from vovnet.vlm.generic.prompts import Prompt, collate, collate_images
 from vovnet.vlm.generic.state import GenericState, Part, Prefix, in_order
-from vovnet.vlm.generic.writing import Writer
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading
 
 

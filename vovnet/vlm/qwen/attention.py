@@ -1,8 +1,4 @@
-"""Scaled dot-product attention of the vision tower, over all images of one size in one call.
-
-Without flash attention, transformers attends image by image (window by window in Qwen2.5-VL): hundreds of small
-kernels a layer where images are small. Images of one length make a proper batch.
-"""
+"""Attention of the vision tower over all images of one size in one call, and what torch.compile fuses."""
 
 import itertools
 from collections.abc import Sequence
@@ -72,3 +68,28 @@ def _begins(bounds: list[int]) -> list[tuple[int, list[int]]]:
     for begin, end in itertools.pairwise(bounds):
         found.setdefault(end - begin, []).append(begin)
     return list(found.items())
+
+
+TEXT = ("RMSNorm", "MLP")  # whole layers would be compiled once each, since the cache is indexed by the layer's number
+
+
+def compile_parts(model: Any) -> list[nn.Module]:
+    """Let the first call of each kind of part compile it; returns the parts.
+
+    The last bits of what they yield change, as under another attention kernel.
+    """
+    # All norms are one piece of code to it: shapes of three and four axes, one row or many, one token or many.
+    torch._dynamo.config.recompile_limit = 64
+    inner = model.model
+    parts = [m for m in inner.language_model.modules() if type(m).__name__.endswith(TEXT)]
+    parts += inner.visual.blocks
+    for part in parts:
+        part.compile()
+    return parts
+
+
+def uncompile(parts: list[nn.Module]) -> None:
+    """Undo it."""
+    for part in parts:
+        part._compiled_call_impl = None
+    torch._dynamo.reset()

@@ -53,7 +53,7 @@ def processors(folder: Path, model_type: str) -> tuple[Any, Any]:
     Raises:
         VoVNetError: one is missing or damaged.
     """
-    from vovnet.vlm.qwen.processors import load_processors
+    from vovnet.vlm.qwen.loading import load_processors
 
     return load_processors(folder)
 

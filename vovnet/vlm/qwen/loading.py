@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, GenerationConfig
+from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
 from vovnet.errors import VoVNetError, first_line, out_of_memory
@@ -18,17 +19,34 @@ from vovnet.vlm.device import pick_device, placement
 from vovnet.vlm.files import Checkpoint
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.quantised import INSTALL, check_quantised, quantisation
-from vovnet.vlm.qwen.attention import attend_by_length
+from vovnet.vlm.qwen.attention import attend_by_length, compile_parts
 from vovnet.vlm.qwen.budget import make_budget
-from vovnet.vlm.qwen.compilation import compile_parts
 from vovnet.vlm.qwen.folder import IMAGE_TOKENS, sides
 from vovnet.vlm.qwen.fused import fuse
 from vovnet.vlm.qwen.inputs import InputBuilder
 from vovnet.vlm.qwen.model import Backbone
-from vovnet.vlm.qwen.processors import load_processors
 from vovnet.vlm.qwen.prompt import make_format
 from vovnet.vlm.reading import reading_of
 from vovnet.vlm.weights import GENERATION_CONFIG, UNREADABLE, check_loaded, check_shapes, read_tensors, stored_tensors
+
+
+def load_processors(folder: Path) -> tuple[Any, Any]:
+    """Both, from a checkpoint's folder.
+
+    Raises:
+        VoVNetError: one is missing or damaged.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        # Both families use this processor. Its PIL backend by name: torchvision's differs in the last
+        # bits, and transformers' automatic choice refuses to work without torchvision in some versions.
+        image_processor = Qwen2VLImageProcessorPil.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, ImportError, LookupError, TypeError) as error:
+        raise VoVNetError(
+            f"{folder} lacks a tokenizer or an image processor ({first_line(error)}); save both beside the model."
+        ) from error
+    return tokenizer, image_processor
+
 
 READ_DIRECTLY = ("lm_head", "model.language_model.embed_tokens", "model.visual.patch_embed.proj")
 
