@@ -24,6 +24,24 @@ LONG = (
 ).split()
 
 
+VALUED = ("--package", "--config-path", "--config-name", "--config-dir", "--cfg")  # take the argument that follows
+SHORT_VALUED = ("-p", "-cp", "-cn", "-cd", "-c")
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """The same arguments with Hydra's flags before the overrides, which its parser takes in one run only."""
+    flags, overrides, left = list[str](), list[str](), iter(arguments)
+    for argument in left:
+        if not argument.startswith("-") or argument.lstrip("-")[:1].isdigit():
+            overrides.append(argument)
+            continue
+        flags.append(argument)
+        long = argument.startswith("--") and any(name.startswith(argument) for name in VALUED)
+        if (long and argument not in LONG) or argument in (*VALUED, *SHORT_VALUED):
+            flags += [value for value in [next(left, None)] if value is not None]
+    return flags + overrides
+
+
 def refuse_arguments(arguments: Sequence[str]) -> None:
     """Refuse what must not reach Hydra.
 

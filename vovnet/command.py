@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus, configure_log
@@ -56,11 +56,23 @@ class RefusedError(BaseException):
         self.why = why
 
 
-class SecretCheck(Callback):
-    """Refuses a composed configuration that holds a secret, Hydra's own keys included, before Hydra writes it down."""
+class BeforeWriting(Callback):
+    """Refuses a composed configuration that holds a secret, Hydra's own keys included, before Hydra writes it down.
+
+    Attributes:
+        composed: the configuration that this process began with.
+    """
+
+    composed: ClassVar[DictConfig | None] = None
+
+    @classmethod
+    def place(cls) -> str | None:
+        """The folder that Hydra writes a single job's records into; None before it has named one."""
+        return None if cls.composed is None else OmegaConf.select(cls.composed, "hydra.runtime.output_dir")
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a single job."""
+        BeforeWriting.composed = config
         try:
             refuse_secrets_in(OmegaConf.to_container(config, resolve=False))
         except VoVNetError as error:

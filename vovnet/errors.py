@@ -15,10 +15,13 @@ class VoVNetError(Exception):
     """
 
 
-def explained(error: Exception) -> Exception:
+def explained(error: Exception, place: object = "a file") -> Exception:
     """A disk that is full, may not be written or holds a folder in a file's place, or too little memory, as a sentence.
 
     Any other error is returned as it is.
+
+    Args:
+        place: where it happened, if the error does not know.
     """
     if isinstance(error, OSError) and keeps_from_writing(error):
         mend = "set paths.runs to a writable folder"
@@ -26,7 +29,7 @@ def explained(error: Exception) -> Exception:
             mend = "free space"
         elif error.errno in IN_THE_WAY:
             mend = "remove what stands there"
-        sentence = f"{error.filename or 'a file'}: {error.strerror}; {mend}"
+        sentence = f"{error.filename or place}: {error.strerror}; {mend}"
     elif out_of_memory(error):
         sentence = f"there is too little memory ({first_line(error)[:120]}); lower the batch or layer sizes"
     else:

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from vovnet.errors import VoVNetError
+from vovnet.errors import NO_ROOM, VoVNetError, explained
 from vovnet.options import NOTHING, RENAMED, defaults, groups, owners
 from vovnet.registry import POLICIES, load
 from vovnet.schema import PolicyOptions, RunConfig
@@ -235,6 +235,8 @@ def exit_status_of(error: BaseException, by_job: bool, with_traceback: bool) -> 
             return fail(str(error), with_traceback)
         case HydraException() | OmegaConfBaseException():
             return fail(explain_hydra(error), with_traceback)
+        case OSError() if error.errno in NO_ROOM:
+            return fail(str(explained(error)), with_traceback)
         case OSError():
             advice = "" if by_job else "; set paths.runs to a writable folder."  # Hydra's: it could not make a folder
             where = f"{error.filename}: {error.strerror}" if error.filename else str(error)

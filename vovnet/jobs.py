@@ -84,7 +84,7 @@ def run_recorded(
         work()
         end = {"status": "done"}
     except Exception as error:
-        problem = explained(error)
+        problem = explained(error, folder)
         end = failure(problem)
         if record["sweep"] is not None:
             if not isinstance(problem, VoVNetError) and end["error"] not in (reported or ()):

@@ -37,8 +37,8 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
 
     import hydra
 
-    from vovnet.arguments import refuse_arguments
-    from vovnet.command import Command, RefusedError
+    from vovnet.arguments import flags_first, refuse_arguments
+    from vovnet.command import BeforeWriting, Command, RefusedError
     from vovnet.compose import register_resolvers
     from vovnet.explain import exit_status_of
     from vovnet.options import conf_dir
@@ -56,8 +56,7 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
         refuse_arguments(sys.argv[1:])
         if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
             say(f"{sys.modules[show.__module__].__doc__}\nKeys and options:")
-        # Hydra's parser takes the overrides in one run only, so -m may not stand among them.
-        sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
+        sys.argv[1:] = flags_first(sys.argv[1:])
         if world_size() > 1:
             join_ranks(config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
@@ -69,6 +68,8 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
         error = raised.why if isinstance(raised, RefusedError) else raised
         if not is_main_rank() and isinstance(error, Exception) and error not in command.errors:
             time.sleep(PATIENCE)
+        if isinstance(error, OSError) and not error.filename:
+            error.filename = BeforeWriting.place()  # Hydra was writing its records
         code = exit_status_of(error, error in command.errors, asked_for_traceback)
         if isinstance(error, KeyboardInterrupt) and parent is None and is_main_rank():
             say("interrupted; the same command goes on where this one stopped", file=sys.stderr)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager, nullcontext
+from contextlib import chdir, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,7 +93,8 @@ class Batch:
         finally:
             held.cfg = before
             for handler in logging.getLogger().handlers:
-                handler.flush()
+                with suppress(OSError):  # a log file on a full disk is no second problem, as in vovnet.launch
+                    handler.flush()
 
     def _log_into(self, composition: Composition, folder: Path) -> None:
         """Let a job's messages go where ``hydra.job_logging`` says; jobs of one composition differ in their folder."""
@@ -131,4 +132,8 @@ def write_plain(path: Path, content: Any) -> None:
         lines = [f"- {json.dumps(value, ensure_ascii=False)}" for value in content] or ["[]"]
     else:
         lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()]
-    path.write_text("\n".join([*lines, ""]), encoding="utf-8", errors="backslashreplace")
+    try:
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        error.filename = str(path)  # what fails when a file is full knows no name
+        raise

@@ -1,5 +1,6 @@
 """Data sets: files in, samples out."""
 
+import logging
 import os
 import re
 import string
@@ -17,6 +18,7 @@ from vovnet.session import Session
 
 __all__ = ["ImageRef", "Item", "Sample", "VQADataset", "item", "load_dataset", "of_part", "prompt_text"]
 
+log = logging.getLogger(__name__)
 Item = tuple[int, Sample, str]  # index in the data set, sample, prompt text
 KEPT = 4  # splits that a session keeps; a training and what it is compared with
 FIELD = re.compile(r"\{(question|Question|options|hint)\}")
@@ -37,7 +39,15 @@ def load_dataset(
         VoVNetError: unknown name, missing file or malformed row; with ``only_local`` what is not on this machine.
     """
     asked = (repr(config), split, only_local)
-    return (session or Session()).once("dataset", asked, lambda: _open(config, split, only_local), KEPT)
+    return (session or Session()).once("dataset", asked, lambda: _counted(_open(config, split, only_local)), KEPT)
+
+
+def _counted(dataset: VQADataset) -> VQADataset:
+    """The same set; says how many of its rows are no question."""
+    if dataset.skipped:
+        name, count, first = f"{dataset.name}/{dataset.split}", len(dataset.skipped), dataset.skipped[0]
+        log.warning("%s: %d rows are skipped (dataset.on_error=skip), the first since %s", name, count, first)
+    return dataset
 
 
 def of_part(name: str, error: object) -> VoVNetError:

@@ -22,6 +22,8 @@ from vovnet.results.write import PREDICTIONS, RESULTS
 from vovnet.schema import RunConfig, VisionBudgetConfig
 from vovnet.vlm.reading import READING
 
+REASONS = 5  # why folders are left out, as many as are shown
+
 
 @dataclass(frozen=True)
 class Run:
@@ -120,7 +122,7 @@ class Found:
     Attributes:
         runs: finished evaluations, each setting once (the newest).
         checks: check points of all folders: (folder, name, passed, observed).
-        unfinished: one sentence for every folder that holds no whole run.
+        unfinished: one sentence for every reason why folders hold no whole run.
         profiles: lines of profile.csv (block F1), each with its folder, data set, split and device.
     """
 
@@ -141,7 +143,7 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
     """
     runs: dict[str, Run] = {}
     checks: dict[tuple[str, str], tuple[str, str, bool, str]] = {}  # a pipeline repeats its stages' checks
-    unfinished, profiles = [], dict[Path, list[dict[str, Any]]]()
+    unfinished, profiles = dict[str, list[str]](), dict[Path, list[dict[str, Any]]]()
     for folder in folders:
         if not folder.is_dir():
             raise VoVNetError(f"{folder} is not a folder; give runs=[FOLDER,…] of evaluations, sweeps or pipelines.")
@@ -153,7 +155,8 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
             if summary is None and _is_running(place, besides):
                 continue
             if summary is None:
-                unfinished.append(f"{name}: {_why_unfinished(place)}")
+                if why := _why_unfinished(place):
+                    unfinished.setdefault(why, []).append(name)
                 continue
             if "studies" in summary:  # an earlier report
                 continue
@@ -172,11 +175,11 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
                     runs[key] = run
     if not runs:
         names = ", ".join(map(str, folders))
-        left = f" ({unfinished[0]})" if unfinished else ""
+        left = f" ({_left_out(unfinished)[0]})" if unfinished else ""
         raise VoVNetError(f"{names} holds no finished evaluation{left}; run `python -m experiments.eval` first.")
     timed = tuple(line for lines in profiles.values() for line in lines)
     ordered = sorted(runs.values(), key=lambda run: order(run.row))  # whatever their folders are called
-    return Found(tuple(ordered), tuple(checks.values()), tuple(unfinished), timed)
+    return Found(tuple(ordered), tuple(checks.values()), _left_out(unfinished), timed)
 
 
 def _profile_lines(name: str, place: Path, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -216,9 +219,22 @@ def _is_running(place: Path, report: Path | None) -> bool:
         return False
 
 
+def _left_out(unfinished: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A sentence for each reason, the folders counted; for many reasons, the first and how many folders there are."""
+    said = []
+    for why, names in unfinished.items():
+        others = f" and {len(names) - 1:,} more folders" if len(names) > 1 else ""
+        said.append(f"{names[0]}{others}: {why}")
+    more = sum(map(len, list(unfinished.values())[REASONS:]))
+    return (*said[:REASONS], *([f"{more:,} more folders for {len(said) - REASONS} other reasons"] if more else []))
+
+
 def _why_unfinished(place: Path) -> str:
+    """Empty for a folder of a command that leaves no summary, such as ``experiments.store``."""
     try:
         job = read_object(place / JOB_FILE)
+        if job["status"] == "done" and not (place / RESULTS).exists():
+            return ""
         return str(job.get("error") or f"half-written, the job was {job['status']}")
     except (OSError, ValueError, LookupError):
         return "half-written, its summary.json is missing"

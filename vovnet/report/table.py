@@ -8,11 +8,13 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from vovnet.checks.check import Check, is_unreadable
+from vovnet.checks.check import Check
 from vovnet.outcomes.inspect import TableSummary
 from vovnet.outcomes.store import FORMAT
+from vovnet.provenance import SUMMARY
 from vovnet.report.labels import Column, cell, described, rate_column, setting, with_own_rates
 from vovnet.results.columns import DESCRIBED, RATES, ResultRow, record
+from vovnet.results.read import read_summary
 from vovnet.results.sweep import Job
 from vovnet.terminal import say, shown
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from vovnet.analyses.profile import ProfileRow  # imports the models
     from vovnet.outcomes.rescore import Rescored
     from vovnet.report.report import Report  # imports this module
+    from vovnet.report.runs import Run
 
 
 class PlainConsole(Console):
@@ -81,6 +84,7 @@ RESCORED = (
 )  # fmt: skip
 BESIDE = {"nll": "NLL of the references", "state": "what the look yields for policy=sequential"}  # inner tables
 EXAMPLES = 5  # of changed scores
+REASONS = 5  # of failures and of runs with unread answers, as many as are shown
 
 
 def print_table(columns: Sequence[Column], lines: Sequence[Line]) -> PlainConsole:
@@ -109,12 +113,12 @@ def rows_view(rows: Sequence[ResultRow]) -> tuple[Sequence[Column], list[dict[st
             "dataset": f"{row.dataset}/{row.split}",
             "setting": " ".join([setting(row), *(str(getattr(row, name) or "") for name in several)]),
             "interval": f"{row.accuracy_ci_low:.4f}-{row.accuracy_ci_high:.4f}",
-            "unread": f"{row.unparsed_rate:.1%}",
+            "unread": f"{row.unparsed_rate * row.num_samples:.0f} ({row.unparsed_rate:.1%})",
         }
         for row in rows
     ]
     shown = with_own_rates(ROWS, lines, rate_column())
-    return [*shown, UNREADABLE] if any(is_unreadable(row) for row in rows) else shown, lines
+    return [*shown, UNREADABLE] if any(row.unparsed_rate for row in rows) else shown, lines
 
 
 def trainings_view(lines: Sequence[Line]) -> tuple[Sequence[Column], list[dict[str, Any]]]:
@@ -126,8 +130,11 @@ def trainings_view(lines: Sequence[Line]) -> tuple[Sequence[Column], list[dict[s
 
 
 def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = ()) -> None:
-    """Print results, failures and where the files are."""
-    _print_end(print_table(*rows_view(rows)), folder, failed)
+    """Print results, rows that were no question, failures and where the files are."""
+    console = print_table(*rows_view(rows))
+    if skipped := read_summary(folder).get("rows_skipped") if (folder / SUMMARY).exists() else ():
+        console.print(f"{len(skipped)} rows were skipped, the first since {skipped[0]}", style="red", soft_wrap=True)
+    _print_end(console, folder, failed)
 
 
 def print_trainings(lines: Sequence[Line], checks: Sequence[Check], folder: Path, failed: Sequence[Job]) -> None:
@@ -181,12 +188,28 @@ def print_report(report: "Report", folder: Path) -> None:
     for folder_name, check, passed, observed in report.found.checks:
         if not passed:
             console.print(f"FAIL  {folder_name}: {check}: {observed}", soft_wrap=True)
+    for sentence in _not_counted(report.found.runs):
+        console.print(sentence, soft_wrap=True)
     for sentence in report.found.unfinished:
         console.print(f"left out: {sentence}", style="red", soft_wrap=True)
     count = len(report.found.runs)
     console.print(f"{count} run{'s' * (count > 1)}, {len(report.figures)} figures; page: {folder / 'report.html'}",
                   soft_wrap=True)  # fmt: skip
     _print_end(console, folder)
+
+
+def _not_counted(runs: "Sequence[Run]") -> list[str]:
+    """Rows of the data that are no question, and answers that score 0 since they could not be read."""
+    skipped = {f"{run.row.dataset}/{run.row.split}": len(run.summary.get("rows_skipped", ())) for run in runs}
+    unread = [
+        f"{run.row.dataset}/{run.row.split}, {setting(run.row)}: {run.row.unparsed_rate * run.row.num_samples:.0f} of "
+        f"{run.row.num_samples} answers could not be read and score 0"
+        for run in runs
+        if run.row.unparsed_rate
+    ]
+    more = [f"{len(unread) - REASONS} more runs have answers that could not be read"] if len(unread) > REASONS else []
+    said = [f"{name}: {count} rows were skipped (dataset.on_error=skip)" for name, count in skipped.items() if count]
+    return [*said, *unread[:REASONS], *more]
 
 
 def print_checks(checks: Sequence[Check]) -> None:
@@ -256,9 +279,11 @@ def _print_end(console: PlainConsole, folder: Path, failed: Sequence[Job] = ()) 
     alike: dict[str | None, list[Job]] = {}
     for job in failed:
         alike.setdefault(job.error, []).append(job)
-    for error, jobs in alike.items():
+    for error, jobs in list(alike.items())[:REASONS]:
         more = f" and {len(jobs) - 1} more jobs" if len(jobs) > 1 else ""
         console.print(f"failed: {' '.join(jobs[0].overrides)}{more}: {error}", style="red", soft_wrap=True)
+    if others := sum(map(len, list(alike.values())[REASONS:])):
+        console.print(f"failed: {others} more jobs, see {folder / 'jobs.csv'}", style="red", soft_wrap=True)
     if (picture := folder / "frontier.png").exists():
         console.print(f"picture: {picture}", soft_wrap=True)
         console.print(f"next: python -m experiments.report runs=[{folder}]", soft_wrap=True)
