@@ -17,8 +17,8 @@ from vovnet.errors import VoVNetError
 from vovnet.files import open_file, parse_object, write_bytes
 from vovnet.fingerprint import recall_text, remember_text
 from vovnet.outcomes.units import unit_of
+from vovnet.policy import FILE_NAME
 from vovnet.policy.features import feature_width
-from vovnet.policy.protocol import FILE_NAME
 from vovnet.schema import (
     ActionSpace,
     DatasetConfig,

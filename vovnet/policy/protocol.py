@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from vovnet.session import Session
     from vovnet.vlm.files import Checkpoint
 
-FILE_NAME = "policy.safetensors"  # in the folder of a training
-
-
 Value = str | int | float | bool | None  # of a column
 
 # What a policy may need, besides ``look:NAME`` for what a look has yielded, and ``state:NAME`` for that together with
