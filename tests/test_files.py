@@ -63,7 +63,7 @@ def test_a_folder_in_a_files_place_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught:
         write_text(tmp_path / "results.csv", "a")
     assert str(explained(caught.value)) == (
-        f"{tmp_path}/results.csv: Is a directory; remove what stands there and run the same command again: what is "
+        f"{tmp_path}/results.csv: Is a directory; remove what is there and run the same command again: what is "
         "finished is kept."
     )
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]

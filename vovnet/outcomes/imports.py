@@ -244,13 +244,13 @@ def _card(folder: Path, engine: str, most: int | None, looks: list[Taken], datas
     except ValueError as error:
         raise VoVNetError(f"{folder / 'config.json'} is damaged ({error}); choose another backbone.name.") from error
     open_imported(folder, card)
-    for key, told, asked in (
+    for key, known, asked in (
         ("engine", card["engine"], engine),
         ("max_vision_tokens", card["max_vision_tokens"], most),
     ):
-        if asked is not None and told != asked:
+        if asked is not None and known != asked:
             raise VoVNetError(
-                f"backbone.name={folder.name} holds rows with {key}={told}, these have {key}={asked}; import them "
+                f"backbone.name={folder.name} holds rows with {key}={known}, these have {key}={asked}; import them "
                 "under another backbone.name."
             )
     return card
@@ -301,11 +301,11 @@ def _write(store: OutcomeStore, found: Imported, dataset: VQADataset, one: Taken
         if table.missing((start, stop)):
             table.write(start, block, note)
         if scores.missing((start, stop)):
-            told = block["answer"].to_pylist()
+            said = block["answer"].to_pylist()
             judged = (
                 _given(one, start, stop)
                 if judge is None
-                else scores_of([judge(n, a) for n, a in enumerate(told, start)])
+                else scores_of([judge(n, a) for n, a in enumerate(said, start)])
             )
             scores.write(start, scores_table(judged).append_column(JUDGED, [table.rows(stop, start).checksums]), {})
         if "nll" in one.table.column_names and nll.missing((start, stop)):

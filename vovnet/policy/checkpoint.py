@@ -57,7 +57,7 @@ UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was 
 
 @dataclass(frozen=True)
 class PolicyCard:
-    """What stands in a policy file beside the weights.
+    """What a policy file holds apart from the weights.
 
     Attributes:
         backbone: name of the backbone, for people.

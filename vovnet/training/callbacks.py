@@ -134,7 +134,7 @@ class StepLog(L.Callback):
         self.printed = -1
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Say how it stands, before the step that follows a validation; remember when this process began."""
+        """Log progress, before the step that follows a validation; remember when this process began."""
         step = trainer.global_step
         if self.start is None:
             self.start, self.printed = (time.monotonic(), step), step
