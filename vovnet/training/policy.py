@@ -16,7 +16,8 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.units import unit_of
 from vovnet.policy import FILE_NAME
-from vovnet.policy.checkpoint import make_card, save_policy
+from vovnet.policy.card import make_card
+from vovnet.policy.checkpoint import save_policy
 from vovnet.policy.features import feature_width, features
 from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead, SequentialHead
