@@ -166,7 +166,7 @@ class Rank:
 
 
 def _run_module(call: list[str], environment: dict[str, str]) -> None:
-    _take_over(environment)
+    _take_over(environment | {PARENT: str(os.getppid())})
     sys.argv = call
     sys.modules.pop(call[0], None)  # runpy warns of a module that is there already
     runpy.run_module(call[0], run_name="__main__", alter_sys=True)

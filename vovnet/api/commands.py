@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.api.policies import read_results
 from vovnet.arguments import refuse_arguments
-from vovnet.command import Command
+from vovnet.command import Command, RefusedError
 from vovnet.compose import register_resolvers, searched
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
@@ -80,6 +80,8 @@ def run(name: str, overrides: Sequence[str] = (), *, config_dir: str | Path | No
         command.settle()
     except (HydraException, OmegaConfBaseException) as error:
         raise VoVNetError(explain_hydra(error)) from error
+    except RefusedError as refused:
+        raise refused.why from None
     command.finish_sweep(with_traceback=False)
     if command.errors:
         raise command.errors[0]
