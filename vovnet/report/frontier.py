@@ -17,7 +17,7 @@ from vovnet.actions import FIXED_POLICIES
 from vovnet.files import atomic_write
 from vovnet.metrics.curves import concave_hull
 from vovnet.report.labels import baseline_label, usual_settings, vovnet_label
-from vovnet.report.style import COLORS, FIXED_MARKERS
+from vovnet.report.style import COLORS, FIXED_MARKERS, plain
 from vovnet.results.columns import ResultRow, looks_once
 
 
@@ -107,12 +107,12 @@ PLACES = ((-4, 5), (4, -10), (-4, 13), (4, -18), (-4, 21))  # of a label, in poi
 
 def plot_frontier(rows: Sequence[ResultRow], path: Path) -> None:
     """One panel per data set: VoVNet over lambda, the fixed policies, and random mixing between them."""
-    datasets = sorted({(row.dataset, row.split) for row in rows})
+    datasets = sorted({row.shown_dataset for row in rows})
     figure, axes = plt.subplots(1, len(datasets), figsize=(5.2 * len(datasets), 4.0), squeeze=False)
     labels: list[Annotation] = []
-    for axis, key in zip(axes[0], datasets, strict=True):
-        labels += _panel(axis, [row for row in rows if (row.dataset, row.split) == key])
-        axis.set_title(f"{key[0]} ({key[1]})", fontsize=10)
+    for axis, name in zip(axes[0], datasets, strict=True):
+        labels += _panel(axis, [row for row in rows if row.shown_dataset == name])
+        axis.set_title(plain(name), fontsize=10)
     figure.tight_layout()
     _set_apart(labels)
     atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=160, format="png"))
