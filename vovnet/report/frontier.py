@@ -14,11 +14,12 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
 
 from vovnet.actions import FIXED_POLICIES
+from vovnet.analyses.paired_runs import BUT_SEED, one_per_seed
 from vovnet.files import atomic_write
 from vovnet.metrics.curves import concave_hull
 from vovnet.report.labels import baseline_label, usual_settings, vovnet_label
 from vovnet.report.style import COLORS, FIXED_MARKERS, plain
-from vovnet.results.columns import ResultRow, looks_once
+from vovnet.results.columns import ResultRow, grouped, looks_once
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,57 @@ def curves(rows: Sequence[ResultRow]) -> list[Curve]:
         if row.baseline_name and row.baseline_name not in FIXED_POLICIES:
             others.setdefault(baseline_label(row), []).append(row)
     return found + [Curve(name, tuple(sorted(others[name], key=lambda r: r.avg_cost))) for name in sorted(others)]
+
+
+@dataclass(frozen=True)
+class SeedCurve:
+    """A method's points, each over the seeds of its training.
+
+    Attributes:
+        points: the rows of each, one per seed; a single row where the method was trained once, or not at all.
+    """
+
+    label: str
+    points: tuple[tuple[ResultRow, ...], ...]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds a point has at most."""
+        return max(map(len, self.points))
+
+    @property
+    def is_vovnet(self) -> bool:
+        """Whether a trained policy decides."""
+        return not self.points[0][0].baseline_name
+
+    def mean(self, column: str) -> np.ndarray:
+        """Of a column over the seeds of each point, [P]."""
+        return np.array([np.mean([getattr(row, column) for row in rows]) for rows in self.points])
+
+    def deviation(self, column: str) -> np.ndarray:
+        """Sample standard deviation over the seeds of each point, [P]; 0 where there is one."""
+        return np.array([np.std([getattr(row, column) for row in p], ddof=int(len(p) > 1)) for p in self.points])
+
+
+def over_seeds(found: Sequence[Curve]) -> list[SeedCurve]:
+    """Curves in their order, those of VoVNet that differ in the seed of their training as one."""
+    usual = usual_settings([row for curve in found if curve.is_vovnet for row in curve.rows])
+    alike: dict[object, list[Curve]] = {}
+    for curve in found:
+        row = curve.rows[0]
+        key = tuple(getattr(row, name) for name in BUT_SEED) if curve.is_vovnet else curve.label
+        alike.setdefault(key, []).append(curve)
+    merged = []
+    for part in alike.values():
+        first = part[0].rows[0]
+        if len({curve.rows[0].seed for curve in part}) < len(part) or len(part) == 1:
+            merged += [SeedCurve(curve.label, tuple((row,) for row in curve.rows)) for curve in part]
+            continue
+        prices = grouped([row for curve in part for row in curve.rows], ("lambda_cost",))
+        points = sorted(prices, key=lambda rows: rows[0].lambda_cost or 0)
+        label = vovnet_label(first, usual | {"seed": first.seed})
+        merged.append(SeedCurve(label, tuple(tuple(one_per_seed(rows)) for rows in points)))
+    return merged
 
 
 def prominent(curves: Sequence[Curve], most: int) -> list[Curve]:
