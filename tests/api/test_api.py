@@ -83,6 +83,7 @@ def test_a_trained_policy_has_the_row_and_the_files_of_the_command(
     found = vovnet.evaluate(policy, out.test, folder=tmp_path)
     assert (found.row,) == finished.results
     assert vovnet.read_results(tmp_path).equals(finished.to_pandas())
+    assert vovnet.read_predictions(tmp_path)["score"].mean() == finished.to_pandas()["accuracy"].item()
     assert (tmp_path / "predictions.jsonl").read_text() == (finished.folder / "predictions.jsonl").read_text()
     again = vovnet.load_policy(runs / "trained", vovnet.load_vlm("tiny"))
     assert vovnet.evaluate(again, out.test).row == found.row

@@ -20,6 +20,7 @@ from vovnet.policy.vovnet import ValueHead, VoVNet
 from vovnet.registry import POLICIES, path_of, source_hash
 from vovnet.results.columns import ResultRow, record, table_columns
 from vovnet.results.evaluate import Evaluation, measure, write_evaluation
+from vovnet.results.read import read_predictions as read_lines
 from vovnet.results.read import read_results as read_rows
 from vovnet.results.setting import make_policy
 from vovnet.results.write import RESULTS
@@ -184,6 +185,17 @@ def read_results(folder: str | Path) -> "pd.DataFrame":
     """
     place = Path(folder).expanduser()
     return frame(read_rows(place / RESULTS if place.is_dir() else place))
+
+
+def read_predictions(folder: str | Path) -> "pd.DataFrame":
+    """What a run, or the job of a sweep, did with each question: question, references, action, answer, score, cost.
+
+    Raises:
+        VoVNetError: a file is missing or damaged.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(read_lines(Path(folder).expanduser()))
 
 
 def frame(rows: Sequence[ResultRow]) -> "pd.DataFrame":

@@ -14,11 +14,12 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import BboxBase
 
 from vovnet.actions import FIXED_POLICIES
+from vovnet.analyses.paired_runs import BUT_SEED, one_per_seed
 from vovnet.files import atomic_write
 from vovnet.metrics.curves import concave_hull
 from vovnet.report.labels import baseline_label, usual_settings, vovnet_label
-from vovnet.report.style import COLORS, FIXED_MARKERS
-from vovnet.results.columns import ResultRow, looks_once
+from vovnet.report.style import COLORS, FIXED_MARKERS, plain
+from vovnet.results.columns import ResultRow, grouped, looks_once
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,57 @@ def curves(rows: Sequence[ResultRow]) -> list[Curve]:
     return found + [Curve(name, tuple(sorted(others[name], key=lambda r: r.avg_cost))) for name in sorted(others)]
 
 
+@dataclass(frozen=True)
+class SeedCurve:
+    """A method's points, each over the seeds of its training.
+
+    Attributes:
+        points: the rows of each, one per seed; a single row where the method was trained once, or not at all.
+    """
+
+    label: str
+    points: tuple[tuple[ResultRow, ...], ...]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds a point has at most."""
+        return max(map(len, self.points))
+
+    @property
+    def is_vovnet(self) -> bool:
+        """Whether a trained policy decides."""
+        return not self.points[0][0].baseline_name
+
+    def mean(self, column: str) -> np.ndarray:
+        """Of a column over the seeds of each point, [P]."""
+        return np.array([np.mean([getattr(row, column) for row in rows]) for rows in self.points])
+
+    def deviation(self, column: str) -> np.ndarray:
+        """Sample standard deviation over the seeds of each point, [P]; 0 where there is one."""
+        return np.array([np.std([getattr(row, column) for row in p], ddof=int(len(p) > 1)) for p in self.points])
+
+
+def over_seeds(found: Sequence[Curve]) -> list[SeedCurve]:
+    """Curves in their order, those of VoVNet that differ in the seed of their training as one."""
+    usual = usual_settings([row for curve in found if curve.is_vovnet for row in curve.rows])
+    alike: dict[object, list[Curve]] = {}
+    for curve in found:
+        row = curve.rows[0]
+        key = tuple(getattr(row, name) for name in BUT_SEED) if curve.is_vovnet else curve.label
+        alike.setdefault(key, []).append(curve)
+    merged = []
+    for part in alike.values():
+        first = part[0].rows[0]
+        if len({curve.rows[0].seed for curve in part}) < len(part) or len(part) == 1:
+            merged += [SeedCurve(curve.label, tuple((row,) for row in curve.rows)) for curve in part]
+            continue
+        prices = grouped([row for curve in part for row in curve.rows], ("lambda_cost",))
+        points = sorted(prices, key=lambda rows: rows[0].lambda_cost or 0)
+        label = vovnet_label(first, usual | {"seed": first.seed})
+        merged.append(SeedCurve(label, tuple(tuple(one_per_seed(rows)) for rows in points)))
+    return merged
+
+
 def prominent(curves: Sequence[Curve], most: int) -> list[Curve]:
     """Curves for a figure that can name ``most``: the baselines, and VoVNet as it is usually set before its ablations.
 
@@ -107,12 +159,12 @@ PLACES = ((-4, 5), (4, -10), (-4, 13), (4, -18), (-4, 21))  # of a label, in poi
 
 def plot_frontier(rows: Sequence[ResultRow], path: Path) -> None:
     """One panel per data set: VoVNet over lambda, the fixed policies, and random mixing between them."""
-    datasets = sorted({(row.dataset, row.split) for row in rows})
+    datasets = sorted({row.shown_dataset for row in rows})
     figure, axes = plt.subplots(1, len(datasets), figsize=(5.2 * len(datasets), 4.0), squeeze=False)
     labels: list[Annotation] = []
-    for axis, key in zip(axes[0], datasets, strict=True):
-        labels += _panel(axis, [row for row in rows if (row.dataset, row.split) == key])
-        axis.set_title(f"{key[0]} ({key[1]})", fontsize=10)
+    for axis, name in zip(axes[0], datasets, strict=True):
+        labels += _panel(axis, [row for row in rows if row.shown_dataset == name])
+        axis.set_title(plain(name), fontsize=10)
     figure.tight_layout()
     _set_apart(labels)
     atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=160, format="png"))

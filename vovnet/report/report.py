@@ -13,8 +13,8 @@ from vovnet.provenance import SUMMARY, provenance
 from vovnet.report import compare, equal_cost, equal_cost_summary, tables
 from vovnet.report.analysis import Line, all_lines
 from vovnet.report.figures import draw_figures
-from vovnet.report.labels import Column, rate_column, with_own_rates
-from vovnet.report.page.build import page, write_page_data
+from vovnet.report.labels import rate_column, with_own_rates
+from vovnet.report.page.build import Written, page, write_page_data
 from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
@@ -73,8 +73,7 @@ def write_report(
     figures = draw_figures(grouped, folder / "figures")
     facts = provenance(session)
     shown = {"version": facts["versions"]["vovnet"], "commit": (facts["git_commit"] or "unknown")[:12]}
-    shown_tables = {name: (columns, lines) for name, (columns, lines, _) in written.items()}
-    write_text(folder / PAGE, page(write_page_data(found, grouped, shown_tables, shown, limits)))
+    write_text(folder / PAGE, page(write_page_data(found, grouped, written, shown, limits)))
     checks = [{"folder": f, "name": n, "passed": p, "observed": o} for f, n, p, o in found.checks]
     write_json(
         folder / SUMMARY,
@@ -88,9 +87,6 @@ def write_report(
     )
     sentences = equal_cost_summary.summary_sentences(written["equal_cost_summary"][1])
     return Report(found, written["main_table"][1], comparison, sentences, figures)
-
-
-Written = tuple[Sequence[str], list[Line], Sequence[Column]]
 
 
 def _tables(

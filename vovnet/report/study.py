@@ -126,7 +126,7 @@ def studies(runs: Sequence[Run], store: str, session: Session | None = None) -> 
     session, groups = session or Session(), dict[str, list[Run]]()
     for run in runs:
         groups.setdefault(json.dumps([run.protocol, run.row.mode], sort_keys=True), []).append(run)
-    ordered = sorted(groups.values(), key=lambda g: (g[0].row.dataset, g[0].row.split, -len(g)))
+    ordered = sorted(groups.values(), key=lambda g: (g[0].row.shown_dataset, -len(g)))
     names = [_name(group, ordered) for group in ordered]
     return [_study(name, group, store, session) for name, group in zip(names, ordered, strict=True)]
 
@@ -143,8 +143,8 @@ def _study(name: str, group: Sequence[Run], store: str, session: Session) -> Stu
 def _name(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     """Data set and split, and whatever else tells this group from others of the same set."""
     row = group[0].row
-    same = [g for g in groups if (g[0].row.dataset, g[0].row.split) == (row.dataset, row.split)]
-    name = f"{row.dataset}/{row.split}"
+    name = row.shown_dataset
+    same = [g for g in groups if g[0].row.shown_dataset == name]
     if len(same) == 1:
         return name
     facts = [f"{row.num_samples} questions"] * (len({g[0].row.num_samples for g in same}) > 1)
