@@ -44,7 +44,7 @@ NEWER = (
     ("eval", "other_backbone", False),
 )
 GONE = {"benchmark": None}  # keys of older versions, which results are still called by
-EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
+EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "batch_tokens", "num_shards", "shard")
 
 
 def to_typed(config: DictConfig) -> RunConfig:
