@@ -47,7 +47,7 @@ class Frontier:
 
     def plot(self, path: str | Path) -> Path:
         """Draw it into a PNG or PDF file."""
-        from vovnet.report.frontier import plot_frontier
+        from vovnet.report.sweep_figure import plot_frontier
 
         plot_frontier(list(self.rows), Path(path))
         return Path(path)

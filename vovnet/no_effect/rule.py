@@ -14,6 +14,7 @@ TRAIN, COLLECT = ("train",), ("collect",)
 EVALUATE = ("eval", "error_slices", "oracle")  # commands that write an evaluation
 DECIDE = (*EVALUATE, "profile", "calibrate")  # commands that make a policy
 ANY = (*TRAIN, *COLLECT, *DECIDE)  # commands that answer questions
+LOGGED = (*DECIDE, "report", "pipeline")  # commands that hand their results to a logger
 READ = ("report", "store")  # commands that read what others have written
 
 FALLBACK = (

@@ -17,7 +17,7 @@ from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.units import Unit, unit_of
 from vovnet.policy.fixed import Fixed
-from vovnet.report.frontier import Curve, curves, fixed_rows, sees_branches
+from vovnet.report.frontier import Curve, curves, fixed_rows, over_seeds, sees_branches
 from vovnet.report.runs import Run
 from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS
@@ -106,6 +106,14 @@ class Study:
     def sees(self, run: Run) -> bool:
         """Whether a run chooses among branches that are known."""
         return self.branches is not None and sees_branches(run.row) and {*run.menu} <= {*self.branches.looks}
+
+    def only(self, methods: Sequence[str]) -> "Study":
+        """The fixed policies and some methods, by their curves' labels; all of them for none."""
+        if not methods:
+            return self
+        merged = [curve for curve in over_seeds(self.curves) if curve.label not in methods]
+        left_out = {id(row) for curve in merged for rows in curve.points for row in rows}
+        return replace(self, runs=tuple(run for run in self.runs if id(run.row) not in left_out))
 
     @property
     def fixed(self) -> dict[str, ResultRow]:

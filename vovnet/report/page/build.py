@@ -27,6 +27,7 @@ from vovnet.schema import ReportConfig
 from vovnet.vlm.budget import Budget
 
 HERE = Path(__file__).parent
+PAGE = "report.html"
 SCRIPTS = ("tables.js", "share.js", "frontier.js", "lambda.js", "samples.js", "main.js")
 MADE = ("interval",)  # of columns that only people see
 Written = tuple[Sequence[str], list[Line], Sequence[Column]]  # a table: columns, lines, and how people see them
@@ -167,7 +168,7 @@ def _point(rows: Sequence[ResultRow], label: str, curve: str) -> dict[str, Any]:
     Args:
         label: of the run that a click shows, the first of ``rows``.
     """
-    one = SeedCurve(curve, (tuple(rows),))
+    one = SeedCurve(curve, (curve,), (tuple(rows),))
     accuracy, spread = float(one.mean("accuracy")[0]), float(one.deviation("accuracy")[0])
     shares = [rates_of(row) for row in rows]
     return {

@@ -17,7 +17,10 @@ function make(tag, attributes = {}, ...children) {
 function shown(value, digits = 4) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "number") return String(value);
-  return Number.isInteger(value) ? String(value) : value.toFixed(digits);
+  if (Number.isInteger(value)) return String(value);
+  const text = value.toFixed(digits), least = 10 ** -digits;
+  if (value > 0 && value < 1 && [0, 1].includes(Number(text))) return value < 0.5 ? `<${least.toFixed(digits)}` : `>${(1 - least).toFixed(digits)}`;
+  return Number(text) === 0 ? text.replace("-", "") : text;
 }
 
 function compareCells(a, b) {
