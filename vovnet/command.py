@@ -27,6 +27,7 @@ from vovnet.explain import fail
 from vovnet.jobs import Record, failure, note_folders, report_failure, run_recorded, write_record
 from vovnet.needs import refuse_problems
 from vovnet.no_effect import no_effect_lines
+from vovnet.no_effect.rule import LOGGED
 from vovnet.provenance import git_state
 from vovnet.rank_launch import refuse_sweep, run_as_rank
 from vovnet.ranks import is_main_rank, world_size
@@ -96,6 +97,7 @@ class Command:
         prepared: jobs that run elsewhere.
         reported: lines already logged.
         failures: errors of jobs already logged.
+        config: of the sweep's newest job that is not refused.
         idle: lines of each job of several grids, of which one may need what the others do not.
     """
 
@@ -113,6 +115,7 @@ class Command:
     reported: set[str] = field(default_factory=set)
     failures: set[str] = field(default_factory=set)
     idle: list[set[str]] | None = None
+    config: RunConfig | None = None
 
     def __call__(self, composed: DictConfig) -> None:
         """Run a single job, for which Hydra has made a folder."""
@@ -182,7 +185,7 @@ class Command:
         assert self.sweep_folder is not None
         config, refusal = composition.config, None
         try:
-            typed = composition.typed()
+            self.config = typed = composition.typed()
         except VoVNetError as error:
             refusal = error
         if refusal is None and composition.plain["hydra"]["sweep"]["subdir"] == USUAL:
@@ -219,11 +222,19 @@ class Command:
             self.results.append(result)
             if record["sweep"] is None and is_main_rank():
                 self.show(result, folder)
+                self._publish(config, folder)
 
         error = (run_recorded if world_size() == 1 else run_as_rank)(work, folder, record, self.failures)
         if error is not None:
             self.errors.append(error)
         return error
+
+    def _publish(self, config: RunConfig, folder: Path) -> None:
+        """Hand results to a logger; a single training logs its own metrics."""
+        if config.logger.name != "csv" and (self.name in LOGGED or self.sweep_folder is not None):
+            from vovnet.report.publish import publish
+
+            publish(config.logger, self.name, folder)
 
     def _prepare(self, checked: Callable[[], RunConfig], folder: Path, record: Record) -> None:
         """Prepare a job for a process that knows no Hydra; one whose configuration is refused is not."""
@@ -268,7 +279,10 @@ class Command:
         try:
             self.sweep_folder.come_back()
             note_folders(self.sweep_folder.path, self.folders, launched=bool(self.prepared))
-            return int(not self.finish(self.sweep_folder.path) or bool(self.errors))
+            whole = self.finish(self.sweep_folder.path)
+            if self.config is not None:
+                self._publish(self.config, self.sweep_folder.path)
+            return int(not whole or bool(self.errors))
         except (VoVNetError, OSError) as error:
             problem = explained(error)
             return fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))

@@ -4,12 +4,13 @@ import re
 from dataclasses import field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.code import Reader, ScorerCode, code_beside
 from vovnet.schema.ranges import STRICT, Pattern, Place, Positive, Seed
 
+Label = Annotated[str, Field(min_length=1, max_length=60)]
 PLACES = {"{question}", "{Question}", "{options}", "{hint}"}  # of a prompt template
 
 
@@ -62,6 +63,7 @@ class DatasetConfig:
     reader: Reader = None  # of a set of one's own: a function (config, split) that gives samples
     scorer: ScorerCode = None  # null takes the set's own; `plain` for a set of one's own
     metric: str | None = None  # what the score is called
+    label: Label | None = None  # what tables, figures and the page call it; null takes its name
     parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
 
     @model_validator(mode="after")
