@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError, explained
@@ -73,6 +72,8 @@ def launch_ranks(config: RunConfig, folder: Path, module: str, again: str) -> No
     """
     if config.trainer.num_nodes > 1:
         raise VoVNetError("trainer.num_nodes > 1 needs launcher=slurm, or torchrun on every node.")
+    import torch  # only here: it takes seconds to import
+
     ranks = config.trainer.devices
     if config.backbone.device != "cpu" and torch.cuda.is_available():
         most, what = torch.cuda.device_count(), "CUDA devices"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import TORCH, PolicyCard, check_backbone, make_card, read_card
+from vovnet.policy.checkpoint import TORCH, UNKNOWN, PolicyCard, check_backbone, make_card, read_card
 from vovnet.policy.protocol import FILE_NAME
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -72,7 +72,8 @@ def _find(config: RunConfig, checkpoint: Checkpoint, wanted: PolicyCard) -> Path
         path = _newest(given or Path(config.paths.runs), wanted)
         card = read_card(path)
         check_backbone(path, card, checkpoint, config.eval.other_backbone)
-        log.info("policy: %s", path)
+        other = card.dataset not in (UNKNOWN, config.dataset.name)
+        log.info("policy: %s%s", path, f", trained on {card.dataset}" if other else "")
     warn_of_differences(path, card, wanted)
     return path
 
