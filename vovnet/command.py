@@ -14,13 +14,14 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus, configure_log
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vovnet.arguments import FOREIGN_PLUGIN, PLUGINS
 from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared
-from vovnet.compose import check_launcher, job_name, to_typed
+from vovnet.compose import check_launcher, job_name, refuse_secrets_in, to_typed
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import fail
 from vovnet.jobs import Record, failure, note_folders, report_failure, run_recorded, write_record
@@ -42,6 +43,31 @@ log = logging.getLogger(__name__)
 Run = Callable[[RunConfig, Path, Session], Any]  # does one job in a folder
 Show = Callable[[Any, Path], None]  # shows what a single job returned
 Finish = Callable[[Path], bool]  # merges a sweep's folder; False when a job failed
+
+
+class RefusedError(BaseException):
+    """What a callback ends a command by: Hydra takes an exception of another kind for a warning.
+
+    Attributes:
+        why: the error to report.
+    """
+
+    def __init__(self, why: VoVNetError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+class SecretCheck(Callback):
+    """Refuses a composed configuration that holds a secret, Hydra's own keys included, before Hydra writes it down."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check a single job."""
+        try:
+            refuse_secrets_in(OmegaConf.to_container(config, resolve=False))
+        except VoVNetError as error:
+            raise RefusedError(error) from error
+
+    on_multirun_start = on_run_start  # what the jobs of a sweep share
 
 
 @dataclass
@@ -126,8 +152,12 @@ class Command:
 
     def _check_jobs(self, batch: Batch) -> None:
         """Compose every job, and refuse those that would do the same or leave their results elsewhere."""
+        checked = set[int]()
         for job in batch.jobs:
-            batch.compositions.find(job)
+            composition, _ = batch.compositions.find(job)
+            if id(composition) not in checked:
+                checked.add(id(composition))
+                refuse_secrets_in(composition.plain)
         with ExitStack() as stack:
 
             def compose(job: Sequence[str]) -> DictConfig:

@@ -20,7 +20,7 @@ from vovnet.explain import explain_validation
 from vovnet.files import read_object, write_bytes, write_json
 from vovnet.jobs import Record, run_recorded, write_record
 from vovnet.rank_errors import LOOK_EVERY, RankWatch, clear_errors, leave_error
-from vovnet.ranks import cores, end_with_parent, is_main_rank, rank, world_size
+from vovnet.ranks import PARENT, cores, end_with_parent, is_main_rank, rank, world_size
 from vovnet.registry import TRUSTED
 from vovnet.schema import RunConfig
 from vovnet.terminal import indented, log_handler, say
@@ -75,6 +75,7 @@ def launch_ranks(config: RunConfig, folder: Path, module: str, again: str) -> No
     import torch  # only here: it takes seconds to import
 
     ranks = config.trainer.devices
+
     if config.backbone.device != "cpu" and torch.cuda.is_available():
         most, what = torch.cuda.device_count(), "CUDA devices"
     else:
@@ -85,7 +86,9 @@ def launch_ranks(config: RunConfig, folder: Path, module: str, again: str) -> No
     for number in range(ranks):
         (folder / ERROR_FILE.format(number)).unlink(missing_ok=True)
     processes = [
-        subprocess.Popen([sys.executable, "-m", module, str(folder)], env=os.environ | place)
+        subprocess.Popen(
+            [sys.executable, "-m", module, str(folder)], env=os.environ | place | {PARENT: str(os.getpid())}
+        )
         for place in _places(ranks)
     ]
     try:

@@ -1,7 +1,9 @@
 """VoVNet as a model of lmms-eval: found by its entry point, asked by the harness, its looks among the results."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from tests.commands import ROOT
 from tests.lmms import TASKS, entry_points, lmms_folder
 from vovnet.errors import VoVNetError
 
@@ -40,7 +44,6 @@ def model(place: Path) -> Any:
 
 def requests(rows: int, most: int = 4, until: tuple[str, ...] = (), **kwargs: object) -> list[Any]:
     """What lmms-eval hands to a simple model."""
-    from PIL import Image
 
     def visual(doc: dict[str, Any]) -> list[Image.Image]:
         return [Image.new("RGB", (64, 64), doc["colour"])]
@@ -91,14 +94,33 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "policy"
 
 
-def test_a_trained_policy_decides(place: Path, trained: Path, tmp_path: Path) -> None:
-    from vovnet.api.lmms_model import RoutedModel
+def test_the_harness_runs_a_trained_policy(place: Path, trained: Path, tmp_path: Path) -> None:
+    import vovnet
 
-    model = RoutedModel(str(trained), "tiny", 1000, 4, routing=str(tmp_path / "routing.jsonl"))
-    model.task_dict["small"] = {"test": ROWS}
-    model.generate_until(requests(3))
-    looks = [json.loads(line)["look"] for line in (tmp_path / "routing.jsonl").read_text().splitlines()]
-    assert looks == ["no"] * 3  # no look is worth its price
+    (place / "tasks/plain.yaml").write_text(
+        "include: small.yaml\ntask: plain\nmetric_list: [{metric: half, aggregation: mean}]\n"
+    )
+    given = f"policy={trained},lambda_cost=0.05,backbone=tiny,routing={tmp_path}/routing.jsonl"
+    command = [sys.executable, "-m", "lmms_eval", "--model", "vovnet", "--model_args", given, "--tasks", "plain"]
+    command += ["--include_path", str(place / "tasks"), "--batch_size", "2", "--output_path", str(tmp_path / "results")]
+    paths = os.pathsep.join([str(lmms_folder()), str(place), str(ROOT)])
+    surroundings = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=place / "tasks", env=surroundings, capture_output=True, text=True)
+    (found,) = tmp_path.rglob("*_results.json")
+    said = json.loads(found.read_text())
+    lines = [json.loads(line) for line in (tmp_path / "routing.jsonl").read_text().splitlines()]
+    vlm = vovnet.load_vlm("tiny")
+    router = vovnet.Router(
+        vlm,
+        vovnet.load_policy(str(trained), vlm, lambda_cost=0.05),
+        vovnet.Dataset(vovnet.load_dataset("jsonl", prompt_template="{question}", open_template=None).config),
+        max_new_tokens=3,
+    )
+    replies = [router(row["question"], Image.new("RGB", (8, 8), str(row["colour"]))) for row in ROWS]
+    assert [(one["look"], one["cost"]) for one in lines] == [(one.look, one.cost) for one in replies], done.stderr
+    assert said["throughput"]["avg_cost"] == pytest.approx(sum(one.cost for one in replies) / len(replies))
+    shares = [value for name, value in said["throughput"].items() if name.startswith("avg_rate_")]
+    assert sum(shares) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

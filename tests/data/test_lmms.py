@@ -84,6 +84,15 @@ def test_a_row_whose_image_is_broken_is_refused_or_left_out(tasks: Path) -> None
     assert (len(found), len(found.skipped)) == (2, 1)
 
 
+def test_a_row_whose_annotators_said_nothing_is_refused(tasks: Path) -> None:
+    """TextVQA's evaluator gives 1.0 to "", "the" and "A." there."""
+    rows = [json.loads(line) for line in (tasks / "small.jsonl").read_text().splitlines()]
+    rows[1]["answer"] = " "
+    (tasks / "small.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(VoVNetError, match="row 2: it has no reference answer"):
+        small(tasks)
+
+
 def test_questions_about_one_image_are_one_group(tasks: Path) -> None:
     found = small(tasks)
     assert [found[row].group == found[0].group for row in range(3)] == [True, True, False]

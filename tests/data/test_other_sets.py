@@ -1,17 +1,23 @@
 """LLaVA-Instruct, plain JSONL, sets from the hub's library, and mixtures."""
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.conftest import compose_config
+from tests.data.test_bad_rows import MMMU_ROW
 from tests.data.test_benchmarks import MMBENCH, mmbench_parquet, open_split, picture, write_tsv
 from vovnet.data import item, load_dataset
 from vovnet.data.mixture import RUN, interleaved
 from vovnet.errors import VoVNetError
+from vovnet.schema import HubConfig
 
 TURNS = [
     {"from": "human", "value": "<image>\nWhat color is the bus?"},
@@ -106,7 +112,7 @@ def test_answers_stay_as_they_are_written(tmp_path: Path) -> None:
         (LINES[0] | {"image": "/etc/hostname"}, "image /etc/hostname is not in the folder"),
         (LINES[0] | {"answers": []}, "there is no answer"),
         (LINES[1] | {"answer": "C"}, "answer 'C' is none of its options"),
-        (LINES[0], "id first stands twice"),
+        (LINES[0], "id first occurs twice"),
     ],
 )
 def test_malformed_lines(tmp_path: Path, line: object, problem: str) -> None:
@@ -166,6 +172,26 @@ def test_a_set_from_the_hubs_library(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert hub[0].images[0].load().tobytes() == local[0].images[0].load().tobytes()
     with pytest.raises(VoVNetError, match="has no train split"):
         load_dataset(compose_config("dataset=mmbench", f"dataset.hub.id={repository}").dataset, "train")
+
+
+def test_jpeg_bytes_of_a_table_are_read_as_they_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not encoded anew, which changes pixels: `datasets.map` does so where it reads an image (datasets 5.2)."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    buffer, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (19, 23, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG", quality=60, comment=b"of another encoder")
+    cells = [{"bytes": buffer.getvalue(), "path": path} for path in ("a.jpg", None)]  # not every table has a path
+    rows = [MMMU_ROW | {"id": f"validation_Art_{n}", "image_1": cell} for n, cell in enumerate(cells)]
+    (tmp_path / "data").mkdir()
+    table = datasets.Dataset.from_list(rows).cast_column("image_1", datasets.Image())
+    table.to_parquet(tmp_path / "data/validation-00000-of-00001.parquet")
+    hub = replace(
+        compose_config("dataset=mmmu").dataset, hub=HubConfig(str(tmp_path / "data"), (), "validation", "validation")
+    )
+    for found in (open_split("mmmu", tmp_path / "data"), load_dataset(hub, "test")):
+        assert [found[n].images[0].content() == buffer.getvalue() for n in range(2)] == [True, True]
+        assert found[1].images[0].load().tobytes() == Image.open(buffer).convert("RGB").tobytes()
 
 
 def test_a_mixture_keeps_prompts_and_scoring_apart(tmp_path: Path, easy_data: Path) -> None:

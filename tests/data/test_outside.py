@@ -57,6 +57,7 @@ BAD: list[tuple[Callable[[vovnet.Sample], Any], str]] = [
     (lambda one: {"id": "1"}, "a dict, no vovnet.Sample"),
     (lambda one: replace(one, id="1", question=" "), "its question is empty"),
     (lambda one: replace(one, id="1", answers=()), "there is no answer"),
+    (lambda one: replace(one, id="1", answers=("", " ")), "there is no answer"),
     (lambda one: replace(one, id="1", images=()), "its images are no ImageRef"),
     (lambda one: replace(one, id="1", images=("a.png",)), "its images are no ImageRef"),
     (lambda one: replace(one, id="1", answers=(3,)), "is no text"),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.conftest import Configure
 from vovnet.actions import ACTION_SPACES
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import PolicyCard, load_policy, make_card, read_card, save_policy
+from vovnet.policy.card import PolicyCard, make_card
+from vovnet.policy.checkpoint import load_policy, read_card, save_policy
 from vovnet.policy.features import feature_width
 from vovnet.policy.find import find_policy
 from vovnet.policy.head import PolicyHead
@@ -41,6 +43,17 @@ def test_round_trip(policy_file: Path) -> None:
 
 def test_it_holds_the_head_only(policy_file: Path) -> None:
     assert policy_file.stat().st_size < 4096
+
+
+def test_the_same_policy_is_the_same_bytes(policy_file: Path) -> None:
+    """safetensors 0.8 writes several entries of metadata in any order: there is one."""
+    with safe_open(policy_file, "pt") as file:
+        assert list(file.metadata()) == ["vovnet"]
+    head, _ = load_policy(policy_file, HERE)
+    before = policy_file.read_bytes()
+    for _ in range(8):
+        save_policy(policy_file, head, CARD)
+        assert policy_file.read_bytes() == before
 
 
 def test_another_backbone_is_refused(policy_file: Path) -> None:

@@ -50,6 +50,13 @@ def test_the_contraction_table_has_upstreams_rows() -> None:
     assert all(key != value for key, value in CONTRACTIONS.items())
 
 
+@pytest.mark.parametrize("prediction", ["", "the", "A.", "a, the."])
+def test_an_answer_of_no_words_agrees_with_annotators_who_wrote_none(prediction: str) -> None:
+    """As upstream scores it; so rows with none but empty answers are refused when a set is opened."""
+    assert vqa_accuracy(prediction, ("",) * 10) == 1.0
+    assert vqa_accuracy(prediction, ("",) * 2 + ("red",) * 8) == pytest.approx(0.6)
+
+
 def test_without_annotators_nothing_is_right() -> None:
     assert vqa_accuracy("red", ()) == 0
 

@@ -32,7 +32,7 @@ from vovnet.errors import VoVNetError
 from vovnet.serve.asked import Question
 from vovnet.serve.engine import Engine
 from vovnet.serve.run import KEY as VARIABLE
-from vovnet.serve.run import serve
+from vovnet.serve.run import listening, serve
 from vovnet.session import Session
 
 PAGE = ROOT / "experiments/serving.md"
@@ -318,6 +318,15 @@ def test_a_port_that_is_taken_is_said_before_anything_is_loaded() -> None:
             VoVNetError, match=rf"cannot listen on 127.0.0.1:{port} \(.*\); set serve.host or serve.port"
         ):
             serve(compose_config(f"serve.port={port}", root="serve"), Session())
+
+
+def test_a_connection_sends_at_once_what_it_has() -> None:
+    with (
+        listening("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

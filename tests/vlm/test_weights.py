@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.vlm.test_adapters import Tensors, load, logits, names
+from tests.vlm.test_adapters import Tensors, backbone_config, load, logits, names
 from tests.vlm.test_loading import EMBEDDING, Damage, settings, tensors
 from vovnet.errors import VoVNetError
-from vovnet.vlm.files import open_checkpoint
+from vovnet.vlm.files import find_checkpoint, open_checkpoint
+from vovnet.vlm.generic.loading import load_model as load_generic_model
+from vovnet.vlm.qwen.loading import load_model
 
 SAME = {"rtol": 0, "atol": 0}
 
@@ -213,6 +216,46 @@ def test_a_head_beside_a_tied_embedding(folder: Path, equal: bool, caplog: pytes
     torch.testing.assert_close(model.lm_head.weight.data, head, **SAME)
     torch.testing.assert_close(model.get_input_embeddings().weight.data, found[EMBEDDING], **SAME)
     assert ("lm_head.weight is the same matrix" in caplog.text) == equal
+
+
+@pytest.fixture(params=[load_model, load_generic_model], ids=["qwen", "generic"])
+def load_by(request: pytest.FixtureRequest) -> Callable[[Path], Any]:
+    """Loads a folder as the fast path and as the generic implementation do."""
+
+    def loaded(folder: Path) -> Any:
+        config = replace(backbone_config(), path=str(folder))
+        return request.param(config, find_checkpoint(config))
+
+    return loaded
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(True, None), (True, False), (None, True), (False, True)])
+def test_whichever_tie_flag_counts_no_head_is_drawn_at_random(
+    either: Path, load_by: Callable[[Path], Any], outer: bool | None, inner: bool | None
+) -> None:
+    """transformers 5.23 heeds the outer flag alone in Qwen3-VL and either one in Qwen2.5-VL."""
+    settings(tie_word_embeddings=outer)(either)
+    text(tie_word_embeddings=inner)(either)
+    stored = load_file(either / "model.safetensors")["lm_head.weight"]
+    torch.testing.assert_close(load_by(either).lm_head.weight.data, stored, **SAME)
+    tensors(lambda t: t.pop("lm_head.weight"))(either)
+    if outer or "qwen2_5_vl" in (either / "config.json").read_text():
+        model = load_by(either)
+        assert model.lm_head.weight is model.get_input_embeddings().weight
+    else:
+        with pytest.raises(VoVNetError, match=r"lack 1 tensors \(lm_head\.weight\)"):
+            load_by(either)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "np"}, {"format": "mlx"}, {"made by": "another tool"}], ids=str)
+def test_weights_load_whatever_their_file_says_of_its_maker(
+    folder: Path, load_by: Callable[[Path], Any], metadata: dict[str, str] | None
+) -> None:
+    """Only some tools write `format: pt`, as transformers does."""
+    found = load_file(folder / "model.safetensors")
+    save_file(found, folder / "model.safetensors", metadata)
+    held = load_by(folder).state_dict()
+    assert all(torch.equal(held[name], weights) for name, weights in found.items())
 
 
 @pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation", "_attn_implementation_internal"])

@@ -12,8 +12,9 @@ from vovnet.compose import compose_typed, job_name, rebuilt
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.known import Outcomes
 from vovnet.outcomes.units import split_name
+from vovnet.policy import FILE_NAME
 from vovnet.policy.checkpoint import open_policy
-from vovnet.policy.protocol import FILE_NAME, Policy, checked
+from vovnet.policy.protocol import Policy, checked
 from vovnet.policy.trained import Outside, Trained, policy_of
 from vovnet.policy.vovnet import ValueHead, VoVNet
 from vovnet.registry import POLICIES, path_of, source_hash

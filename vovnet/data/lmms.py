@@ -117,7 +117,7 @@ def _samples(opened: OpenTask, errors: RowErrors, target: str | None) -> Iterato
             errors.report(opened.file, row, "its prompt is no text or empty")
         elif not images[row]:
             errors.report(opened.file, row, "it shows no image, or one that cannot be decoded")
-        elif not any(answers):
+        elif not any(map(str.strip, answers)):
             errors.report(opened.file, row, "it has no reference answer (a split whose answers are not public?)")
         elif errors.is_new(opened.file, row, names[row]):
             category = doc.get("category")

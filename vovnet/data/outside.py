@@ -74,7 +74,7 @@ def _problem(row: object) -> str:
     for name, value in (("id", row.id), ("question", row.question), ("group", row.group)):
         if not value.strip():
             return f"its {name} is empty"
-    return "" if any(row.answers) else "there is no answer"
+    return "" if any(map(str.strip, row.answers)) else "there is no answer"
 
 
 def _fingerprint(reader: Code, samples: list[Sample]) -> str:

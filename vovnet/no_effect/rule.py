@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.actions import ACTION_SPACES, USUAL
-from vovnet.policy.protocol import FILE_NAME
+from vovnet.policy import FILE_NAME
 from vovnet.schema import DatasetConfig, PolicyTraining, RunConfig
 from vovnet.vlm.imported import FOLDER
 

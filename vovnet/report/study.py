@@ -158,8 +158,8 @@ def _name(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     facts = [f"{row.num_samples} questions"] * (len({g[0].row.num_samples for g in same}) > 1)
     facts += [row.mode] * (len({g[0].row.mode for g in same}) > 1)
     keys = [key for key in group[0].protocol if len({g[0].protocol.get(key) for g in same}) > 1]
-    told = [(g[0].protocol["engine"], g[0].protocol["backbone"]) for g in same]
-    if "engine" in keys and len({*told}) == len(same):  # what else differs follows from these
+    pairs = [(g[0].protocol["engine"], g[0].protocol["backbone"]) for g in same]
+    if "engine" in keys and len({*pairs}) == len(same):  # what else differs follows from these
         facts, keys = [], ["engine", "backbone"]
     facts += [f"{key}={group[0].protocol[key]}" for key in keys if key != "eval.max_samples"]
     return f"{name}, {', '.join(facts)}"

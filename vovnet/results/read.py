@@ -1,10 +1,11 @@
 """A run's files, read back: what cannot have been written by ``vovnet.results.write`` is refused."""
 
-import bz2
 import csv
+import gzip
 import io
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def read_predictions(folder: Path) -> list[dict[str, Any]]:
     Raises:
         VoVNetError: a file is missing, a line is no object, or a sweep's job answers a question that its sweep lacks.
     """
-    packed = folder / f"{PREDICTIONS}.bz2"
+    packed = folder / f"{PREDICTIONS}.gz"
     if not packed.is_file():
         return _read_lines(folder / PREDICTIONS)
     name = read_summary(folder).get("questions")
@@ -80,14 +81,14 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     try:
         # As bytes: texts may hold other ends of lines, such as U+2028.
-        with open_file(path) as raw, bz2.open(raw) if path.suffix == ".bz2" else raw as file:
+        with open_file(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             for text in file:
                 line = json.loads(text)
                 if not isinstance(line, dict):
                     raise ValueError("it is no object")
                 lines.append(line)
-    except (OSError, ValueError, RecursionError, EOFError) as error:
-        if isinstance(error, OSError) and error.strerror:  # bz2 raises one without, for damaged content
+    except (OSError, ValueError, RecursionError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.strerror:  # gzip raises one without, for damaged content
             raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation again.") from error
         raise VoVNetError(f"{path} is damaged in line {len(lines) + 1}; run the evaluation again.") from error
     if not lines:

@@ -17,7 +17,7 @@ from vovnet.data.guard import LeakReport
 from vovnet.data.leaks import enforce, leak_report, recalled
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import digest
-from vovnet.policy.checkpoint import UNKNOWN, PolicyCard
+from vovnet.policy.card import UNKNOWN, PolicyCard
 from vovnet.schema import DatasetConfig, RunConfig
 from vovnet.scoring.official import AnswerSheet
 from vovnet.session import Session

@@ -1,7 +1,7 @@
 """Writing a run's files, and knowing those that exist."""
 
-import bz2
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -112,12 +112,12 @@ def write_predictions(
         columns["fallback"] = _by_value(routed.fallback, json.dumps)
     if routed.values is not None:
         columns["values"] = _once(session, routed.values, _estimates, *(action.label for action in actions))
-    plain, packed = folder / PREDICTIONS, folder / f"{PREDICTIONS}.bz2"
+    plain, packed = folder / PREDICTIONS, folder / f"{PREDICTIONS}.gz"
     if not (folder.parent / SWEEP_FILE).is_file():
         write_parts(plain, _lines(split.questions, columns))
         _remove_other(packed)
         return None
-    name = f"questions-{split.digest}.jsonl.bz2"
+    name = f"questions-{split.digest}.jsonl.gz"
     if not (folder.parent / name).is_file():
         _write_packed(folder.parent / name, _lines(split.questions, {}))
     _write_packed(packed, _lines([f'"id": {one}' for one in split.ids], columns))
@@ -126,9 +126,9 @@ def write_predictions(
 
 
 def _write_packed(path: Path, parts: Iterable[str]) -> None:
-    """Write a compressed text. Of these lines bz2 leaves two thirds of what gzip leaves."""
+    """Write a compressed text, the same bytes each time. bz2 leaves two thirds of it and takes ten times as long."""
     if is_main_rank():
-        write_bytes(path, bz2.compress("".join(parts).encode()))
+        write_bytes(path, gzip.compress("".join(parts).encode(), compresslevel=6, mtime=0))
 
 
 def _remove_other(path: Path) -> None:

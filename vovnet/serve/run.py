@@ -74,10 +74,14 @@ def listening(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise VoVNetError(f"cannot listen on {host}:{port} ({why}); set serve.host or serve.port.") from error
+    # asyncio sets this only on sockets that name their protocol; without it each answer waits 40 ms for the client's
+    # delayed acknowledgement. Connections inherit it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,7 +3,10 @@
 Without a GPU the steps run one by one; what a graph would replay is the same.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -152,3 +155,26 @@ class CapturedOnCPU:
 
     def __init__(self, step: graphs.Step) -> None:
         self.replay = step.run
+
+
+def test_other_threads_may_allocate_during_a_capture(load: Load, items: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default a loader's pinning thread invalidates the capture (torch 2.11, H200)."""
+    asked: list[dict[str, object]] = []
+
+    @contextmanager
+    def recorded(graph: object, **options: object) -> Iterator[None]:
+        asked.append(options)
+        yield
+
+    for name in ("CUDAGraph", "Stream", "current_stream", "stream"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    monkeypatch.setattr(torch.cuda, "graph", recorded)
+    backbone = load()
+    decoder = stepwise(backbone)
+    with torch.inference_mode():
+        decoder.decode(backbone.text_pass(build(backbone, items[:2])), 3)
+    (step,) = decoder._steps.values()
+    with torch.no_grad(), decoder._attention():
+        step.capture(pool="pool")
+    assert asked == [{"pool": "pool", "capture_error_mode": "thread_local"}]
+    assert step.graph is torch.cuda.CUDAGraph.return_value  # type: ignore[attr-defined]
