@@ -112,6 +112,7 @@ def _texts(value: Any) -> Iterator[str]:
 def config_identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that determines results."""
     identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH} | GONE
+    identity["dataset"] = config.dataset.facts()
     identity["vision_budget"] |= {look: getattr(config.vision_budget, look).facts() for look in ("coarse", "full")}
     if config.policy.looks is not None:
         identity["policy"]["looks"] = [look.content for look in config.menu]
