@@ -31,7 +31,7 @@ def show(row: "ResultRow", folder: Path) -> None:
 
 def finish(folder: Path) -> bool:
     """Merge a sweep, draw its frontier, print its table; False when a job failed."""
-    from vovnet.report.frontier import plot_frontier
+    from vovnet.report.sweep_figure import plot_frontier
     from vovnet.report.table import print_rows
     from vovnet.results.sweep import merge_sweep
 

@@ -84,6 +84,7 @@ def become(entry: str, arguments: Sequence[str], output: Path, errors: Path) -> 
         os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     sys.argv = [entry, *arguments]
+    multiprocessing.set_start_method(None, force=True)  # its own workers are made as those of a process started anew
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it from its birth
 
 
@@ -166,7 +167,7 @@ class Rank:
 
 
 def _run_module(call: list[str], environment: dict[str, str]) -> None:
-    _take_over(environment)
+    _take_over(environment | {PARENT: str(os.getppid())})
     sys.argv = call
     sys.modules.pop(call[0], None)  # runpy warns of a module that is there already
     runpy.run_module(call[0], run_name="__main__", alter_sys=True)

@@ -19,7 +19,8 @@ from vovnet.data.leaks import leak_report
 from vovnet.errors import VoVNetError, explained
 from vovnet.files import atomic_write, read_object, refuse_foreign, whole_folder, write_json, write_text
 from vovnet.jobs import read_record
-from vovnet.training.callbacks import AtomicCheckpointIO, read_metrics, read_state
+from vovnet.training.callbacks import read_metrics
+from vovnet.training.checkpoint_io import AtomicCheckpointIO, read_state
 
 
 def full(path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_folder_in_a_files_place_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught:
         write_text(tmp_path / "results.csv", "a")
     assert str(explained(caught.value)) == (
-        f"{tmp_path}/results.csv: Is a directory; remove what stands there and run the same command again: what is "
+        f"{tmp_path}/results.csv: Is a directory; remove what is there and run the same command again: what is "
         "finished is kept."
     )
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]

@@ -2,16 +2,23 @@
 
 import ast
 import re
+import string
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from tests.commands import ROOT, typed
+import vovnet
+from tests.commands import ROOT, command
 from tests.conftest import compose_config
-from vovnet.arguments import refuse_secrets
 from vovnet.errors import VoVNetError
+from vovnet.jobs import failure
 from vovnet.report.page.build import page
+from vovnet.secrets import redacted, refuse_secrets
+from vovnet.terminal import say
 
 REFUSED = """eval exec compile __import__ os.system os.popen pickle.load pickle.loads yaml.load marshal.loads
 joblib.load torch.hub.load""".split()
@@ -67,43 +74,103 @@ def test_files_are_opened_by_what_refuses_pipes(folder: str) -> None:
         assert set(opening) <= {"Image.open"} or place in OPENED, (place, opening)
 
 
+ALPHANUMERIC = string.ascii_letters + string.digits
+HEX = "0123456789abcdef"
+
+
+def drawn(length: int, of: str = ALPHANUMERIC) -> str:
+    """What looks like a key and is none, the same in every run."""
+    draw = Random(length)
+    return "".join(draw.choice(of) for _ in range(length))
+
+
+KEYS = [  # by the form alone, under any name
+    "hf_" + "a" * 34, "hf_" + drawn(34, string.ascii_letters), "sk-" + drawn(48), "sk-ant-api03-" + drawn(93),
+    "AIza" + drawn(35, ALPHANUMERIC + "-_"), "AKIA" + "ABCDEFGH" * 2, "ghp_" + "a" * 36, "github_pat_" + "a" * 30,
+    "glpat-" + "a" * 20, "xoxb-" + "1" * 12 + "-" + drawn(24), "sk_" + "live_" + drawn(24), "nvapi-" + drawn(64),
+    "SG." + drawn(22) + "." + drawn(43), "npm_" + drawn(36), "gsk_" + drawn(52), "r8_" + drawn(37),
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0." + drawn(43), "123456789:" + drawn(35), drawn(32, HEX) + "-us12",
+    "AC" + drawn(32, HEX), "pypi-AgEIcHlwaS5vcmc" + drawn(80), "-----BEGIN RSA " + "PRIVATE KEY-----", drawn(40),
+    drawn(43, ALPHANUMERIC + "-_"),
+]  # fmt: skip
+URLS = [
+    "https://user:pw@host/x", "https://:pw@host", "s3://key:pw@bucket", "postgresql://u:p%40@host/db",
+    "https://u:p@ss@host/", f"https://{drawn(24)}@host/x", "https://host/x?token=abc", "https://host/?a=1&api_key=abc",
+    "https://host/x?sv=1&sig=abcd%2Fefg123", "https://host/x?X-Amz-Signature=abcdef0123",
+    "https://hooks.slack.com/services/T00000000/B00000000/" + drawn(24),
+]  # fmt: skip
+LINES = [  # of a shell
+    "export WANDB_API_KEY=abc", "HF_TOKEN=abc python", "export A=1 B_TOKEN=abc", "setenv HF_TOKEN abc",
+    "set -gx HF_TOKEN abc", "export OPENAI_KEY=abc", "export PGPASSWORD=abc", "export DB_PWD='letmein'",
+    f"wandb login {drawn(40, HEX)}", f"wandb login --relogin {drawn(40, HEX)}", "hf auth login --token abc",
+    "docker login -u me -p hunter2", "sshpass -p hunter2 ssh x", "mysql -phunter2", "curl -u me:hunter2 https://x",
+    "curl -H 'Authorization: Bearer abcdefghijklmnopqr'", "curl -H 'X-Api-Key: abc'",
+    "aws configure set aws_secret_access_key abc", f"echo {drawn(40, HEX)} | wandb login",
+    "echo 'machine x login user password hunter2' >> ~/.netrc", "git clone https://me:pw@host/x",
+]  # fmt: skip
+NAMES = [
+    "logger.api_key", "wandb_api_key", "hub.token", "PRIVATE_KEY", "WANDB_KEY", "env.PASSPHRASE", "apiKey",
+    "accessToken", "launcher.additional_parameters.export=PASSWORD", "MYSQL_PASS", "MY_PAT", "AZURE_OPENAI_KEY",
+    *(f"hydra.job.env_set.{name}" for name in ("OPENAI_KEY", "PGPASSWORD", "DB_PWD")),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "+logger.api_key=abc",
-        "+wandb_api_key=abc",
-        "hub.token=abc",
-        'launcher.setup=["export WANDB_API_KEY=abc"]',
-        "launcher.setup=['HF_TOKEN=abc python']",
-        "+launcher.additional_parameters.export=PASSWORD=abc",
+        *(f"name={key}" for key in KEYS),
+        *(f"dataset.path={url}" for url in URLS),
+        *(f'launcher.setup=["{line}"]' for line in LINES),
+        *(f"+{name}=hunter2" for name in NAMES),
         "name=${oc.env:HF_TOKEN}",
-        "name=hf_" + "a" * 34,
-        "name=ghp_" + "a" * 36,
-        "name=github_pat_" + "a" * 30,
-        "name=glpat-" + "a" * 30,
-        "name=AKIA" + "ABCDEFGH" * 2,
-        "name=xoxb-" + "a" * 30,
-        "dataset.path=https://user:" + "a" * 30 + "@host/x",
-        "name='Authorization: Bearer " + "a" * 30 + "'",
-        "PRIVATE_KEY=abc",
-        "WANDB_KEY=abc",
-        "+env.PASSPHRASE=abc",
-        "dataset.path=https://u:held-in-the-environment@host/x",
+        "name=held-in-the-environment",
     ],
 )
 def test_secrets_are_refused_and_not_repeated(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOME_API_KEY", "held-in-the-environment")
+    monkeypatch.setenv("DB_PWD", "held-in-the-environment")
     with pytest.raises(VoVNetError, match=r"holds a secret .* set it in the environment") as caught:
         refuse_secrets([text])
-    for secret in ("abc", "a" * 30, "held-in"):
+    for secret in ("abc", "hunter2", "letmein", "held-in", "a" * 20, *(key for key in KEYS if len(key) > 20)):
         assert secret not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "text", ["eval.max_new_tokens=3", "image_token_id=5", "name=tokens", "dataset.prompt_template='Key: {question}'"]
-)
-def test_tokens_of_language_are_no_secrets(text: str) -> None:
+    "text",
+    [
+        "eval.max_new_tokens=3", "image_token_id=5", "name=tokens", "dataset.prompt_template='Key: {question}'",
+        f"backbone.revision={drawn(40, HEX)}", f"name=sha256:{drawn(64, HEX)}", "sort_key=answer",
+        "name=550e8400-e29b-41d4-a716-446655440000", "backbone.path=Qwen/Qwen2.5-VL-7B-Instruct-AWQ",
+        "backbone.path=/models/Llama4Scout17B16EInstruct", "backbone.path=OpenGVLab/InternVL3_5-8B-HF",
+        f"backbone.path=~/hub/models--Qwen--Qwen3-VL-2B-Instruct/snapshots/{drawn(40, HEX)}",
+        "name=Qwen3VLForConditionalGeneration", "name=lr1e-4_bs8_seed42_fold3", "name=20261130T202910Z-run",
+        "paths.runs=/tmp/pytest-of-root/pytest-0/test_x0/runs", "paths.runs=/tmp/tmp.Xk3Pq9ZtLm/x",
+        "dataset.path=ssh://git@host/x", "backbone.base_url=http://127.0.0.1:8000/v1", "name=APBenchmark10abc",
+        "launcher.setup=['module load cuda/12.4','source ~/.venv/bin/activate','set -euo pipefail']",
+        "launcher.setup=['export HF_TOKEN=$(cat ~/.hf)','export WANDB_API_KEY=$MY_KEY','cd $PWD','OLDPWD=/x']",
+        "launcher.setup=['export GOOGLE_APPLICATION_CREDENTIALS=/home/me/key.json','mkdir -p /scratch/x']",
+    ],
+)  # fmt: skip
+def test_paths_hashes_and_names_of_models_are_no_secrets(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", "question")  # a plain word, which may stand anywhere
     refuse_secrets([text])
+    assert redacted(text) == text
+
+
+def test_no_composition_of_ours_is_taken_for_a_secret_or_waits_for_the_detector() -> None:
+    code = """
+import sys
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from vovnet.compose import refuse_secrets_in, register_resolvers
+from vovnet.options import commands, conf_dir
+register_resolvers()
+with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    for command in commands():
+        composed = compose(command, [], return_hydra_config=True)
+        refuse_secrets_in(OmegaConf.to_container(composed, resolve=False))
+assert "detect_secrets" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_a_secret_in_a_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,12 +179,55 @@ def test_a_secret_in_a_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         compose_config("name=run-0123456789abcdef")
 
 
-def test_nothing_is_written_of_a_refused_command(tmp_path: Path) -> None:
-    done = typed("eval", f"paths.runs={tmp_path}/runs", "+logger.api_key=a-secret-value")
-    assert done.returncode == 1
-    assert "a-secret-value" not in done.stdout + done.stderr
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+def test_secrets_are_redacted_in_what_is_printed_and_recorded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "held-in-the-environment")
+    text = f"401 for https://me:hunter2@host/x?token=abcdef with held-in-the-environment, {KEYS[1]} and {KEYS[12]}"
+    say(text)
+    assert capsys.readouterr().out == "401 for https://me:***@host/x?token=*** with ***, *** and ***\n"
+    assert failure(RuntimeError(text))["error"].count("***") == 5
+
+
+OPTION = "defaults: [easy_vqa]\npassword: hunter2hunter2\n"
+SETTING = "# @package _global_\nhydra: {job: {env_set: {OPENAI_KEY: hunter2hunter2}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "arguments"),
+    [
+        ("eval", ["+logger.api_key=hunter2hunter2"]),
+        ("eval", ["+hydra.job.env_set.DB_PWD=hunter2hunter2"]),
+        ("eval", ["-m", "dataset=mini,mine"]),
+        ("pipeline", ["dataset=mine"]),
+        ("eval", ["+experiment=keyed", "hydra.run.dir=x", "hydra.output_subdir=y"]),
+        ("eval", ["-m", "+experiment=keyed", "policy.lambda_cost=0,1"]),
+        ("eval", ["+experiment=keyed", "--cfg=all"]),
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_written_of_a_refused_command(entry: str, arguments: list[str], tmp_path: Path) -> None:
+    for place, content in (("dataset/mine", OPTION), ("experiment/keyed", SETTING)):
+        file = tmp_path / f"conf/{place}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(content)
+    (here := tmp_path / "here").mkdir()
+    done = command(entry, "--config-dir", str(tmp_path / "conf"), f"paths.runs={here}/runs", *arguments, cwd=here)
+    assert "hunter2" not in done.stdout + done.stderr
+    assert list(here.iterdir()) == []
+    if "--cfg=all" in arguments:
+        assert "OPENAI_KEY: ***" in done.stdout
+    else:
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+
+
+def test_python_programs_are_refused_by_an_error(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/keyed.yaml").write_text(SETTING)
+    with pytest.raises(VoVNetError, match=r"env_set\.OPENAI_KEY"):
+        vovnet.run("eval", ["+experiment=keyed", f"paths.runs={tmp_path}/runs"], config_dir=tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("text", ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<!--", "&lt;"])

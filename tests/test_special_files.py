@@ -71,7 +71,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
 READERS: dict[str, Callable[[Path], object]] = {
     "policy.safetensors": read_card,
     "results.csv": read_results,
-    "predictions.jsonl": read_predictions,
+    "predictions.jsonl": lambda path: read_predictions(path.parent),
     "summary.json": lambda path: read_summary(path.parent),
     "job.json": lambda path: read_record(path.parent),
     "table": lambda path: matched_row(path, None, "easy_vqa", "test"),

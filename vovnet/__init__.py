@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from vovnet.api.commands import Finished, run
     from vovnet.api.explanation import Explanation, LookReport
     from vovnet.api.outcomes import VLM, Collection, Dataset, collect, import_outcomes, load_dataset, load_vlm
-    from vovnet.api.policies import Frontier, evaluate, frontier, load_policy, read_results, train_policy
+    from vovnet.api.policies import (
+        Frontier,
+        evaluate,
+        frontier,
+        load_policy,
+        read_predictions,
+        read_results,
+        train_policy,
+    )
     from vovnet.api.router import Reply, Router
     from vovnet.data.sample import ImageRef, Sample
     from vovnet.errors import VoVNetError
@@ -31,7 +39,7 @@ _PLACES = {
     "vovnet.api.commands": "Finished run",
     "vovnet.api.explanation": "Explanation LookReport",
     "vovnet.api.outcomes": "VLM Collection Dataset collect import_outcomes load_dataset load_vlm",
-    "vovnet.api.policies": "Frontier evaluate frontier load_policy read_results train_policy",
+    "vovnet.api.policies": "Frontier evaluate frontier load_policy read_predictions read_results train_policy",
     "vovnet.api.router": "Reply Router",
     "vovnet.data.sample": "ImageRef Sample",
     "vovnet.errors": "VoVNetError",
@@ -74,6 +82,7 @@ __all__ = [
     "load_dataset",
     "load_policy",
     "load_vlm",
+    "read_predictions",
     "read_results",
     "register",
     "run",

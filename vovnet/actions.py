@@ -19,7 +19,7 @@ class Action(int):
     its number from the label, so that both are the same in every process.
 
     Attributes:
-        label: lower-case name, as it stands in files and tables.
+        label: lower-case name, as in files and tables.
         long_side: pixels; None for FULL's, and for the three usual looks.
         pruning: how vision tokens are left out; None keeps all, and for the three usual looks.
         processor: options of the image processor as JSON; empty without any.

@@ -14,18 +14,20 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus, configure_log
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vovnet.arguments import FOREIGN_PLUGIN, PLUGINS
 from vovnet.cluster.run import NotSubmittedError, run_jobs
 from vovnet.cluster.work import Prepared
-from vovnet.compose import check_launcher, job_name, to_typed
+from vovnet.compose import check_launcher, job_name, refuse_secrets_in, to_typed
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import fail
 from vovnet.jobs import Record, failure, note_folders, report_failure, run_recorded, write_record
 from vovnet.needs import refuse_problems
 from vovnet.no_effect import no_effect_lines
+from vovnet.no_effect.rule import LOGGED
 from vovnet.provenance import git_state
 from vovnet.rank_launch import refuse_sweep, run_as_rank
 from vovnet.ranks import is_main_rank, world_size
@@ -43,6 +45,31 @@ Show = Callable[[Any, Path], None]  # shows what a single job returned
 Finish = Callable[[Path], bool]  # merges a sweep's folder; False when a job failed
 
 
+class RefusedError(BaseException):
+    """What a callback ends a command by: Hydra takes an exception of another kind for a warning.
+
+    Attributes:
+        why: the error to report.
+    """
+
+    def __init__(self, why: VoVNetError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+class SecretCheck(Callback):
+    """Refuses a composed configuration that holds a secret, Hydra's own keys included, before Hydra writes it down."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check a single job."""
+        try:
+            refuse_secrets_in(OmegaConf.to_container(config, resolve=False))
+        except VoVNetError as error:
+            raise RefusedError(error) from error
+
+    on_multirun_start = on_run_start  # what the jobs of a sweep share
+
+
 @dataclass
 class Command:
     """An entry point's run, and what this process has begun of it.
@@ -58,6 +85,7 @@ class Command:
         prepared: jobs that run elsewhere.
         reported: lines already logged.
         failures: errors of jobs already logged.
+        config: of the sweep's newest job that is not refused.
         idle: lines of each job of several grids, of which one may need what the others do not.
     """
 
@@ -75,6 +103,7 @@ class Command:
     reported: set[str] = field(default_factory=set)
     failures: set[str] = field(default_factory=set)
     idle: list[set[str]] | None = None
+    config: RunConfig | None = None
 
     def __call__(self, composed: DictConfig) -> None:
         """Run a single job, for which Hydra has made a folder."""
@@ -123,8 +152,12 @@ class Command:
 
     def _check_jobs(self, batch: Batch) -> None:
         """Compose every job, and refuse those that would do the same or leave their results elsewhere."""
+        checked = set[int]()
         for job in batch.jobs:
-            batch.compositions.find(job)
+            composition, _ = batch.compositions.find(job)
+            if id(composition) not in checked:
+                checked.add(id(composition))
+                refuse_secrets_in(composition.plain)
         with ExitStack() as stack:
 
             def compose(job: Sequence[str]) -> DictConfig:
@@ -140,7 +173,7 @@ class Command:
         assert self.sweep_folder is not None
         config, refusal = composition.config, None
         try:
-            typed = composition.typed()
+            self.config = typed = composition.typed()
         except VoVNetError as error:
             refusal = error
         if refusal is None and composition.plain["hydra"]["sweep"]["subdir"] == USUAL:
@@ -177,11 +210,19 @@ class Command:
             self.results.append(result)
             if record["sweep"] is None and is_main_rank():
                 self.show(result, folder)
+                self._publish(config, folder)
 
         error = (run_recorded if world_size() == 1 else run_as_rank)(work, folder, record, self.failures)
         if error is not None:
             self.errors.append(error)
         return error
+
+    def _publish(self, config: RunConfig, folder: Path) -> None:
+        """Hand results to a logger; a single training logs its own metrics."""
+        if config.logger.name != "csv" and (self.name in LOGGED or self.sweep_folder is not None):
+            from vovnet.report.publish import publish
+
+            publish(config.logger, self.name, folder)
 
     def _prepare(self, checked: Callable[[], RunConfig], folder: Path, record: Record) -> None:
         """Prepare a job for a process that knows no Hydra; one whose configuration is refused is not."""
@@ -226,7 +267,10 @@ class Command:
         try:
             self.sweep_folder.come_back()
             note_folders(self.sweep_folder.path, self.folders, launched=bool(self.prepared))
-            return int(not self.finish(self.sweep_folder.path) or bool(self.errors))
+            whole = self.finish(self.sweep_folder.path)
+            if self.config is not None:
+                self._publish(self.config, self.sweep_folder.path)
+            return int(not whole or bool(self.errors))
         except (VoVNetError, OSError) as error:
             problem = explained(error)
             return fail(str(problem), with_traceback or not isinstance(problem, VoVNetError))

@@ -15,13 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from vovnet import registry
-from vovnet.arguments import refuse_secrets
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra, explain_validation
 from vovnet.fingerprint import digest
 from vovnet.options import conf_dir
 from vovnet.ranks import is_main_rank
 from vovnet.schema import Launched, LocalLauncher, RunConfig, RunFolder
+from vovnet.secrets import refuse_secrets
 
 Kind = TypeVar("Kind")  # of configuration
 
@@ -44,7 +44,7 @@ NEWER = (
     ("eval", "other_backbone", False),
 )
 GONE = {"benchmark": None}  # keys of older versions, which results are still called by
-EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "num_shards", "shard")
+EXCLUDED_FROM_HASH_EVAL = ("num_workers", "chunk_rows", "batch_size", "batch_tokens", "num_shards", "shard")
 
 
 def to_typed(config: DictConfig) -> RunConfig:
@@ -63,7 +63,7 @@ def check_typed(container: dict[str, Any]) -> RunConfig:
     Raises:
         VoVNetError: one sentence naming the key.
     """
-    refuse_secrets(_texts(container))
+    refuse_secrets_in(container)
     return _validated(RunConfig, container)
 
 
@@ -97,16 +97,25 @@ def resolved(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts of a configuration, those under a key with it."""
+def refuse_secrets_in(content: Any) -> None:
+    """Check plain values of a configuration, as they are or as they are written.
+
+    Raises:
+        VoVNetError: one is a secret, or its name says so.
+    """
+    refuse_secrets(_texts("", content))
+
+
+def _texts(key: str, value: Any) -> Iterator[str]:
+    """All texts of a configuration; a key goes with its value, and with the sections around it."""
     if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from [f"{key}={inner}"] if isinstance(inner, str) else _texts(inner)
+        for name, inner in value.items():
+            yield from _texts(f"{key}.{name}" if key else str(name), inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts(inner)
-    elif isinstance(value, str):
-        yield value
+            yield from _texts(key, inner)
+    elif value is not None and not isinstance(value, bool):
+        yield f"{key}={value}"
 
 
 def config_identity(config: RunConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.
 
 
 class VoVNetError(Exception):
-    """A problem the user can mend: one sentence that names the thing and says what to do.
+    """A problem the user can fix: one sentence that names the thing and says what to do.
 
     Entry points print the sentence without a traceback and exit with status 1.
     Anything else that is raised is a defect of this program and keeps its traceback.
@@ -21,12 +21,12 @@ def explained(error: Exception) -> Exception:
     Any other error is returned as it is.
     """
     if isinstance(error, OSError) and keeps_from_writing(error):
-        mend = "set paths.runs to a writable folder"
+        fix = "set paths.runs to a writable folder"
         if error.errno in NO_ROOM:
-            mend = "free space"
+            fix = "free space"
         elif error.errno in IN_THE_WAY:
-            mend = "remove what stands there"
-        sentence = f"{error.filename or 'a file'}: {error.strerror}; {mend}"
+            fix = "remove what is there"
+        sentence = f"{error.filename or 'a file'}: {error.strerror}; {fix}"
     elif out_of_memory(error):
         sentence = f"there is too little memory ({first_line(error)[:120]}); lower the batch or layer sizes"
     else:

@@ -14,6 +14,7 @@ from typing import Any
 
 from vovnet.errors import VoVNetError, explained
 from vovnet.files import read_object, write_json
+from vovnet.secrets import redacted
 from vovnet.terminal import say
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def run_recorded(
 def failure(error: Exception) -> dict[str, str]:
     """What a record says of an error."""
     sentence = str(error) if isinstance(error, VoVNetError) else f"{type(error).__name__}: {error}"
-    return {"status": "failed", "error": sentence}
+    return {"status": "failed", "error": redacted(sentence)}
 
 
 def report_failure(record: Record, end: Record, reported: set[str] | None = None) -> None:

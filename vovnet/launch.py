@@ -3,12 +3,15 @@
 Nothing happens at import, and what a command needs is imported when it begins.
 """
 
+import io
 import logging
 import os
 import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 from vovnet.ranks import PARENT, end_with_parent, is_main_rank, world_size
@@ -16,6 +19,8 @@ from vovnet.terminal import show_warning
 
 if TYPE_CHECKING:
     from vovnet.command import Finish, Run, Show
+
+SHOWING = {"-c", "--cfg", "-i", "--info"}  # flags of Hydra that show a configuration, and run nothing
 
 
 def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") -> None:
@@ -33,7 +38,7 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     import hydra
 
     from vovnet.arguments import refuse_arguments
-    from vovnet.command import Command
+    from vovnet.command import Command, RefusedError
     from vovnet.compose import register_resolvers
     from vovnet.explain import exit_status_of
     from vovnet.options import conf_dir
@@ -56,9 +61,12 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
         if world_size() > 1:
             join_ranks(config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(command)()
+        shows = not SHOWING.isdisjoint(argument.partition("=")[0] for argument in sys.argv[1:])
+        with _hidden_secrets() if shows else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(command)()
         command.settle()
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, RefusedError) as raised:
+        error = raised.why if isinstance(raised, RefusedError) else raised
         if not is_main_rank() and isinstance(error, Exception) and error not in command.errors:
             time.sleep(PATIENCE)
         code = exit_status_of(error, error in command.errors, asked_for_traceback)
@@ -67,3 +75,16 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     finished = command.finish_sweep(asked_for_traceback)
     if code := code or finished:
         sys.exit(code)
+
+
+@contextmanager
+def _hidden_secrets() -> Iterator[None]:
+    """Print what Hydra shows of a configuration without the secrets in it."""
+    from vovnet.secrets import redacted
+
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            yield
+    finally:
+        print(redacted(said.getvalue(), settings=True), end="")

@@ -1,4 +1,4 @@
-"""Locks between processes, on files: the system frees them when their holder dies, so no one waits for the dead.
+"""Locks between processes, on files: the OS releases a lock when its holder exits.
 
 They spare work and are no condition of being right. Some network file systems have none; that is said once.
 """
@@ -13,7 +13,7 @@ from types import TracebackType
 log = logging.getLogger(__name__)
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what file systems say that have none
-_said: set[Path] = set()  # folders whose lack of locks was told
+_said: set[Path] = set()  # folders whose lack of locks was reported
 
 
 def lock(descriptor: int, wait: bool) -> bool | None:

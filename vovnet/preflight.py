@@ -171,15 +171,13 @@ def _devices(config: RunConfig) -> Iterator[Finding]:
 
 def _memory(config: RunConfig, checkpoint: Checkpoint) -> Finding:
     """An estimate: weights as they are stored, and keys, values and activations of one batch of FULL prompts."""
+    from vovnet.vlm.device import token_bytes  # imports torch
+
     sizes = checkpoint.text_config
     weights = sum(path.stat().st_size for path in checkpoint.folder.glob("*.safetensors"))
-    heads = int(sizes.get("num_attention_heads") or 1)
-    width, layers = int(sizes.get("hidden_size") or 0), int(sizes.get("num_hidden_layers") or 0)
-    head = int(sizes.get("head_dim") or width // heads)
-    cached = 2 * layers * int(sizes.get("num_key_value_heads") or heads) * head
     values = 2 if config.backbone.dtype in ("bfloat16", "float16") else 4
     tokens = max_tokens(config.vision_budget, checkpoint) + PROMPT
-    batch = config.eval.batch_size * tokens * (cached + 16 * width) * values
+    batch = config.eval.batch_size * tokens * token_bytes(sizes, values)
     return Finding(
         "memory",
         f"about {(weights + batch) / GB:.1f} GB (estimate: weights {weights / GB:.1f} GB, and a batch of "

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from vovnet.errors import VoVNetError, explained
@@ -21,7 +20,7 @@ from vovnet.explain import explain_validation
 from vovnet.files import read_object, write_bytes, write_json
 from vovnet.jobs import Record, run_recorded, write_record
 from vovnet.rank_errors import LOOK_EVERY, RankWatch, clear_errors, leave_error
-from vovnet.ranks import cores, end_with_parent, is_main_rank, rank, world_size
+from vovnet.ranks import PARENT, cores, end_with_parent, is_main_rank, rank, world_size
 from vovnet.registry import TRUSTED
 from vovnet.schema import RunConfig
 from vovnet.terminal import indented, log_handler, say
@@ -74,6 +73,8 @@ def launch_ranks(config: RunConfig, folder: Path, module: str, again: str) -> No
     if config.trainer.num_nodes > 1:
         raise VoVNetError("trainer.num_nodes > 1 needs launcher=slurm, or torchrun on every node.")
     ranks = config.trainer.devices
+    import torch  # seconds, which commands that start no ranks do without
+
     if config.backbone.device != "cpu" and torch.cuda.is_available():
         most, what = torch.cuda.device_count(), "CUDA devices"
     else:
@@ -84,7 +85,9 @@ def launch_ranks(config: RunConfig, folder: Path, module: str, again: str) -> No
     for number in range(ranks):
         (folder / ERROR_FILE.format(number)).unlink(missing_ok=True)
     processes = [
-        subprocess.Popen([sys.executable, "-m", module, str(folder)], env=os.environ | place)
+        subprocess.Popen(
+            [sys.executable, "-m", module, str(folder)], env=os.environ | place | {PARENT: str(os.getpid())}
+        )
         for place in _places(ranks)
     ]
     try:

@@ -13,7 +13,7 @@ from vovnet.errors import VoVNetError
 
 PARENT_EVERY = 0.2  # seconds
 JOBS_AT_ONCE = "VOVNET_JOBS_AT_ONCE"  # jobs of a sweep that share this machine's cores
-PARENT = "VOVNET_PARENT"  # names the process without which a stage of a pipeline is to end
+PARENT = "VOVNET_PARENT"  # names the process without which this one is to end
 
 
 def cores() -> int:
@@ -74,8 +74,14 @@ def from_all(value: Any) -> list[Any]:
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """End this process when the command that started it is gone: another try would find it in the same folder."""
-    threading.Thread(target=_watch, args=(parent or os.getppid(),), daemon=True).start()
+    """End this process when the command that started it is gone: another try would find it in the same folder.
+
+    Args:
+        parent: that command's process; without it the one that the environment names. It may be gone already, so that
+            ``os.getppid()`` would be another.
+    """
+    named = os.environ.pop(PARENT, None)
+    threading.Thread(target=_watch, args=(parent or int(named or os.getppid()),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

@@ -11,8 +11,8 @@ from vovnet.compose import quoted
 from vovnet.errors import VoVNetError
 from vovnet.jobs import JOB_FILE
 from vovnet.ranks import PARENT
-from vovnet.report.frontier import plot_frontier
 from vovnet.report.stages import write_stages
+from vovnet.report.sweep_figure import plot_frontier
 from vovnet.results.columns import ResultRow, evaluated
 from vovnet.results.read import read_results
 from vovnet.results.sweep import write_merged

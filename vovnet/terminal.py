@@ -1,4 +1,4 @@
-"""Text on the terminal: names out of files cannot colour it, move its cursor or forge a line; progress."""
+"""Text on the terminal: names out of files cannot colour it, move its cursor or forge a line, secrets are hidden."""
 
 import logging
 import re
@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from vovnet.secrets import redacted
+
 # Control characters but for tabs and ends of lines; what reverses the direction of writing; lone surrogates,
 # which no terminal can be sent.
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown(text: str) -> str:
-    """Text with its control characters spelled out, as in a Python string."""
-    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    """Text without its secrets, and with its control characters spelled out, as in a Python string."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), redacted(text))
 
 
 def indented(text: str) -> str:

@@ -5,9 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,7 @@ def test_a_trained_policy_has_the_row_and_the_files_of_the_command(
     found = vovnet.evaluate(policy, out.test, folder=tmp_path)
     assert (found.row,) == finished.results
     assert vovnet.read_results(tmp_path).equals(finished.to_pandas())
+    assert vovnet.read_predictions(tmp_path)["score"].mean() == finished.to_pandas()["accuracy"].item()
     assert (tmp_path / "predictions.jsonl").read_text() == (finished.folder / "predictions.jsonl").read_text()
     again = vovnet.load_policy(runs / "trained", vovnet.load_vlm("tiny"))
     assert vovnet.evaluate(again, out.test).row == found.row
@@ -161,6 +163,21 @@ def test_a_command_runs_without_its_command_line(
     assert {row.baseline_name for row in several.results} == {"no_vision", "always_coarse", "always_full"}
     assert sys.argv == rubbish
     assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_commands_in_one_session_make_nothing_twice(out: vovnet.Collection, overrides: list[str]) -> None:
+    made: list[str] = []
+
+    class Watched(vovnet.Session):
+        def once(self, kind: str, key: Hashable, make: Callable[[], Any], keep: int = 1) -> Any:
+            return super().once(kind, key, lambda: (made.append(kind), make())[1], keep)
+
+    session, given = Watched(), [*overrides, "policy/baseline=no_vision"]
+    first = vovnet.run("eval", given, session=session)
+    assert made
+    made.clear()
+    assert vovnet.run("eval", given, session=session).results == first.results
+    assert made == []
 
 
 @pytest.mark.parametrize(

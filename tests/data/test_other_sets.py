@@ -112,7 +112,7 @@ def test_answers_stay_as_they_are_written(tmp_path: Path) -> None:
         (LINES[0] | {"image": "/etc/hostname"}, "image /etc/hostname is not in the folder"),
         (LINES[0] | {"answers": []}, "there is no answer"),
         (LINES[1] | {"answer": "C"}, "answer 'C' is none of its options"),
-        (LINES[0], "id first stands twice"),
+        (LINES[0], "id first occurs twice"),
     ],
 )
 def test_malformed_lines(tmp_path: Path, line: object, problem: str) -> None:

@@ -57,6 +57,7 @@ NOT_RUN = {
     "python -m experiments.pipeline +experiment=paper": "some forty processes, whose recipes run here one by one; "
     "tests/experiments/test_recipes.py composes its stages",
 }
+PAPER = "python -m experiments.report report.width=page report.format=[pdf]"
 # What a command reads, run before it.
 AFTER = {
     "python -m experiments.eval -m policy=sequential policy.lambda_cost=0,0.05,0.2,0.5": (
@@ -69,6 +70,7 @@ AFTER = {
         "python -m experiments.pipeline +experiment=d2_mixture"
     ),
     "python -m experiments.report": "python -m experiments.eval +experiment=b1_fixed",
+    PAPER: "python -m experiments.eval +experiment=b1_fixed",
     "python -m experiments.report +experiment=g1_tables": "python -m experiments.eval +experiment=b1_fixed",
     'python -m experiments.ask image=cat.jpg question="What is it?" policy=sequential': (
         "python -m experiments.train policy=sequential"
@@ -82,7 +84,7 @@ AFTER = {
     ),
 }
 # These read all runs of their folder: they are typed in one that holds only what they name in AFTER.
-READ_ALL = ("python -m experiments.report", "python -m experiments.report +experiment=g1_tables")
+READ_ALL = (PAPER, "python -m experiments.report", "python -m experiments.report +experiment=g1_tables")
 TRAINING, EVALUATION = ("training.max_samples=120", "training.epochs=3"), ("eval.max_samples=10",)
 SIZES = {
     "train": TRAINING,

@@ -19,6 +19,15 @@ TRAIN = (
     "training.save_every=1",
 )
 SWEEP = ("policy.lambda_cost=0,0.1,0.2,0.5", "hydra.mode=MULTIRUN", "name=sweep")
+PREPARE = (
+    "dataset=mini_mmmu", "dataset.generate.train_images=40", "dataset.generate.test_images=12",
+    "prepare.out=${paths.runs}/out", "leaks.allow=[question]",
+)  # fmt: skip
+LOCAL = ("launcher=local", "launcher.jobs=2")
+PIPELINE = (
+    "pipeline.stages=[{name:train,entry:train,sweep:true,overrides:[]},"
+    "{name:curve,entry:eval,sweep:true,overrides:['policy.lambda_cost=0,0.5','eval.checkpoint={folder}/train']}]",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,20 @@ class Jobs(dict[str, Job]):
             job = Job("train", (*self.base, *TRAIN, "training.stage1_epochs=1", "training.stage1_backbone=lora"))
         elif name == "sweep":  # replays the rows of a collection under a trained policy
             job = Job("eval", (*count, *SWEEP), self._after("policy", "collect"))
+        elif name == "calibrate":
+            job = Job("calibrate", (*self.base, *TRAIN, "calibrate.accuracy_kept=0.9"), self._after("policy"))
+        elif name == "prepare":
+            job = Job("prepare", PREPARE)
+        elif name == "profile":
+            job = Job("profile", (*self.base, "eval.max_samples=12", "policy/baseline=always_coarse"))
+        elif name in ("oracle", "error_slices"):
+            job = Job(name, (*count, *(() if name == "oracle" else ("policy/baseline=cascade",))))
+        elif name == "pipeline":
+            job = Job("pipeline", (*count, *TRAIN, *PIPELINE))
+        elif name == "local":
+            job = Job("eval", (*count, "policy/baseline=no_vision,always_full", "name=sweep", *LOCAL))
+        elif name == "shards":
+            job = Job("collect", (*count, "eval.num_shards=4", "name=sweep", *LOCAL))
         else:
             job = Job("report", self.base, self._after("sweep"), draws=name == "report with figures")
         return self.setdefault(name, job)

@@ -1,11 +1,13 @@
 """Disturbing commands: starting them warm, killing them, and what has to be the same in the end."""
 
+import csv
 import json
 import os
 import re
 import shutil
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,8 +21,12 @@ from tests.faults.work import Fault, Strike, command
 from vovnet.outcomes.parts import PART
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+ORPHANS = 20.0  # seconds in which a command's own processes end after it
+PAUSE = 0.5  # seconds between SIGSTOP and SIGCONT
 LIMIT = 300.0  # seconds that a command may take on a busy machine
-TIMES = ("wall_seconds", "rows_computed", "metadata")  # of summary.json: not the same after a kill
+TIMES = re.compile(  # keys of summary.json and columns of tables: not the same after a kill
+    r"wall_seconds|rows_computed|metadata|latency_.*_ms|prepare_p50_ms|mem_peak_mb|process_peak_mb|seconds"
+)
 PASSING = re.compile(
     r"/(\.hydra|log(-after-[^/]*)?|steps|claims)/|/(job\.json|sweep\.json|[^/]*\.log|[^/]*\.lock)$|/outcomes/"
 )
@@ -76,9 +82,18 @@ class Job:
         if process.exitcode is not None:
             assert process.exitcode == 0, printed(runs)
             return False
+        started = descendants(process.pid or 0)
         os.kill(process.pid or 0, number)
+        if number == signal.SIGSTOP:
+            time.sleep(PAUSE)
+            os.kill(process.pid or 0, signal.SIGCONT)
         process.join(LIMIT)
         assert process.exitcode is not None, f"{number.name} did not end it"
+        assert number != signal.SIGSTOP or process.exitcode == 0, printed(runs)
+        deadline = time.monotonic() + ORPHANS
+        while left := [child for child in started if Path(f"/proc/{child}").exists()]:
+            assert time.monotonic() < deadline, f"{number.name} left the processes {left}"
+            time.sleep(0.1)
         return True
 
     def strike(self, runs: Path, strike: Strike) -> bool:
@@ -86,6 +101,16 @@ class Job:
         status = self.run(runs, strike)
         assert status in (0, -signal.SIGKILL), printed(runs)
         return status != 0
+
+
+def descendants(process: int) -> list[int]:
+    """Processes that a process has started, and those that these have."""
+    found: list[int] = []
+    with suppress(OSError):  # it ends meanwhile
+        for task in Path(f"/proc/{process}/task").glob("*/children"):
+            for child in map(int, task.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
 
 
 def log_of(runs: Path) -> Path:
@@ -110,9 +135,19 @@ def final(runs: Path) -> dict[str, Any]:
 
 
 def _timeless(path: Path) -> Any:
-    if path.name != "summary.json":
-        return path.read_bytes()
-    return {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMES}
+    if path.name == "summary.json":
+        return _without_times(json.loads(path.read_text()))
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return _without_times([*csv.DictReader(file)])
+    return path.read_bytes()
+
+
+def _without_times(value: Any) -> Any:
+    """Plain values without what depends on the moment."""
+    if isinstance(value, dict):
+        return {key: _without_times(inner) for key, inner in value.items() if not TIMES.fullmatch(key)}
+    return [_without_times(inner) for inner in value] if isinstance(value, list) else value
 
 
 def stored(store: Path) -> dict[str, pa.Table]:

@@ -20,7 +20,8 @@ import vovnet
 from tests.conftest import compose_config
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.foreign import FEATURES, read_folder, read_frame
+from vovnet.outcomes.foreign import FEATURES
+from vovnet.outcomes.foreign_files import read_folder, read_frame
 from vovnet.outcomes.imports import _by_look
 from vovnet.outcomes.rows import BranchOutcomes
 from vovnet.results.collected import collect

@@ -21,6 +21,7 @@ from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.outcomes.collect import Chunk, Collector
 from vovnet.outcomes.convert import branch_from_table
 from vovnet.outcomes.keys import table_keys
+from vovnet.outcomes.limits import BatchLimit
 from vovnet.outcomes.load import shared_backbone
 from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.store import OutcomeStore
@@ -76,8 +77,9 @@ def collection(config: RunConfig, rounds: int, tiny: bool = False) -> list[Measu
         filled = collector(folder)
         filled.fill(count)
         said = {a: branch_from_table(filled.tables[a.label].read(count)).prediction for a in USUAL}
+        limit = BatchLimit.of(backbone, dataset, USUAL, options.batch_tokens)
         spans = [(start, min(start + options.chunk_rows, count)) for start in range(0, count, options.chunk_rows)]
-        orders = [order for span in spans for order in filled.orders(Chunk(span, tuple(keys), USUAL))]
+        orders = [order for span in spans for order in filled.orders(Chunk(span, tuple(keys), USUAL), limit)]
     batches = [backbone.builder.build([item(dataset, i) for i in order], VISUAL_ACTIONS) for order in orders]
     bare = BareLoop.of(plain, batches, options.max_new_tokens)
     wrong = sum(

@@ -23,7 +23,7 @@ from vovnet.outcomes.looks import looks_of
 from vovnet.outcomes.store import OutcomeStore
 from vovnet.outcomes.tables import Tables
 from vovnet.outcomes.units import Tokens
-from vovnet.policy.checkpoint import make_card
+from vovnet.policy.card import make_card
 from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.protocol import Policy, Step, View

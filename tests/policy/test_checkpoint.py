@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from tests.conftest import Configure
 from vovnet.actions import ACTION_SPACES
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import PolicyCard, load_policy, make_card, read_card, save_policy
+from vovnet.policy.card import PolicyCard, make_card
+from vovnet.policy.checkpoint import load_policy, read_card, save_policy
 from vovnet.policy.features import feature_width
 from vovnet.policy.find import find_policy
 from vovnet.policy.head import PolicyHead

@@ -14,7 +14,8 @@ import torch
 from tests.conftest import Configure, compose_config
 from tests.policy.test_route import policy_file
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import PolicyCard, load_policy
+from vovnet.policy.card import PolicyCard
+from vovnet.policy.checkpoint import load_policy
 from vovnet.policy.ddp_checkpoint import load_ddp_policy, save_ddp_policy
 from vovnet.policy.head import PolicyHead
 from vovnet.results.evaluate import evaluate

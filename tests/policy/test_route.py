@@ -15,7 +15,8 @@ from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import BRANCH_COLUMNS
-from vovnet.policy.checkpoint import make_card, save_policy
+from vovnet.policy.card import make_card
+from vovnet.policy.checkpoint import save_policy
 from vovnet.policy.features import feature_width
 from vovnet.policy.head import PolicyHead, SequentialHead
 from vovnet.results.evaluate import Evaluation, evaluate

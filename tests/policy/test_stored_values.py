@@ -15,7 +15,8 @@ from vovnet.outcomes.inspect import prune, summarise
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.outcomes.store import Table
-from vovnet.policy.checkpoint import PolicyFile, load_policy, make_card, open_policy, save_policy
+from vovnet.policy.card import make_card
+from vovnet.policy.checkpoint import PolicyFile, load_policy, open_policy, save_policy
 from vovnet.policy.features import feature_width, features
 from vovnet.policy.head import PolicyHead
 from vovnet.policy.vovnet import ValueHead

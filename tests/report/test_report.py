@@ -23,13 +23,14 @@ from vovnet.report.compare import compare, pair_runs
 from vovnet.report.figures import FIGURES, slugs
 from vovnet.report.frontier import curves, prominent
 from vovnet.report.labels import Column, setting
+from vovnet.report.latex import escape, latex
 from vovnet.report.page.build import Images
 from vovnet.report.report import write_report
 from vovnet.report.runs import Run, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.style import legend_below, panel, plain, save
 from vovnet.report.table import print_report
-from vovnet.report.tables import escape, latex, markdown
+from vovnet.report.tables import markdown
 from vovnet.results.columns import COLUMNS, ESSENTIAL
 from vovnet.results.evaluate import evaluate
 from vovnet.results.write import write_rows
@@ -57,6 +58,7 @@ def test_the_report_writes_every_table_and_figure(
     assert len(report.found.runs) == 10
     for name in (
         "main_table",
+        "summary",
         "pareto",
         "action_ratio",
         "methods",

@@ -167,7 +167,7 @@ def test_a_damaged_match_is_named(run: Path, change: Change) -> None:
 def test_a_text_may_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
     said = "one\u2028two\x85three\x0cfour\rfive"
     (tmp_path / "predictions.jsonl").write_bytes(json.dumps({"prediction": said}, ensure_ascii=False).encode() + b"\n")
-    assert read_predictions(tmp_path / "predictions.jsonl") == [{"prediction": said}]
+    assert read_predictions(tmp_path) == [{"prediction": said}]
 
 
 def test_predictions_without_a_text_pass_match_nothing(run: Path) -> None:

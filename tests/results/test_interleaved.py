@@ -12,7 +12,7 @@ from vovnet.data import load_dataset, prompt_text
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.looks import looks_of
-from vovnet.policy.checkpoint import make_card
+from vovnet.policy.card import make_card
 from vovnet.policy.find import warn_of_differences
 from vovnet.report.runs import Run
 from vovnet.results.evaluate import evaluate

@@ -16,7 +16,7 @@ from tests.data.test_bad_rows import configured
 from tests.training.test_stages import STAGE1, train
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import make_card
+from vovnet.policy.card import make_card
 from vovnet.results.evaluate import evaluate
 from vovnet.results.split import look_for_leaks
 from vovnet.training.trainable import training_split

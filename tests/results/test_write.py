@@ -1,19 +1,26 @@
 """The files of a run."""
 
 import csv
+import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import Configure
+from vovnet.actions import USUAL
 from vovnet.errors import VoVNetError
+from vovnet.jobs import begin_sweep
+from vovnet.report.table import rows_view
 from vovnet.results.columns import COLUMNS
 from vovnet.results.evaluate import evaluate
-from vovnet.results.read import read_results
-from vovnet.results.write import json_line, without_formulas, write_results
+from vovnet.results.read import read_predictions, read_results
+from vovnet.results.write import json_line, without_formulas, write_predictions, write_results
+from vovnet.session import Session
 
 CONTRACT = (
     "dataset split metric num_samples seed baseline_name objective feature_mode action_space lambda_cost threshold "
@@ -82,10 +89,71 @@ def test_summary_says_where_the_result_comes_from(folder: Path) -> None:
 def test_predictions_have_a_line_per_sample(folder: Path) -> None:
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == [str(i) for i in range(20)]
-    assert {"action", "prediction", "score", "cost", "answers"} <= set(lines[0])
+    assert {"action", "prediction", "score", "cost"} <= set(lines[0])
+    assert {"question", "options", "answers"} <= set(lines[0])  # so that they can be read alone
     (row,) = read_results(folder / "results.csv")
     assert sum(line["score"] for line in lines) / 20 == pytest.approx(row.accuracy)
     assert sum(line["cost"] for line in lines) / 20 == pytest.approx(row.avg_cost)
+
+
+def test_jobs_of_a_sweep_write_their_questions_once(configure: Configure, folder: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    begin_sweep(sweep, "token", [])
+    for name in ("always_coarse", "no_vision"):
+        evaluate(configure(f"policy/baseline={name}", "eval.max_samples=20"), sweep / name)
+    assert read_predictions(sweep / "always_coarse") == read_predictions(folder)
+    assert {path.name for path in sweep.rglob("predictions*")} == {"predictions.jsonl.gz"}
+    (questions,) = sweep.glob("questions-*.jsonl.gz")
+    with gzip.open(questions, "rt") as file:
+        assert [json.loads(line)["id"] for line in file] == [str(i) for i in range(20)]
+    with gzip.open(sweep / "no_vision/predictions.jsonl.gz", "rt") as file:
+        assert not {"question", "options", "answers", "group"} & set(json.loads(next(file)))
+    write_lines(questions, 19)
+    with pytest.raises(VoVNetError, match=r"damaged, questions-\w+.jsonl.gz holds other questions; run .* again"):
+        read_predictions(sweep / "no_vision")
+    questions.unlink()
+    with pytest.raises(VoVNetError, match=r"questions-\w+.jsonl.gz cannot be read"):
+        read_predictions(sweep / "no_vision")
+
+
+def test_a_job_leaves_few_bytes_a_question(configure: Configure, tmp_path: Path) -> None:
+    """Random estimates compress worse than any policy's: the other files of a job add about 9 bytes of 2,000."""
+    found = evaluate(configure("policy/baseline=always_coarse", "eval.max_samples=20"), tmp_path / "run")
+    rng, begun = np.random.default_rng(0), found.routed
+    rows = rng.integers(0, 20, 2000)
+    routed = replace(
+        begun,
+        actions=begun.actions[rows],
+        chosen=begun.chosen.take(rows),
+        cost=begun.cost[rows],
+        **dict(zip(("entropy", "margin"), rng.random((2, 2000)), strict=True)),
+        values=rng.random((2000, 3)),
+    )
+    ids = [f'"{place // 3}_{place % 3}"' for place in range(2000)]
+    split = replace(found.split, ids=ids, questions=[f'"id": {one}, "question": "?"' for one in ids])
+    begin_sweep(tmp_path / "sweep", "token", [])
+    write_predictions(tmp_path / "sweep/job", split, routed, USUAL, Session())
+    assert len(read_lines(tmp_path / "sweep/job/predictions.jsonl.gz")) == 2000
+    assert (tmp_path / "sweep/job/predictions.jsonl.gz").stat().st_size < 30 * 2000
+
+
+def read_lines(path: Path) -> list[str]:
+    return gzip.decompress(path.read_bytes()).decode().splitlines()
+
+
+def write_lines(path: Path, count: int) -> None:
+    """Cut a compressed text."""
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(gzip.compress(b"".join(lines[:count])))
+
+
+def test_a_data_sets_label_is_shown_and_changes_no_result(configure: Configure, folder: Path, tmp_path: Path) -> None:
+    config = configure("policy/baseline=always_coarse", "eval.max_samples=20", "dataset.label=Coloured shapes")
+    row, (plain,) = evaluate(config, tmp_path / "labelled").row, read_results(folder / "results.csv")
+    assert (plain.shown_dataset, row.shown_dataset) == ("easy_vqa/test", "Coloured shapes/test")
+    assert (row.dataset, row.config_hash) == (plain.dataset, plain.config_hash)
+    assert rows_view([row])[1][0]["dataset"] == "Coloured shapes/test"
+    assert read_results(tmp_path / "labelled/results.csv") == [row]
 
 
 def test_unreadable_results_are_named(tmp_path: Path, folder: Path) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.api.policies import read_results
 from vovnet.arguments import refuse_arguments
-from vovnet.command import Command
+from vovnet.command import Command, RefusedError
 from vovnet.compose import register_resolvers, searched
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
 from vovnet.options import commands, conf_dir
+from vovnet.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,12 +43,19 @@ class Finished:
         return read_results(self.folder)
 
 
-def run(name: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Finished:
+def run(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: str | Path | None = None,
+    session: Session | None = None,
+) -> Finished:
     """Run a command in this process; shows what the command shows.
 
     Args:
         overrides: as on the command line, ``-m`` included; of its other flags only ``config_dir`` has a counterpart.
         config_dir: a folder of option files of your own beside VoVNet's.
+        session: keeps the model and the data for further calls; by default one of its own.
 
     Example:
         ``run("eval", ["-m", "policy.lambda_cost=0,0.05,0.1", "dataset=mini"])``
@@ -67,7 +75,7 @@ def run(name: str, overrides: Sequence[str] = (), *, config_dir: str | Path | No
     if flags := [text for text in overrides if text.startswith("-") and text not in MULTIRUN]:
         raise VoVNetError(f"vovnet.run takes no {flags[0]}; give overrides, -m, and config_dir=FOLDER.")
     entry = importlib.import_module(f"experiments.{name}")
-    command = Command(name, entry.run, entry.show, entry.finish, is_stage=False)
+    command = Command(name, entry.run, entry.show, entry.finish, is_stage=False, session=session or Session())
     given = [*searched(config_dir), *(text for text in overrides if text not in MULTIRUN)]
     register_resolvers()
     try:
@@ -80,6 +88,8 @@ def run(name: str, overrides: Sequence[str] = (), *, config_dir: str | Path | No
         command.settle()
     except (HydraException, OmegaConfBaseException) as error:
         raise VoVNetError(explain_hydra(error)) from error
+    except RefusedError as refused:
+        raise refused.why from None
     command.finish_sweep(with_traceback=False)
     if command.errors:
         raise command.errors[0]

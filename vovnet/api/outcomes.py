@@ -15,7 +15,7 @@ from vovnet.data import VQADataset
 from vovnet.data import load_dataset as open_split
 from vovnet.errors import VoVNetError
 from vovnet.options import groups
-from vovnet.outcomes.foreign import read_folder, read_frame
+from vovnet.outcomes.foreign_files import read_folder, read_frame
 from vovnet.outcomes.known import Outcomes, known_outcomes
 from vovnet.outcomes.transfer import import_from
 from vovnet.registry import TRUSTED

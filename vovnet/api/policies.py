@@ -12,13 +12,15 @@ from vovnet.compose import compose_typed, job_name, rebuilt
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.known import Outcomes
 from vovnet.outcomes.units import split_name
+from vovnet.policy import FILE_NAME
 from vovnet.policy.checkpoint import open_policy
-from vovnet.policy.protocol import FILE_NAME, Policy, checked
+from vovnet.policy.protocol import Policy, checked
 from vovnet.policy.trained import Outside, Trained, policy_of
 from vovnet.policy.vovnet import ValueHead, VoVNet
 from vovnet.registry import POLICIES, path_of, source_hash
 from vovnet.results.columns import ResultRow, record, table_columns
 from vovnet.results.evaluate import Evaluation, measure, write_evaluation
+from vovnet.results.read import read_predictions as read_lines
 from vovnet.results.read import read_results as read_rows
 from vovnet.results.setting import make_policy
 from vovnet.results.write import RESULTS
@@ -45,7 +47,7 @@ class Frontier:
 
     def plot(self, path: str | Path) -> Path:
         """Draw it into a PNG or PDF file."""
-        from vovnet.report.frontier import plot_frontier
+        from vovnet.report.sweep_figure import plot_frontier
 
         plot_frontier(list(self.rows), Path(path))
         return Path(path)
@@ -183,6 +185,17 @@ def read_results(folder: str | Path) -> "pd.DataFrame":
     """
     place = Path(folder).expanduser()
     return frame(read_rows(place / RESULTS if place.is_dir() else place))
+
+
+def read_predictions(folder: str | Path) -> "pd.DataFrame":
+    """What a run, or the job of a sweep, did with each question: question, references, action, answer, score, cost.
+
+    Raises:
+        VoVNetError: a file is missing or damaged.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(read_lines(Path(folder).expanduser()))
 
 
 def frame(rows: Sequence[ResultRow]) -> "pd.DataFrame":

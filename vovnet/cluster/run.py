@@ -16,7 +16,7 @@ from vovnet.errors import VoVNetError
 from vovnet.jobs import ARRAY_TASK, ENDED, Record, failure, read_record, report_failure, write_record
 from vovnet.rank_errors import left_error
 from vovnet.rank_launch import read_config, write_config
-from vovnet.ranks import JOBS_AT_ONCE, cores
+from vovnet.ranks import JOBS_AT_ONCE, PARENT, cores
 from vovnet.schema import LauncherConfig, LocalLauncher, RunConfig, SlurmLauncher
 from vovnet.terminal import progress
 
@@ -83,7 +83,8 @@ class LocalPool:
     def environment(self, slot: int) -> dict[str, str]:
         """Of a job: its device, and its share of the cores, which jobs of as many threads each would fight for."""
         at_once = len(self.places)
-        shared = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} | os.environ | {JOBS_AT_ONCE: str(at_once)}
+        shared = {"OMP_NUM_THREADS": str(max(1, cores() // at_once))} | os.environ
+        shared |= {JOBS_AT_ONCE: str(at_once), PARENT: str(os.getpid())}
         device = self.places[slot]
         return shared if device is None else shared | {"CUDA_VISIBLE_DEVICES": device}
 

@@ -49,7 +49,7 @@ class EasyVQA(PlainSet):
                 f"{questions_file} is not a JSON list of questions ({error}); replace the file."
             ) from error
         except OSError as error:
-            raise VoVNetError(f"{questions_file} cannot be read ({error.strerror}); mend its permissions.") from error
+            raise VoVNetError(f"{questions_file} cannot be read ({error.strerror}); change its permissions.") from error
         except RecursionError as error:
             raise VoVNetError(f"{questions_file} is nested too deeply; replace the file.") from error
         self.files = (questions_file,)
@@ -117,7 +117,7 @@ def _inside(row: list[Any], index: int, source: Path, beside: ImagesBeside, erro
     if beside.find(name) is not None:
         return True
     place = source.parent / "images" / name
-    lacks = not (place.exists() or place.is_symlink())  # told where images are opened
+    lacks = not (place.exists() or place.is_symlink())  # reported where images are opened
     if not lacks:
         errors.report(source, index, f"image {name} is no file in the folder {place.parent}")
     return lacks

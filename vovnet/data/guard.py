@@ -2,7 +2,7 @@
 
 Images are compared as they look, so that a copy that was encoded again or lost a border is found; questions
 by their wording and options, in any order. A wording that is asked about many images is a template of its
-set ("What color is the shape?") and tells nothing; it is counted and not held against anybody.
+set ("What color is the shape?") and tells nothing; it is counted and is no leak.
 """
 
 import re

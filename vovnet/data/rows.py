@@ -43,7 +43,7 @@ class RowErrors:
     def is_new(self, path: Path, row: int, name: str) -> bool:
         """Whether no earlier row has this id; reports the row otherwise."""
         if name in self.ids:
-            self.report(path, row, f"id {name} stands twice")
+            self.report(path, row, f"id {name} occurs twice")
             return False
         self.ids.add(name)
         return True

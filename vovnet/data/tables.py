@@ -192,7 +192,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; JSON's own reader would keep the last of two fields of one name."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError(f"a field stands twice in {sorted(name for name, _ in pairs)}")
+        raise ValueError(f"a field occurs twice in {sorted(name for name, _ in pairs)}")
     return found
 
 

@@ -20,7 +20,7 @@ NUMBER = re.compile(r"[-+.0-9eE]*")  # what a writer that quotes all text leaves
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record, or what stands in its place.
+    """One record, or what is in its place.
 
     Attributes:
         start, length: its place in the file, bytes.

@@ -195,7 +195,7 @@ def budgeted_oracle(scores: np.ndarray, costs: np.ndarray) -> Hull:
     concave hull, and money goes first where it buys most (the fractional knapsack; Dantzig 1957).
 
     Args:
-        scores, costs: [N, A], actions from cheap to dear.
+        scores, costs: [N, A], actions from cheap to expensive.
     """
     rows = np.arange(len(scores))
     # The cheapest way to answer; among equals the best.

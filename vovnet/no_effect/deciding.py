@@ -108,8 +108,8 @@ DECIDING = (
     Rule("eval.mode eval.split eval.max_samples", ("calibrate",), "held-out questions of the train split are taken"),
     Rule("leaks", ("profile",), "experiments.profile does not run the leak guard"),
     Rule("eval.batch_size", ("profile",), "profile.batch_size says how many are timed together"),
-    Rule("eval.chunk_rows", ("eval",), "live runs collect nothing", lambda c: c.eval.mode == "live"),
-    Rule("eval.num_workers eval.chunk_rows", ("profile",), "a profile collects nothing"),
+    Rule("eval.chunk_rows eval.batch_tokens", ("eval",), "live runs collect nothing", lambda c: c.eval.mode == "live"),
+    Rule("eval.num_workers eval.chunk_rows eval.batch_tokens", ("profile",), "a profile collects nothing"),
     Rule("eval.num_shards eval.shard", ("profile",), "only experiments.collect has parts"),
     Rule(
         "eval.num_shards eval.shard", ("eval",), "only experiments.collect has parts", lambda c: c.eval.mode == "live"
@@ -153,6 +153,7 @@ DECIDING = (
     ),
     Rule(
         "vision_budget eval.max_new_tokens eval.num_beams eval.do_sample eval.temperature eval.batch_size "
+        "eval.batch_tokens "
         "eval.cache_reuse backbone.prompt_order backbone.dtype backbone.chat_template backbone.implementation",
         ANY,
         "the rows are imported, and as their engine made them",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.actions import ACTION_SPACES, USUAL
-from vovnet.policy.protocol import FILE_NAME
+from vovnet.policy import FILE_NAME
 from vovnet.schema import DatasetConfig, PolicyTraining, RunConfig
 from vovnet.vlm.imported import FOLDER
 
@@ -14,6 +14,7 @@ TRAIN, COLLECT = ("train",), ("collect",)
 EVALUATE = ("eval", "error_slices", "oracle")  # commands that write an evaluation
 DECIDE = (*EVALUATE, "profile", "calibrate")  # commands that make a policy
 ANY = (*TRAIN, *COLLECT, *DECIDE)  # commands that answer questions
+LOGGED = (*DECIDE, "report", "pipeline")  # commands that hand their results to a logger
 READ = ("report", "store")  # commands that read what others have written
 
 FALLBACK = (

@@ -5,6 +5,7 @@ from vovnet.no_effect.rule import (
     EVALUATE,
     FALLBACK,
     FILES,
+    LOGGED,
     TRAIN,
     Rule,
     has_baseline,
@@ -93,11 +94,11 @@ TRAINING = (
     ),
     Rule(
         "logger.project logger.entity logger.offline",
-        TRAIN,
+        ("train", *LOGGED),
         "only logger=wandb reads it",
         lambda c: c.logger.name != "wandb",
     ),
-    Rule("logger", others("train"), "only experiments.train has metrics to log"),
+    Rule("logger", others("train", *LOGGED), "it leaves neither metrics nor results to log"),
     Rule("trainer", EVALUATE, "only trainings and eval.mode=live run on its devices", replays_here),
     Rule(
         "trainer",

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ import torch
 
 from vovnet.actions import Action
 from vovnet.data import VQADataset
-from vovnet.errors import VoVNetError
+from vovnet.errors import VoVNetError, out_of_memory
 from vovnet.locks import Claim
 from vovnet.outcomes.ahead import build_batch, prepared
 from vovnet.outcomes.branches import batch_rows, read_branch, read_text, run_branch, text_outcomes
 from vovnet.outcomes.convert import branch_table, nll_table, state_table, text_table
+from vovnet.outcomes.limits import BatchLimit
 from vovnet.outcomes.rows import LookState, ModelOutcomes, TextOutcomes
 from vovnet.outcomes.store import OutcomeStore, Span, Table
 from vovnet.outcomes.tables import NLL, nll_name, state_name
@@ -52,10 +53,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A chunk that this job computes, and the lock that keeps others off it."""
+    """A chunk that this job computes, the lock that keeps others off it, and the rows of its batches once planned."""
 
     chunk: Chunk
     lock: Claim
+    orders: Sequence[Sequence[int]] = ()
 
 
 @dataclass
@@ -89,16 +91,18 @@ class Collector:
         """
         collection = Collection(dict.fromkeys(self.tables, 0))
         size = self.options.chunk_rows
-        numbers = [n for n in self._dealt(-(-stop // size)) if self._missing(n, stop) is not None]
-        if not numbers:
+        missing = {n: chunk for n in self._dealt(-(-stop // size)) if (chunk := self._missing(n, stop)) is not None}
+        if not missing:
             return collection
-        backbone = self.backbone()
+        numbers, backbone = list(missing), self.backbone()
         self._refuse_beyond(backbone)
+        limit = BatchLimit.of(backbone, self.dataset, self.looks, self.options.batch_tokens)
+        limit.refuse_alone([row for chunk in missing.values() for row in range(*chunk.span)])
         busy: list[int] = []  # chunks that other jobs hold
         with torch.inference_mode(), progress(f"collecting {self.dataset.name}", len(numbers), "chunks") as bar:
-            self._pass(backbone, self._claim(numbers, stop, busy), collection, bar)
+            self._pass(backbone, self._claim(numbers, stop, busy), limit, collection, bar)
             for number in busy:  # one at a time: who holds one claim and waits for another may wait for ever
-                self._pass(backbone, self._claim([number], stop, None), collection, bar)
+                self._pass(backbone, self._claim([number], stop, None), limit, collection, bar)
         return collection
 
     def _refuse_beyond(self, backbone: VLM) -> None:
@@ -119,15 +123,17 @@ class Collector:
                     "without, such as always_full."
                 )
 
-    def _pass(self, backbone: VLM, claims: Iterator[Claimed], collection: Collection, bar: Progress) -> None:
+    def _pass(
+        self, backbone: VLM, claims: Iterator[Claimed], limit: BatchLimit, collection: Collection, bar: Progress
+    ) -> None:
         """Compute chunks as they are claimed; workers may claim some ahead."""
         ahead: deque[Claimed] = deque()
         try:
-            batches = self._batches(claims, ahead, backbone)
+            batches = self._batches(claims, ahead, backbone, limit)
             for first in batches:
                 chunk = ahead[0].chunk
-                rest = itertools.islice(batches, len(self.orders(chunk)) - 1)
-                self._compute(backbone, chunk, itertools.chain([first], rest), collection)
+                rest = itertools.islice(batches, len(ahead[0].orders) - 1)
+                self._compute(backbone, chunk, itertools.chain([first], rest), limit, collection)
                 ahead.popleft().lock.release()
                 bar.advance(1)
         finally:
@@ -165,22 +171,25 @@ class Collector:
             else:
                 yield Claimed(chunk, lock)
 
-    def orders(self, chunk: Chunk) -> list[list[int]]:
+    def orders(self, chunk: Chunk, limit: BatchLimit) -> list[list[int]]:
         """Batches of a chunk, questions of like length together, those about one image side by side."""
 
         def rank(index: int) -> tuple[int, str, int]:
             sample = self.dataset[index]
             return len(sample.question) // 32, sample.group, index
 
-        return list(batch_rows(sorted(range(*chunk.span), key=rank), self.options.batch_size))
+        whole = batch_rows(sorted(range(*chunk.span), key=rank), self.options.batch_size)
+        return [part for rows in whole for part in limit.parts(rows)]
 
-    def _batches(self, claims: Iterator[Claimed], ahead: deque[Claimed], backbone: VLM) -> Iterator[Batch]:
+    def _batches(
+        self, claims: Iterator[Claimed], ahead: deque[Claimed], backbone: VLM, limit: BatchLimit
+    ) -> Iterator[Batch]:
         """Prepared batches of claimed chunks in order."""
 
         def plan() -> Iterator[tuple[Sequence[int], tuple[Action, ...]]]:
             for claimed in claims:
-                ahead.append(claimed)
-                for order in self.orders(claimed.chunk):
+                ahead.append(planned := replace(claimed, orders=self.orders(claimed.chunk, limit)))
+                for order in planned.orders:
                     yield order, claimed.chunk.visual
 
         def build(planned: tuple[Sequence[int], tuple[Action, ...]], each: Each) -> Batch:
@@ -189,7 +198,9 @@ class Collector:
 
         return prepared(plan(), build, threads_of(self.options.num_workers, backbone.device))
 
-    def _compute(self, backbone: VLM, chunk: Chunk, batches: Iterable[Batch], collection: Collection) -> None:
+    def _compute(
+        self, backbone: VLM, chunk: Chunk, batches: Iterable[Batch], limit: BatchLimit, collection: Collection
+    ) -> None:
         """Run a chunk's batches and write one part per branch."""
         decoding = decoding_of(self.options)
         order: list[int] = []
@@ -224,7 +235,7 @@ class Collector:
                 read.append(LookState(*(beside[action][name] for name in ("hidden", "entropy", "margin"))))
 
         for batch in batches:
-            self._in_parts(batch, chunk, backbone, collection, answer)
+            self._in_parts(batch, chunk, backbone, limit, collection, answer)
         rows: dict[str, pa.Table] = {a.label: branch_table(done, order) for a, done in answers.items()}
         rows |= {nll_name(a.label): nll_table(done, order) for a, done in nll.items()}
         rows |= {state_name(a.label): state_table(done, order) for a, done in states.items()}
@@ -235,9 +246,15 @@ class Collector:
             collection.computed[name] += len(table)
 
     def _in_parts(
-        self, whole: Batch, chunk: Chunk, backbone: VLM, collection: Collection, answer: Callable[[Batch], None]
+        self,
+        whole: Batch,
+        chunk: Chunk,
+        backbone: VLM,
+        limit: BatchLimit,
+        collection: Collection,
+        answer: Callable[[Batch], None],
     ) -> None:
-        """Answer a batch, in halves where it is larger than the device's memory; answers know no batch size.
+        """Answer a batch, in halves where it is larger than the memory; answers know no batch size.
 
         Raises:
             VoVNetError: a single question does not fit.
@@ -245,14 +262,18 @@ class Collector:
         pending = [whole]
         while pending:
             batch = pending.pop()
-            if len(batch) > collection.fits:
+            if len(batch) > collection.fits or not limit.holds(batch.indices):  # which was learned meanwhile
                 middle = len(batch) // 2
                 for rows in (batch.indices[middle:], batch.indices[:middle]):
                     pending.append(build_batch(self.dataset, backbone.builder, rows, chunk.visual))
                 continue
+            begun = limit.begin()
             try:
                 answer(batch)
-            except torch.OutOfMemoryError as error:
+                limit.learn(batch.indices, begun)
+            except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is of the former
+                if not out_of_memory(error):
+                    raise
                 if len(batch) == 1:
                     raise VoVNetError(
                         f"sample {batch.ids[0]} alone does not fit into the device's memory; set "

@@ -16,45 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object, write_json
 from vovnet.locks import Claim
-from vovnet.outcomes.convert import column, matrix, scores_table
+from vovnet.outcomes.convert import column
 from vovnet.outcomes.foreign import FEATURES, Foreign
-from vovnet.outcomes.judge import make_judge
-from vovnet.outcomes.keys import Imported, imported_key, nll_key, rows_name, scores_key, state_key
-from vovnet.outcomes.rows import Scores, scores_of
-from vovnet.outcomes.store import TEXT, OutcomeStore, Table
-from vovnet.outcomes.tables import JUDGED
-from vovnet.scoring.reasoning import KNOWN, final_answer
+from vovnet.outcomes.imported_tables import Taken, in_parts, write_look
+from vovnet.outcomes.keys import Imported, rows_name
+from vovnet.outcomes.store import OutcomeStore
 from vovnet.vlm.imported import IMPORTED, open_imported
-
-PART = 1 << 26  # bytes of hidden states in one part
-BLOCK = 65_536  # rows in one part, at most
-# Columns of a look's table, and what they are called in files.
-MEASURED = {name: name for name in ("prompt_tokens", "reused_tokens", "patches", "generated_tokens", "seconds")}
-MEASURED["confidence"] = "answer_probability"
-
-
-@dataclass(frozen=True)
-class Taken:
-    """The rows of one look, in the order of the questions.
-
-    Attributes:
-        table: the columns that are given for it, [N].
-        content: hash of all of them, hidden states included.
-    """
-
-    look: str
-    table: pa.Table
-    content: str
-    features: np.ndarray | None
-
-    def column(self, name: str) -> np.ndarray | None:
-        """One of them, None where it is not given."""
-        return column(self.table[name]) if name in self.table.column_names else None
 
 
 @dataclass(frozen=True)
@@ -115,7 +86,7 @@ def import_rows(
             if one.features is not None:
                 card["width"] = int(one.features.shape[1])
             found = Imported(folder.name, engine, fingerprint, record)
-            _write(store, found, dataset, one)
+            write_look(store, found, dataset, one)
         write_json(folder / "config.json", card)  # last: what it names is there
     return Report(
         name=folder.name,
@@ -209,20 +180,13 @@ def _taken(rows: Foreign, label: str, places: np.ndarray) -> Taken:
         values = column(table[name])
         content.update(json.dumps(values.tolist()).encode() if values.dtype == object else values.tobytes())
     if features is not None:
-        for first, chosen in _steps(column(table["features_row"]), features):
+        for first, chosen in in_parts(column(table["features_row"]), features):
             block = np.asarray(features[chosen])
             if not np.isfinite(block).all():
                 row = int(places[first + int(np.flatnonzero(~np.isfinite(block).all(1))[0])])
                 rows.refuse(row, f"its hidden state in {FEATURES} is NaN or infinite; write it again")
             content.update(block.tobytes())
     return Taken(label, table, content.hexdigest(), features)
-
-
-def _steps(rows: np.ndarray, features: np.ndarray | None) -> list[tuple[int, np.ndarray]]:
-    """Rows in parts of bounded size, each with its first place."""
-    width = 0 if features is None else features.shape[1] * features.dtype.itemsize
-    size = max(1, min(BLOCK, PART // max(1, width)))
-    return [(first, rows[first : first + size]) for first in range(0, len(rows), size)]
 
 
 def _card(folder: Path, engine: str, most: int | None, looks: list[Taken], dataset: VQADataset) -> dict[str, Any]:
@@ -244,13 +208,13 @@ def _card(folder: Path, engine: str, most: int | None, looks: list[Taken], datas
     except ValueError as error:
         raise VoVNetError(f"{folder / 'config.json'} is damaged ({error}); choose another backbone.name.") from error
     open_imported(folder, card)
-    for key, told, asked in (
+    for key, known, asked in (
         ("engine", card["engine"], engine),
         ("max_vision_tokens", card["max_vision_tokens"], most),
     ):
-        if asked is not None and told != asked:
+        if asked is not None and known != asked:
             raise VoVNetError(
-                f"backbone.name={folder.name} holds rows with {key}={told}, these have {key}={asked}; import them "
+                f"backbone.name={folder.name} holds rows with {key}={known}, these have {key}={asked}; import them "
                 "under another backbone.name."
             )
     return card
@@ -286,78 +250,3 @@ def _refuse_other(
             f"backbone.name={name} holds other rows of {dataset.name}/{dataset.split} already ({', '.join(other)}), by "
             "which policies and results are known; import these under another backbone.name."
         )
-
-
-def _write(store: OutcomeStore, found: Imported, dataset: VQADataset, one: Taken) -> None:
-    """The tables of a look; of NO that of the text pass as well. Parts that are there already stay."""
-    table = store.table(imported_key(found, dataset, one.look))
-    note, size = {"engine": found.engine}, len(one.table)
-    answers = _answers(one)
-    nll, scores = table.inner(nll_key(table.key)), table.inner(scores_key(table.key, dataset))
-    judge = make_judge(dataset) if found.record["scores"] == "own" else None
-    for start in range(0, size, BLOCK):
-        block = answers.slice(start, BLOCK)
-        stop = start + len(block)
-        if table.missing((start, stop)):
-            table.write(start, block, note)
-        if scores.missing((start, stop)):
-            told = block["answer"].to_pylist()
-            judged = (
-                _given(one, start, stop)
-                if judge is None
-                else scores_of([judge(n, a) for n, a in enumerate(told, start)])
-            )
-            scores.write(start, scores_table(judged).append_column(JUDGED, [table.rows(stop, start).checksums]), {})
-        if "nll" in one.table.column_names and nll.missing((start, stop)):
-            nll.write(start, pa.table({"nll": one.table["nll"].slice(start, BLOCK)}), {})
-    beside = (
-        store.table(imported_key(found, dataset, TEXT))
-        if one.look == Action.NO.label
-        else table.inner(state_key(table.key))
-    )
-    _write_read(beside, one, note)
-
-
-def _write_read(table: Table, one: Taken, note: Mapping[str, Any]) -> None:
-    """What the prompt yields at its last token: hidden states, entropy and margin, as far as they are given."""
-    names = ("entropy", "margin", *(("text_tokens",) if one.look == Action.NO.label else ()))
-    if one.look != Action.NO.label and not {*names, "features_row"} & {*one.table.column_names}:
-        return
-    for start, chosen in _steps(np.arange(len(one.table)), one.features):
-        stop = start + len(chosen)
-        if not table.missing((start, stop)):
-            continue
-        columns = {name: _or_nan(one, name, start, stop) for name in names}
-        if one.features is not None:
-            rows = column(one.table["features_row"].slice(start, len(chosen)))
-            columns["hidden"] = matrix(np.asarray(one.features[rows]))
-        table.write(start, pa.table(columns), note)
-
-
-def _answers(one: Taken) -> pa.Table:
-    """The table of a look's answers; NaN where nothing is known."""
-    size = len(one.table)
-    if "answer" not in one.table.column_names:
-        said = [final_answer(text, KNOWN) for text in one.table["prediction"].to_pylist()]
-        answers = pa.array(said, pa.string())
-    else:
-        answers = one.table["answer"].combine_chunks()
-    columns = {"prediction": one.table["prediction"], "answer": answers, "vision_tokens": one.table["vision_tokens"]}
-    return pa.table(columns | {own: _or_nan(one, name, 0, size) for own, name in MEASURED.items()})
-
-
-def _or_nan(one: Taken, name: str, start: int, stop: int) -> Any:
-    if name in one.table.column_names:
-        return one.table[name].slice(start, stop - start)
-    return pa.array(np.full(stop - start, np.nan, dtype=np.float32))
-
-
-def _given(one: Taken, start: int, stop: int) -> Scores:
-    """The rows' own scores; an answer without a column of its own counts as read."""
-    score, parsed, refused = (one.column(name) for name in ("score", "parsed", "refused"))
-    if score is None:
-        raise VoVNetError(f"the rows of the look {one.look} have no score, which others have; fill it in, or drop it.")
-    size = len(score)
-    parsed = np.ones(size, dtype=bool) if parsed is None else parsed
-    refused = np.zeros(size, dtype=bool) if refused is None else refused
-    return Scores(score=score[start:stop], parsed=parsed[start:stop], refused=refused[start:stop])

@@ -73,17 +73,17 @@ def rescore(present: Present, rule: str) -> Rescored:
     lines, changes, before = list[dict[str, Any]](), list[Change](), ""
     for look, branch in present.outcomes.branches.items():
         label = look.label
-        told: Scores = branch
+        earlier: Scores = branch
         after: Scores = branch
         if judge_of is None:
-            before, told = _earlier(present, present.tables[label], size)
+            before, earlier = _earlier(present, present.tables[label], size)
         else:
             before = _configured(present, present.tables[label])
             after = scores_of([judge_of(row)(answer, samples[row]) for row, answer in enumerate(branch.answer)])
-        differ = (told.score != after.score) | (told.parsed != after.parsed) | (told.refused != after.refused)
+        differ = (earlier.score != after.score) | (earlier.parsed != after.parsed) | (earlier.refused != after.refused)
         for name in dict.fromkeys(names.tolist()):
-            lines.append(_line(name, label, told, after, names == name, differ))
-        changes += _changes(branch, label, samples, names, told, after, differ)
+            lines.append(_line(name, label, earlier, after, names == name, differ))
+        changes += _changes(branch, label, samples, names, earlier, after, differ)
     return Rescored(before, "the configured scorer" if judge_of is None else rule, lines, changes)
 
 

@@ -14,7 +14,8 @@ from vovnet.actions import USUAL, Action
 from vovnet.data import VQADataset, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write
-from vovnet.outcomes.foreign import FEATURES, FIELDS, Foreign, read_folder
+from vovnet.outcomes.foreign import FEATURES, FIELDS, Foreign
+from vovnet.outcomes.foreign_files import read_folder
 from vovnet.outcomes.imports import Report, import_rows
 from vovnet.outcomes.keys import imported_rows, nll_key, state_key, table_keys
 from vovnet.outcomes.looks import looks_of

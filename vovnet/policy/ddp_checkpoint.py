@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from vovnet.errors import VoVNetError, first_line
 from vovnet.files import open_file, write_bytes
-from vovnet.policy.checkpoint import UNKNOWN, PolicyCard, as_card, check_backbone, make_card, make_head
+from vovnet.policy.card import UNKNOWN, PolicyCard, as_card, check_backbone, make_card
+from vovnet.policy.checkpoint import make_head
 from vovnet.policy.features import feature_width
 from vovnet.policy.find import check_configuration, warn_of_differences
 from vovnet.schema import RunConfig

@@ -10,7 +10,7 @@ class Choices:
     """The decisions of fixed values and costs at any lambda; what does not depend on lambda is done once.
 
     Args:
-        values: estimated score of each action, [N, A], actions from cheap to dear.
+        values: estimated score of each action, [N, A], actions from cheap to expensive.
         costs: normalised cost of each action, [N, A]. Where FULL is pruned, a small image may cost less under it than
             under COARSE; its actions are taken in the order of what they cost.
 
@@ -32,8 +32,11 @@ class Choices:
             values, costs = (np.take_along_axis(table, self._order, axis=1) for table in (values, costs))
         self._size = len(values)
         self._pairs = [  # of each action but the cheapest: gain and price against every cheaper one, each [N]
-            [(values[:, dear] - values[:, cheap], costs[:, dear] - costs[:, cheap]) for cheap in range(dear)]
-            for dear in range(1, values.shape[1])
+            [
+                (values[:, expensive] - values[:, cheap], costs[:, expensive] - costs[:, cheap])
+                for cheap in range(expensive)
+            ]
+            for expensive in range(1, values.shape[1])
         ]
 
     def at(self, lambda_cost: float) -> np.ndarray:
@@ -45,11 +48,11 @@ class Choices:
         if not lambda_cost >= 0:
             raise ValueError("lambda must be at least 0")
         chosen = np.zeros(self._size, dtype=np.int64)
-        for dear, pairs in enumerate(self._pairs, start=1):
+        for expensive, pairs in enumerate(self._pairs, start=1):
             wins = np.ones(self._size, dtype=bool)
             for gain, price in pairs:
                 wins &= gain > lambda_cost * price
-            chosen[wins] = dear
+            chosen[wins] = expensive
         return chosen if self._order is None else self._order[np.arange(self._size), chosen]
 
 

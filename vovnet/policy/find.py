@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import TORCH, PolicyCard, check_backbone, make_card, read_card
-from vovnet.policy.protocol import FILE_NAME
+from vovnet.policy import FILE_NAME
+from vovnet.policy.card import PolicyCard, check_backbone, make_card
+from vovnet.policy.checkpoint import TORCH, read_card
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.vlm.files import Checkpoint

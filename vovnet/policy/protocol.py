@@ -16,13 +16,10 @@ from vovnet.schema.ranges import Split
 if TYPE_CHECKING:
     from vovnet.data import Sample
     from vovnet.outcomes.known import Outcomes as KnownOutcomes
-    from vovnet.policy.checkpoint import PolicyCard
+    from vovnet.policy.card import PolicyCard
     from vovnet.schema import RunConfig
     from vovnet.session import Session
     from vovnet.vlm.files import Checkpoint
-
-FILE_NAME = "policy.safetensors"  # in the folder of a training
-
 
 Value = str | int | float | bool | None  # of a column
 

@@ -10,7 +10,8 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import LookState, Outcomes, TextOutcomes
-from vovnet.policy.checkpoint import UNKNOWN, PolicyCard, PolicyFile
+from vovnet.policy.card import UNKNOWN, PolicyCard
+from vovnet.policy.checkpoint import PolicyFile
 from vovnet.policy.decide import best_plan, choose, split_outputs
 from vovnet.policy.features import features, seen_features
 from vovnet.policy.protocol import COSTS, STATE, TEXT, Policy, Step, Value, View

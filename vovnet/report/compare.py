@@ -48,7 +48,7 @@ def pair_runs(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[Run, Ru
             sum(max(map(len, pair)) > 1 for pair in common), alike[0][0].folder, alike[0][1].folder,
         )  # fmt: skip
     pairs = [(mine[0], theirs[0]) for mine, theirs in common if len(mine) == len(theirs) == 1]
-    return sorted(pairs, key=lambda pair: (pair[0].row.dataset, pair[0].row.split, seeded_label(pair[0].row)))
+    return sorted(pairs, key=lambda pair: (pair[0].row.shown_dataset, seeded_label(pair[0].row)))
 
 
 def _varying(runs: Sequence[Run]) -> set[Key]:
@@ -96,7 +96,7 @@ def compare(first: Run, second: Run) -> dict[str, Any]:
     alone = len(set(groups.tolist())) == len(groups)
     binary = alone and bool(np.isin(np.concatenate([one.score, other.score]), (0, 1)).all())
     return {
-        "dataset": f"{first.row.dataset}/{first.row.split}",
+        "dataset": first.row.shown_dataset,
         "first": seeded_label(first.row),
         "second": seeded_label(second.row),
         "accuracy_first": first.row.accuracy,

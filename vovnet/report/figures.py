@@ -13,34 +13,62 @@ from vovnet.metrics.curves import budgeted_oracle, concave_hull, utility_regret
 from vovnet.metrics.estimators import reliability
 from vovnet.policy.decide import Choices
 from vovnet.report.analysis import point, value_runs
-from vovnet.report.frontier import Curve, interval_arms, prominent
+from vovnet.report.frontier import Curve, SeedCurve, first_seeds, interval_arms, over_seeds, prominent
 from vovnet.report.study import Study
-from vovnet.report.style import ACTION_COLORS, FIXED_MARKERS, action_color, legend_below, looks, panel, plain, save
+from vovnet.report.style import (
+    ACTION_COLORS,
+    PAGE,
+    action_color,
+    legend_below,
+    looks,
+    name_fixed,
+    panel,
+    plain,
+    save,
+)
 from vovnet.results.columns import ResultRow, rates_of
+from vovnet.schema import ReportConfig
 
 COST = "average cost (1: a maximal FULL image's tokens)"
+APPENDIX = "more_methods"
 LONGEST = 80  # letters of a study's name in a file's name
-MOST = 16  # curves whose names fit under a figure
+MOST = 6  # names under a figure
+LINES = 2  # of these, in the frontier: random mixing and the oracle
 MARKERS_OF_LOOKS = "ovsD^P*X"
 LAMBDAS = np.concatenate([[0.0], np.geomspace(0.003, 1.0, 60)])
 
 
 def frontier(study: Study) -> Figure | None:
-    """Accuracy against cost: every method, the fixed policies, random mixing and the oracle."""
+    """Accuracy against cost: the main methods, the fixed policies, random mixing and the oracle."""
     if not study.curves and len(study.fixed) < 2:
         return None
-    drawn = prominent(study.curves, MOST)
-    figure, axis = panel(_title(study, drawn), COST, "accuracy", height=2.9)
+    drawn = prominent(over_seeds(study.curves), MOST - LINES)
+    return _frontier(study, drawn, _title(study, drawn))
+
+
+def further(study: Study) -> list[Figure]:
+    """For an appendix: the methods that the frontier leaves out, a few in each figure."""
+    every = over_seeds(study.curves)
+    drawn, size = prominent(every, MOST - LINES), MOST - LINES
+    left = [curve for curve in every if curve not in drawn]
+    parts = [left[at : at + size] for at in range(0, len(left), size)]
+    return [_frontier(study, part, f"{study.name}: more methods") for part in parts]
+
+
+def _frontier(study: Study, drawn: Sequence[SeedCurve], title: str) -> Figure:
+    figure, axis = panel(title, COST, "accuracy", height=2.9)
     for curve, (color, marker) in zip(drawn, looks(), strict=False):
-        costs, scores = zip(*map(point, curve.rows), strict=True)
+        costs, scores, spread = curve.mean("avg_cost"), curve.mean("accuracy"), curve.deviation("accuracy")
         # Intervals of VoVNet alone: those of a dozen baselines would hide the points; the tables hold them all.
-        errors = interval_arms(curve.rows) if curve.is_vovnet else None
+        alone = curve.is_vovnet and curve.seeds == 1
+        errors = interval_arms([row for (row,) in curve.points]) if alone else None
         axis.errorbar(
             costs, scores, yerr=errors, color=color, marker=marker, ms=3.5, mew=0, elinewidth=0.6, label=curve.label,
             ls="-" if curve.is_vovnet else ":", zorder=3 if curve.is_vovnet else 2,
         )  # fmt: skip
-    for name, row in sorted(study.fixed.items()):
-        axis.plot(*point(row), FIXED_MARKERS[name], color="black", ms=5, label=name, zorder=4)
+        if curve.seeds > 1:
+            axis.fill_between(costs, scores - spread, scores + spread, color=color, alpha=0.2, lw=0)
+    name_fixed(axis, study.fixed)
     corners = sorted(point(row) for row in study.fixed.values())
     if len(corners) > 1:
         hull = concave_hull(corners)
@@ -52,9 +80,9 @@ def frontier(study: Study) -> Figure | None:
     return figure
 
 
-def _title(study: Study, drawn: Sequence[Curve], own: bool = False) -> str:
+def _title(study: Study, drawn: Sequence[Curve | SeedCurve], own: bool = False) -> str:
     """The data set, and how many curves (VoVNet's alone with ``own``) are left to the tables."""
-    left = sum(curve.is_vovnet or not own for curve in study.curves) - len(drawn)
+    left = sum(curve.is_vovnet or not own for curve in over_seeds(study.curves)) - len(drawn)
     return f"{study.name} (the tables hold {left} more curves)" if left else study.name
 
 
@@ -85,7 +113,7 @@ def kept_accuracy(study: Study) -> Figure | None:
     low, high = (point(row) for row in study.ends)
     if not high[1] or high[0] <= low[0]:
         return None
-    drawn = prominent(study.curves, MOST)
+    drawn = prominent(first_seeds(study.curves), MOST - 1)
     title = _title(study, drawn)
     figure, axis = panel(title, "budget (share of always_full's cost)", "accuracy kept (1: always_full's)")
     shares = np.linspace(0, 1, 201)
@@ -131,7 +159,7 @@ def regret(study: Study) -> Figure | None:
         return None
     looks_of_all = study.branches.looks
     scores, costs = study.branches.table(looks_of_all)
-    drawn = prominent([c for c in study.curves if c.is_vovnet], MOST)
+    drawn = prominent([c for c in first_seeds(study.curves) if c.is_vovnet], MOST - len(USUAL))
     figure, axis = panel(
         _title(study, drawn, own=True), "λ (accuracy worth one whole image)", "utility regret (accuracy)"
     )
@@ -177,7 +205,7 @@ def latency(study: Study) -> Figure | None:
     if not timed:
         return None
     figure, axis = panel(study.name, COST, "latency, median to 90th percentile (ms)")
-    for curve, (color, marker) in zip(_by_label(study, timed), looks(), strict=False):
+    for curve, (color, marker) in zip(prominent(_by_label(study, timed), MOST), looks(), strict=False):
         middle = [row.latency_p50_ms or 0.0 for row in curve.rows]
         spread = [(row.latency_p90_ms or 0.0) - (row.latency_p50_ms or 0.0) for row in curve.rows]
         costs = [row.avg_cost for row in curve.rows]
@@ -231,17 +259,21 @@ FIGURES: dict[str, Callable[[Study], Figure | None]] = {
 }
 
 
-def draw_figures(studies: Sequence[Study], folder: Path) -> list[Path]:
-    """Draw what can be drawn into ``folder``; returns the PNG files."""
+def draw_figures(studies: Sequence[Study], folder: Path, limits: ReportConfig) -> list[Path]:
+    """Draw what can be drawn into ``folder``; returns a file of each figure, of the first ``limits.format``."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in [path for name in FIGURES for path in folder.glob(f"{name}_*")]:  # an earlier report's, of other runs
+    for path in [
+        path for name in (*FIGURES, APPENDIX) for path in folder.glob(f"{name}_*")
+    ]:  # an earlier report's, of other runs
         path.unlink()
     written = []
     for study, ending in zip(studies, slugs([study.name for study in studies]), strict=True):
-        for name, draw in FIGURES.items():
-            figure = draw(study)
-            if figure is not None:
-                written.append(save(figure, folder / f"{name}_{ending}")[0])
+        drawn = {name: figure for name, draw in FIGURES.items() if (figure := draw(study)) is not None}
+        drawn |= {f"{APPENDIX}_{place}": figure for place, figure in enumerate(further(study), start=1)}
+        for name, figure in drawn.items():
+            if limits.width == "page":
+                figure.set_figwidth(PAGE)
+            written.append(save(figure, folder / f"{name}_{ending}", limits.format)[0])
     return written
 
 

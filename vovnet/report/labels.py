@@ -1,5 +1,6 @@
 """How people see rows and columns: in tables on the terminal, in reports and in figures."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,23 @@ def short(value: object) -> str:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else str(value).lower()
 
 
+# What figures and LaTeX call what results call otherwise.
+NAMES = {
+    "always_full": "always FULL", "always_coarse": "always COARSE", "no_vision": "no image", "always_look": "look",
+    "uncertainty_threshold": "threshold", "vision_token_pruning_proxy": "pruned FULL",
+    "resolution_scaling": "scaled FULL", "random_policy_matched": "random", "cheapest_correct": "cheapest",
+    "procedure=sequential": "sequential",
+    "procedure=one_step": "one look", "mmbench": "MMBench", "mini_mmbench": "mini MMBench", "mmmu": "MMMU",
+    "mini_mmmu": "mini MMMU", "textvqa": "TextVQA", "mini_textvqa": "mini TextVQA", "easy_vqa": "easy-VQA",
+}  # fmt: skip
+NAMED = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(NAMES, key=len, reverse=True)))})(?!\w)|/test\b")
+
+
+def display(text: str) -> str:
+    """A label as figures and papers show it; the test split goes without saying."""
+    return NAMED.sub(lambda found: NAMES.get(found[0], ""), text)
+
+
 T = TypeVar("T")
 
 
@@ -128,4 +146,12 @@ def cell(value: Any, column: Column) -> str:
         return ""
     if isinstance(value, bool | str | int) or column.digits is None:
         return " ".join(str(value).splitlines())  # whatever a data set is called: a row is one line
-    return f"{value:.{column.digits}f}"
+    return rounded(value, column.digits)
+
+
+def rounded(value: float, digits: int) -> str:
+    """A number; one just below 1 or above 0 is not written as 1 or 0, nor zero with a sign."""
+    text, least = f"{value:.{digits}f}", f"{10.0**-digits:.{digits}f}"
+    if digits and 0 < value < 1 and float(text) in (0, 1):
+        return f"<{least}" if value < 0.5 else f">{1 - float(least):.{digits}f}"
+    return text.removeprefix("-") if not float(text) else text

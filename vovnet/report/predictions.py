@@ -11,7 +11,7 @@ from vovnet.actions import USUAL, Action, number_of
 from vovnet.errors import VoVNetError
 from vovnet.results.columns import ResultRow, rates_of
 from vovnet.results.read import read_predictions
-from vovnet.results.write import RESULTS
+from vovnet.results.write import PREDICTIONS, RESULTS
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Predictions:
     valued: tuple[str, ...] = ()
 
 
-def predictions_of(path: Path, row: ResultRow) -> Predictions:
-    """The columns of a predictions.jsonl.
+def predictions_of(folder: Path, row: ResultRow) -> Predictions:
+    """The columns of a run's predictions.
 
     Raises:
         VoVNetError: missing, damaged, or not those that ``row`` was made of.
     """
-    lines, known = read_predictions(path), rates_of(row)
+    path, lines, known = folder / PREDICTIONS, read_predictions(folder), rates_of(row)
     try:
         valued, values = _values(lines, [*known])
         found = Predictions(

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.checks.check import warn_of_unreadable
+from vovnet.errors import VoVNetError
 from vovnet.files import write_json, write_text
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.report import compare, equal_cost, equal_cost_summary, tables
 from vovnet.report.analysis import Line, all_lines
 from vovnet.report.figures import draw_figures
-from vovnet.report.labels import Column, rate_column, with_own_rates
-from vovnet.report.page.build import page, write_page_data
+from vovnet.report.frontier import over_seeds
+from vovnet.report.labels import rate_column, with_own_rates
+from vovnet.report.latex import caption_of, figures_latex, latex
+from vovnet.report.page.build import PAGE, Written, page, write_page_data
 from vovnet.report.runs import Found, find_runs
 from vovnet.report.study import Study, studies
 from vovnet.report.tables import write_table
@@ -22,8 +25,6 @@ from vovnet.schema import ReportConfig
 from vovnet.session import Session
 
 log = logging.getLogger(__name__)
-
-PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,21 @@ def write_report(
     warn_of_unreadable([run.row for run in found.runs])
     session = session or Session()
     grouped = studies(found.runs, store, session)
-    written = _tables(grouped, comparison, found.profiles, limits.parts)
+    _refuse_unknown(limits.methods, grouped)
+    shown_runs = [study.only(limits.methods) for study in grouped]
+    written = _tables(grouped, shown_runs, comparison, found.profiles, limits.parts)
+    wide = limits.width == "page"
     for name, (columns, lines, view) in written.items():
-        write_table(folder, name, lines, columns, view)
+        tex = latex(lines, view, caption_of(name, grouped, wide and name != "summary"))
+        write_table(folder, name, lines, columns, view, tex)
     for name in {"comparison", "profile"} - written.keys():
         for kind in ("csv", "md", "tex"):
             (folder / f"{name}.{kind}").unlink(missing_ok=True)  # an earlier report's, of other runs
-    figures = draw_figures(grouped, folder / "figures")
+    figures = draw_figures(shown_runs, folder / "figures", limits)
+    write_text(folder / "figures.tex", figures_latex(figures, folder, grouped, wide))
     facts = provenance(session)
     shown = {"version": facts["versions"]["vovnet"], "commit": (facts["git_commit"] or "unknown")[:12]}
-    shown_tables = {name: (columns, lines) for name, (columns, lines, _) in written.items()}
-    write_text(folder / PAGE, page(write_page_data(found, grouped, shown_tables, shown, limits)))
+    write_text(folder / PAGE, page(write_page_data(found, grouped, written, shown, limits)))
     checks = [{"folder": f, "name": n, "passed": p, "observed": o} for f, n, p, o in found.checks]
     write_json(
         folder / SUMMARY,
@@ -90,11 +95,16 @@ def write_report(
     return Report(found, written["main_table"][1], comparison, sentences, figures)
 
 
-Written = tuple[Sequence[str], list[Line], Sequence[Column]]
+def _refuse_unknown(methods: Sequence[str], grouped: Sequence[Study]) -> None:
+    known = sorted({curve.label for study in grouped for curve in over_seeds(study.curves)})
+    for name in methods:
+        if name not in known:
+            raise VoVNetError(f"report.methods: there is no method {name!r} among these runs ({', '.join(known)}).")
 
 
 def _tables(
     grouped: Sequence[Study],
+    shown: Sequence[Study],
     comparison: list[Line],
     profiles: Sequence[Mapping[str, Any]],
     parts: Mapping[str, Callable[[Study], Iterable[Line]]],
@@ -102,16 +112,18 @@ def _tables(
     """Every table by its file name: columns, lines and how people see them.
 
     Args:
+        shown: with the methods that tables of single settings hold; comparisons are corrected for all of them.
         parts: of the user's own; each gives the lines of a study.
     """
-    main, pareto = _each(grouped, tables.main_lines), _each(grouped, tables.pareto_lines)
-    ratios = _each(grouped, tables.ratio_lines)
+    main, pareto = _each(shown, tables.main_lines), _each(shown, tables.pareto_lines)
+    ratios = _each(shown, tables.ratio_lines)
     made: dict[str, Written] = {
         "main_table": (
             with_own_rates(tables.MAIN, main, str),
             main,
             tables.with_unreadable(with_own_rates(tables.MAIN_VIEW, main, rate_column(2)), main),
         ),
+        "summary": (tables.SUMMARY, tables.summary_lines(main), tables.summary_view(main)),
         "pareto": (tables.PARETO, pareto, tables.with_unreadable(tables.PARETO_VIEW, pareto)),
         "action_ratio": (
             with_own_rates(tables.RATIOS, ratios, str),

@@ -18,7 +18,7 @@ from vovnet.provenance import SUMMARY
 from vovnet.report.predictions import Predictions, predictions_of
 from vovnet.results.columns import ResultRow, order, same_row
 from vovnet.results.read import read_results
-from vovnet.results.write import PREDICTIONS, RESULTS
+from vovnet.results.write import RESULTS
 from vovnet.schema import RunConfig, VisionBudgetConfig
 from vovnet.vlm.reading import READING
 
@@ -88,12 +88,12 @@ class Run:
 
     @cached_property
     def predictions(self) -> Predictions:
-        """Its predictions.jsonl.
+        """Its predictions.
 
         Raises:
             VoVNetError: missing, damaged, or not those that its row was made of.
         """
-        return predictions_of(self.folder / PREDICTIONS, self.row)
+        return predictions_of(self.folder, self.row)
 
     @property
     def budget(self) -> VisionBudgetConfig:
@@ -182,7 +182,8 @@ def find_runs(folders: Sequence[Path], besides: Path | None = None) -> Found:
 def _profile_lines(name: str, place: Path, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         config = summary["config"]
-        what = {"folder": name, "dataset": f"{config['dataset']['name']}/{config['eval']['split']}"}
+        dataset = config["dataset"].get("label") or config["dataset"]["name"]
+        what = {"folder": name, "dataset": f"{dataset}/{config['eval']['split']}"}
         return [{**what, "device": summary["device"], **line} for line in summary["profile"]]
     except (LookupError, TypeError) as error:
         raise VoVNetError(f"{place / SUMMARY} holds a damaged profile ({error}); run that again.") from error

@@ -17,7 +17,7 @@ from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.units import Unit, unit_of
 from vovnet.policy.fixed import Fixed
-from vovnet.report.frontier import Curve, curves, fixed_rows, sees_branches
+from vovnet.report.frontier import Curve, curves, fixed_rows, over_seeds, sees_branches
 from vovnet.report.runs import Run
 from vovnet.results.columns import ResultRow
 from vovnet.results.write import PREDICTIONS
@@ -107,6 +107,14 @@ class Study:
         """Whether a run chooses among branches that are known."""
         return self.branches is not None and sees_branches(run.row) and {*run.menu} <= {*self.branches.looks}
 
+    def only(self, methods: Sequence[str]) -> "Study":
+        """The fixed policies and some methods, by their curves' labels; all of them for none."""
+        if not methods:
+            return self
+        merged = [curve for curve in over_seeds(self.curves) if curve.label not in methods]
+        left_out = {id(row) for curve in merged for rows in curve.points for row in rows}
+        return replace(self, runs=tuple(run for run in self.runs if id(run.row) not in left_out))
+
     @property
     def fixed(self) -> dict[str, ResultRow]:
         """The fixed policies, by name."""
@@ -126,7 +134,7 @@ def studies(runs: Sequence[Run], store: str, session: Session | None = None) -> 
     session, groups = session or Session(), dict[str, list[Run]]()
     for run in runs:
         groups.setdefault(json.dumps([run.protocol, run.row.mode], sort_keys=True), []).append(run)
-    ordered = sorted(groups.values(), key=lambda g: (g[0].row.dataset, g[0].row.split, -len(g)))
+    ordered = sorted(groups.values(), key=lambda g: (g[0].row.shown_dataset, -len(g)))
     names = [_name(group, ordered) for group in ordered]
     return [_study(name, group, store, session) for name, group in zip(names, ordered, strict=True)]
 
@@ -143,15 +151,15 @@ def _study(name: str, group: Sequence[Run], store: str, session: Session) -> Stu
 def _name(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     """Data set and split, and whatever else tells this group from others of the same set."""
     row = group[0].row
-    same = [g for g in groups if (g[0].row.dataset, g[0].row.split) == (row.dataset, row.split)]
-    name = f"{row.dataset}/{row.split}"
+    name = row.shown_dataset
+    same = [g for g in groups if g[0].row.shown_dataset == name]
     if len(same) == 1:
         return name
     facts = [f"{row.num_samples} questions"] * (len({g[0].row.num_samples for g in same}) > 1)
     facts += [row.mode] * (len({g[0].row.mode for g in same}) > 1)
     keys = [key for key in group[0].protocol if len({g[0].protocol.get(key) for g in same}) > 1]
-    told = [(g[0].protocol["engine"], g[0].protocol["backbone"]) for g in same]
-    if "engine" in keys and len({*told}) == len(same):  # what else differs follows from these
+    pairs = [(g[0].protocol["engine"], g[0].protocol["backbone"]) for g in same]
+    if "engine" in keys and len({*pairs}) == len(same):  # what else differs follows from these
         facts, keys = [], ["engine", "backbone"]
     facts += [f"{key}={group[0].protocol[key]}" for key in keys if key != "eval.max_samples"]
     return f"{name}, {', '.join(facts)}"

@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vovnet.files import atomic_write
+from vovnet.report.labels import display
+from vovnet.results.columns import ResultRow
 
 logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph it embeds
 # Okabe and Ito's colour-blind safe palette; colour never tells alone, markers and line styles differ too.
@@ -23,12 +25,12 @@ MARKERS = ("o", "D", "P", "X", "^", "v", "<", ">", "s", "*")
 ACTION_COLORS = {"no": "#999999", "coarse": "#56B4E9", "full": "#0072B2"}
 OWN_COLORS = ("#CC79A7", "#E69F00", "#8c6d31", "#882255")  # of looks of a menu's own
 FIXED_MARKERS = {"always_full": "s", "always_coarse": "^", "no_vision": "v"}
-COLUMN = 3.4  # inches
+COLUMN, PAGE = 3.4, 7.0  # inches
 TITLE_WIDTH = 48  # characters that fit above a panel
 SETTINGS: Any = {
     "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 6.5, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "lines.linewidth": 1.2, "axes.grid": True, "grid.alpha": 0.25,
-    "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
+    "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42, "svg.hashsalt": "vovnet",
 }  # fmt: skip
 
 
@@ -45,7 +47,7 @@ def looks() -> Iterator[tuple[str, str]]:
 
 def plain(text: str, width: int = 40) -> str:
     """A name as matplotlib is to show it: on one line, not endless, and dollars are no formula."""
-    line = " ".join(text.split())
+    line = " ".join(display(text).split())
     return (line if len(line) <= width else f"{line[: width - 1]}…").replace("$", r"\$")
 
 
@@ -53,7 +55,7 @@ def panel(title: str, xlabel: str, ylabel: str, height: float = 2.5) -> tuple[Fi
     """A figure of one panel, a column wide."""
     with plt.rc_context(SETTINGS):
         figure, axis = plt.subplots(figsize=(COLUMN, height), layout="constrained")
-        axis.set(title=textwrap.fill(title, TITLE_WIDTH).replace("$", r"\$"), xlabel=xlabel, ylabel=ylabel)
+        axis.set(title=textwrap.fill(display(title), TITLE_WIDTH).replace("$", r"\$"), xlabel=xlabel, ylabel=ylabel)
     return figure, axis
 
 
@@ -69,17 +71,29 @@ def legend_below(axis: Axes, columns: int = 2, shown: Mapping[str, Any] | None =
         legend.set_in_layout(False)  # else the axes would shrink for it
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write ``path`` as PNG and as vector PDF; returns both."""
+def name_fixed(axis: Axes, fixed: Mapping[str, ResultRow]) -> None:
+    """The fixed policies, each named at its point rather than in a legend."""
+    for name, row in sorted(fixed.items()):
+        place = (row.avg_cost, row.accuracy)
+        axis.plot(*place, FIXED_MARKERS[name], color="black", ms=5, zorder=4)
+        edge = name == "always_full"  # its point is at the edge of the panel
+        axis.annotate(
+            plain(name), place, (0, -6) if edge else (5, -4), textcoords="offset points", va="top",
+            ha="center" if edge else "left", fontsize=SETTINGS["legend.fontsize"],
+        )  # fmt: skip
+
+
+def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Write ``path`` as each of some kinds of file, closing the figure; returns them."""
     written = []
     with plt.rc_context(SETTINGS):
         figure.canvas.draw()  # settles the layout before the legend counts again
         figure.set_layout_engine("none")
         for legend in figure.legends:
             legend.set_in_layout(True)
-        for kind in ("png", "pdf"):
+        for kind in kinds:
             target = path.with_suffix(f".{kind}")
-            metadata = {"CreationDate": None} if kind == "pdf" else None  # the same bytes every time
+            metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)  # the same bytes every time
             atomic_write(
                 target,
                 lambda temporary, kind=kind, metadata=metadata: figure.savefig(  # type: ignore[misc]

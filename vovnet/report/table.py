@@ -106,7 +106,7 @@ def rows_view(rows: Sequence[ResultRow]) -> tuple[Sequence[Column], list[dict[st
     lines = [
         record(row)
         | {
-            "dataset": f"{row.dataset}/{row.split}",
+            "dataset": row.shown_dataset,
             "setting": " ".join([setting(row), *(str(getattr(row, name) or "") for name in several)]),
             "interval": f"{row.accuracy_ci_low:.4f}-{row.accuracy_ci_high:.4f}",
             "unread": f"{row.unparsed_rate:.1%}",

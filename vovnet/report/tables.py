@@ -1,23 +1,28 @@
 """The tables of block G1 as CSV, Markdown and LaTeX."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.files import write_text
 from vovnet.metrics.curves import pareto_front
 from vovnet.outcomes.judge import MOST_UNREAD
 from vovnet.report.analysis import Line, method_lines, point
-from vovnet.report.labels import Column, cell, described, point_label
+from vovnet.report.frontier import SeedCurve, over_seeds
+from vovnet.report.labels import Column, cell, described, point_label, rounded
 from vovnet.report.study import Study
-from vovnet.results.columns import RATES, ResultRow, record
+from vovnet.results.columns import OWN_RATE, RATES, ResultRow, record
 from vovnet.results.write import write_rows
 
 KEEP = 0.01  # accuracy that the main table's rows may lose against always_full
 MAIN = ("dataset", "method", "setting", "accuracy", "accuracy_ci_low", "accuracy_ci_high", "avg_cost", "cost_of_full",
-        "avg_vision_tokens", *RATES, "delta_aiq", "num_samples", "unparsed_rate", "refusal_rate")  # fmt: skip
+        "avg_vision_tokens", *RATES, "delta_aiq", "num_samples", "unparsed_rate", "refusal_rate", "seeds",
+        "accuracy_sd", "avg_cost_sd")  # fmt: skip
+AVERAGED = {"accuracy", "avg_cost", "avg_vision_tokens", *RATES, "unparsed_rate", "refusal_rate"}
+SUMMARY = ("dataset", "method", "setting", "accuracy", "accuracy_sd", "avg_cost", "cost_of_full", "looks")
 PARETO = ("dataset", "method", "setting", "lambda_cost", "accuracy", "accuracy_ci_low", "accuracy_ci_high",
           "avg_cost", "avg_vision_tokens", "avg_text_tokens", "prefill_gflops", "gflops", "on_front",
           "unparsed_rate")  # fmt: skip
@@ -28,6 +33,10 @@ MAIN_VIEW = (
     Column("dataset", "data set"), Column("setting", "policy"), described("accuracy", 3, "high"),
     Column("interval", "95 % interval"), described("avg_cost", 3), Column("cost_of_full", "of FULL", 2),
     *(described(name, 2) for name in RATES), Column("delta_aiq", "ΔAIQ", 3, "high"),
+)  # fmt: skip
+SUMMARY_VIEW = (
+    Column("dataset", "data set"), Column("setting", "policy"), described("accuracy", 3, "high"),
+    Column("accuracy_sd", "±", 3), Column("cost_of_full", "of FULL", 2), Column("looks", "NO/COARSE/FULL (%)"),
 )  # fmt: skip
 UNREADABLE = described("unparsed_rate", 2)  # shown where it matters
 PARETO_VIEW = (
@@ -49,17 +58,52 @@ EQUAL_COST_VIEW = (
 
 def main_lines(study: Study) -> list[Line]:
     """The fixed policies, and every other method at its cheapest setting that keeps always_full's accuracy less
-    ``KEEP``; at its most accurate one where none does."""
+    ``KEEP``; at its most accurate one where none does. Of several seeds, means."""
     gains = {line["method"]: line["delta_aiq"] for line in method_lines(study)}
     full = study.fixed.get("always_full")
     lines = [_line(study, n, n, study.fixed[n], full) for n in reversed(FIXED_POLICIES) if n in study.fixed]
-    for curve in study.curves:
-        keeping = [r for r in curve.rows if full is not None and r.accuracy >= full.accuracy - KEEP]
-        best = max(curve.rows, key=lambda r: (r.accuracy, -r.avg_cost))
-        row = min(keeping, key=lambda r: r.avg_cost) if keeping else best
-        gain = {"delta_aiq": gains.get(curve.label)}
-        lines.append(_line(study, curve.label, point_label(curve.label, row), row, full) | gain)
+    for curve in over_seeds(study.curves):
+        accuracies, costs = curve.mean("accuracy"), curve.mean("avg_cost")
+        keeping = [] if full is None else np.flatnonzero(accuracies >= full.accuracy - KEEP).tolist()
+        best = np.lexsort((costs, -accuracies))[0]
+        place = int(min(keeping, key=lambda at: costs[at])) if keeping else int(best)
+        rows, known = curve.points[place], [gains[label] for label in curve.labels if label in gains]
+        line = _line(study, curve.label, point_label(curve.label, rows[0]), rows[0], full)
+        gain = {"delta_aiq": sum(known) / len(known) if known else None}
+        lines.append(line | _over_seeds(curve, place, full) | gain)
     return lines
+
+
+def _over_seeds(curve: SeedCurve, place: int, full: ResultRow | None) -> Line:
+    """Means over the seeds of a point, and the standard deviation in place of an interval."""
+    rows = curve.points[place]
+    if len(rows) == 1:
+        return {}
+    lines = [record(row) for row in rows]
+    found: Line = {
+        name: sum(float(line[name] or 0) for line in lines) / len(lines)
+        for name in lines[0]
+        if name in AVERAGED or name.startswith(OWN_RATE)
+    }
+    spread = {f"{name}_sd": float(curve.deviation(name)[place]) for name in ("accuracy", "avg_cost")}
+    seeds = {"seeds": len(rows), "interval": f"±{spread['accuracy_sd']:.3f} over {len(rows)} seeds"}
+    share = None if full is None or not full.avg_cost else found["avg_cost"] / full.avg_cost
+    return found | spread | seeds | {"accuracy_ci_low": None, "accuracy_ci_high": None, "cost_of_full": share}
+
+
+def summary_view(lines: Sequence[Line]) -> tuple[Column, ...]:
+    """Its columns; a deviation over seeds where some line has one."""
+    several = any(line.get("accuracy_sd") is not None for line in lines)
+    return tuple(column for column in SUMMARY_VIEW if several or column.name != "accuracy_sd")
+
+
+def summary_lines(lines: Sequence[Line]) -> list[Line]:
+    """The main table's lines, the looks in one cell."""
+    own = [name for line in lines for name in line if name.startswith(OWN_RATE)]
+    return [
+        line | {"looks": "/".join(f"{100 * line[name]:.0f}" for name in (*RATES, *dict.fromkeys(own)) if name in line)}
+        for line in lines
+    ]
 
 
 def pareto_lines(study: Study) -> list[Line]:
@@ -90,16 +134,18 @@ def _line(study: Study, method: str, name: str, row: ResultRow, full: ResultRow 
         "dataset": study.name,
         "method": method,
         "setting": name,
-        "interval": f"{row.accuracy_ci_low:.3f}–{row.accuracy_ci_high:.3f}",
+        "interval": f"{rounded(row.accuracy_ci_low, 3)}–{rounded(row.accuracy_ci_high, 3)}",
         "cost_of_full": None if full is None or not full.avg_cost else row.avg_cost / full.avg_cost,
     }
 
 
-def write_table(folder: Path, name: str, lines: Sequence[Line], columns: Sequence[str], view: Sequence[Column]) -> None:
-    """``name``.csv with every digit, and ``name``.md and .tex as people read them."""
+def write_table(
+    folder: Path, name: str, lines: Sequence[Line], columns: Sequence[str], view: Sequence[Column], tex: str
+) -> None:
+    """``name``.csv with every digit, ``name``.md as people read it, and ``name``.tex for a paper."""
     write_rows(folder / f"{name}.csv", lines, columns)
     write_text(folder / f"{name}.md", markdown(lines, view))
-    write_text(folder / f"{name}.tex", latex(lines, view))
+    write_text(folder / f"{name}.tex", tex)
 
 
 def with_unreadable(view: Sequence[Column], lines: Sequence[Line]) -> tuple[Column, ...]:
@@ -117,36 +163,12 @@ def markdown(lines: Sequence[Line], view: Sequence[Column]) -> str:
     """A Markdown table, numbers to the right, the best of each data set in bold."""
     head = "| " + " | ".join(column.heading for column in view) + " |"
     rule = "|" + "|".join("---" if column.digits is None else "---:" for column in view) + "|"
-    rows = [[f"**{text}**" if bold else text for text, bold in row] for row in _cells(lines, view)]
+    rows = [[f"**{text}**" if bold else text for text, bold in row] for row in marked_cells(lines, view)]
     body = ["| " + " | ".join(text.replace("|", "\\|").replace("<", "&lt;") for text in row) + " |" for row in rows]
     return "\n".join([head, rule, *body]) + "\n"
 
 
-def latex(lines: Sequence[Line], view: Sequence[Column]) -> str:
-    """A booktabs table (``\\usepackage{booktabs}``), a rule between data sets."""
-    shape = "".join("l" if column.digits is None else "r" for column in view)
-    out = [f"\\begin{{tabular}}{{{shape}}}", "\\toprule"]
-    out += [" & ".join(escape(column.heading) for column in view) + " \\\\", "\\midrule"]
-    before = None
-    for line, row in zip(lines, _cells(lines, view), strict=True):
-        if before is not None and line.get("dataset") != before:
-            out.append("\\midrule")
-        before = line.get("dataset")
-        cells = [f"\\textbf{{{escape(text)}}}" if bold else escape(text) for text, bold in row]
-        out.append(" & ".join(cells) + " \\\\")
-    return "\n".join([*out, "\\bottomrule", "\\end{tabular}"]) + "\n"
-
-
-SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "λ": r"$\lambda$",
-           "Δ": r"$\Delta$", "–": "--"} | {c: f"\\{c}" for c in "&%$#_{}"}  # fmt: skip
-
-
-def escape(text: str) -> str:
-    """Text that LaTeX takes as it is."""
-    return re.sub("|".join(map(re.escape, SPECIAL)), lambda found: SPECIAL[found[0]], text)
-
-
-def _cells(lines: Sequence[Line], view: Sequence[Column]) -> list[list[tuple[str, bool]]]:
+def marked_cells(lines: Sequence[Line], view: Sequence[Column]) -> list[list[tuple[str, bool]]]:
     """Text of every cell, and whether it is the best of its data set."""
     groups: dict[Any, list[Line]] = {}
     for line in lines:

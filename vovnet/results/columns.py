@@ -148,9 +148,15 @@ class ResultRow:
     checkpoint: str | None = column("the policy file", "made")
     decoding_seed: int | None = column("of sampling", "protocol")
     config_hash: str = column("of the resolved configuration", default="")
+    dataset_label: str | None = column("what people call the data set, where that is not its name", default=None)
     metrics: tuple[tuple[str, Value], ...] = column(
         "what eval.metrics measures, by name; no column, but one each", in_matrix=True, default=()
     )
+
+    @property
+    def shown_dataset(self) -> str:
+        """Data set and split, for people."""
+        return f"{self.dataset_label or self.dataset}/{self.split}"
 
 
 def _described() -> dict[str, Column]:

@@ -31,7 +31,6 @@ from vovnet.results.setting import Setting, make_policy, needed_samples, setting
 from vovnet.results.split import SplitColumns
 from vovnet.results.write import (
     CATEGORIES,
-    PREDICTIONS,
     RESULTS,
     existing_summary,
     inputs_key,
@@ -148,7 +147,7 @@ def write_evaluation(
     """
     row = found.row
     retract(folder, row)
-    write_predictions(folder / PREDICTIONS, found.split, found.routed, policy.valued, session)
+    questions = write_predictions(folder, found.split, found.routed, policy.valued, session)
     write_results(folder / RESULTS, [row])
     lines = category_rows(found.split, found.routed)
     write_rows(folder / CATEGORIES, without_formulas(lines), list(lines[0]))
@@ -164,6 +163,7 @@ def write_evaluation(
         "result": record(row),
         "checks": [check.as_json() for check in (*checks, *unread_sets(found.scores))],
         "scores": {name: asdict(score) for name, score in found.scores.items()},
+        "questions": questions,
         **found.notes,
         **provenance(session),
     }

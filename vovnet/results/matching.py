@@ -117,7 +117,7 @@ def bucket_ratios(
         VoVNetError: the folder holds no run whose predictions carry entropies, or a bucket is empty.
     """
     path = folder / PREDICTIONS
-    lines = read_predictions(path)
+    lines = read_predictions(folder)
     try:
         entropy = np.array([line["entropy"] for line in lines], dtype=np.float64)
         labels = np.array([line["action"].lower() for line in lines])

@@ -1,9 +1,11 @@
 """A run's files, read back: what cannot have been written by ``vovnet.results.write`` is refused."""
 
 import csv
+import gzip
 import io
 import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,23 +58,38 @@ def read_summary(folder: Path) -> dict[str, Any]:
         raise VoVNetError(f"{folder / SUMMARY} cannot be read ({said}); remove {folder} and run it again.") from error
 
 
-def read_predictions(path: Path) -> list[dict[str, Any]]:
-    """The lines of a predictions.jsonl.
+def read_predictions(folder: Path) -> list[dict[str, Any]]:
+    """What a run did with each question, the question with it.
 
     Raises:
-        VoVNetError: it is missing, or a line is no object.
+        VoVNetError: a file is missing, a line is no object, or a sweep's job answers a question that its sweep lacks.
     """
+    packed = folder / f"{PREDICTIONS}.gz"
+    if not packed.is_file():
+        return _read_lines(folder / PREDICTIONS)
+    name = read_summary(folder).get("questions")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise VoVNetError(f"{folder / SUMMARY} does not name the questions of {packed.name}; run the evaluation again.")
+    lines, questions = _read_lines(packed), _read_lines(folder.parent / name)
+    if [line.get("id") for line in lines] != [question.get("id") for question in questions]:
+        raise VoVNetError(f"{packed} is damaged, {name} holds other questions; run the evaluation again.")
+    return [question | line for question, line in zip(questions, lines, strict=True)]
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Objects of a JSONL file, which may be compressed."""
     lines: list[dict[str, Any]] = []
     try:
-        with open_file(path) as file:  # as bytes: texts may hold other ends of lines, such as U+2028
+        # As bytes: texts may hold other ends of lines, such as U+2028.
+        with open_file(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             for text in file:
                 line = json.loads(text)
                 if not isinstance(line, dict):
                     raise ValueError("it is no object")
                 lines.append(line)
-    except OSError as error:
-        raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation again.") from error
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.strerror:  # gzip raises one without, for damaged content
+            raise VoVNetError(f"{path} cannot be read ({error.strerror}); run the evaluation again.") from error
         raise VoVNetError(f"{path} is damaged in line {len(lines) + 1}; run the evaluation again.") from error
     if not lines:
         raise VoVNetError(f"{path} is damaged, it is empty; run the evaluation again.")
@@ -85,11 +102,10 @@ def read_answers(folder: Path) -> dict[str, tuple[str, str]]:
     Raises:
         VoVNetError: its predictions are missing or damaged.
     """
-    path = folder / PREDICTIONS
     try:
-        return {line["id"]: (line["action"], line["prediction"]) for line in read_predictions(path)}
+        return {line["id"]: (line["action"], line["prediction"]) for line in read_predictions(folder)}
     except (LookupError, TypeError) as error:
-        raise VoVNetError(f"{path} is damaged ({error}); run the evaluation again.") from error
+        raise VoVNetError(f"{folder / PREDICTIONS} is damaged ({error}); run the evaluation again.") from error
 
 
 def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:

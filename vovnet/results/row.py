@@ -142,6 +142,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
     pruned = settings["pruning_ratio"] is not None
     return ResultRow(
         dataset=facts.dataset,
+        dataset_label=config.dataset.label,
         split=facts.split,
         metric=facts.metric,
         num_samples=size,

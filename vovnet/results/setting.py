@@ -73,7 +73,7 @@ def make_policy(config: RunConfig, session: Session) -> Policy:
         VoVNetError: no fitting policy file, or a baseline that cannot be made.
     """
     options = config.policy
-    policy = options.baseline.make(Context(config, session, target_of))
+    policy: Policy = options.baseline.make(Context(config, session, target_of))
     if options.fallback_mode is None:
         return policy
     entropy = options.fallback_entropy_threshold

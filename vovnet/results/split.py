@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from json.encoder import encode_basestring as quote
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from vovnet.data import VQADataset, load_dataset
 from vovnet.data.guard import LeakReport
 from vovnet.data.leaks import enforce, leak_report, recalled
 from vovnet.errors import VoVNetError
-from vovnet.policy.checkpoint import UNKNOWN, PolicyCard
+from vovnet.fingerprint import digest
+from vovnet.policy.card import UNKNOWN, PolicyCard
 from vovnet.schema import DatasetConfig, RunConfig
 from vovnet.scoring.official import AnswerSheet
 from vovnet.session import Session
@@ -32,20 +34,29 @@ class SplitColumns:
     """The first N samples of a split, column by column.
 
     Attributes:
-        heads: the columns of predictions.jsonl that no policy changes, as the beginning of a JSON object, [N].
-        answers: the references, as JSON lists, [N].
+        ids: as JSON, [N].
+        questions: what predictions hold that no policy changes, as JSON objects without their braces, [N].
         groups: a number for each sample's group, [N].
         members: rows that come from each set of a mixture.
         sheets: what of each of these sets its own evaluator counts.
         categories: rows of each set and category, in order of their names.
     """
 
-    heads: Sequence[str]
-    answers: Sequence[str]
+    ids: Sequence[str]
+    questions: Sequence[str]
     groups: np.ndarray
     members: Mapping[str, np.ndarray]
     sheets: Mapping[str, AnswerSheet]
     categories: Mapping[tuple[str, str], np.ndarray]
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells questions apart, in 12 hex digits."""
+        return digest(self.questions, 12)
+
+
+def _texts(values: Iterable[str]) -> str:
+    return f"[{', '.join(map(quote, values))}]"
 
 
 KEPT = 2  # splits; a million questions take half a gigabyte
@@ -65,11 +76,12 @@ def _columns(dataset: VQADataset, count: int) -> SplitColumns:
         members.setdefault(name, []).append(row)
         categories.setdefault((name, sample.category), []).append(row)
     return SplitColumns(
-        heads=[
-            f'{{"id": {quote(one.id)}, "group": {quote(one.group)}, "category": {quote(one.category)}'
+        ids=[quote(one.id) for one in samples],
+        questions=[
+            f'"id": {quote(one.id)}, "group": {quote(one.group)}, "category": {quote(one.category)}, '
+            f'"question": {quote(one.question)}, "options": {_texts(one.options)}, "answers": {_texts(one.answers)}'
             for one in samples
         ],
-        answers=[f"[{', '.join(map(quote, sample.answers))}]" for sample in samples],
         groups=np.unique([sample.group for sample in samples], return_inverse=True)[1],
         members={name: np.array(rows) for name, rows in members.items()},
         sheets={

@@ -1,6 +1,7 @@
 """Writing a run's files, and knowing those that exist."""
 
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -18,7 +19,8 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.compose import config_identity
 from vovnet.data import VQADataset
-from vovnet.files import read_object, write_parts, write_text
+from vovnet.files import read_object, write_bytes, write_parts, write_text
+from vovnet.jobs import SWEEP_FILE
 from vovnet.outcomes.keys import CODE_VERSION, generic_facts, imported_rows, scorer_facts
 from vovnet.outcomes.routed import Routed
 from vovnet.outcomes.units import unit_of
@@ -82,9 +84,12 @@ def retract(folder: Path, row: ResultRow) -> None:
 
 
 def write_predictions(
-    path: Path, split: SplitColumns, routed: Routed, actions: Sequence[Action], session: Session
-) -> None:
+    folder: Path, split: SplitColumns, routed: Routed, actions: Sequence[Action], session: Session
+) -> str | None:
     """One line per sample: what was chosen, what came of it, and the estimates behind the choice.
+
+    A single run's lines hold the questions. Those of a sweep's jobs are compressed and do without: the questions are
+    in one file in the sweep's folder, whose name is returned.
 
     Args:
         actions: whose estimates they are, column by column.
@@ -101,20 +106,41 @@ def write_predictions(
         "refused": _by_value(chosen.refused, json.dumps),
         "vision_tokens": _by_value(routed.paid("vision_tokens"), repr),
         "cost": _by_value(routed.cost, partial(_rounded, digits=8)),
-        "answers": split.answers,
         **{name: _once(session, getattr(routed, name), _of_text_pass) for name in ("entropy", "margin")},
     }
     if routed.fallback is not None:
         columns["fallback"] = _by_value(routed.fallback, json.dumps)
     if routed.values is not None:
         columns["values"] = _once(session, routed.values, _estimates, *(action.label for action in actions))
-    write_parts(path, _lines(split.heads, columns))
+    plain, packed = folder / PREDICTIONS, folder / f"{PREDICTIONS}.gz"
+    if not (folder.parent / SWEEP_FILE).is_file():
+        write_parts(plain, _lines(split.questions, columns))
+        _remove_other(packed)
+        return None
+    name = f"questions-{split.digest}.jsonl.gz"
+    if not (folder.parent / name).is_file():
+        _write_packed(folder.parent / name, _lines(split.questions, {}))
+    _write_packed(packed, _lines([f'"id": {one}' for one in split.ids], columns))
+    _remove_other(plain)
+    return name
+
+
+def _write_packed(path: Path, parts: Iterable[str]) -> None:
+    """Write a compressed text, the same bytes each time. bz2 leaves two thirds of it and takes ten times as long."""
+    if is_main_rank():
+        write_bytes(path, gzip.compress("".join(parts).encode(), compresslevel=6, mtime=0))
+
+
+def _remove_other(path: Path) -> None:
+    """Predictions in the other form, of an earlier version or of a sweep in the same place."""
+    if is_main_rank():
+        path.unlink(missing_ok=True)
 
 
 def _lines(heads: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """JSON objects from their beginnings and more columns, joined by blocks: a format for each would take thrice as
-    long."""
-    pieces: list[Iterable[str]] = [heads]
+    """JSON objects from their first members and more columns, joined by blocks: a format for each would take thrice
+    as long."""
+    pieces: list[Iterable[str]] = [repeat("{", len(heads)), heads]
     for name, column in columns.items():
         pieces += [repeat(f", {quote(name)}: ", len(heads)), column]
     rows = zip(*pieces, repeat("}\n", len(heads)), strict=True)

@@ -203,7 +203,7 @@ class CalibrateConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class LoggerConfig:
-    """Where a training's metrics go besides ``log/metrics.csv``, which is always written."""
+    """Where a training's metrics go besides ``log/metrics.csv``, and results besides the run's folder."""
 
     name: Literal["csv", "tensorboard", "wandb"]
     project: str | None  # wandb
@@ -213,10 +213,13 @@ class LoggerConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class ReportConfig:
-    """Limits of the HTML report, and tables of the user's own."""
+    """Limits of the HTML report, what tables and figures for a paper show, and tables of the user's own."""
 
     samples: Count  # in the browser of each data set
     image_megabytes: NonNegative  # of images, all data sets together
+    width: Literal["column", "page"] = "column"  # of figures and LaTeX tables
+    format: Annotated[tuple[Literal["png", "pdf", "svg"], ...], Field(min_length=1)] = ("png", "pdf")  # of figures
+    methods: tuple[str, ...] = ()  # in figures, and in tables of single settings; empty takes all
     parts: ReportParts = field(default_factory=dict)  # by the name of the table
 
 

@@ -4,12 +4,13 @@ import re
 from dataclasses import asdict, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from vovnet.schema.code import Reader, ScorerCode, code_beside
 from vovnet.schema.ranges import STRICT, Pattern, Place, Positive, Seed
 
+Label = Annotated[str, Field(min_length=1, max_length=60)]
 PLACES = {"{question}", "{Question}", "{options}", "{hint}"}  # of a prompt template
 
 
@@ -63,6 +64,7 @@ class DatasetConfig:
     scorer: ScorerCode = None  # null takes the set's own; `plain` for a set of one's own
     metric: str | None = None  # what the score is called
     interleave: bool = False  # MMMU: whether images stand at the marks <image k> of the prompt, or together
+    label: Label | None = None  # what tables, figures and the page call it; null takes its name
     parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
 
     @model_validator(mode="after")
@@ -91,9 +93,10 @@ class DatasetConfig:
         return self.interleave or any(part.interleaved for part in self.parts.values())
 
     def facts(self) -> dict[str, Any]:
-        """Its keys and values; ``interleave``, which is newer than some results, only where it is set."""
+        """What decides on results, for hashes: ``interleave``, which is newer than some, only where it is set."""
+        idle = {"label"} if self.interleave else {"label", "interleave"}
         found = asdict(self) | {"parts": {name: part.facts() for name, part in self.parts.items()}}
-        return found if self.interleave else {key: value for key, value in found.items() if key != "interleave"}
+        return {key: value for key, value in found.items() if key not in idle}
 
     @model_validator(mode="after")
     def _template_shows_question(self) -> "DatasetConfig":

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from types import GenericAlias
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, ValidationInfo, model_validator
 from pydantic.dataclasses import dataclass
@@ -28,9 +28,6 @@ from vovnet.schema.ranges import (
     Temperature,
     Width,
 )
-
-if TYPE_CHECKING:
-    from vovnet.policy.protocol import Context, Policy
 
 Ratios = tuple[Share, ...]  # of each look of a menu; of NO, COARSE and FULL where it has none of its own
 
@@ -68,8 +65,8 @@ class PolicyOptions:
         """The looks that may be chosen, under the configured menu."""
         return self.looks
 
-    def make(self, context: "Context") -> "Policy":
-        """The policy itself.
+    def make(self, context: Any) -> Any:
+        """The ``vovnet.policy.protocol.Policy`` itself, of a ``Context`` from there.
 
         Raises:
             VoVNetError: it cannot be made from these options.

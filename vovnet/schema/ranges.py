@@ -86,6 +86,10 @@ if TYPE_CHECKING:
     Workers = int | Literal["auto"]
 else:
     Workers = Annotated[Int, Field(ge=0, le=256), WrapValidator(auto_or)]
+if TYPE_CHECKING:
+    Tokens = int | Literal["auto"]
+else:
+    Tokens = Annotated[Int, Field(gt=0, le=10**12), WrapValidator(auto_or)]
 Fraction = Annotated[Float, Field(gt=0, lt=1)]
 Share = Annotated[Float, Field(ge=0, le=1)]
 Kept = Annotated[Float, Field(gt=0, le=1)]  # share of an image's tokens

@@ -34,7 +34,7 @@ def infer_letter(response: str, letters: str = LETTERS) -> str | None:
 
 
 def infer_text(response: str, options: Mapping[str, str]) -> str | None:
-    """The one option whose text stands in the response."""
+    """The one option whose text occurs in the response."""
     lower = response.lower()
     found = [letter for letter, text in options.items() if text.lower() in lower]
     return found[0] if len(found) == 1 else None

@@ -3,10 +3,8 @@
 import csv
 import io
 import logging
-import pickle
 import re
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,52 +13,14 @@ import lightning as L
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from matplotlib.axes import Axes
 
-from vovnet.errors import VoVNetError, first_line
-from vovnet.files import atomic_write
 from vovnet.ranks import rank
 from vovnet.report.style import ACTION_COLORS, COLORS, COLUMN, SETTINGS, legend_below, save
 from vovnet.terminal import clock
 
 if TYPE_CHECKING:
     from vovnet.training.trainer import Plan
-
-# Training checkpoints as files: whole or not there, and refused where a bit is wrong.
-#
-# Lightning's own way writes into the system's temporary folder and moves the file: a copy, where that is another disk.
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the checkpoint's place and renames."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint; what stood at ``path`` stays if that fails."""
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        atomic_write(Path(path), lambda temporary: temporary.write_bytes(content.getbuffer()))
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Names, shapes and types of the weights in a checkpoint; its checksums are verified.
-
-    Raises:
-        VoVNetError: it is no checkpoint, is damaged, or holds more than tensors and plain values.
-    """
-    try:
-        with zipfile.ZipFile(path) as content:
-            if (damaged := content.testzip()) is not None:
-                raise EOFError(f"the checksum of {damaged} is wrong")
-        state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="meta")["state_dict"]
-    except (OSError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        reason = first_line(error)
-        raise VoVNetError(
-            f"{path} cannot be read ({reason}); remove it, and the same command goes on from the one before, or begins "
-            "the stage anew."
-        ) from error
-    return state
-
 
 Series = dict[str, list[tuple[int, float]]]  # metric -> (step, value)
 PANELS = {
@@ -174,7 +134,7 @@ class StepLog(L.Callback):
         self.printed = -1
 
     def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        """Say how it stands, before the step that follows a validation; remember when this process began."""
+        """Log progress, before the step that follows a validation; remember when this process began."""
         step = trainer.global_step
         if self.start is None:
             self.start, self.printed = (time.monotonic(), step), step

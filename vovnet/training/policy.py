@@ -15,12 +15,13 @@ from vovnet.outcomes.judge import unread_shares, warn_of_unread
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.units import unit_of
-from vovnet.policy.checkpoint import make_card, save_policy
+from vovnet.policy import FILE_NAME
+from vovnet.policy.card import make_card
+from vovnet.policy.checkpoint import save_policy
 from vovnet.policy.features import feature_width, features
 from vovnet.policy.fixed import Always
 from vovnet.policy.head import PolicyHead, SequentialHead
 from vovnet.policy.objective import Objective, OutcomeBatch, make_objective
-from vovnet.policy.protocol import FILE_NAME
 from vovnet.policy.route import make_router
 from vovnet.ranks import is_main_rank, rank, wait_for_all, world_size
 from vovnet.schema import BackboneConfig, PolicyTraining, RunConfig

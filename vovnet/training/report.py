@@ -11,8 +11,8 @@ from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
 from vovnet.outcomes.judge import MOST_UNREAD, in_words
+from vovnet.policy import FILE_NAME
 from vovnet.policy.checkpoint import read_card
-from vovnet.policy.protocol import FILE_NAME
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.write import existing_summary, inputs_key
 from vovnet.schema import RunConfig

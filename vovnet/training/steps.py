@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vovnet.errors import VoVNetError, keeps_from_writing
 from vovnet.lightning_parts import interruptible
-from vovnet.training.callbacks import BestMetrics, StepLog, StepSeed, read_state
+from vovnet.training.callbacks import BestMetrics, StepLog, StepSeed
+from vovnet.training.checkpoint_io import read_state
 from vovnet.training.step_module import StepModule
 from vovnet.training.trainer import Place, Plan, make_loggers, make_trainer
 

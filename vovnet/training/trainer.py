@@ -15,7 +15,7 @@ from vovnet.errors import VoVNetError, first_line
 from vovnet.lightning_parts import environment
 from vovnet.ranks import check_ranks
 from vovnet.schema import LoggerConfig, Precision, TrainerConfig
-from vovnet.training.callbacks import AtomicCheckpointIO
+from vovnet.training.checkpoint_io import AtomicCheckpointIO
 
 SINGLE = TrainerConfig(strategy="single", devices=1, num_nodes=1)
 CSV_ONLY = LoggerConfig(name="csv", project=None, entity=None, offline=False)

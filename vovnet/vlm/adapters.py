@@ -155,7 +155,7 @@ def _aim(config: Any, model: Any, spelling: Mapping[str, str], folder: Path) -> 
     try:
         named = {name for name in modules if _names(config, name, model) or _names(config, old_names[name], model)}
     except re.error as error:
-        raise VoVNetError(f"{folder / ADAPTER_CONFIG} has a pattern that is none ({error}); mend it.") from error
+        raise VoVNetError(f"{folder / ADAPTER_CONFIG} has a pattern that is none ({error}); fix it.") from error
     for name in sorted(spelling.keys() - named):
         raise VoVNetError(f"{folder / ADAPTER_WEIGHTS} adapts {spelling[name]}, which its target_modules do not name.")
     missing = sorted(named - spelling.keys())

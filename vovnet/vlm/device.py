@@ -4,8 +4,9 @@ import os
 import re
 import resource
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,6 +15,7 @@ from vovnet.ranks import JOBS_AT_ONCE, cores, local_rank
 
 MEGABYTE = 2**20
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MEMINFO, CGROUP, GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 RESET_PEAK = "5"  # see proc(5), since Linux 4.0
 
 
@@ -33,6 +35,46 @@ def peak_mb(device: torch.device) -> float:
         return int(found[1]) * 1024 / MEGABYTE
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that this process may still take there; on a CPU its share where jobs of a sweep share the machine."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(_free_on_cpu()) // (int(os.environ.get("LOCAL_WORLD_SIZE", 1)) * int(os.environ.get(JOBS_AT_ONCE, 1)))
+
+
+def _free_on_cpu() -> Iterator[int]:
+    """What the machine has free, and the control groups that this process is in (Linux, version 2)."""
+    if not MEMINFO.exists():
+        yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        return
+    yield 1024 * int(re.findall(r"MemAvailable:\s*(\d+) kB", MEMINFO.read_text())[0])
+    own = re.findall(r"^0::/(.*)$", CGROUP.read_text(), re.MULTILINE) if CGROUP.exists() else []
+    for place in [GROUPS / name for name in own]:
+        for folder in (place, *place.parents):
+            if folder.is_relative_to(GROUPS) and (most := _read_group(folder / "memory.max")).isdigit():
+                cached = re.findall(r"^inactive_file (\d+)$", _read_group(folder / "memory.stat"), re.MULTILINE)
+                yield max(0, int(most) - int(_read_group(folder / "memory.current")) + sum(map(int, cached)))
+
+
+def _read_group(file: Path) -> str:
+    return file.read_text().strip() if file.is_file() else ""
+
+
+def token_bytes(sizes: Mapping[str, Any], width: int) -> int:
+    """An estimate of what a token of a batch takes: keys and values of all layers, and activations of one.
+
+    Args:
+        sizes: configuration of the text model.
+        width: bytes of a number.
+    """
+    heads = int(sizes.get("num_attention_heads") or 1)
+    hidden, layers = int(sizes.get("hidden_size") or 0), int(sizes.get("num_hidden_layers") or 0)
+    head = int(sizes.get("head_dim") or hidden // heads)
+    cached = 2 * layers * int(sizes.get("num_key_value_heads") or heads) * head
+    return (cached + 16 * hidden) * width
 
 
 def pick_device(name: str) -> torch.device:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.files import read_object, write_json
@@ -17,9 +17,6 @@ from vovnet.vlm.families import fast_path
 from vovnet.vlm.imported import FOLDER, IMPORTED, no_rows, open_imported
 from vovnet.vlm.lora_settings import ADAPTER_CONFIG, ADAPTER_WEIGHTS, lora_settings
 from vovnet.vlm.quantised import quantisation
-
-if TYPE_CHECKING:
-    from vovnet.vlm.reading import Reading
 
 ORIGIN_FILE = "trained_on.json"  # beside trained weights: the backbone that they belong to, and their training data
 PACKAGED = Path(__file__).parent / "checkpoints"
@@ -58,7 +55,7 @@ class Checkpoint:
         config: the parsed ``config.json``.
         adapter: LoRA weights that belong on top, or None; the fingerprint covers them.
         trained_on: what this project trained it on; of a published model nobody knows.
-        readings: what ``backbone.reading`` found in its files, so that each is read once.
+        readings: what ``vovnet.vlm.reading`` found in its files, so that each is read once.
     """
 
     folder: Path
@@ -66,7 +63,7 @@ class Checkpoint:
     config: dict[str, Any]
     adapter: Path | None = None
     trained_on: tuple[TrainedOn, ...] = ()
-    readings: dict[str, "Reading"] = field(default_factory=dict, repr=False, compare=False)
+    readings: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def trained_here(self) -> bool:

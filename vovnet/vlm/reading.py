@@ -83,7 +83,8 @@ def reading_of(config: BackboneConfig, checkpoint: Checkpoint) -> Reading:
     name = config.chat_template + (" generic" if generic else "")
     if name not in known:
         known[name] = _reading(checkpoint, config.chat_template, generic)
-    return known[name]
+    found: Reading = known[name]
+    return found
 
 
 def _reading(checkpoint: Checkpoint, chat_template: str, generic: bool) -> Reading:

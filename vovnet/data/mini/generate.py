@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from vovnet.data.mini.compose import (
 from vovnet.errors import VoVNetError
 from vovnet.files import read_object, refuse_foreign, whole_folder
 from vovnet.locks import Claim
+from vovnet.ranks import end_with_parent
 from vovnet.schema import GenerateConfig
 
 log = logging.getLogger(__name__)
@@ -95,7 +97,8 @@ def _write(name: str, folder: Path, config: GenerateConfig, stamp: dict[str, Any
 def draw(name: str, split: str, count: int, seed: int) -> Iterator[Drawn]:
     """All images of a split in order, drawn by as many processes as there are cores."""
     streams = [(name, split, number, seed) for number in range(count)]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    forked = get_context("fork")  # whose parent is this process
+    with ProcessPoolExecutor(os.cpu_count(), forked, end_with_parent, (os.getpid(),)) as pool:
         yield from pool.map(_draw_one, streams, chunksize=64)
 
 

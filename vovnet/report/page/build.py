@@ -16,15 +16,21 @@ from vovnet.errors import VoVNetError
 from vovnet.metrics.curves import budgeted_oracle, concave_hull
 from vovnet.outcomes.rows import places
 from vovnet.report.analysis import Line, point, value_runs
-from vovnet.report.labels import point_label
-from vovnet.report.runs import Found, Run
+from vovnet.report.frontier import SeedCurve, over_seeds
+from vovnet.report.labels import Column, point_label
+from vovnet.report.runs import Found
 from vovnet.report.study import Branches, Study
-from vovnet.results.columns import looks_once, rates_of
+from vovnet.report.style import looks
+from vovnet.report.tables import KEEP, main_lines
+from vovnet.results.columns import ResultRow, looks_once, rates_of
 from vovnet.schema import ReportConfig
 from vovnet.vlm.budget import Budget
 
 HERE = Path(__file__).parent
-SCRIPTS = ("tables.js", "frontier.js", "lambda.js", "samples.js", "main.js")
+PAGE = "report.html"
+SCRIPTS = ("tables.js", "share.js", "frontier.js", "lambda.js", "samples.js", "main.js")
+MADE = ("interval",)  # of columns that only people see
+Written = tuple[Sequence[str], list[Line], Sequence[Column]]  # a table: columns, lines, and how people see them
 ORACLE_POINTS = 200
 
 
@@ -62,8 +68,8 @@ class Images:
 
 
 def write_page_data(
-    found: Found, studies: Sequence[Study], tables: Mapping[str, tuple[Sequence[str], list[Line]]],
-    facts: Mapping[str, Any], limits: ReportConfig,
+    found: Found, studies: Sequence[Study], tables: Mapping[str, Written], facts: Mapping[str, Any],
+    limits: ReportConfig,
 ) -> dict[str, Any]:  # fmt: skip
     """All that the scripts read."""
     images = Images(limits.image_megabytes)
@@ -73,8 +79,12 @@ def write_page_data(
         "unfinished": list(found.unfinished),
         "warning": unreadable_sentence([run.row for run in found.runs]),
         "tables": {
-            name: {"columns": list(columns), "rows": [{c: _plain(line.get(c)) for c in columns} for line in lines]}
-            for name, (columns, lines) in tables.items()
+            name: {
+                "columns": list(columns),
+                "view": [[c.name, c.heading, c.digits] for c in view if c.name in columns or c.name in MADE],
+                "rows": [{c: _plain(line.get(c)) for c in (*columns, *MADE)} for line in lines],
+            }
+            for name, (columns, lines, view) in tables.items()
         },
         "studies": [_study(study, limits.samples, images) for study in studies],
         "images": images.pages,
@@ -96,11 +106,13 @@ def page(data: Mapping[str, Any]) -> str:
 
 def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
     labels = _labels(study)
-    curve_of = {id(row): curve.label for curve in study.curves for row in curve.rows}
-    ordered = [*(r for r in study.runs if id(r.row) not in curve_of)]
+    drawn = over_seeds(study.curves)
+    single = {id(row) for curve in drawn for rows in curve.points for row in rows}
     by_row = {id(run.row): run for run in study.runs}
+    ordered = [r for r in study.runs if id(r.row) not in single]
     ordered += [by_row[id(row)] for curve in study.curves for row in curve.rows]
-    points = [_point(run, labels[id(run)], curve_of.get(id(run.row))) for run in ordered]
+    points = [_point([run.row], labels[id(run)], run.row.baseline_name) for run in ordered if id(run.row) not in single]
+    points += [_point(rows, labels[id(by_row[id(rows[0])])], c.label) for c in drawn for rows in c.points]
     oracle: list[tuple[float, float]] = []
     if study.branches is not None:
         hull = budgeted_oracle(*study.branches.table(study.branches.looks))
@@ -113,6 +125,11 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
     return {
         "name": study.name,
         "looks": [look.label.upper() for look in (known or study.looks)],
+        "headline": _headline(study),
+        "curves": [
+            {"label": curve.label, "color": color, "marker": marker, "learned": curve.is_vovnet}
+            for curve, (color, marker) in zip(drawn, looks(), strict=False)
+        ],
         "points": points,
         "oracle": oracle,
         "mixing": [] if mixing is None else list(zip(mixing.costs.tolist(), mixing.accuracies.tolist(), strict=True)),
@@ -145,18 +162,43 @@ def _labels(study: Study) -> dict[int, str]:
     return labels
 
 
-def _point(run: Run, label: str, curve: str | None) -> dict[str, Any]:
-    row = run.row
+def _point(rows: Sequence[ResultRow], label: str, curve: str) -> dict[str, Any]:
+    """A place in the plane: a run with its interval, or the mean over seeds with their standard deviation.
+
+    Args:
+        label: of the run that a click shows, the first of ``rows``.
+    """
+    one = SeedCurve(curve, (curve,), (tuple(rows),))
+    accuracy, spread = float(one.mean("accuracy")[0]), float(one.deviation("accuracy")[0])
+    shares = [rates_of(row) for row in rows]
     return {
         "setting": label,
-        "curve": curve or row.baseline_name,
-        "fixed": curve is None,
-        "lambda": row.lambda_cost,
-        "accuracy": row.accuracy,
-        "low": row.accuracy_ci_low,
-        "high": row.accuracy_ci_high,
-        "cost": row.avg_cost,
-        "rates": [[label.upper(), rate] for label, rate in rates_of(row).items()],
+        "curve": curve,
+        "seeds": len(rows),
+        "accuracy": accuracy,
+        "low": rows[0].accuracy_ci_low if len(rows) == 1 else accuracy - spread,
+        "high": rows[0].accuracy_ci_high if len(rows) == 1 else accuracy + spread,
+        "cost": float(one.mean("avg_cost")[0]),
+        "rates": [[name.upper(), sum(share[name] for share in shares) / len(shares)] for name in shares[0]],
+    }
+
+
+def _headline(study: Study) -> dict[str, Any] | None:
+    """VoVNet's line of the main table that costs least; None where it or always_full was not run."""
+    full = study.fixed.get("always_full")
+    lines = [line for line in main_lines(study) if not line["baseline_name"]]
+    if full is None or not full.accuracy or not full.avg_cost or not lines:
+        return None
+    best = min(lines, key=lambda line: (line["accuracy"] < full.accuracy - KEEP, line["avg_cost"]))
+    return {
+        "setting": best["setting"],
+        "curve": best["method"],
+        "lambda": best["lambda_cost"],
+        "kept": best["accuracy"] / full.accuracy,
+        "cost": best["cost_of_full"],
+        "blind": best["action_rate_no"],
+        "accuracy": best["accuracy"],
+        "full": full.accuracy,
     }
 
 

@@ -1,7 +1,10 @@
 "use strict";
 // The interactive frontier: SVG axes, curves, points that tell their numbers.
-const COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8c6d31", "#6e6e6e"];
 const FIXED = { no_vision: "v", always_coarse: "^", always_full: "s" };
+const SHAPES = { // by the names that the figures' markers have
+  o: "M-5 0A5 5 0 1 0 5 0A5 5 0 1 0-5 0Z", s: "M-5-5H5V5H-5Z", "^": "M0-6L6 5H-6Z", v: "M0 6L6-5H-6Z", "<": "M-6 0L5-6V6Z",
+  ">": "M6 0L-5-6V6Z", D: "M0-6L6 0L0 6L-6 0Z", P: "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
+  X: "M-6-3L-3-6L0-3L3-6L6-3L3 0L6 3L3 6L0 3L-3 6L-6 3L-3 0Z", "*": "M0-7L2-2H7L3 1L4 7L0 3L-4 7L-3 1L-7-2H-2Z" };
 
 function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -39,16 +42,14 @@ function axes(range, labels, size = { width: 720, height: 400 }) {
 }
 
 function mark(shape, cx, cy, attributes) {
-  const s = 5;
-  if (shape === "s") return svg("rect", { x: cx - s, y: cy - s, width: 2 * s, height: 2 * s, ...attributes });
-  if (shape === "^") return svg("path", { d: `M${cx} ${cy - s - 1}L${cx + s + 1} ${cy + s}L${cx - s - 1} ${cy + s}Z`, ...attributes });
-  if (shape === "v") return svg("path", { d: `M${cx} ${cy + s + 1}L${cx + s + 1} ${cy - s}L${cx - s - 1} ${cy - s}Z`, ...attributes });
-  return svg("circle", { cx, cy, r: s, ...attributes });
+  return svg("path", { d: SHAPES[shape], transform: `translate(${cx} ${cy})`, ...attributes });
 }
 
 function describe(p) {
   const rates = p.rates.map(([look, r]) => `${look} ${(100 * r).toFixed(1)} %`).join(", ");
-  return `${p.setting}\naccuracy ${p.accuracy.toFixed(4)} (${p.low.toFixed(4)} to ${p.high.toFixed(4)})\ncost ${p.cost.toFixed(4)}\n${rates}`;
+  const name = p.seeds > 1 ? `${p.setting}, and other seeds` : p.setting;
+  const spread = p.seeds > 1 ? `mean of ${p.seeds} seeds; ± one standard deviation: ` : "";
+  return `${name}\naccuracy ${p.accuracy.toFixed(4)} (${spread}${p.low.toFixed(4)} to ${p.high.toFixed(4)})\ncost ${p.cost.toFixed(4)}\n${rates}`;
 }
 
 function tip(text, event) {
@@ -64,25 +65,24 @@ function tip(text, event) {
 
 const hidden = new Set();
 
-function showFrontier(study, choose) {
+function showFrontier(study, choose, redraw) {
   const points = study.points;
-  const names = [...new Set(points.filter((p) => !p.fixed).map((p) => p.curve))];
-  const learned = (name) => name.startsWith("VoVNet");  // colours repeat: a learned policy's curve is solid, a baseline's dotted
-  const color = (name) => COLORS[names.indexOf(name) % COLORS.length];
+  const curves = Object.fromEntries(study.curves.map((c) => [c.label, { ...c, color: c.color === "#000000" ? "currentColor" : c.color }]));
   const costs = points.map((p) => p.cost), scores = points.flatMap((p) => [p.low, p.high]);
   const low = Math.max(0, Math.min(...scores) - 0.02), high = Math.min(1.005, Math.max(...scores, ...study.oracle.map((o) => o[1])) + 0.02);
   const draw = axes({ x: [0, Math.max(...costs, 0.1) * 1.04], y: [low, high] }, { x: "average cost (1: a maximal FULL image's tokens)", y: "accuracy" });
   const line = (pairs, attributes) => svg("polyline", { points: pairs.map(([c, q]) => `${draw.x(c)},${draw.y(q)}`).join(" "), fill: "none", ...attributes });
   if (study.mixing.length > 1) draw.root.append(line(study.mixing, { stroke: "#888", "stroke-dasharray": "5 4" }));
   if (study.oracle.length > 1) draw.root.append(line(study.oracle, { stroke: "#888", "stroke-dasharray": "7 3 2 3" }));
-  for (const name of names.filter((n) => !hidden.has(n))) {
-    const own = points.filter((p) => p.curve === name && !p.fixed);
-    draw.root.append(line(own.map((p) => [p.cost, p.accuracy]), { stroke: color(name), "stroke-width": 1.6, ...(learned(name) ? {} : { "stroke-dasharray": "2 3" }) }));
+  for (const { label, color, learned } of Object.values(curves).filter((c) => !hidden.has(c.label))) {
+    const own = points.filter((p) => p.curve === label), ends = (end) => own.map((p) => [p.cost, p[end]]);
+    if (own.some((p) => p.seeds > 1)) draw.root.append(line([...ends("low"), ...ends("high").reverse()], { class: "band", fill: color, opacity: 0.18 }));
+    draw.root.append(line(ends("accuracy"), { stroke: color, "stroke-width": 1.6, ...(learned ? {} : { "stroke-dasharray": "2 3" }) }));
   }
-  for (const p of points.filter((p) => p.fixed || !hidden.has(p.curve))) {
-    const shade = p.fixed ? "currentColor" : color(p.curve);
-    draw.root.append(svg("line", { x1: draw.x(p.cost), x2: draw.x(p.cost), y1: draw.y(p.low), y2: draw.y(p.high), stroke: shade, opacity: 0.5 }));
-    const dot = mark(FIXED[p.curve], draw.x(p.cost), draw.y(p.accuracy), { class: "dot", fill: shade, tabindex: 0, role: "button", "aria-label": describe(p).replaceAll("\n", ", ") });
+  for (const p of points.filter((p) => !hidden.has(p.curve))) {
+    const { color: shade, marker } = curves[p.curve] || { color: "currentColor", marker: FIXED[p.curve] };
+    if (p.seeds === 1) draw.root.append(svg("line", { x1: draw.x(p.cost), x2: draw.x(p.cost), y1: draw.y(p.low), y2: draw.y(p.high), stroke: shade, opacity: 0.5 }));
+    const dot = mark(marker, draw.x(p.cost), draw.y(p.accuracy), { class: "dot", fill: shade, tabindex: 0, role: "button", "aria-label": describe(p).replaceAll("\n", ", ") });
     for (const kind of ["mouseenter", "focus"]) dot.addEventListener(kind, (e) => tip(describe(p), e));
     for (const kind of ["mouseleave", "blur"]) dot.addEventListener(kind, () => tip(""));
     const pick = () => choose(p);
@@ -91,12 +91,12 @@ function showFrontier(study, choose) {
     draw.root.append(dot);
   }
   draw.root.append(svg("circle", { id: "here", r: 9, fill: "none", stroke: "#D55E00", "stroke-width": 2.5, visibility: "hidden" }));
-  byId("plot").replaceChildren(draw.root);
-  const entries = names.map((name) => make("button", { class: "entry", type: "button", "aria-pressed": String(!hidden.has(name)), onclick: () => {
-    if (!hidden.delete(name)) hidden.add(name);
-    showFrontier(study, choose);
-    [...byId("legend").querySelectorAll(".entry")].find((e) => e.textContent === name).focus();
-  } }, make("span", { class: "swatch", style: learned(name) ? `background:${color(name)}` : `border:3px dotted ${color(name)}` }), name));
-  byId("legend").replaceChildren(...entries, make("p", { class: "hint" }, "■ always_full ▲ always_coarse ▼ no_vision; dotted: baselines; dashed: random mixing of these; dash-dotted: the oracle at every budget"));
+  byId("plot").replaceChildren(draw.root, exports("frontier", "SVG", () => standalone(draw.root)));
+  const entries = Object.values(curves).map(({ label, color, marker }) => make("button", { class: "entry", type: "button", "aria-pressed": String(!hidden.has(label)), onclick: () => {
+    if (!hidden.delete(label)) hidden.add(label);
+    redraw();
+    [...byId("legend").querySelectorAll(".entry")].find((e) => e.textContent === label).focus();
+  } }, svg("svg", { class: "swatch", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, mark(marker, 0, 0, { fill: color })), label));
+  byId("legend").replaceChildren(...entries, make("p", { class: "hint" }, "■ always_full ▲ always_coarse ▼ no_vision; solid: VoVNet; dotted: baselines; dashed: random mixing of the fixed policies; dash-dotted: the oracle at every budget; ○ the policy at the slider's λ" + (points.some((p) => p.seeds > 1) ? "; band: one standard deviation over seeds" : "")));
   return draw;
 }

@@ -2,6 +2,11 @@
 // The sample browser: what each branch saw and said, what each policy chose, and what kind of error that is.
 const KINDS = ["right choice", "wasted vision", "missed need", "vision hurts"];
 const PAGE = 12;
+const HINTS = {
+  differing: "First the questions that one of the two answers better, then those at which they look differently.",
+  gap: "Value gap: what the policy above expects of its most expensive look, less what it expects of its cheapest.",
+  file: "",
+};
 
 // Same definition as vovnet/results/slices.py.
 function errorKind(scores, action) {
@@ -16,7 +21,7 @@ class Browser {
     this.page = 0;
     this.found = [];
     byId("by-error").append(...KINDS.map((k, i) => make("option", { value: i }, k)));
-    for (const id of ["chooser", "by-action", "by-error", "by-category"]) byId(id).onchange = () => this.filter();
+    for (const id of ["chooser", "versus", "order", "by-action", "by-error", "by-category"]) byId(id).onchange = () => this.filter();
     byId("by-text").oninput = () => this.filter();
     byId("previous").onclick = () => this.turn(-1);
     byId("next").onclick = () => this.turn(1);
@@ -29,6 +34,10 @@ class Browser {
     const names = study.choices.map((c, i) => make("option", { value: i }, c.label));
     if (study.policies.length) names.unshift(make("option", { value: "live" }, "the policy at the slider's λ"));
     byId("chooser").replaceChildren(...names);
+    byId("versus").replaceChildren(make("option", { value: "" }, "none"), ...study.choices.map((c, i) => make("option", { value: i }, c.label)));
+    byId("versus").value = String(study.choices.findIndex((c) => c.label === "always_full"));
+    if (!byId("versus").value) byId("versus").value = "";
+    byId("order").value = "differing";
     byId("by-action").replaceChildren(make("option", { value: "" }, "all"), ...study.looks.map((l, i) => make("option", { value: i }, l)));
     const categories = [...new Set(study.samples.category)].sort();
     byId("by-category").replaceChildren(make("option", { value: "" }, "all"), ...categories.map((c) => make("option", { value: c }, c)));
@@ -43,14 +52,36 @@ class Browser {
     byId("samples").scrollIntoView();
   }
 
-  actions() {
-    const which = byId("chooser").value;
+  actions(which) {
     if (which === "live") {
       const { policy, place } = this.live();
       return decide(this.study, policy, lambdaAt(place));
     }
-    const choice = this.study.choices[Number(which)];
+    const choice = which === "" ? null : this.study.choices[Number(which)];
     return choice ? Uint8Array.from(choice.actions) : null;
+  }
+
+  // Larger comes first.
+  rank(i) {
+    const { score } = this.study.samples, own = this.taken[i], other = this.other ? this.other[i] : own;
+    if (byId("order").value === "differing") return score[own][i] !== score[other][i] ? 2 : Number(own !== other);
+    const live = byId("order").value === "gap" && this.study.policies.length ? this.live() : null;
+    return live ? live.policy.values.at(-1)[i] - live.policy.values[0][i] : 0;
+  }
+
+  compare() {
+    const { score, cost } = this.study.samples;
+    let better = 0, worse = 0, saved = 0, differing = 0;
+    for (let i = 0; this.taken && this.other && i < this.taken.length; i += 1) {
+      const own = this.taken[i], other = this.other[i];
+      better += score[own][i] > score[other][i];
+      worse += score[own][i] < score[other][i];
+      differing += own !== other;
+      saved += cost[other][i] - cost[own][i];
+    }
+    const texts = [HINTS[byId("order").value]];
+    if (this.other) texts.unshift(`▶ looks differently at ${differing} of ${this.other.length} questions: better on ${better}, worse on ${worse}, its average cost is ${(Math.abs(saved) / this.other.length).toFixed(4)} ${saved < 0 ? "higher" : "lower"}.`);
+    byId("compared").textContent = texts.join(" ");
   }
 
   slide() {
@@ -58,8 +89,9 @@ class Browser {
   }
 
   filter(page = 0) {
-    const s = this.study.samples, taken = this.actions();
+    const s = this.study.samples, taken = this.actions(byId("chooser").value);
     this.taken = taken;
+    this.other = this.actions(byId("versus").value);
     const action = byId("by-action").value, error = byId("by-error").value, category = byId("by-category").value;
     const text = byId("by-text").value.trim().toLowerCase();
     this.found = [];
@@ -70,6 +102,9 @@ class Browser {
       if (text && !`${s.id[i]} ${s.question[i]} ${s.options[i].join(" ")} ${s.answers[i].join(" ")}`.toLowerCase().includes(text)) continue;
       this.found.push(i);
     }
+    const ranks = new Map(this.found.map((i) => [i, this.rank(i)]));
+    this.found.sort((a, b) => ranks.get(b) - ranks.get(a) || a - b);
+    this.compare();
     this.page = Math.max(0, Math.min(page, Math.ceil(this.found.length / PAGE) - 1));
     this.show();
   }
@@ -102,7 +137,8 @@ class Browser {
     const heads = ["", "answer", "score", "cost", ...(live ? ["value"] : [])];
     const rows = this.study.looks.map((label, a) => {
       const column = live ? live.space.indexOf(a) : -1;
-      return make("tr", { class: a === taken ? "took" : "" }, make("td", {}, (a === taken ? "▶ " : "") + label), make("td", {}, s.prediction[a][i]),
+      const marks = (a === taken ? "▶" : "") + (this.other && a === this.other[i] ? "▷" : "");
+      return make("tr", { class: a === taken ? "took" : "" }, make("td", {}, `${marks} ${label}`), make("td", {}, s.prediction[a][i]),
         make("td", { class: "number" }, shown(s.score[a][i], 2)), make("td", { class: "number" }, shown(s.cost[a][i], 3)),
         ...(live ? [make("td", { class: "number" }, column < 0 ? "" : shown(live.values[column][i], 3))] : []));
     });

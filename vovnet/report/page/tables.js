@@ -17,7 +17,10 @@ function make(tag, attributes = {}, ...children) {
 function shown(value, digits = 4) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "number") return String(value);
-  return Number.isInteger(value) ? String(value) : value.toFixed(digits);
+  if (Number.isInteger(value)) return String(value);
+  const text = value.toFixed(digits), least = 10 ** -digits;
+  if (value > 0 && value < 1 && [0, 1].includes(Number(text))) return value < 0.5 ? `<${least.toFixed(digits)}` : `>${(1 - least).toFixed(digits)}`;
+  return Number(text) === 0 ? text.replace("-", "") : text;
 }
 
 function compareCells(a, b) {
@@ -26,31 +29,49 @@ function compareCells(a, b) {
   return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
 }
 
-function sortableTable(columns, rows) {
+const MINOR = ["interval", "delta_aiq", "unparsed_rate"]; // left out of a narrow window
+
+// A table as people see it, its CSV with every column and digit.
+function sortableTable(name, { columns, view }, rows) {
   const state = { column: -1, down: false };
   const body = make("tbody");
-  const isNumber = columns.map((c) => rows.some((r) => typeof r[c] === "number"));
+  const names = view.map(([column]) => column);
+  const isNumber = names.map((c) => rows.some((r) => typeof r[c] === "number"));
+  const kind = (i) => `${isNumber[i] ? "number" : ""} ${MINOR.includes(names[i]) ? "minor" : ""}`;
   const fill = () => {
     const order = [...rows];
     if (state.column >= 0) {
-      const name = columns[state.column];
-      order.sort((a, b) => compareCells(a[name], b[name]) * (state.down ? -1 : 1));
+      const by = names[state.column];
+      order.sort((a, b) => compareCells(a[by], b[by]) * (state.down ? -1 : 1));
     }
-    body.replaceChildren(...order.map((row) => make("tr", {}, ...columns.map((name, i) =>
-      make("td", { class: isNumber[i] ? "number" : "" }, shown(row[name]))))));
+    body.replaceChildren(...order.map((row) => make("tr", {}, ...view.map(([column, , digits], i) =>
+      make("td", { class: kind(i) }, shown(row[column], digits ?? 4))))));
   };
-  const heads = columns.map((name, i) => {
-    const head = make("th", { class: isNumber[i] ? "number" : "", scope: "col", "aria-sort": "none" });
+  const heads = view.map(([, heading], i) => {
+    const head = make("th", { class: kind(i), scope: "col", "aria-sort": "none" });
     head.append(make("button", { type: "button", onclick: () => {
       state.down = state.column === i ? !state.down : isNumber[i];
       state.column = i;
       heads.forEach((h, j) => h.setAttribute("aria-sort", j !== i ? "none" : state.down ? "descending" : "ascending"));
       fill();
-    } }, name.replaceAll("_", " ")));
+    } }, heading));
     return head;
   });
   fill();
-  return make("div", { class: "scroll", tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body));
+  const table = make("div", { class: "scroll", tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body));
+  return make("div", {}, table, exports(name, "CSV", () => csv(columns, rows)));
+}
+
+// The main table's lines of a study, and what they come to.
+function showSummary(study) {
+  const { columns, view, rows } = DATA.tables.main_table;
+  const own = rows.filter((row) => row.dataset === study.name), one = study.headline;
+  byId("main-table").replaceChildren(sortableTable("main_table", { columns, view: view.filter(([name]) => name !== "dataset") }, own));
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const figures = one ? [[percent(one.kept), `of always_full's accuracy kept: ${one.accuracy.toFixed(4)} of ${one.full.toFixed(4)}`],
+    [percent(one.cost), "of always_full's cost"], [percent(one.blind), "of the questions answered without an image"]] : [];
+  byId("headline").replaceChildren(...figures.map(([number, text]) => make("div", {}, make("strong", {}, number), text)));
+  byId("headline-of").textContent = one ? one.setting : "Needs runs of VoVNet and of always_full.";
 }
 
 function showTables() {
@@ -60,8 +81,7 @@ function showTables() {
   byId("facts").textContent = `${counts}, VoVNet ${facts.version}, commit ${facts.commit}`;
   byId("warning").textContent = DATA.warning;
   byId("warning").hidden = !DATA.warning;
-  const table = (name) => sortableTable(DATA.tables[name].columns, DATA.tables[name].rows);
-  byId("main-table").replaceChildren(table("main_table"));
+  const table = (name) => sortableTable(name, DATA.tables[name], DATA.tables[name].rows);
   const others = Object.keys(DATA.tables).filter((name) => name !== "main_table" && DATA.tables[name].rows.length);
   byId("more-tables").replaceChildren(...others.map((name) =>
     make("details", {}, make("summary", {}, name.replaceAll("_", " ")), table(name))));

@@ -165,7 +165,7 @@ class GraphDecoder:
         return step
 
     def _forget_one(self) -> None:
-        """Let the oldest size go, one without a graph first: graphs are dear, and their pool ends with the last."""
+        """Let the oldest size go, one without a graph first: graphs cost much, and their pool ends with the last."""
         *older, _ = self._steps  # the newest has yet to earn its graph
         del self._steps[next((size for size in older if self._steps[size].graph is None), older[0])]
 

@@ -109,12 +109,12 @@ def load_model(config: BackboneConfig, checkpoint: Checkpoint) -> Any:
     except (*UNREADABLE, ImportError) as error:
         if out_of_memory(error):
             raise
-        mend = "download or save it again"
+        fix = "download or save it again"
         if method is not None:
-            mend = f"install what {method} weights need (pip install {INSTALL[method]}), or choose another form of it"
+            fix = f"install what {method} weights need (pip install {INSTALL[method]}), or choose another form of it"
         if "FlashAttention" in str(error):
-            mend = "install flash-attn, or set backbone.attn_implementation=sdpa"
-        raise VoVNetError(f"the model in {folder} cannot be loaded ({first_line(error)}); {mend}.") from error
+            fix = "install flash-attn, or set backbone.attn_implementation=sdpa"
+        raise VoVNetError(f"the model in {folder} cannot be loaded ({first_line(error)}); {fix}.") from error
     check_loaded(folder, info, model, stored, method)
     if method is not None:
         check_quantised(folder, model, method, getattr(torch, config.dtype), READ_DIRECTLY)

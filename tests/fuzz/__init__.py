@@ -1,0 +1,1 @@
+"""Random compositions of the options, each run and its results checked; outside of the suite."""

@@ -1,0 +1,89 @@
+"""Hands the tables, pictures and page of a finished command to Weights & Biases or TensorBoard."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vovnet.errors import VoVNetError
+from vovnet.files import open_file
+from vovnet.report.page.build import PAGE
+from vovnet.schema import LoggerConfig
+
+MOST = 2000  # lines of a table that is shown; the artifact holds all of them
+RESULTS, KEPT = "results", (".csv", ".json", ".jsonl", ".bz2", ".png", ".pdf", ".svg", ".html", ".tex", ".md")
+
+Table = tuple[list[str | int], list[list[str]]]  # columns, and lines
+
+
+def publish(logger: LoggerConfig, command: str, folder: Path) -> None:
+    """Log what a single job, a sweep or a report has left in ``folder``; nothing with ``logger=csv``."""
+    if logger.name == "wandb":
+        _to_wandb(logger, command, folder)
+    elif logger.name == "tensorboard":
+        _to_tensorboard(folder)
+
+
+def _to_wandb(logger: LoggerConfig, command: str, folder: Path) -> None:
+    """A run with a table for each CSV, an image for each PNG, the page, and an artifact of all files."""
+    import wandb
+
+    try:
+        run = wandb.init(
+            project=logger.project or "vovnet", entity=logger.entity, dir=folder, name=folder.name, job_type=command,
+            mode="offline" if logger.offline else "online",
+        )  # fmt: skip
+    except wandb.Error as error:
+        raise VoVNetError(
+            f"logger=wandb: {error}; the results are in {folder}, logger.offline=true logs there."
+        ) from error
+    with run:
+        shown: dict[str, Any] = {name: wandb.Table(columns, lines[:MOST]) for name, (columns, lines) in _tables(folder)}
+        shown |= {path.stem: wandb.Image(str(path)) for path in _pictures(folder)}
+        if (folder / PAGE).is_file():
+            shown["report"] = wandb.Html((folder / PAGE).read_text(encoding="utf-8"), inject=False)
+        run.log(shown)
+        run.summary.update(_numbers(folder))
+        artifact = wandb.Artifact(re.sub(r"[^\w.-]", "_", f"{command}-{folder.name}"), type=RESULTS)
+        for path in sorted(path for path in (*folder.iterdir(), *(folder / "figures").glob("*")) if path.is_file()):
+            if path.suffix in KEPT:
+                artifact.add_file(str(path), name=path.relative_to(folder).as_posix())
+        run.log_artifact(artifact)
+
+
+def _to_tensorboard(folder: Path) -> None:
+    """Event files in ``log/``: a Markdown text for each CSV, an image for each PNG, a scalar for each number."""
+    import numpy as np
+    from PIL import Image
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(folder / "log") as writer:
+        for name, (columns, lines) in _tables(folder):
+            rows: list[Sequence[str | int]] = [columns, ["---"] * len(columns), *lines[:MOST]]
+            writer.add_text(name, "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows))
+        for path in _pictures(folder):
+            pixels = np.asarray(Image.open(path).convert("RGB"))
+            writer.add_image(path.stem, pixels, dataformats="HWC")
+        for name, number in _numbers(folder).items():
+            writer.add_scalar(name, number)
+
+
+def _tables(folder: Path) -> Iterator[tuple[str, Table]]:
+    for path in sorted(folder.glob("*.csv")):
+        with open_file(path) as file:
+            columns, *lines = csv.reader(file.read().decode("utf-8").splitlines())
+        yield path.stem, ([*columns], lines)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.png"), *(folder / "figures").glob("*.png")])
+
+
+def _numbers(folder: Path) -> dict[str, float]:
+    """The measurements of a single result; empty for several."""
+    columns, lines = dict(_tables(folder)).get(RESULTS, ([], []))
+    if len(lines) != 1:
+        return {}
+    cells = zip(columns, lines[0], strict=True)
+    return {str(name): float(cell) for name, cell in cells if re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", cell)}
