@@ -115,6 +115,8 @@ class Sample:
         circle: a question and its option-shifted copies share it (MMBench's circular evaluation); "" outside of it.
         rotations: how many rows of the split these are.
         is_copy: one of the copies.
+        marks: where the prompt text shows each image, such as ``<image 1>``; empty where images stand together. A text
+            from outside never sets them, so that none forges a place for an image.
     """
 
     id: str
@@ -129,6 +131,27 @@ class Sample:
     circle: str = ""
     rotations: int = 1
     is_copy: bool = False
+    marks: tuple[str, ...] = ()
+
+    def around_images(self, text: str) -> list[str]:
+        """What a prompt text says before, between and after the images at its ``marks``, without outer white space.
+
+        As lmms-eval 0.7.3 splits it (``tasks/mmmu/utils.py``), but that an image stands at the first mark of its own
+        number, and that a mark which comes again stays text, where lmms-eval drops what is before it.
+
+        Raises:
+            VoVNetError: the text lacks a mark, or shows them in another order.
+        """
+        found = []
+        for mark in self.marks:
+            before, there, text = text.partition(mark)
+            if not there:
+                raise VoVNetError(
+                    f"the prompt of sample {self.id} does not show {mark} after the images before it; put {{question}} "
+                    "and then {options} into the template, or set dataset.interleave=false."
+                )
+            found.append(before.strip())
+        return [*found, text.strip()]
 
 
 class SampleRule(ABC):

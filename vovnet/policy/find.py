@@ -98,7 +98,9 @@ def warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> Non
         )
     if set(wanted.prompts) - set(card.prompts):
         log.warning(
-            "policy file %s was trained on %s, with another prompt (dataset.prompt_template)", path, card.dataset
+            "policy file %s was trained on %s, with another prompt (dataset.prompt_template, dataset.interleave)",
+            path,
+            card.dataset,
         )
     if not wanted.fingerprint:
         log.warning("policy file %s was trained on the hidden states of backbone %s", path, card.backbone)

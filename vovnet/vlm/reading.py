@@ -23,7 +23,7 @@ from vovnet.vlm.files import PATTERNS, Checkpoint
 
 log = logging.getLogger(__name__)
 READING = ("chat_template", "tokenizer", "pictures")  # names of the digests
-FORMAT = 1  # rises when a digest is made otherwise
+FORMAT = 2  # rises when a digest is made otherwise
 LIBRARIES = ("transformers", "tokenizers", "jinja2", "numpy")  # these make what is remembered
 SAMPLE = "What is 12.5% of 80 km², naïvely?\n\n\tA. ten — 十\u3000 B.  e\u0301 🦊\r\n<|im_end|> don't <b>U.S.A.</b>"
 
@@ -40,7 +40,8 @@ class Reading:
         resample: the filter by which Pillow resizes; None for its default.
         remarks: sentences for the user, said when the files are read.
         shown: what the template renders of one image, of two and so on, by prompt order; ``{"error": …}`` where it
-            cannot. Empty for bare text, and for fast paths, which place images themselves.
+            cannot; ``among`` of two images between texts. Empty for bare text, and for fast paths, which place images
+            themselves.
     """
 
     head: str

@@ -15,7 +15,7 @@ from vovnet.schema import BackboneConfig
 from vovnet.vlm.chat_template import find_template, render_contents
 from vovnet.vlm.configuration import model_config
 from vovnet.vlm.files import Checkpoint
-from vovnet.vlm.generic.frames import ORDERS, bare_frames, contents, frames_of
+from vovnet.vlm.generic.frames import AMONG, ORDERS, bare_frames, contents, frames_of
 from vovnet.vlm.generic.processor import load_processor
 from vovnet.vlm.generic.prompts import Frames, Prompter, joining_axes
 from vovnet.vlm.reading import reading_of
@@ -42,12 +42,16 @@ def pictures(image_processor: Any) -> str:
 
 
 def shown(folder: Path, tokenizer: Any) -> dict[str, list[dict[str, str]]]:
-    """What the template renders of one image, two and so on with the question's stand-in, by prompt order."""
+    """What the template renders of one image, two and so on with the question's stand-in, by prompt order.
+
+    ``among`` is of two images between texts.
+    """
     _, template = find_template(folder, tokenizer)
     asked = [one for order in ORDERS for one in contents(order)]
-    results = render_contents(folder, template, tokenizer.special_tokens_map, asked)
+    *results, among = render_contents(folder, template, tokenizer.special_tokens_map, [*asked, AMONG])
     size = len(asked) // len(ORDERS)
-    return {order: results[number * size : (number + 1) * size] for number, order in enumerate(ORDERS)}
+    found = {"among": [among]}
+    return found | {order: results[number * size : (number + 1) * size] for number, order in enumerate(ORDERS)}
 
 
 IMAGE_IDS = ("image_token_id", "image_token_index", "media_placeholder_token_id")
