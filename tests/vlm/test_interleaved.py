@@ -18,7 +18,7 @@ from vovnet.data import ImageRef, Item, Sample
 from vovnet.errors import VoVNetError
 from vovnet.vlm.chat_template import find_template
 from vovnet.vlm.files import PACKAGED, find_checkpoint
-from vovnet.vlm.generic.family import prompter_of
+from vovnet.vlm.generic.prompters import prompter_of
 from vovnet.vlm.loading import load_backbone
 from vovnet.vlm.openai.builder import MessageBuilder
 from vovnet.vlm.protocol import VLM, Decoding, Reading

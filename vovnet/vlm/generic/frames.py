@@ -8,9 +8,8 @@ from PIL import Image
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import PromptOrder
-from vovnet.vlm.chat_template import PLAIN_TAIL, STAND_IN
+from vovnet.vlm.chat_template import PLAIN_TAIL, STAND_IN, Reading
 from vovnet.vlm.generic.prompts import Frames
-from vovnet.vlm.reading import Reading
 
 ORDERS: tuple[PromptOrder, ...] = ("image_first", "text_first", "sandwich")
 MOST_IMAGES = 10  # of a sample; MMMU's questions have up to seven
