@@ -24,20 +24,22 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Res
 
 def show(row: "ResultRow", folder: Path) -> None:
     """Print the result of a single run."""
-    from vovnet.report.table import print_rows
+    from vovnet.report.table import print_checks_of, print_rows
 
+    print_checks_of(folder)
     print_rows([row], folder)
 
 
 def finish(folder: Path) -> bool:
     """Merge a sweep, draw its frontier, print its table; False when a job failed."""
     from vovnet.report.sweep_figure import plot_frontier
-    from vovnet.report.table import print_rows
+    from vovnet.report.table import print_checks_of, print_rows
     from vovnet.results.sweep import merge_sweep
 
     rows, failed = merge_sweep(folder)
     if rows:
         plot_frontier(rows, folder / "frontier.png")
+    print_checks_of(folder)
     print_rows(rows, folder, failed)
     return not failed
 

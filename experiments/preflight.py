@@ -2,6 +2,8 @@
 
 python -m experiments.preflight eval dataset=mmbench backbone=qwen3_vl_8b
 python -m experiments.preflight pipeline +experiment=equal_cost
+
+With ``preflight.time=true`` it loads the model and runs two batches, to say how long the missing branches take.
 """
 
 import logging
@@ -10,6 +12,8 @@ import sys
 from vovnet.errors import VoVNetError
 from vovnet.options import commands
 from vovnet.terminal import say
+
+TIMED, UNTIMED = "preflight.time=true", "preflight.time=false"
 
 
 def run(command: str, overrides: list[str]) -> bool:
@@ -20,8 +24,12 @@ def run(command: str, overrides: list[str]) -> bool:
     command = command.removeprefix("experiments.")
     if command not in commands():
         raise VoVNetError(f"there is no command {command!r}; write preflight COMMAND overrides, as preflight eval.")
+    timed = TIMED in overrides
+    overrides = [override for override in overrides if override not in (TIMED, UNTIMED)]
     refuse_arguments(overrides)
-    found = preflight(command, overrides)
+    if timed:
+        say("loading the model, for two batches", file=sys.stderr)
+    found = preflight(command, overrides, timed=timed)
     for finding in sorted(found, key=lambda one: one.problem):
         say(f"{'missing' if finding.problem else 'ok':8}{finding.need}: {finding.said}")
     problems = sum(finding.problem for finding in found)

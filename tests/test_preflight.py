@@ -1,5 +1,6 @@
 """What a command lacks is told before it runs: all at once, and once for all of its jobs."""
 
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -59,6 +60,20 @@ def test_the_branches_are_those_that_a_run_computes(base: list[str], monkeypatch
     assert after.said == "easy_vqa/test: all of 7 questions are stored; no model runs."
     (more,) = of(preflight("eval", [*sized, "eval.max_samples=9"]), "branches")
     assert more.said == "easy_vqa/test: 9 questions, to run: 2 coarse, 2 full."
+
+
+def test_a_first_batch_gives_the_time_and_leaves_nothing(base: list[str], tmp_path: Path) -> None:
+    sized = [*base, "eval.max_samples=9", "eval.batch_size=3", "policy/baseline=no_vision,always_coarse", "-m"]
+    found = of(preflight("eval", sized, timed=True), "time")
+    assert len(found) == 2  # each look by itself
+    for finding in found:
+        assert re.fullmatch(
+            r"easy_vqa/test: about \d+s for the missing branches of 9 questions \(a batch of 3 took [\d.e-]+ s\)\.",
+            finding.said,
+        )
+    assert not (tmp_path / "runs").exists()
+    assert not of(preflight("eval", [*sized, "eval.max_samples=5"], timed=True), "time")  # of less than two batches
+    assert not of(preflight("eval", sized), "time")
 
 
 def test_a_pipeline_needs_what_its_stages_need_but_their_policies(base: list[str]) -> None:

@@ -121,7 +121,7 @@ def _texts(key: str, value: Any) -> Iterator[str]:
 def config_identity(config: RunConfig) -> dict[str, Any]:
     """The part of a configuration that determines results."""
     identity = {key: value for key, value in asdict(config).items() if key not in EXCLUDED_FROM_HASH} | GONE
-    _drop_labels(identity["dataset"])
+    identity["dataset"] = config.dataset.facts()
     identity["vision_budget"] |= {look: getattr(config.vision_budget, look).facts() for look in ("coarse", "full")}
     if config.policy.looks is not None:
         identity["policy"]["looks"] = [look.content for look in config.menu]
@@ -130,13 +130,6 @@ def config_identity(config: RunConfig) -> dict[str, Any]:
             del identity[section][key]
     identity["eval"] = {k: v for k, v in identity["eval"].items() if k not in EXCLUDED_FROM_HASH_EVAL}
     return identity
-
-
-def _drop_labels(dataset: dict[str, Any]) -> None:
-    """What a data set is called in tables changes no result."""
-    dataset.pop("label")
-    for part in dataset["parts"].values():
-        _drop_labels(part)
 
 
 def config_hash(config: RunConfig, policy_file: Path | None = None) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 from vovnet.ranks import PARENT, end_with_parent, is_main_rank, world_size
-from vovnet.terminal import show_warning
+from vovnet.terminal import say, show_warning
 
 if TYPE_CHECKING:
     from vovnet.command import Finish, Run, Show
@@ -35,6 +35,9 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
         end_with_parent(int(parent))
     asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
+    if "hydra" not in sys.modules and parent is None and is_main_rank():
+        say(f"{config_name}: loading Hydra and the configuration", file=sys.stderr)
+
     import hydra
 
     from vovnet.arguments import flags_first, refuse_arguments
@@ -43,7 +46,6 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     from vovnet.explain import exit_status_of
     from vovnet.options import conf_dir
     from vovnet.rank_launch import PATIENCE, join_ranks
-    from vovnet.terminal import say
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)

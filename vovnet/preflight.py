@@ -1,12 +1,13 @@
 """What a command needs, looked at before it runs: all problems at once, in seconds, without loading a model.
 
-Nothing is generated, downloaded or written.
+Nothing is generated, downloaded or written, and no model is loaded, unless the time of a first batch is asked for.
 """
 
-import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from hydra import initialize_config_dir
@@ -16,19 +17,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from vovnet.actions import Action
 from vovnet.compose import register_resolvers, to_typed
 from vovnet.data import VQADataset, load_dataset, of_part
+from vovnet.data.hub import hub_is_off
 from vovnet.errors import VoVNetError
 from vovnet.explain import explain_hydra
 from vovnet.needs import Finding, free_bytes, quick_problems
 from vovnet.options import conf_dir
-from vovnet.outcomes.load import missing_rows
+from vovnet.outcomes.load import load_outcomes, missing_rows
 from vovnet.policy.find import find_policy
 from vovnet.policy.protocol import TEXT
 from vovnet.results.setting import make_policy
 from vovnet.schema import DatasetConfig, PolicyTraining, RunConfig, Stage
 from vovnet.session import Session
 from vovnet.sweep_batch import Batch
+from vovnet.terminal import clock
 from vovnet.vlm.budget import max_tokens
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 
@@ -64,8 +68,13 @@ class _Composed:
             self.refused.append(Finding("configuration", str(error), problem=True))
 
 
-def preflight(command: str, overrides: Sequence[str], session: Session | None = None) -> list[Finding]:
+def preflight(
+    command: str, overrides: Sequence[str], session: Session | None = None, timed: bool = False
+) -> list[Finding]:
     """What the jobs of a command need and whether it is there; equal findings of several jobs are one.
+
+    Args:
+        timed: also load the model and run two batches, where nothing is missing, for an estimate of the time.
 
     Raises:
         VoVNetError: the overrides do not compose.
@@ -75,9 +84,12 @@ def preflight(command: str, overrides: Sequence[str], session: Session | None = 
     found = list(composed.refused)
     for config in composed.configs:
         if config.pipeline is not None and command == "pipeline":
-            found += _stages(config.pipeline.stages, overrides, session)
+            found += _stages(config.pipeline.stages, overrides, session, timed)
         else:
-            found += examine(command, config, session)
+            looked = list(examine(command, config, session))
+            found += looked
+            if timed and not any(finding.problem for finding in looked):
+                found += _time(command, config, session)
     return list(dict.fromkeys(found))
 
 
@@ -98,7 +110,7 @@ def _compose(command: str, overrides: Sequence[str]) -> _Composed:
     return composed
 
 
-def _stages(stages: Sequence[Stage], overrides: Sequence[str], session: Session) -> Iterator[Finding]:
+def _stages(stages: Sequence[Stage], overrides: Sequence[str], session: Session, timed: bool) -> Iterator[Finding]:
     """Of the stages of a pipeline; their policies are trained by the stages before."""
     passed_on = [o for o in overrides if o.lstrip("+~").partition("=")[0] not in ("experiment", "name")]
     for stage in stages:
@@ -109,7 +121,7 @@ def _stages(stages: Sequence[Stage], overrides: Sequence[str], session: Session)
             *passed_on,
             *(["-m"] if stage.sweep else []),
         ]
-        for finding in preflight(stage.entry, own, session):
+        for finding in preflight(stage.entry, own, session, timed):
             if finding.need != "policy":
                 yield finding
 
@@ -118,7 +130,7 @@ def examine(command: str, config: RunConfig, session: Session) -> Iterator[Findi
     """What one job needs."""
     yield from quick_problems(config)
     checkpoint, lacking = _looked("weights", lambda: find_checkpoint(config.backbone, True, session))
-    if lacking and config.backbone.path is None and not config.backbone.packaged and not _offline():
+    if lacking and config.backbone.path is None and not config.backbone.packaged and not hub_is_off():
         lacking = [Finding("weights", f"{config.backbone.name} is downloaded from the hub on first use.")]
     yield from lacking
     split = "train" if command in LEARNS else config.eval.split
@@ -155,7 +167,7 @@ def _absent(config: DatasetConfig, split: str, session: Session) -> Iterator[Fin
     if lacking and config.generate is not None and config.path is not None:
         if not (Path(config.path).expanduser() / STAMP).exists():
             lacking = [Finding("data", f"{config.name} is generated on first use.")]
-    elif lacking and config.hub is not None and config.path is None and not _offline():
+    elif lacking and config.hub is not None and config.path is None and not hub_is_off():
         lacking = [Finding("data", f"{config.name} is downloaded from the hub ({config.hub.id}) on first use.")]
     yield from lacking
 
@@ -189,13 +201,7 @@ def _work(
     command: str, config: RunConfig, checkpoint: Checkpoint, data: VQADataset, session: Session
 ) -> Iterator[Finding]:
     """How many branches are to be run, and what the store needs for them."""
-    most = config.eval.max_samples
-    if command in LEARNS:
-        most = config.training.max_samples if isinstance(config.training, PolicyTraining) else None
-    count, looks, with_text = min(len(data), most or len(data)), config.menu, True
-    if config.policy.baseline.name and command not in LEARNS:
-        policy = make_policy(config, session)
-        looks, with_text = policy.looks, TEXT in policy.needs
+    count, looks, with_text = _asked(command, config, data, session)
     rows = missing_rows(config, checkpoint, data, looks, count, with_text)
     if not sum(rows.values()):
         yield Finding("branches", f"{data.name}/{data.split}: all of {count} questions are stored; no model runs.")
@@ -209,6 +215,37 @@ def _work(
     yield Finding("disk", said, problem=free < bytes_needed)
 
 
-def _offline() -> bool:
-    """Whether downloads are switched off."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+def _asked(command: str, config: RunConfig, data: VQADataset, session: Session) -> tuple[int, tuple[Action, ...], bool]:
+    """How many questions, which looks at them, and whether the text pass is read."""
+    most = config.eval.max_samples
+    if command in LEARNS:
+        most = config.training.max_samples if isinstance(config.training, PolicyTraining) else None
+    count = min(len(data), most or len(data))
+    if config.policy.baseline.name and command not in LEARNS:
+        policy = make_policy(config, session)
+        return count, policy.looks, TEXT in policy.needs
+    return count, config.menu, True
+
+
+def _time(command: str, config: RunConfig, session: Session) -> Iterator[Finding]:
+    """How long the missing branches take, by the second of two batches in a store that is thrown away."""
+    checkpoint = find_checkpoint(config.backbone, True, session)
+    data = load_dataset(config.dataset, "train" if command in LEARNS else config.eval.split, True, session)
+    count, looks, with_text = _asked(command, config, data, session)
+    missing = max(missing_rows(config, checkpoint, data, looks, count, with_text).values(), default=0)
+    size = config.eval.batch_size
+    if missing < 2 * size:
+        return
+
+    def measured() -> float:
+        with TemporaryDirectory() as folder:
+            own = replace(config, paths=replace(config.paths, store=folder), eval=replace(config.eval, chunk_rows=size))
+            load_outcomes(own, checkpoint, data, looks, size, with_text, session)
+            begun = time.monotonic()
+            load_outcomes(own, checkpoint, data, looks, 2 * size, with_text, session)
+            return time.monotonic() - begun
+
+    what = repr([config.backbone, config.vision_budget, config.dataset, size, looks, with_text])
+    seconds = session.once("first batch", what, measured, keep=16)
+    said = f"about {clock(seconds * missing / size)} for the missing branches of {missing} questions"
+    yield Finding("time", f"{data.name}/{data.split}: {said} (a batch of {size} took {seconds:.2g} s).")

@@ -72,8 +72,9 @@ def launch_ranks(config: RunConfig, folder: Path, module: str, again: str) -> No
     """
     if config.trainer.num_nodes > 1:
         raise VoVNetError("trainer.num_nodes > 1 needs launcher=slurm, or torchrun on every node.")
+    import torch  # only here: it takes seconds to import
+
     ranks = config.trainer.devices
-    import torch  # seconds, which commands that start no ranks do without
 
     if config.backbone.device != "cpu" and torch.cuda.is_available():
         most, what = torch.cuda.device_count(), "CUDA devices"

@@ -170,6 +170,21 @@ def test_mmmu(tmp_path: Path) -> None:
     assert "secret" not in prompt_text(dataset, choice)
 
 
+def test_images_of_mmmu_stand_at_the_first_mark_of_their_number(tmp_path: Path) -> None:
+    """lmms-eval 0.7.3 would show image 1 at the mark of image 2, and drop the words before a mark that comes again."""
+    rows = mmmu_rows()
+    rows[0] |= {"question": "Is <image 2> left of <image 1>, or <image 2> above?", "options": "['yes', 'no']"}
+    path = tmp_path / "validation-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    plain, marked = (open_split("mmmu", path, "test", *more) for more in ((), ("dataset.interleave=true",)))
+    assert (plain[0].marks, plain[0].images) == ((), marked[0].images[::-1])
+    assert marked[0].marks == ("<image 2>", "<image 1>")
+    assert [image.load().getpixel((0, 0)) for image in marked[0].images] == [(0, 0, 255), (255, 0, 0)]
+    before, between, after = marked[0].around_images(prompt_text(marked, marked[0]))
+    assert (before, between) == ("Is", "left of")
+    assert after.startswith(", or <image 2> above?\nA. yes")
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 import vovnet
 from tests.lmms import TASKS, lmms_folder
 from vovnet.data import VQADataset, load_dataset, prompt_text
+from vovnet.data.lmms_source import OpenTask, TaskOptions
 from vovnet.data.mini.generate import ensure_mini
 from vovnet.data.sample import SampleRule
 from vovnet.errors import VoVNetError
@@ -69,6 +70,27 @@ def test_a_task_equals_the_reader_of_the_same_files(name: str, tasks: Path) -> N
         assert [i.size() for i in one.images] == [i.size() for i in other.images]
         for answer in (*one.answers[:1], *one.options[:1], ANSWERS[row % len(ANSWERS)]):
             assert judge(row, answer).target == mine(row, answer).target, answer
+
+
+def test_interleaved_prompts_are_lmms_evals_messages(tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts and images in the order of the chat prompts that its models are given."""
+    from lmms_eval.tasks.mmmu import utils
+
+    monkeypatch.setitem(utils.config["metadata"], "interleaved_format", False)  # set by its first message, for good
+    ensure_mini("mini_mmmu", tasks / "mini_mmmu", GenerateConfig(0, 12, IMAGES["mini_mmmu"]))
+    options = {"path": str(tasks / "mini_mmmu"), "generate": None, "interleave": True}
+    ours = vovnet.load_dataset("mini_mmmu", **options).split("test")
+    opened = OpenTask(TaskOptions("mini_mmmu", str(tasks)), "test")
+    several = 0
+    for row in range(len(ours)):
+        (message,) = utils.mmmu_doc_to_messages(opened.whole[row], opened.task.lmms_eval_specific_kwargs)
+        sample = ours[row]
+        texts, shown = sample.around_images(prompt_text(ours, sample)), [one.load().tobytes() for one in sample.images]
+        parts = [texts[0], *(part for pair in zip(shown, texts[1:], strict=True) for part in pair)]
+        theirs = [one["text"] if one["type"] == "text" else one["url"].tobytes() for one in message["content"]]
+        assert [part for part in parts if part] == theirs
+        several += len(shown) > 1
+    assert several
 
 
 def test_a_row_whose_image_is_broken_is_refused_or_left_out(tasks: Path) -> None:

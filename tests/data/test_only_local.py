@@ -1,5 +1,6 @@
 """A data set that a file names is opened where it is, and neither drawn nor downloaded."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.conftest import compose_config
 from tests.data.test_bad_rows import configured
 from tests.data.test_benchmarks import mmbench_parquet
 from vovnet.data import load_dataset
+from vovnet.data.hub import ask_hub
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig, GenerateConfig, HubConfig
 
@@ -77,3 +79,21 @@ def test_a_cache_that_is_gone_is_said(repository: Path, tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(VoVNetError, match="is not in this machine's cache"):
         load_dataset(config, "test", only_local=True)
+
+
+def test_the_hub_is_asked_with_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    from huggingface_hub.utils import logging as hub_logging
+
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "level", hub_logging.get_verbosity())  # put back
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ask_hub("org/name")
+    assert not caplog.records
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    ask_hub("org/name")
+    assert [record.getMessage() for record in caplog.records] == [
+        "looking org/name up on the hub; where it does not answer, it is asked again for about half a minute"
+    ]
+    hub_logging.get_logger("huggingface_hub.retries").warning("Retrying in 1s [Retry 1/5].")
+    logging.getLogger("httpx").info("HTTP Request")
+    assert len(caplog.records) == 1

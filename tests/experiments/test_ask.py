@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from experiments.ask import Asked, asked_of, split_arguments
 from tests.commands import command, last_line
+from vovnet.data.sample import AskedImage
 from vovnet.errors import VoVNetError
 
 TEXT = st.text(min_size=1).filter(str.strip)
@@ -65,3 +66,8 @@ def test_a_missing_image_is_one_sentence(tmp_path: Path) -> None:
     asked = command("ask", "image=nowhere.png", "question=what?", *arguments, cwd=tmp_path)
     assert asked.returncode == 1
     assert last_line(asked).startswith("error: image nowhere.png cannot be read")
+
+
+def test_a_missing_image_is_named_with_what_helps(tmp_path: Path) -> None:
+    with pytest.raises(VoVNetError, match=r"^image .*cat.jpg cannot be read .*; give the path of another image\.$"):
+        AskedImage("cat.jpg", tmp_path / "cat.jpg").load()

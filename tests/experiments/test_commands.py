@@ -214,10 +214,14 @@ def test_a_match_prints_its_ratios_whatever_the_launcher_and_fails_where_it_cann
         assert last_line(process).startswith("error: ")
 
 
-def test_an_interrupt_while_modules_are_imported_is_silent(tmp_path: Path) -> None:
+def test_a_command_says_at_once_what_it_loads_and_an_interrupt_then_is_silent(tmp_path: Path) -> None:
     (tmp_path / "hydra.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
     process = typed("eval", environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
-    assert (process.returncode, process.stdout, process.stderr) == (-signal.SIGINT, "", "")
+    assert (process.returncode, process.stdout, process.stderr) == (
+        -signal.SIGINT,
+        "",
+        "eval: loading Hydra and the configuration\n",
+    )
 
 
 def test_an_interrupted_sweep_tells_what_it_has_not_come_to(base: list[str], tmp_path: Path) -> None:

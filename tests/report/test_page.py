@@ -36,11 +36,18 @@ def browser_page() -> Iterator[Page]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def written(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small study's report."""
+    folder = tmp_path_factory.mktemp("written")
+    write_report([runs], str(runs / "outcomes"), ReportConfig(samples=1000, image_megabytes=5.0), folder)
+    return folder
+
+
 @pytest.fixture
-def opened(browser_page: Page, runs: Path, tmp_path: Path) -> Iterator[Page]:
+def opened(browser_page: Page, written: Path) -> Iterator[Page]:
     """The report of the small study; whatever the page complains about fails the test."""
-    write_report([runs], str(runs / "outcomes"), ReportConfig(samples=1000, image_megabytes=5.0), tmp_path)
-    yield from visit(browser_page, tmp_path / "report.html")
+    yield from visit(browser_page, written / "report.html")
 
 
 def visit(tab: Page, path: Path) -> Iterator[Page]:
@@ -191,6 +198,7 @@ def test_cost_and_looks_are_in_sight(opened: Page, width: int) -> None:
     for heading in ("cost", "NO", "COARSE", "FULL"):
         head = opened.locator("#main-table th", has=opened.get_by_role("button", name=heading, exact=True)).first
         assert head.evaluate("e => e.getBoundingClientRect().right") <= right
+    slide(opened, 80)
     thumb = opened.locator("#slider").evaluate(
         "e => { const r = e.getBoundingClientRect(); return r.left + 8 + (r.width - 16) * e.value / 100; }"
     )
@@ -267,12 +275,12 @@ def test_a_link_holds_what_the_page_shows(opened: Page) -> None:
     assert opened.url == link  # a way within the page is no other state
 
 
-def test_tables_and_charts_are_saved(opened: Page, tmp_path: Path) -> None:
+def test_tables_and_charts_are_saved(opened: Page, written: Path, tmp_path: Path) -> None:
     with opened.expect_download() as table:
         opened.locator("#main-table button", has_text="save CSV").click()
     table.value.save_as(tmp_path / "saved.csv")
     saved, written = (
-        [*csv.DictReader(path.open(encoding="utf-8"))] for path in (tmp_path / "saved.csv", tmp_path / "main_table.csv")
+        [*csv.DictReader(path.open(encoding="utf-8"))] for path in (tmp_path / "saved.csv", written / "main_table.csv")
     )
     kept = [line for line in written if line["dataset"] == saved[0]["dataset"]]
     assert [line["setting"] for line in saved] == [line["setting"] for line in kept]
@@ -311,7 +319,7 @@ def synthetic(size: int) -> dict[str, Any]:
         "score": rng.integers(0, 2, (3, size)).tolist(),
         "cost": [[0.0] * size, [0.1] * size, [1.0] * size],
     }
-    policy = {"label": HOSTILE, "space": [0, 1, 2], "values": values.tolist()}
+    policy = {"label": HOSTILE, "lambda": 0.1, "space": [0, 1, 2], "values": values.tolist()}
     study = {
         "name": HOSTILE,
         "looks": ["NO", "COARSE", "FULL"],

@@ -14,12 +14,13 @@ from vovnet.results.read import read_results
 from vovnet.schema import LoggerConfig, ReportConfig
 
 
-@pytest.fixture
-def report(runs: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def report(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report, and the results of one run among its files."""
-    write_report([runs], str(runs / "outcomes"), ReportConfig(samples=5, image_megabytes=1), tmp_path / "report")
-    shutil.copy(runs / "full/results.csv", tmp_path / "report")
-    return tmp_path / "report"
+    folder = tmp_path_factory.mktemp("published") / "report"
+    write_report([runs], str(runs / "outcomes"), ReportConfig(samples=5, image_megabytes=1), folder)
+    shutil.copy(runs / "full/results.csv", folder)
+    return folder
 
 
 def test_tensorboard_gets_tables_pictures_and_numbers(report: Path) -> None:

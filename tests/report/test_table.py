@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+from vovnet.report.labels import setting
 from vovnet.report.report import write_report
-from vovnet.report.table import PlainConsole, print_report, print_rows
+from vovnet.report.table import PlainConsole, print_checks_of, print_report, print_rows
 from vovnet.results.read import read_results
 from vovnet.schema import ReportConfig
 
@@ -35,6 +36,26 @@ def test_a_row_of_anothers_results_is_shown_as_it_is(runs: Path, capsys: pytest.
     seen = capsys.readouterr().out
     assert not set(RAW) & set(seen)
     assert seen.count("[/nothing]") == 3
+
+
+def test_a_policy_of_another_set_is_named_with_it(runs: Path) -> None:
+    (row,) = read_results(runs / "vovnet_0.1/results.csv")
+    assert (row.dataset, row.trained_on) == ("easy_vqa", "easy_vqa")
+    assert setting(row) == "VoVNet λ=0.1"
+    assert setting(replace(row, trained_on="mini")) == "VoVNet λ=0.1 trained on mini"
+
+
+def test_check_points_are_printed_and_of_many_those_that_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = [{"name": f"check {place}", "passed": place != 3, "observed": "seen"} for place in range(13)]
+    for count, lines in ((4, 4), (13, 2)):
+        (tmp_path / "summary.json").write_text(json.dumps({"checks": checks[:count]}))
+        print_checks_of(tmp_path)
+        seen = capsys.readouterr().out.splitlines()
+        assert len(seen) == lines
+        assert "FAIL  check 3: seen" in seen
+    assert seen[-1] == "12 of 13 check points passed"
 
 
 def test_a_report_of_anothers_runs_is_shown_as_it_is(

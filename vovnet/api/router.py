@@ -13,7 +13,7 @@ from vovnet.api.explanation import Explanation, explain
 from vovnet.api.outcomes import VLM, Dataset, load_dataset, with_options
 from vovnet.compose import compose_typed
 from vovnet.data import prompt_text
-from vovnet.data.sample import HeldImage, ImageRef, PlainSet, Sample
+from vovnet.data.sample import AskedImage, HeldImage, ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.looks import check_looks
@@ -214,7 +214,7 @@ def _image(place: int, number: int, picture: Picture) -> ImageRef:
         return HeldImage("image", Path("image"), picture)
     if not isinstance(picture, Image.Image):
         path = Path(picture).expanduser()
-        return ImageRef(str(path), path)
+        return AskedImage(str(path), path)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     name = f"image {number + 1} of question {place + 1}"

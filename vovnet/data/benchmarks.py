@@ -5,6 +5,7 @@ Everything but images is read at once; images stay in their files until they are
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vovnet.data.hub import hub_table
@@ -86,7 +87,8 @@ class Benchmark(PlainSet):
         self.split, self.config = split, config
         errors = RowErrors(config.on_error)
         tables = _tables(kind, config, split, only_local)
-        samples = [sample for path, rows in tables for sample in kind.read(path, rows, errors)]
+        read: Read = partial(read_mmmu, interleave=True) if config.interleave else kind.read
+        samples = [sample for path, rows in tables for sample in read(path, rows, errors)]
         if config.on_error == "skip":
             samples = without_broken_images(samples, errors)
         self._samples, self.skipped = samples, tuple(errors.skipped)

@@ -1,6 +1,8 @@
 """Published sets from the hub, by the `datasets` library: downloaded once, then read from its local cache."""
 
 import json
+import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.fingerprint import recall_text, remember_text
 from vovnet.schema import HubConfig
 
+log = logging.getLogger(__name__)
 Key = tuple[str, str | None, str, bool]  # repository, configuration, upstream's split, only what is cached
 
 
@@ -57,6 +60,8 @@ def hub_table(
     tables = []
     for config in hub.configs or (None,):
         key = (hub.id, config, upstream, only_local)
+        if not only_local:
+            ask_hub(hub.id)
         try:
             table = _open_table(key, opened)
         except Exception as error:  # the library raises whatever its back ends raise; all of it means: not there
@@ -74,6 +79,25 @@ def hub_table(
         path = Path(table.cache_files[0]["filename"])
         tables.append((path, _rows(key, path, opened)))
     return tables
+
+
+def hub_is_off() -> bool:
+    """Whether downloads are switched off."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def ask_hub(name: str) -> None:
+    """Say what is looked up, since the client asks again for half a minute where the hub does not answer.
+
+    Its own lines, two for each try, are silent from here on: the error at the end says why.
+    """
+    if hub_is_off():
+        return
+    from huggingface_hub.utils.logging import set_verbosity_error
+
+    set_verbosity_error()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    log.info("looking %s up on the hub; where it does not answer, it is asked again for about half a minute", name)
 
 
 def _open_table(key: Key, opened: OpenFiles) -> Any:

@@ -32,15 +32,22 @@ NO_COMMA = re.compile(r"""['"]\s*['"]""")  # or an empty text
 DOMAIN_OF = {subject: domain for domain, subjects in DOMAINS.items() for subject in subjects.split()}
 
 
-def read_mmmu(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sample]:
-    """Samples in file order."""
+def read_mmmu(path: Path, rows: Iterator[Row], errors: RowErrors, interleave: bool = False) -> Iterator[Sample]:
+    """Samples in file order.
+
+    Args:
+        interleave: images stand at their marks, in the order of these; or together, in the order of their numbers.
+    """
     for row in rows:
         listed = _listed(row.fields.get("options"))
         options = tuple(listed or ())
         choice = row.fields.get("question_type") == "multiple-choice"
         answers = _references(row.fields.get("answer"))
         shown = " ".join([cell_text(row.fields.get("question")), *options])
-        images = sorted({int(k) for k in re.findall(r"<image ([0-9]{1,3})>", shown)})
+        marks: dict[int, str] = {}
+        for mark, k in re.findall(r"(<image ([0-9]{1,3})>)", shown):
+            marks.setdefault(int(k), mark)
+        images = list(marks) if interleave else sorted(marks)
         problem = row.problem or _problem(row, choice, options, answers, images)
         if listed is None:
             problem = f"options {str(row.fields['options'])[:60]!r} are no list of texts"
@@ -60,6 +67,7 @@ def read_mmmu(path: Path, rows: Iterator[Row], errors: RowErrors) -> Iterator[Sa
             category=subject[1] if subject else path.parent.name,
             options=options if choice else (),
             supercategory=DOMAIN_OF.get(subject[1], "") if subject else "",
+            marks=tuple(marks[k] for k in images) if interleave else (),
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
@@ -13,8 +13,6 @@ from vovnet.data.pixels import NoImageError, read_image_file, shown, shown_size
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
 from vovnet.schema.code import Code
-
-MEND = "; replace it, or set dataset.on_error=skip."
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,7 @@ class ImageRef:
 
     key: str
     path: Path
+    FIX: ClassVar[str] = "; replace it, or set dataset.on_error=skip."
 
     def content(self) -> bytes:
         """The encoded image, as it is stored.
@@ -67,7 +66,7 @@ class ImageRef:
         try:
             self.load()
         except VoVNetError as error:
-            return str(error).removesuffix(MEND)
+            return str(error).removesuffix(self.FIX)
         return ""
 
     def where(self) -> str:
@@ -76,13 +75,21 @@ class ImageRef:
 
     def refused(self, why: object) -> VoVNetError:
         """The one sentence about an image that cannot be used."""
-        return VoVNetError(" ".join(f"image {self.where()} {why}{MEND}".split()))
+        return VoVNetError(" ".join(f"image {self.where()} {why}{self.FIX}".split()))
+
+
+@dataclass(frozen=True, slots=True)
+class AskedImage(ImageRef):
+    """An image of a single question, which belongs to no data set."""
+
+    FIX: ClassVar[str] = "; give the path of another image."
 
 
 @dataclass(frozen=True, slots=True)
 class HeldImage(ImageRef):
     """An image in memory, encoded as a file would be."""
 
+    FIX: ClassVar[str] = "; give another image."
     encoded: bytes = b""
 
     def content(self) -> bytes:
@@ -108,6 +115,8 @@ class Sample:
         circle: a question and its option-shifted copies share it (MMBench's circular evaluation); "" outside of it.
         rotations: how many rows of the split these are.
         is_copy: one of the copies.
+        marks: where the prompt text shows each image, such as ``<image 1>``; empty where images stand together. A text
+            from outside never sets them, so that none forges a place for an image.
     """
 
     id: str
@@ -122,6 +131,27 @@ class Sample:
     circle: str = ""
     rotations: int = 1
     is_copy: bool = False
+    marks: tuple[str, ...] = ()
+
+    def around_images(self, text: str) -> list[str]:
+        """What a prompt text says before, between and after the images at its ``marks``, without outer white space.
+
+        As lmms-eval 0.7.3 splits it (``tasks/mmmu/utils.py``), but that an image stands at the first mark of its own
+        number, and that a mark which comes again stays text, where lmms-eval drops what is before it.
+
+        Raises:
+            VoVNetError: the text lacks a mark, or shows them in another order.
+        """
+        found = []
+        for mark in self.marks:
+            before, there, text = text.partition(mark)
+            if not there:
+                raise VoVNetError(
+                    f"the prompt of sample {self.id} does not show {mark} after the images before it; put {{question}} "
+                    "and then {options} into the template, or set dataset.interleave=false."
+                )
+            found.append(before.strip())
+        return [*found, text.strip()]
 
 
 class SampleRule(ABC):

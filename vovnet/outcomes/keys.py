@@ -76,6 +76,7 @@ def table_keys(
         **({"answers_directly": True} if checkpoint.trained_here else {}),
         **({} if config.backbone.cuda_graphs else {"graphs": False}),  # they may differ in the last bits
     }
+    marked = [member.name for member in dataset.members if member.config.interleave]  # whose images stand among text
     keys = {TEXT: TableKey(TEXT, common | {"code": CODE_VERSION["text"]})}
     for look in looks:
         facts: dict[str, Any] = common | answered | {"code": CODE_VERSION["blind"]}
@@ -86,6 +87,7 @@ def table_keys(
                 "order": config.backbone.prompt_order,
                 "resolution": look.resolution.facts(),
                 "cache_reuse": reuses_cache(config),
+                **({"interleave": marked} if marked else {}),
             }
         if look.inside is not None:
             facts["inside"] = look.inside.facts()

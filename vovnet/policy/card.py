@@ -161,7 +161,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         seed=config.training.seed,
         dataset=config.dataset.name,
         data_fingerprint=data_fingerprint,
-        data_config=json.dumps(asdict(config.dataset), sort_keys=True),
+        data_config=json.dumps(config.dataset.facts(), sort_keys=True),
         prompt_order=config.backbone.prompt_order,
         coarse=(coarse.long_side, coarse.max_pixels),
         full=(full.long_side, full.max_pixels),
@@ -247,6 +247,7 @@ def _further_bounds(coarse: Resolution, full: Resolution) -> str:
 
 
 def _prompts(config: DatasetConfig) -> tuple[str, ...]:
-    """All prompt templates of a set or mixture."""
+    """All prompt templates of a set or mixture, and whether images stand in them."""
     own = {template for template in (config.prompt_template, config.open_template) if template is not None}
+    own = {f"{template} (interleaved)" for template in own} if config.interleave else own
     return tuple(sorted(own.union(*(_prompts(part) for part in config.parts.values()))))

@@ -8,7 +8,7 @@ from typing import Any
 
 from vovnet.errors import VoVNetError
 from vovnet.policy import FILE_NAME
-from vovnet.policy.card import PolicyCard, check_backbone, make_card
+from vovnet.policy.card import UNKNOWN, PolicyCard, check_backbone, make_card
 from vovnet.policy.checkpoint import TORCH, read_card
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -73,7 +73,8 @@ def _find(config: RunConfig, checkpoint: Checkpoint, wanted: PolicyCard) -> Path
         path = _newest(given or Path(config.paths.runs), wanted)
         card = read_card(path)
         check_backbone(path, card, checkpoint, config.eval.other_backbone)
-        log.info("policy: %s", path)
+        other = card.dataset not in (UNKNOWN, config.dataset.name)
+        log.info("policy: %s%s", path, f", trained on {card.dataset}" if other else "")
     warn_of_differences(path, card, wanted)
     return path
 
@@ -97,7 +98,9 @@ def warn_of_differences(path: Path, card: PolicyCard, wanted: PolicyCard) -> Non
         )
     if set(wanted.prompts) - set(card.prompts):
         log.warning(
-            "policy file %s was trained on %s, with another prompt (dataset.prompt_template)", path, card.dataset
+            "policy file %s was trained on %s, with another prompt (dataset.prompt_template, dataset.interleave)",
+            path,
+            card.dataset,
         )
     if not wanted.fingerprint:
         log.warning("policy file %s was trained on the hidden states of backbone %s", path, card.backbone)

@@ -20,6 +20,8 @@ def setting(row: ResultRow) -> str:
         if value not in (None, column.usual):
             parts.append(f"{column.label}={short(value)}" if column.label else short(value))
     parts += [f"{name}={short(value)}" for name, value in row.extra]
+    if row.trained_on not in (None, row.dataset):
+        parts.append(f"trained on {row.trained_on}")
     if row.baseline_name == "random_policy_matched":
         parts.append(f"seed={row.seed}")
     return " ".join(parts)

@@ -12,7 +12,7 @@ from vovnet.report.page.build import PAGE
 from vovnet.schema import LoggerConfig
 
 MOST = 2000  # lines of a table that is shown; the artifact holds all of them
-RESULTS, KEPT = "results", (".csv", ".json", ".jsonl", ".bz2", ".png", ".pdf", ".svg", ".html", ".tex", ".md")
+RESULTS, KEPT = "results", (".csv", ".json", ".jsonl", ".gz", ".png", ".pdf", ".svg", ".html", ".tex", ".md")
 
 Table = tuple[list[str | int], list[list[str]]]  # columns, and lines
 

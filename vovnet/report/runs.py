@@ -246,6 +246,7 @@ def _age(run: Run) -> int:
 
 
 def _prompts(dataset: Mapping[str, Any]) -> list[Any]:
-    """Prompt templates of a set and of its parts."""
+    """Prompt templates of a set and of its parts, and whether images stand in them."""
     parts = dataset.get("parts") or {}
-    return [dataset["prompt_template"], dataset["open_template"], *(_prompts(parts[name]) for name in sorted(parts))]
+    own = [dataset["prompt_template"], dataset["open_template"], *(["interleaved"] * dataset.get("interleave", False))]
+    return [*own, *(_prompts(parts[name]) for name in sorted(parts))]

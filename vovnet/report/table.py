@@ -85,6 +85,7 @@ RESCORED = (
 BESIDE = {"nll": "NLL of the references", "state": "what the look yields for policy=sequential"}  # inner tables
 EXAMPLES = 5  # of changed scores
 REASONS = 5  # of failures and of runs with unread answers, as many as are shown
+FEW = 12  # check points that are all printed
 
 
 def print_table(columns: Sequence[Column], lines: Sequence[Line]) -> PlainConsole:
@@ -216,6 +217,15 @@ def print_checks(checks: Sequence[Check]) -> None:
     """Print check points with what was seen."""
     for check in checks:
         say(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.observed}")
+
+
+def print_checks_of(folder: Path) -> None:
+    """Print the check points of a finished run or sweep; of many, those that failed and how many passed."""
+    checks = [Check(**one) for one in read_summary(folder).get("checks", ())]
+    failed = [check for check in checks if not check.passed]
+    print_checks(checks if len(checks) <= FEW else failed)
+    if len(checks) > FEW:
+        say(f"{len(checks) - len(failed)} of {len(checks)} check points passed")
 
 
 def print_store(tables: Sequence[TableSummary]) -> None:

@@ -140,7 +140,7 @@ class ResultRow:
     scoring_rule: str | None = column("dataset.rule", "protocol")
     cache_reuse: bool = column("whether vision passes continue the text pass", "made", default=False)
     cost_unit: str = column("tokens, flops or latency", "protocol", default="tokens")
-    prompt_order: str = column("where the image is in the prompt", "protocol", default="")
+    prompt_order: str = column("where images are in the prompt", "protocol", default="")
     mode: str = column("replay, live or profile", "protocol", default="replay")
     backbone: str = column("the model", "protocol", default="")
     engine: str = column("what has made its outcomes", "protocol", usual=OWN_ENGINE, default=OWN_ENGINE)

@@ -182,7 +182,7 @@ def make_row(config: RunConfig, facts: RunFacts, routed: Routed, official: Offic
         scoring_rule=facts.scoring_rule,
         cache_reuse=facts.cache_reuse,
         cost_unit=facts.cost_unit,
-        prompt_order=config.backbone.prompt_order if own else "",
+        prompt_order=f"{config.backbone.prompt_order}{'+interleaved' * config.dataset.interleaved}" if own else "",
         mode=config.eval.mode,
         backbone=facts.backbone,
         engine=facts.engine,

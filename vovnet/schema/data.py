@@ -1,7 +1,7 @@
 """Keys of data sets, of the leak guard and of ``experiments.prepare``."""
 
 import re
-from dataclasses import field, fields
+from dataclasses import asdict, field, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -63,6 +63,7 @@ class DatasetConfig:
     reader: Reader = None  # of a set of one's own: a function (config, split) that gives samples
     scorer: ScorerCode = None  # null takes the set's own; `plain` for a set of one's own
     metric: str | None = None  # what the score is called
+    interleave: bool = False  # MMMU: whether images stand at the marks <image k> of the prompt, or together
     label: Label | None = None  # what tables, figures and the page call it; null takes its name
     parts: dict[str, "DatasetConfig"] = field(default_factory=dict)  # a mixture: sets that are read one after another
 
@@ -78,6 +79,24 @@ class DatasetConfig:
             instead = "give dataset.parts.NAME.rule of an MMBench part" if self.parts else "leave it out"
             raise ValueError(f"rule says how MMBench's letters are read, which {self.name} has none of; {instead}")
         return self
+
+    @model_validator(mode="after")
+    def _marks_are_of_mmmu(self) -> "DatasetConfig":
+        if self.interleave and self.name.removeprefix("mini_") != "mmmu":
+            instead = "give dataset.parts.NAME.interleave of an MMMU part" if self.parts else "leave it out"
+            raise ValueError(f"interleave shows images at MMMU's marks <image k>, which {self.name} lacks; {instead}")
+        return self
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether its questions, or those of a part, show images at their marks."""
+        return self.interleave or any(part.interleaved for part in self.parts.values())
+
+    def facts(self) -> dict[str, Any]:
+        """What decides on results, for hashes: ``interleave``, which is newer than some, only where it is set."""
+        idle = {"label"} if self.interleave else {"label", "interleave"}
+        found = asdict(self) | {"parts": {name: part.facts() for name, part in self.parts.items()}}
+        return {key: value for key, value in found.items() if key not in idle}
 
     @model_validator(mode="after")
     def _template_shows_question(self) -> "DatasetConfig":

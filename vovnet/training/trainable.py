@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,7 +201,7 @@ def write_whole(backbone: VLM, folder: Path, below: Checkpoint, seen: TrainedOn)
 
 def training_split(config: RunConfig, session: Session | None = None) -> TrainedOn:
     """The configured training split, for the record of weights that have seen it."""
-    data = json.dumps(asdict(config.dataset), sort_keys=True)
+    data = json.dumps(config.dataset.facts(), sort_keys=True)
     opened = load_dataset(config.dataset, "train", session=session)
     return TrainedOn(config.dataset.name, opened.fingerprint, data)
 

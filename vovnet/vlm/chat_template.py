@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,32 @@ class Frame:
     tail: str
     changing: bool = False
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a checkpoint's tokenizer, chat template and image processor do.
+
+    Attributes:
+        head, tail: the text around a question.
+        frame: digest of both and of their token ids.
+        tokens: digest of the token ids of a fixed text, and of the text that they are decoded to.
+        cut: digest of a fixed picture's patches.
+        resample: the filter by which Pillow resizes; None for its default.
+        remarks: sentences for the user, said when the files are read.
+        shown: what the template renders of one image, of two and so on, by prompt order; ``{"error": …}`` where it
+            cannot; ``among`` of two images between texts. Empty for bare text, and for fast paths, which place images
+            themselves.
+    """
+
+    head: str
+    tail: str
+    frame: str
+    tokens: str
+    cut: str
+    resample: int | None
+    remarks: tuple[str, ...] = ()
+    shown: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
 
 BARE = Frame("", PLAIN_TAIL)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vovnet.data.hub import ask_hub
 from vovnet.errors import VoVNetError, first_line, keeps_from_writing
 from vovnet.files import read_object, write_json
 from vovnet.fingerprint import fingerprint_files
@@ -262,6 +263,8 @@ def _download(name: str, revision: str | None, only_local: bool, files: Sequence
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    if not only_local:
+        ask_hub(name)
     try:
         wanted = list(files)
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=only_local))

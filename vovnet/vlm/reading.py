@@ -8,7 +8,7 @@ what is stored.
 import importlib
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -17,40 +17,15 @@ from vovnet.errors import VoVNetError
 from vovnet.fingerprint import digest, fingerprint_files, recall_text, remember_text
 from vovnet.ranks import world_size
 from vovnet.schema import BackboneConfig
-from vovnet.vlm.chat_template import BARE, Frame, chat_frame, has_template
+from vovnet.vlm.chat_template import BARE, Frame, Reading, chat_frame, has_template
 from vovnet.vlm.families import fast_path, is_generic
 from vovnet.vlm.files import PATTERNS, Checkpoint
 
 log = logging.getLogger(__name__)
 READING = ("chat_template", "tokenizer", "pictures")  # names of the digests
-FORMAT = 1  # rises when a digest is made otherwise
+FORMAT = 2  # rises when a digest is made otherwise
 LIBRARIES = ("transformers", "tokenizers", "jinja2", "numpy")  # these make what is remembered
 SAMPLE = "What is 12.5% of 80 km², naïvely?\n\n\tA. ten — 十\u3000 B.  e\u0301 🦊\r\n<|im_end|> don't <b>U.S.A.</b>"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a checkpoint's tokenizer, chat template and image processor do.
-
-    Attributes:
-        head, tail: the text around a question.
-        frame: digest of both and of their token ids.
-        tokens: digest of the token ids of a fixed text, and of the text that they are decoded to.
-        cut: digest of a fixed picture's patches.
-        resample: the filter by which Pillow resizes; None for its default.
-        remarks: sentences for the user, said when the files are read.
-        shown: what the template renders of one image, of two and so on, by prompt order; ``{"error": …}`` where it
-            cannot. Empty for bare text, and for fast paths, which place images themselves.
-    """
-
-    head: str
-    tail: str
-    frame: str
-    tokens: str
-    cut: str
-    resample: int | None
-    remarks: tuple[str, ...] = ()
-    shown: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
 
 def reading_facts(config: BackboneConfig, checkpoint: Checkpoint) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,7 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
         oracle = [(round(float(hull.costs[i]), 6), round(float(hull.accuracies[i]), 6)) for i in keep]
     corners = sorted(point(row) for row in study.fixed.values())
     mixing = concave_hull(corners) if corners else None
+    begun = {label: line["lambda_cost"] for line, label in _main_methods(study)}
     count = 0 if study.branches is None else min(most, len(study.branches.outcomes))
     known = () if study.branches is None else study.branches.looks
     return {
@@ -137,6 +138,7 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
         "policies": [
             {
                 "label": curve.label,
+                "lambda": begun[curve.label],
                 "space": [known.index(named(label, known)) for label in run.predictions.valued],
                 "values": np.round(run.predictions.values[:count].T, 6).tolist(),
             }
@@ -181,6 +183,13 @@ def _point(rows: Sequence[ResultRow], label: str, curve: str) -> dict[str, Any]:
         "cost": float(one.mean("avg_cost")[0]),
         "rates": [[name.upper(), sum(share[name] for share in shares) / len(shares)] for name in shares[0]],
     }
+
+
+def _main_methods(study: Study) -> Iterator[tuple[Line, str]]:
+    """Each curve's label with the main table's line of its method."""
+    lines = {line["method"]: line for line in main_lines(study)}
+    for merged in over_seeds(study.curves):
+        yield from ((lines[merged.label], label) for label in merged.labels)
 
 
 def _headline(study: Study) -> dict[str, Any] | None:

@@ -50,10 +50,12 @@ function showLambda(study, draw, onChoice) {
     return { refresh() {}, current: () => null };
   }
   byId("policy").replaceChildren(...study.policies.map((p, i) => make("option", { value: i }, p.label)));
-  const one = study.headline;
-  begun = one ? { place: placeOf(one.lambda), lambda: one.lambda } : { place: 0, lambda: 0 };
-  slider.value = begun.place;
-  byId("policy").value = Math.max(0, study.policies.findIndex((p) => one && p.label === one.curve));
+  byId("policy").value = Math.max(0, study.policies.findIndex((p) => study.headline && p.label === study.headline.curve));
+  const begin = () => {
+    const { lambda } = current().policy;
+    begun = { place: placeOf(lambda), lambda };
+    slider.value = begun.place;
+  };
   const current = () => ({ policy: study.policies[byId("policy").value || 0], place: Number(slider.value) });
   const refresh = () => {
     const { policy, place } = current(), curve = lambdaCurve(study, policy), now = curve[place];
@@ -70,7 +72,8 @@ function showLambda(study, draw, onChoice) {
     onChoice();
   };
   slider.oninput = refresh;
-  byId("policy").onchange = refresh;
+  byId("policy").onchange = () => { begin(); refresh(); };
+  begin();
   refresh();
   return { refresh, current };
 }

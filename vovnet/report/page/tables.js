@@ -14,10 +14,10 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-function shown(value, digits = 4) {
+function shown(value, digits = 4, whole = true) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "number") return String(value);
-  if (Number.isInteger(value)) return String(value);
+  if (whole && Number.isInteger(value)) return String(value);
   const text = value.toFixed(digits), least = 10 ** -digits;
   if (value > 0 && value < 1 && [0, 1].includes(Number(text))) return value < 0.5 ? `<${least.toFixed(digits)}` : `>${(1 - least).toFixed(digits)}`;
   return Number(text) === 0 ? text.replace("-", "") : text;
@@ -37,6 +37,7 @@ function sortableTable(name, { columns, view }, rows) {
   const body = make("tbody");
   const names = view.map(([column]) => column);
   const isNumber = names.map((c) => rows.some((r) => typeof r[c] === "number"));
+  const whole = names.map((c) => rows.every((r) => typeof r[c] !== "number" || Number.isInteger(r[c])));
   const kind = (i) => `${isNumber[i] ? "number" : ""} ${MINOR.includes(names[i]) ? "minor" : ""}`;
   const fill = () => {
     const order = [...rows];
@@ -45,7 +46,7 @@ function sortableTable(name, { columns, view }, rows) {
       order.sort((a, b) => compareCells(a[by], b[by]) * (state.down ? -1 : 1));
     }
     body.replaceChildren(...order.map((row) => make("tr", {}, ...view.map(([column, , digits], i) =>
-      make("td", { class: kind(i) }, shown(row[column], digits ?? 4))))));
+      make("td", { class: kind(i) }, shown(row[column], digits ?? 4, whole[i]))))));
   };
   const heads = view.map(([, heading], i) => {
     const head = make("th", { class: kind(i), scope: "col", "aria-sort": "none" });

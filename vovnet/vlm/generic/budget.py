@@ -65,7 +65,7 @@ class CountedBudget:
     def prompter(self) -> "Prompter":
         """What counts; imports transformers."""
         if self.counter is None:
-            from vovnet.vlm.generic.family import counting_prompter
+            from vovnet.vlm.generic.prompters import counting_prompter
 
             return counting_prompter(self.checkpoint)
         return self.counter

@@ -142,6 +142,9 @@ class GenericBuilder:
         name, text, ids, sample = row
         opened = Opened(sample.images)
         try:
+            if sample.marks:
+                around = sample.around_images(text)
+                return {a: self.prompter.among(around, self._resized(opened, a), self.budget.keys(a)) for a in actions}
             return {action: self._prompt(text, ids, opened, action) for action in actions}
         except VoVNetError as error:
             raise VoVNetError(f"sample {name}: {error}") from error

@@ -1,5 +1,6 @@
 """The text around a question and its images: what a checkpoint's chat template renders."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,13 @@ from PIL import Image
 
 from vovnet.errors import VoVNetError
 from vovnet.schema import PromptOrder
-from vovnet.vlm.chat_template import PLAIN_TAIL, STAND_IN
+from vovnet.vlm.chat_template import PLAIN_TAIL, STAND_IN, Reading
 from vovnet.vlm.generic.prompts import Frames
-from vovnet.vlm.reading import Reading
 
 ORDERS: tuple[PromptOrder, ...] = ("image_first", "text_first", "sandwich")
 MOST_IMAGES = 10  # of a sample; MMMU's questions have up to seven
 TEXT, IMAGE = {"type": "text", "text": STAND_IN}, {"type": "image"}
+AMONG = [TEXT, IMAGE, TEXT, IMAGE, TEXT]  # shows whether images stay where a message has them
 PLACEHOLDERS = ("boi_token", "image_token")  # of a processor, for a bare prompt; Gemma 3 writes the first
 
 
@@ -38,7 +39,22 @@ def frames_of(reading: Reading, order: PromptOrder, folder: Path, processor: Any
     if "".join(rendered[0]) == "".join(text):
         raise VoVNetError(f"the chat template of {folder} leaves images out; save the processor with the model's own.")
     begin = processor.tokenizer.bos_token
-    return Frames(text, dict(enumerate(rendered, 1)), special=begin is None or not text[0].startswith(begin))
+    special = begin is None or not text[0].startswith(begin)
+    return Frames(text, dict(enumerate(rendered, 1)), special, *_among(reading, text))
+
+
+def _among(reading: Reading, text: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """What stands for each image among text, and what is before the text of a message that begins with an image.
+
+    Nothing where the template puts images elsewhere, or writes them otherwise among text than before it.
+    """
+    befores = [result.get("text", "").split(STAND_IN)[0] for result in reading.shown["image_first"]]
+    pieces = reading.shown["among"][0].get("text", "").split(STAND_IN)
+    marks = [*pieces[1:-1], *(after.removeprefix(before) for before, after in itertools.pairwise(befores[1:]))]
+    if len(pieces) != 4 or (pieces[0], pieces[-1]) != text or not befores[0].endswith(marks[0]):
+        return (), ""
+    alike = all(before + mark == after for before, mark, after in zip(befores, marks[1:], befores[1:], strict=False))
+    return (tuple(marks), befores[0]) if alike else ((), "")
 
 
 def bare_frames(processor: Any, order: PromptOrder) -> Frames:
@@ -62,7 +78,7 @@ def bare_frames(processor: Any, order: PromptOrder) -> Frames:
             "text_first": ("", marks + PLAIN_TAIL),
             "sandwich": ("", marks, PLAIN_TAIL),
         }[order]
-    return Frames(("", PLAIN_TAIL), shown, special=True)
+    return Frames(("", PLAIN_TAIL), shown, True, (mark,) * MOST_IMAGES, mark)
 
 
 def _content(order: PromptOrder, images: int) -> list[dict[str, str]]:

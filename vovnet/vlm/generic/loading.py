@@ -23,8 +23,8 @@ from vovnet.vlm.generic.budget import CountedBudget
 from vovnet.vlm.generic.builder import GenericBuilder
 from vovnet.vlm.generic.check import VERSION as CHECK
 from vovnet.vlm.generic.check import check
-from vovnet.vlm.generic.family import prompter_of
 from vovnet.vlm.generic.model import Exact, GenericVLM
+from vovnet.vlm.generic.prompters import prompter_of
 from vovnet.vlm.pruning import Pruning
 from vovnet.vlm.quantised import INSTALL, check_quantised, quantisation
 from vovnet.vlm.reading import reading_of

@@ -174,16 +174,20 @@ class GenericVLM(VLM):
         return Part(tuple(rows), own, inputs, self._kept(seen), seen.hidden[:, -1], seen.logits[:, -1])
 
     def continued(self, prompts: Sequence[Prompt], text: Part) -> list[Part]:
-        """Read the rows of a text pass with their images, going on from its cache."""
+        """Read the rows of a text pass with their images, going on from its cache; those that share nothing, whole."""
         assert text.prefix is not None
         rows = [prompts[row] for row in text.rows]
-        if self.exact.gap:
-            return [self._after(text.prefix, rows, text.rows)]
-        found = []
-        lengths = [len(prompt.ids) - prompt.shared for prompt in rows]
-        for length in sorted(set(lengths)):
-            own = [number for number, one in enumerate(lengths) if one == length]
-            prefix = text.prefix.select(torch.tensor(own, device=self.device))
+        groups: dict[int, list[int]] = {}
+        for number, prompt in enumerate(rows):
+            length = 0 if self.exact.gap else len(prompt.ids) - prompt.shared
+            groups.setdefault(length if prompt.shared else -1, []).append(number)
+        apart = groups.pop(-1, [])
+        together = self.together([rows[number] for number in apart])
+        found = [self.read_rows(prompts, [text.rows[apart[n]] for n in group]) for group in together]
+        for _, own in sorted(groups.items()):
+            prefix = text.prefix
+            if len(own) < len(rows):
+                prefix = prefix.select(torch.tensor(own, device=self.device))
             found.append(self._after(prefix, [rows[n] for n in own], [text.rows[n] for n in own]))
         return found
 

@@ -31,11 +31,33 @@ class Frames:
         text: before and after a question without images.
         shown: the same by the number of images; three pieces where the question is repeated after them.
         special: whether the tokenizer adds its special tokens, which the template leaves out.
+        marks: what stands for the first image, the second and so on among text; none where the template puts images
+            elsewhere than a message has them.
+        begins: what is before the text of a message that begins with an image.
     """
 
     text: tuple[str, ...]
     shown: Mapping[int, tuple[str, ...]]
     special: bool
+    marks: tuple[str, ...] = ()
+    begins: str = ""
+
+    def among(self, texts: Sequence[str]) -> str:
+        """The prompt whose images stand between these texts, of which some may be empty.
+
+        Raises:
+            VoVNetError: too many images, or a template that puts them elsewhere.
+        """
+        if not self.marks:
+            raise VoVNetError(
+                "the chat template of this backbone does not show images where they stand among text; set "
+                "dataset.interleave=false."
+            )
+        if len(texts) > len(self.marks) + 1:
+            raise VoVNetError(f"it has {len(texts) - 1} images; a prompt takes at most {len(self.marks)}.")
+        first = self.text[0] + texts[0] + self.marks[0] if texts[0] else self.begins
+        others = zip(["", *self.marks[1:]], texts[1:], strict=False)
+        return first + "".join(mark + text for mark, text in others) + self.text[1]
 
 
 @dataclass(frozen=True)
@@ -166,7 +188,23 @@ class Prompter:
 
     def whole(self, question: str, images: Sequence[Image.Image], keys: Mapping[str, Any]) -> Prompt:
         """The prompt with images as the processor makes it of one text."""
-        piece = self._process(question.join(self._frame(len(images))), images, keys, self.frames.special)
+        return self._made(question.join(self._frame(len(images))), images, keys)
+
+    def among(self, texts: Sequence[str], images: Sequence[Image.Image], keys: Mapping[str, Any]) -> Prompt:
+        """The prompt with images between texts, as the processor makes it of one text.
+
+        Raises:
+            VoVNetError: the chat template has no such prompts, or a text forges a control token.
+        """
+        if any(holds_control_token(self.tokenizer, text) for text in texts):
+            raise VoVNetError(
+                "its text holds a control token of this backbone, and its images stand among it; leave the row out, or "
+                "set dataset.interleave=false."
+            )
+        return self._made(self.frames.among(texts), images, keys)
+
+    def _made(self, text: str, images: Sequence[Image.Image], keys: Mapping[str, Any]) -> Prompt:
+        piece = self._process(text, images, keys, self.frames.special)
         return self._counted(piece.ids, piece.extra, piece.images, 0)
 
     def splices_exactly(self, image: Image.Image, keys: Mapping[str, Any]) -> bool:

@@ -64,6 +64,8 @@ class MessageBuilder:
         visual = [action for action in actions if action is not Action.NO]
         if not visual:
             return batch
+        if any(sample.marks for sample in samples):
+            raise VoVNetError("a server is shown a question's images together; set dataset.interleave=false.")
         shown = list(each(lambda sample: self._urls(sample.images, visual), samples))
         counted = [self.tokens(sample, visual) for sample in samples]
         images = {

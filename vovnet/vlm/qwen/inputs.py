@@ -36,6 +36,7 @@ class Pixels:
         rows: per sample, the indices of its images in ``shapes``.
         cut: what makes patches of them.
         pruning: how their tokens are thinned out after the vision tower; None keeps all.
+        around: per sample, ids of its text before, between and after its images; empty where these stand together.
     """
 
     levels: Tensor
@@ -43,6 +44,7 @@ class Pixels:
     rows: tuple[tuple[int, ...], ...]
     cut: Cutter
     pruning: Pruning | None = None
+    around: tuple[list[list[int]], ...] = ()
 
     @classmethod
     def of(
@@ -51,10 +53,11 @@ class Pixels:
         rows: tuple[tuple[int, ...], ...],
         cut: Cutter,
         pruning: Pruning | None = None,
+        around: tuple[list[list[int]], ...] = (),
     ) -> "Pixels":
         """Of distinct pictures, uint8 [height, width, channels] each."""
         levels = np.concatenate([picture.reshape(-1) for picture in pictures])
-        return cls(torch.from_numpy(levels), tuple(map(cut.grid, pictures)), rows, cut, pruning)
+        return cls(torch.from_numpy(levels), tuple(map(cut.grid, pictures)), rows, cut, pruning, around)
 
     def grids(self, row: int) -> list[Grid]:
         """Grids of one sample's images."""
@@ -122,7 +125,11 @@ class InputBuilder:
         """The same batch, of these samples, with the images of ``actions``."""
         if not (visual := [action for action in actions if action is not Action.NO]):
             return batch
-        return replace(batch, images=self._pixels([sample.images for sample in samples], visual, each))
+        around = tuple(
+            encode_user_texts(self.tokenizer, sample.around_images(text)) if sample.marks else []
+            for sample, text in zip(samples, batch.texts, strict=True)
+        )
+        return replace(batch, images=self._pixels([sample.images for sample in samples], visual, each, around))
 
     def _fitting(self, what: str, item: tuple[int, Sample, str], ids: list[int]) -> list[int]:
         """The token ids of a text.
@@ -163,7 +170,11 @@ class InputBuilder:
         return sum(math.prod(grid) if pruning is None else pruning.remaining(*grid) for grid in grids)
 
     def _pixels(
-        self, per_sample: Sequence[tuple[ImageRef, ...]], actions: Sequence[Action], each: Each
+        self,
+        per_sample: Sequence[tuple[ImageRef, ...]],
+        actions: Sequence[Action],
+        each: Each,
+        around: tuple[list[list[int]], ...],
     ) -> dict[Action, Pixels]:
         """Each distinct image once, opened once for all actions."""
         distinct = list(dict.fromkeys(reference for references in per_sample for reference in references))
@@ -171,7 +182,7 @@ class InputBuilder:
         rows = tuple(tuple(place[reference] for reference in references) for references in per_sample)
         seen = list(each(lambda reference: self._seen(reference, actions), distinct))
         return {
-            action: Pixels.of([image[action] for image in seen], rows, self.cut, self.budget.pruning_of(action))
+            action: Pixels.of([image[action] for image in seen], rows, self.cut, self.budget.pruning_of(action), around)
             for action in actions
         }
 

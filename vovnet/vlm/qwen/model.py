@@ -122,22 +122,23 @@ class Backbone(VLM):
         pixels = batch.images[action]
         images = self.encode(pixels) if images is None else images
         sequences = self.prompts(batch, pixels, images)
-        text = text if self.cache_reuse else None
+        text = text if self.cache_reuse and any(prompt.shared for prompt in sequences) else None
         if self._fixed:
             tokens = [self.builder.read_tokens(pixels, row) for row in range(len(batch))]
             texts = [None] * len(batch) if text is None else fixed.one_by_one(text)
             each = zip(sequences, images.split(tokens), texts, strict=True)
-            seen = join_prefills([self._prefill([prompt], shown, before) for prompt, shown, before in each])
+            seen = join_prefills(
+                [self._prefill([prompt], shown, before if prompt.shared else None) for prompt, shown, before in each]
+            )
         else:
             seen = self._prefill(sequences, images, text)
-        head = len(self.builder.format.head)
         counts = [
             (
                 self.builder.read_tokens(pixels, row),
                 sum(time * height * width for time, height, width in pixels.grids(row)),
-                0 if text is None else head + len(question),
+                0 if text is None else prompt.shared,
             )
-            for row, question in enumerate(batch.questions)
+            for row, prompt in enumerate(sequences)
         ]
         return replace(seen, counts=np.array(counts))
 
@@ -283,8 +284,9 @@ class Backbone(VLM):
             prompts = [form.text_pass(question) for question in batch.questions]
         else:
             kept = None if images is None else images.kept
+            around = pixels.around or ((),) * len(batch)
             prompts = [
-                form.with_images(question, pixels.grids(row), None if kept is None else kept[row])
+                form.with_images(question, pixels.grids(row), None if kept is None else kept[row], around[row])
                 for row, question in enumerate(batch.questions)
             ]
         for name, prompt in zip(batch.ids, prompts, strict=True):
@@ -306,7 +308,10 @@ class Backbone(VLM):
         if text is not None:
             shared = text.mask.shape[1] - len(self.builder.format.tail)
             cache = fork_cache(text.cache, shared)
-            mask = torch.cat([text.mask[:, :shared], mask], dim=1)
+            before = text.mask[:, :shared]
+            if 0 in begins:  # a row that shares nothing reads none of it
+                before = before * torch.tensor([[int(begin > 0)] for begin in begins], device=self.device)
+            mask = torch.cat([before, mask], dim=1)
         embeds, visual = self._embed(padded.ids, images)
         hidden = self._read(embeds, mask, padded.positions, cache, *visual)[:, -1]
         return Prefill(

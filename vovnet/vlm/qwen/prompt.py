@@ -53,26 +53,31 @@ class PromptFormat:
 
     def text_pass(self, question: list[int]) -> Sequence:
         """The prompt without any image: the same in every order."""
-        return self._join([self.head, tuple(question), self.tail], [], shared=0)
+        return self._join([(*self.head, *question, *self.tail)], [], shared=0)
 
-    def with_images(self, question: list[int], grids: list[Grid], kept: Kept | None = None) -> Sequence:
+    def with_images(
+        self, question: list[int], grids: list[Grid], kept: Kept | None = None, around: Seq[list[int]] = ()
+    ) -> Sequence:
         """The prompt with images.
 
         Args:
             grids: (time, height, width) in patches, one per image.
             kept: which tokens of each image are there, in row-major order; None where all are.
+            around: ids of the question before, between and after its images, where these stand among it. Whatever the
+                order, such a prompt shares nothing with the text pass, whose marks are text.
         """
-        text = tuple(question)
+        if around:
+            first, *others = [(*self.head, *around[0]), *map(tuple, around[1:])]
+            return self._join([first, *others[:-1], (*others[-1], *self.tail)], grids, 0, kept)
+        text, together = tuple(question), [()] * (len(grids) - 1)
         if self.order == "image_first":
-            return self._join([self.head, (*text, *self.tail)], grids, len(self.head), kept)
+            return self._join([self.head, *together, (*text, *self.tail)], grids, len(self.head), kept)
         shared = len(self.head) + len(text)
         again = text if self.order == "sandwich" else ()
-        return self._join([(*self.head, *text), (*again, *self.tail)], grids, shared, kept)
+        return self._join([(*self.head, *text), *together, (*again, *self.tail)], grids, shared, kept)
 
-    def _join(
-        self, pieces: list[tuple[int, ...]], grids: list[Grid], shared: int, kept: Kept | None = None
-    ) -> Sequence:
-        """Concatenate text pieces; all images stand between the first piece and the second.
+    def _join(self, pieces: Seq[tuple[int, ...]], grids: list[Grid], shared: int, kept: Kept | None = None) -> Sequence:
+        """Concatenate text pieces; an image stands between one and the next.
 
         What is pruned leaves its position empty: everything else stands where it stood.
         """
@@ -80,7 +85,7 @@ class PromptFormat:
         images: list[tuple[int, np.ndarray]] = []  # where each begins in the sequence, and its positions
         text = [(0, 0)]  # where the text after each image begins in the sequence, and at which position
         cursor = len(ids)
-        for number, (_, patch_rows, patch_columns) in enumerate(grids):
+        for number, ((_, patch_rows, patch_columns), piece) in enumerate(zip(grids, pieces[1:], strict=True)):
             rows, columns = patch_rows // self.merge_size, patch_columns // self.merge_size
             image = _image_positions(rows, columns)
             if kept is not None:
@@ -89,9 +94,8 @@ class PromptFormat:
             images.append((len(ids) - 1 - image.shape[1], image + (cursor + 1)))
             cursor += 1 + max(rows, columns)  # text resumes after the longer side, not after all tokens
             text.append((len(ids) - 1, cursor))
-            cursor += 1
-        for piece in pieces[1:]:
             ids += piece
+            cursor += 1 + len(piece)
         positions = np.empty((3, len(ids)), dtype=np.int64)
         for begin, position in text:
             positions[:, begin:] = np.arange(position, position + len(ids) - begin)
