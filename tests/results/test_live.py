@@ -11,6 +11,7 @@ import pytest
 
 from tests.commands import WARM, Ranks
 from tests.conftest import Configure
+from tests.outcomes.test_limits import limit_of
 from tests.policy.test_route import policy_file
 from vovnet import rank_launch
 from vovnet.data import Item, load_dataset
@@ -93,6 +94,18 @@ def test_ranks_share_the_batches_of_one_device(
         assert len(Batches(dataset, count, size)) == len(shares[-1]) > 0
     alone = [tuple(range(start, min(start + size, count))) for start in range(0, count, size)]
     assert sorted({batch for share in shares for batch in share}) == alone
+
+
+def test_batches_that_do_not_fit_into_memory_are_cut(configure: Configure) -> None:
+    dataset = load_dataset(configure().dataset, "test")
+    cut = Batches(dataset, 8, 8, limit_of([100] * 8, most=300))
+    assert [tuple(i for i, _, _ in batch) for batch, _ in cut] == [(0, 1, 2), (3, 4, 5), (6, 7)]
+    assert [cut.answered(number) for number in range(len(cut))] == [3, 6, 8]
+
+
+def test_a_long_question_is_named_before_any_is_answered_live(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(VoVNetError, match=r"^sample \S+ alone .* more than eval\.batch_tokens=10; raise it"):
+        evaluate(configure(*LIVE, "policy/baseline=always_full", "eval.batch_tokens=10"), tmp_path / "run")
 
 
 def test_a_rank_that_fails_ends_the_other_which_waits_for_it(

@@ -108,7 +108,7 @@ DECIDING = (
     Rule("eval.mode eval.split eval.max_samples", ("calibrate",), "held-out questions of the train split are taken"),
     Rule("leaks", ("profile",), "experiments.profile does not run the leak guard"),
     Rule("eval.batch_size", ("profile",), "profile.batch_size says how many are timed together"),
-    Rule("eval.chunk_rows eval.batch_tokens", ("eval",), "live runs collect nothing", lambda c: c.eval.mode == "live"),
+    Rule("eval.chunk_rows", ("eval",), "live runs collect nothing", lambda c: c.eval.mode == "live"),
     Rule("eval.num_workers eval.chunk_rows eval.batch_tokens", ("profile",), "a profile collects nothing"),
     Rule("eval.num_shards eval.shard", ("profile",), "only experiments.collect has parts"),
     Rule(

@@ -29,7 +29,7 @@ class BatchLimit:
     Attributes:
         most: padded tokens, the longest prompt times the number of prompts; ``auto``: what fits into memory.
         free: bytes, when the model is loaded.
-        token, pair: bytes of a token, and of a pair of tokens in a padded batch.
+        token, pair: bytes of a token, and of a pair of tokens in a padded batch; 0 where a server runs the model.
         scale: how many times the predicted bytes a batch has taken; 1 at least.
     """
 
@@ -104,6 +104,8 @@ class BatchLimit:
             log.info("a batch of %d took %.1f GB; batches are bounded by that from now on", len(rows), taken / GB)
 
     def _fits(self, lengths: "Sequence[int] | map[int]", share: float | None = None) -> bool:
+        if not self.token:
+            return True
         lengths = list(lengths)
         count, longest = len(lengths), max(lengths)
         if self.most != "auto":

@@ -8,9 +8,10 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.errors import VoVNetError, first_line
 from vovnet.lightning_parts import environment, interruptible, quiet_lightning
 from vovnet.outcomes.exchange import read_routed, write_routed
+from vovnet.outcomes.limits import BatchLimit
 from vovnet.outcomes.routed import Routed
 from vovnet.policy.module import RoutingModule
 from vovnet.policy.protocol import Policy
@@ -88,7 +90,9 @@ def _router(config: RunConfig, dataset: VQADataset, policy: Policy, session: Ses
 def _predict(config: RunConfig, dataset: VQADataset, router: Router, count: int) -> tuple[Routed, float]:
     quiet_lightning()
     module = RoutingModule(router)
-    batches = Batches(dataset, count, config.eval.batch_size)
+    limit = BatchLimit.of(router.backbone, dataset, router.policy.looks, config.eval.batch_tokens)
+    limit.refuse_alone(range(count))
+    batches = Batches(dataset, count, config.eval.batch_size, limit)
     with ExitStack() as shown:
         bar = None
         if is_main_rank():
@@ -127,30 +131,34 @@ class Batches:
     """This rank's batches of a split, in order: those of one device, dealt in turn.
 
     A rank that would have none takes the last one too, since all ranks have to come together in the end.
+
+    Attributes:
+        limit: cuts a rank's batches that would not fit into its memory.
     """
 
     dataset: VQADataset
     count: int
     size: int
+    limit: BatchLimit | None = None
 
     def __len__(self) -> int:
-        return len(self._starts())
+        return len(self._rows)
 
     def __iter__(self) -> Iterator[tuple[list[Item], list[Item]]]:
         """Each with the next one, which is empty after the last."""
-        batches = map(self._batch, self._starts())
+        batches = ([item(self.dataset, i) for i in rows] for rows in self._rows)
         return itertools.pairwise(itertools.chain(batches, [[]]))
 
-    def _batch(self, start: int) -> list[Item]:
-        return [item(self.dataset, i) for i in range(start, min(start + self.size, self.count))]
-
-    def _starts(self) -> range:
+    @cached_property
+    def _rows(self) -> list[Sequence[int]]:
         every = range(0, self.count, self.size)
-        return every[rank() :: world_size()] or every[-1:]
+        starts = every[rank() :: world_size()] or every[-1:]
+        whole = [range(start, min(start + self.size, self.count)) for start in starts]
+        return [part for rows in whole for part in ([rows] if self.limit is None else self.limit.parts(rows))]
 
     def answered(self, number: int) -> int:
         """About how many questions all ranks have answered when this one has finished a batch."""
-        return min(self.count, (number + 1) * world_size() * self.size)
+        return min(self.count, world_size() * sum(map(len, self._rows[: number + 1])))
 
 
 class Watch(L.Callback):

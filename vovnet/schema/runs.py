@@ -137,7 +137,7 @@ class EvalConfig:
     split: Split
     max_samples: Positive | None
     batch_size: Positive
-    batch_tokens: Tokens  # of a collected batch, the longest prompt times the number of prompts; auto: what fits
+    batch_tokens: Tokens  # of a batch, the longest prompt times the number of prompts; auto: what fits
     num_workers: Workers  # threads that prepare images; auto: on a GPU by the cores there are for it, on a CPU none
     chunk_rows: Positive  # rows per store file; at most this much work is lost when killed
     max_new_tokens: Annotated[Int, Field(gt=0, le=2**15)]
