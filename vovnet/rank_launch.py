@@ -75,7 +75,6 @@ def launch_ranks(config: RunConfig, folder: Path, module: str, again: str) -> No
     import torch  # only here: it takes seconds to import
 
     ranks = config.trainer.devices
-
     if config.backbone.device != "cpu" and torch.cuda.is_available():
         most, what = torch.cuda.device_count(), "CUDA devices"
     else:
