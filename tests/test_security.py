@@ -55,6 +55,8 @@ def test_nothing_that_could_run_code_is_called(path: Path) -> None:
 
 # Where files are opened by themselves, and why that is safe.
 OPENED = {
+    "results/read.py": "unpacks what is open",
+    "report/publish.py": "files that this command wrote",
     "results/write.py": "a policy file, whose card was read",
     "report/page/build.py": "files of the package",
     "data/prepare.py": "writes",
@@ -177,6 +179,19 @@ def test_a_secret_in_a_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
     with pytest.raises(VoVNetError, match="WANDB_API_KEY"):
         compose_config("name=run-0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the key api_key=a is unknown, as a banana is", "the key api_key=*** is unknown, as a banana is"),
+        ("password=x, exit", "password=***, exit"),
+        ("set backbone.token=VALUE", "set backbone.token=VALUE"),
+        ("token=one-sk-abcdefghijklmnopqrstuvwx two", "token=*** two"),
+    ],
+)
+def test_a_secret_is_cut_where_it_is_and_nowhere_else(text: str, shown: str) -> None:
+    assert redacted(text) == shown
 
 
 def test_secrets_are_redacted_in_what_is_printed_and_recorded(

@@ -5,10 +5,12 @@ for keys, and does not read lines of a shell: prefixes, names and command lines 
 only text that may hold such a key is handed to it.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 from vovnet.errors import VoVNetError
 
@@ -25,6 +27,7 @@ PREFIXED = re.compile(  # of services that detect-secrets 1.5 does not know, or 
     r"[\w-]{20,}|gh[pousr]_\w{20,}|xox[abeoprs]-[\w-]{10,}|A(?:KIA|SIA)[A-Z0-9]{16}|(?i:bearer|basic)\s+[\w.~+/-]{16,})"
 )
 RUN = re.compile(r"[A-Za-z0-9]{16,}")
+LONG = 20  # characters from which a run may be a key by its looks alone
 HEXADECIMAL = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[a-z0-9])|(?<=[0-9])(?=[A-Za-z])")
 RANDOM = 0.4  # changes of kind a character: 0.6 on average in random letters and digits, 0.25 in names of models
@@ -51,9 +54,19 @@ STRONG = re.compile(
     r"github_pat|signature)$|(?:api_?key|access_?key|private_?key|secret|passw(?:or)?d|passphrase|credentials?)$"
 )
 WEAK = re.compile(r"_(?:key|pwd|pass|pw|pat|sig|dsn)$|^(?:sig|pwd|pass|pgpass)$")
-HARMLESS = re.compile(r"(?i)true|false|null|none|\d{1,3}|[~./\\]|[~.]?/.*|\$\w+|\$[({].*|`.*|\?+|\*+")
+HARMLESS = re.compile(
+    r"VALUE|NAME|OPTION|KEY|(?i:true|false|null|none|\d{1,3}|[~./\\]|[~.]?/.*|\$\w+|\$[({].*|`.*|\?+|\*+)"
+)
+KEY, HIDDEN = "a key", "***"
 SHORTEST = 8  # characters; a shorter value of an environment variable may stand anywhere by chance
-Found = tuple[str, str]  # what to call it, and the value, empty where the text does not hold it
+
+
+class Found(NamedTuple):
+    """A secret: what to call it, its value, and where in the text that is; -1 where only the value is known."""
+
+    name: str
+    value: str
+    begin: int = -1
 
 
 def refuse_secrets(texts: Iterable[str]) -> None:
@@ -62,10 +75,10 @@ def refuse_secrets(texts: Iterable[str]) -> None:
     Raises:
         VoVNetError: one names or holds a secret; the sentence does not repeat it.
     """
-    held = dict(_held())
+    held = list(_held())
     for text in texts:
-        found = next(iter(_given(text)), None)
-        name = found[0] if found else next((name for value, name in held.items() if value in text), None)
+        found = next(iter(_given(text)), None) or next((one for one in held if one.value in text), None)
+        name = found and found.name
         if name is not None:
             raise VoVNetError(
                 f"the configuration holds a secret ({name}), which would be written into every run's files; leave it "
@@ -79,25 +92,36 @@ def redacted(text: str, settings: bool = False) -> str:
     Args:
         settings: it is a configuration, in which a value may also follow a colon or a name in a shell's line.
     """
-    found = [value for line in text.splitlines() for _, value in _given(line)] if settings else []
-    found += [value for _, value in (*_issued(text), *_named(WITH_EQUALS, text))] + [value for value, _ in _held()]
-    for value in sorted(filter(None, found), key=len, reverse=True):
-        text = text.replace(value, "***")
-    return text
+    cut = "".join(_cut(line, settings) for line in text.splitlines(keepends=True))
+    for one in sorted(_held(), key=lambda one: len(one.value), reverse=True):
+        cut = cut.replace(one.value, HIDDEN)
+    return cut
+
+
+def _cut(line: str, settings: bool) -> str:
+    hidden = bytearray(len(line))  # which characters are
+    for one in _given(line) if settings else (*_issued(line), *_named(WITH_EQUALS, line)):
+        size = len(one.value)
+        begins = [one.begin] if one.begin >= 0 else [m.start() for m in re.finditer(re.escape(one.value), line) if size]
+        for begin in begins:
+            hidden[begin : begin + size] = b"\1" * size
+    pieces = itertools.groupby(range(len(line)), key=hidden.__getitem__)
+    return "".join(HIDDEN if cut else "".join(map(line.__getitem__, places)) for cut, places in pieces)
 
 
 @lru_cache(maxsize=4096)  # jobs of a sweep share most of their texts
 def _given(text: str) -> tuple[Found, ...]:
-    looked_up = ((name, "") for name in LOOKED_UP.findall(text) if _is_secret(name, "?"))
+    looked_up = (Found(name, "") for name in LOOKED_UP.findall(text) if _is_secret(name, "?"))
     shell = (found for form in (ASSIGNED, *COMMANDS) for found in _named(form, text))
-    logins = (("a password", match[1]) for form in LOGINS for match in form.finditer(text) if not _harmless(match[1]))
+    matches = (match for form in LOGINS for match in form.finditer(text) if not _harmless(match[1]))
+    logins = (Found("a password", match[1], match.start(1)) for match in matches)
     return (*looked_up, *shell, *logins, *_issued(text))
 
 
 def _named(form: re.Pattern[str], text: str) -> Iterator[Found]:
     for match in form.finditer(text):
         if not _harmless(match[2]) and _is_secret(match[1], match[2]):
-            yield match[1], match[2]
+            yield Found(match[1], match[2], match.start(2))
 
 
 def _harmless(value: str) -> bool:
@@ -109,29 +133,32 @@ def _is_secret(name: str, value: str) -> bool:
     """Whether a name says that its value is secret, or may say so and the value is no plain word."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[.+-]+", "_", name).lower().strip("_")
     if STRONG.search(snake):
-        return True
+        return not (value.isdigit() and snake.endswith("token"))  # max_token=4096
     last = re.split(r"[.+]", name)[-1]
     return WEAK.search(snake) is not None and (last.isupper() or (len(value) >= SHORTEST and not value.isalpha()))
 
 
 def _held() -> Iterator[Found]:
-    """Values of this process's environment that are secret by their variables' names, and these names."""
+    """Values of this process's environment that are secret by their variables' names."""
     for name, value in os.environ.items():
         plain = value.isalpha() and not STRONG.search(name.lower())
         if len(value) >= SHORTEST and not plain and not _harmless(value) and _is_secret(name, value):
-            yield value, name
+            yield Found(name, value)
 
 
 @lru_cache(maxsize=4096)
 def _issued(text: str) -> tuple[Found, ...]:
     """Keys that are recognised by themselves, under any name."""
-    found = [match[1] for match in PREFIXED.finditer(text)]
-    found += [match[1] or match[2] for match in URL.finditer(text) if not _harmless(match[1] or match[2])]
+    found = [Found(KEY, match[1], match.start(1)) for match in PREFIXED.finditer(text)]
+    for match in URL.finditer(text):
+        group = 1 if match[1] else 2
+        if not _harmless(match[group]):
+            found.append(Found(KEY, match[group], match.start(group)))
     runs = [run for run in RUN.findall(text) if not HEXADECIMAL.fullmatch(run) and not run.isalpha()]
-    found += [run for run in runs if _random(run)]
+    found += [Found(KEY, run) for run in runs if len(run) >= LONG and _random(run)]
     if runs or MAY_BE_ISSUED.search(text):
-        found += _detected(text)
-    return tuple(("a key", value) for value in found)
+        found += [Found(KEY, value) for value in _detected(text)]
+    return tuple(found)
 
 
 def _random(run: str) -> bool:
