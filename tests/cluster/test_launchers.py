@@ -144,23 +144,39 @@ def test_how_squeue_tells_the_end_of_a_job(tmp_path: Path, monkeypatch: pytest.M
     answer = tmp_path / "answer"
     program(tmp_path, "squeue", f"cat {answer}")
     queue = SlurmQueue(launcher(), "eval", tmp_path, "token")
-    folders = [tmp_path / name for name in "abcd"]
-    assert queue.submit(folders) == "4 jobs, Slurm job 7"
+    folders = [tmp_path / name for name in "abcdefgh"]
+    assert queue.submit(folders) == "8 jobs, Slurm job 7"
+    for folder in folders[:6]:
+        queue.logs[folder].write_text("RuntimeError: out of memory\n")
+    queue.logs[folders[4]].write_text(
+        f"{'x' * 100_000}\nslurmstepd-n1: error: StepId=7.4 exceeded memory limit (2 > 1), being killed\n"
+    )
     program(tmp_path, "squeue", "echo Unable to contact slurm controller >&2; exit 1")
     assert (queue.over(), queue.state()) == ({}, "")  # before the first answer
     program(tmp_path, "squeue", f"cat {answer}")
 
-    answer.write_text("7_0|RUNNING|None\n7_1|PENDING|Priority\n7_2|TIMEOUT|TimeLimit\n7_3|OUT_OF_MEMORY|x\n")
+    states = ("RUNNING", "PENDING", "TIMEOUT", "OUT_OF_MEMORY", "FAILED", "FAILED", "CANCELLED", "FAILED")
+    answer.write_text("".join(f"7_{number}|{state}|Priority\n" for number, state in enumerate(states)))
     over = queue.over()
     assert set(over) == set(folders[2:])
-    assert "ran into its time limit (Slurm job 7_2); see " in over[folders[2]]
-    assert "ran out of memory" in over[folders[3]]
+    ends = [over[folder] for folder in folders[2:]]
+    assert ends[0] == f"ran into its time limit (Slurm job 7_2); see {queue.logs[folders[2]]}"
+    assert [end.partition(" (")[0] for end in ends[1:4]] == ["ran out of memory"] * 2 + [
+        "was killed or could not start"
+    ]
+    assert "; raise launcher.mem_gb, or see " in ends[1]
+    assert ends[4] == "was cancelled before it began (Slurm job 7_6)"
+    assert ends[5].endswith(f"; it left no log: if its node does not see {tmp_path}, set paths.runs to a shared folder")
     assert queue.state() == "1 pending, 1 running (Priority)"
 
     program(tmp_path, "squeue", "echo Unable to contact slurm controller >&2; exit 1")
-    assert set(queue.over()) == set(folders[2:])  # nothing is learned, nothing is concluded
+    assert queue.over() == over  # nothing is learned, nothing is concluded
     program(tmp_path, "squeue", "echo Invalid job id specified >&2; exit 1")
     assert set(queue.over()) == set(folders)
+    assert queue.over()[folders[6]] == ends[4]  # what was learned once stays
+    answer.write_text("7_2|PENDING|BeginTime\n")
+    program(tmp_path, "squeue", f"cat {answer}")
+    assert folders[2] not in queue.over()  # it was requeued
 
 
 def test_the_failure_of_another_task_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,14 @@ def test_false_leaves_an_option_out() -> None:
     assert "--requeue" in options(EXTRA + "no-requeue=false")
 
 
-@pytest.mark.parametrize("key", [*OWN, "job-name", "test-only"])
+@pytest.mark.parametrize("given", ["requeue=no", "requeue=0", "requeue='false'", "no-requeue=yes", "requeue=[a]"])
+def test_whether_to_requeue_is_true_or_false(given: str) -> None:
+    key = given.partition("=")[0]
+    with pytest.raises(VoVNetError, match=rf"^launcher.additional_parameters.{key}=.* set it to true or false\.$"):
+        options(EXTRA + given)
+
+
+@pytest.mark.parametrize("key", [*OWN, "job-name", "test-only", "arr", "outp"])
 def test_what_the_sweep_sets_itself_is_refused(key: str) -> None:
     with pytest.raises(VoVNetError, match=rf"^launcher.additional_parameters.{key} cannot be set: .*; leave it out\.$"):
         options(f"{EXTRA}{key}=1")

@@ -1,12 +1,15 @@
 """What holds of the files of any evaluation."""
 
 import csv
+import gzip
 import json
 import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
+
+from vovnet.results.read import read_predictions
 
 ANSWERED = ("id", "action", "prediction", "score", "parsed", "refused", "vision_tokens", "cost")
 MEASURED = (
@@ -24,10 +27,10 @@ TOLERANCE = 1e-6
 def problems_of_files(sweep: Path) -> Iterator[str]:
     """Tables and JSON of a sweep: strict, finite, with rates that sum to 1."""
     for path in sorted(sweep.rglob("*.json*")):
+        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
         try:
-            for text in path.read_text().split("\n") if path.suffix == ".jsonl" else [path.read_text()]:
-                if text:
-                    json.loads(text, parse_constant=_refuse)
+            for one in text.split("\n") if ".jsonl" in path.suffixes else [text]:
+                json.loads(one or "{}", parse_constant=_refuse)
         except ValueError as error:
             yield f"{path.name} is no strict JSON: {error}"
     for path in sorted(sweep.rglob("*.csv")):
@@ -65,8 +68,8 @@ def differences(replay: Path, live: Path, chosen: float) -> Iterator[str]:
             a is not None and not math.isclose(a, float(b), rel_tol=1e-6, abs_tol=TOLERANCE)
         ):
             yield f"live: {name} is {b}, in replay {a}"
-    (folder,) = {path.parent for path in live.glob("*/predictions.jsonl")}
-    for one, other in zip(lines(same), lines(folder), strict=True):
+    (folder,) = {path.parent for path in live.glob("*/predictions.jsonl*")}
+    for one, other in zip(read_predictions(same), read_predictions(folder), strict=True):
         if unlike := [name for name in ANSWERED if one[name] != other[name]]:
             yield f"live: {one['id']} has {[(name, other[name], one[name]) for name in unlike]}"
             return
@@ -92,10 +95,6 @@ def sentence_problems(said: str) -> Iterator[str]:
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().split("\n") if line]
 
 
 def _by_lambda(sweep: Path) -> dict[float, Path]:

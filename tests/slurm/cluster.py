@@ -64,9 +64,16 @@ class NoCluster(Exception):  # noqa: N818  (not an error where the tests may be 
 
 @dataclass
 class Cluster:
-    """One running cluster; ``environment`` leads the commands of Slurm to it."""
+    """One running cluster; ``environment`` leads the commands of Slurm to it.
+
+    Attributes:
+        settings: lines of slurm.conf in place of those of the same key.
+        hides: a folder that its node does not see.
+    """
 
     folder: Path
+    settings: tuple[str, ...] = ()
+    hides: Path | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -86,7 +93,9 @@ class Cluster:
         host = socket.gethostname().partition(".")[0]
         ports = free_ports(2)
         text = CONFIG.format(host=host, folder=self.folder, controller_port=ports[0], daemon_port=ports[1])
-        (self.folder / "slurm.conf").write_text(text)
+        keys = {line.partition("=")[0] for line in self.settings}
+        kept = [line for line in text.splitlines() if line.partition("=")[0] not in keys]
+        (self.folder / "slurm.conf").write_text("\n".join([*kept, *self.settings, ""]))
         key = self.folder / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
@@ -94,8 +103,24 @@ class Cluster:
         self._spawn("munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", *files)
         self._until("munged", lambda: (self.folder / "munge.socket").exists())
         self._spawn("slurmctld", "-D")
-        self._spawn("slurmd", "-D")
+        self.bring_node()
+
+    def bring_node(self) -> None:
+        """Start the node, or bring it back; wait until it is idle."""
+        if self.hides is None:
+            self._spawn("slurmd", "-D")
+        else:
+            script = f"mount -t tmpfs none {self.hides} && exec slurmd -D"
+            self._spawn("unshare", "--mount", "sh", "-c", script)
         self._until("slurmd", lambda: self.command("sinfo", "--noheader", "--format=%T").strip() == "idle")
+
+    def lose_node(self) -> None:
+        """Let the node go down, its jobs with it."""
+        node = self.processes.pop()
+        node.kill()
+        node.wait()
+        host = socket.gethostname().partition(".")[0]
+        self.command("scontrol", "update", f"NodeName={host}", "State=DOWN", "Reason=lost")
 
     def stop(self) -> None:
         """End all jobs, then the daemons one after another: each needs those started before it to leave in order."""

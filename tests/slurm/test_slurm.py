@@ -53,6 +53,11 @@ def preempt(cluster: Cluster, number: str) -> None:
     """
     cluster.command("scancel", "--signal=USR2", number)
     until(lambda: "PENDING" in cluster.command("squeue", "--noheader", f"--jobs={number}", "--format=%T"))
+    may_begin_again(number)
+
+
+def may_begin_again(number: str) -> None:
+    """Wait until the node has forgotten a job that is requeued."""
     until(lambda: not list(steps(number)))
     time.sleep(3)
 
@@ -143,6 +148,19 @@ def test_jobs_that_are_killed_and_cancelled_are_reported_and_the_others_finish(
     assert Path(ends[killed]["error"].rpartition("see ")[2]).exists()
     assert [row["baseline_name"] for row in rows(folder / "results.csv")] == ["always_full"]
     assert output.count("failed: ") == 2
+
+
+def test_an_array_that_is_cancelled_while_it_waits(base: list[str], tmp_path: Path, cluster: Cluster) -> None:
+    held = "+launcher.additional_parameters.hold=true"
+    with started("eval", *base, "policy/baseline=no_vision,always_full", "name=sweep", *SLURM, held) as process:
+        until(lambda: arrays(tmp_path / "runs/sweep"))
+        (array,) = arrays(tmp_path / "runs/sweep")
+        until(lambda: "JobHeldUser" in cluster.command("squeue", "--noheader", f"--jobs={array}", "--format=%r"))
+        cluster.command("scancel", array)
+        _, said = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    errors = {record["error"] for record in jobs(tmp_path / "runs/sweep")}
+    assert errors == {f"the job was cancelled before it began (Slurm job {array}_{number})" for number in (0, 1)}, said
 
 
 def test_a_preempted_job_resumes_to_the_same_result(base: list[str], tmp_path: Path, cluster: Cluster) -> None:

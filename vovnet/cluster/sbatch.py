@@ -14,9 +14,12 @@ OWN = {  # options that the sweep sets itself, or that would keep it from findin
     "output": LOGS,
     "error": LOGS,
     "clusters": "set SLURM_CLUSTERS instead, so that squeue asks the same cluster",
+    "signal": "a job that is preempted or out of time is requeued by the signal that it gets",
     "wrap": "the jobs have a script",
-    **dict.fromkeys(("parsable", "quiet", "test_only", "wait"), ANSWER),
+    **dict.fromkeys(("parsable", "quiet", "test_only", "wait", "help", "usage", "version"), ANSWER),
 }
+
+FLAGS = ("requeue", "no_requeue")
 
 
 def sbatch_parameters(launcher: SlurmLauncher, name: str) -> dict[str, Any]:
@@ -55,8 +58,10 @@ def _extra(given: Mapping[str, Any]) -> dict[str, Any]:
     extra: dict[str, Any] = {"requeue": True}
     for written, value in given.items():
         key = written.strip("-").replace("-", "_")
-        if key in OWN:
-            raise VoVNetError(f"launcher.additional_parameters.{written} cannot be set: {OWN[key]}; leave it out.")
+        if own := next((name for name in OWN if name.startswith(key)), None):  # sbatch takes abbreviations
+            raise VoVNetError(f"launcher.additional_parameters.{written} cannot be set: {OWN[own]}; leave it out.")
+        if key in FLAGS and not isinstance(value, bool):
+            raise VoVNetError(f"launcher.additional_parameters.{written}={value} is no flag; set it to true or false.")
         extra[key] = ",".join(value) if isinstance(value, tuple) else value
     if extra["requeue"] is False or extra.get("no_requeue"):
         extra |= {"requeue": False, "no_requeue": True}

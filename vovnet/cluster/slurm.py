@@ -5,6 +5,7 @@ submitit itself would ask sacct, and wait for ever for a killed job where the cl
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -42,6 +43,11 @@ OVER = {
     "TIMEOUT": "ran into its time limit",
 }
 GONE = "is no longer known to Slurm"
+# What Slurm itself prints into a job's log when it ends a job for its memory; its state may then be any of the above.
+OVER_MEMORY = re.compile(
+    r"^(slurmstepd|srun)\S*: error:.*(oom|out of memory|memory limit)", re.IGNORECASE | re.MULTILINE
+)
+LOG_END = 1 << 16  # bytes of a log that are looked through
 
 
 @dataclass
@@ -62,6 +68,7 @@ class SlurmQueue:
     asked: float = 0.0
     states: dict[str, tuple[str, str]] | None = None  # state and reason; None until squeue has answered once
     out: dict[str, float] = field(default_factory=dict)  # since when a job is out of the queue
+    ends: dict[str, str] = field(default_factory=dict)  # how jobs that are out for long enough have ended
 
     def find(self, folders: Sequence[Path]) -> dict[Path, Record]:
         """Jobs of earlier commands that wait or run, and those already done in an array that does, by their records.
@@ -130,8 +137,11 @@ class SlurmQueue:
                 self.out.setdefault(job, now)
             else:
                 self.out.pop(job, None)
-        settled = [job for job, since in self.out.items() if now - since >= SETTLE]
-        return {self.jobs[job]: self._how(job, self.states.get(job, (GONE, ""))[0]) for job in settled}
+                self.ends.pop(job, None)
+        for job, since in self.out.items():
+            if now - since >= SETTLE and job not in self.ends:
+                self.ends[job] = self._how(job, self.states.get(job, (GONE, ""))[0])
+        return {self.jobs[job]: how for job, how in self.ends.items()}
 
     def state(self) -> str:
         """How many jobs are in each state, and why the first of them waits."""
@@ -155,7 +165,15 @@ class SlurmQueue:
         return between.join(sorted({job.partition("_")[0] for job in self.jobs}))
 
     def _how(self, job: str, state: str) -> str:
-        return f"{OVER.get(state, GONE)} (Slurm job {job}); see {self.logs[self.jobs[job]]}"
+        log_file, named = self.logs[self.jobs[job]], f"(Slurm job {job})"
+        if not log_file.exists():
+            if state == "CANCELLED":
+                return f"was cancelled before it began {named}"
+            how = f"{OVER[state]} {named}" if state in OVER else f"was cancelled before it began, or lost {named}"
+            return f"{how}; it left no log: if its node does not see {self.sweep}, set paths.runs to a shared folder"
+        if state == "OUT_OF_MEMORY" or OVER_MEMORY.search(_end_of(log_file)):
+            return f"{OVER['OUT_OF_MEMORY']} {named}; raise launcher.mem_gb, or see {log_file}"
+        return f"{OVER.get(state, GONE)} {named}; see {log_file}"
 
     def _alive(self, names: Collection[str]) -> dict[tuple[str, str], str]:
         """Slurm's id of each job in arrays of these names that waits or runs, by name and number.
@@ -207,6 +225,13 @@ def _squeue(which: str, columns: str) -> tuple[list[str], str]:
     command = ["squeue", "--noheader", "--array", "--states=all", which, columns]
     done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout.splitlines(), _on_one_line(done.stderr) if done.returncode else ""
+
+
+def _end_of(log_file: Path) -> str:
+    """The last lines of a log."""
+    with log_file.open("rb") as content:
+        content.seek(max(0, log_file.stat().st_size - LOG_END))
+        return content.read().decode(errors="replace")
 
 
 @contextmanager
