@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> "Evaluation":
-    """Evaluate the oracle, then write ``analysis_oracle.json`` beside its results."""
+    """Evaluate the oracle, then write ``analysis_oracle.json`` next to its results."""
     from vovnet.analyses.oracle import evaluate_oracle
 
     return evaluate_oracle(config, folder, session or Session())

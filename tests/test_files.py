@@ -19,8 +19,8 @@ from vovnet.data.leaks import leak_report
 from vovnet.errors import VoVNetError, explained
 from vovnet.files import atomic_write, read_object, refuse_foreign, whole_folder, write_json, write_text
 from vovnet.jobs import read_record
-from vovnet.training.callbacks import read_metrics
 from vovnet.training.checkpoint_io import AtomicCheckpointIO, read_state
+from vovnet.training.curves import read_metrics
 
 
 def full(path: Path) -> None:

@@ -23,9 +23,9 @@ from vovnet.policy.checkpoint import read_card
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
+from vovnet.results.existing import existing_summary
 from vovnet.results.matching import matched_row
 from vovnet.results.read import read_predictions, read_results, read_summary
-from vovnet.results.write import existing_summary
 from vovnet.vlm.files import find_checkpoint, open_checkpoint
 
 

@@ -20,7 +20,7 @@ from vovnet.terminal import say, show_warning
 if TYPE_CHECKING:
     from vovnet.command import Finish, Run, Show
 
-SHOWING = {"-c", "--cfg", "-i", "--info"}  # flags of Hydra that show a configuration, and run nothing
+SHOWING = ("--cfg", "--info")  # flags of Hydra that show a configuration, and run nothing; -c and -i for short
 
 
 def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") -> None:
@@ -62,7 +62,7 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
         if world_size() > 1:
             join_ranks(config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
-        shows = not SHOWING.isdisjoint(argument.partition("=")[0] for argument in sys.argv[1:])
+        shows = any(map(_shows, sys.argv[1:]))
         with _hidden_secrets() if shows else nullcontext():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(command)()
         command.settle()
@@ -78,6 +78,12 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     finished = command.finish_sweep(asked_for_traceback)
     if code := code or finished:
         sys.exit(code)
+
+
+def _shows(argument: str) -> bool:
+    """Whether Hydra takes it for a flag of ``SHOWING``: also for a beginning of one, or for a letter with its value."""
+    flag = argument.partition("=")[0]
+    return argument[:2] in ("-c", "-i") or (len(flag) > 3 and any(name.startswith(flag) for name in SHOWING))
 
 
 @contextmanager

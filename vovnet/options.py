@@ -90,8 +90,6 @@ def _leaves(content: Mapping[str, Any], prefix: str) -> Iterator[str]:
 # ``experiments/README.zh.md`` shows the same table; a test compares both.
 
 NOTHING = ("null", "none", "None", "~", "''", '""', "")  # values that name no baseline
-
-
 BASELINE = "policy/baseline={}"
 
 

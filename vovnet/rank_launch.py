@@ -25,6 +25,8 @@ from vovnet.registry import TRUSTED
 from vovnet.schema import RunConfig
 from vovnet.terminal import indented, log_handler, say
 
+log = logging.getLogger(__name__)
+
 CONFIG_FILE = "config.json"
 
 
@@ -49,7 +51,6 @@ def read_config(folder: Path) -> RunConfig:
         raise VoVNetError(f"{folder / CONFIG_FILE} is damaged ({said}); submit the job again.") from error
 
 
-log = logging.getLogger(__name__)
 ERROR_FILE = "rank-{}.error"
 FEWEST = 4  # ranks that may be tried on any CPU
 GRACE = 20.0  # seconds that the other ranks get to end by themselves when one has failed

@@ -1,4 +1,4 @@
-"""Text on the terminal: names out of files cannot colour it, move its cursor or forge a line, secrets are hidden."""
+"""What people read on the terminal: text without control characters and secrets, log lines, progress."""
 
 import logging
 import re
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import IO
 
 from vovnet.secrets import redacted
+
+log = logging.getLogger(__name__)
 
 # Control characters but for tabs and ends of lines; what reverses the direction of writing; lone surrogates,
 # which no terminal can be sent.
@@ -57,7 +59,6 @@ def log_handler(form: str, dates: str, file: str | None = None) -> logging.Handl
     return handler
 
 
-log = logging.getLogger(__name__)
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
@@ -107,13 +108,13 @@ def progress(label: str, total: int, unit: str) -> Iterator[Progress]:
     """Report progress of a loop; closes the bar and says how long it took."""
     begun = time.monotonic()
     if sys.stderr.isatty():
-        shown = _Bar(label, total, unit)
-        with shown.bar:
-            yield shown
+        bar: Progress = (drawn := _Bar(label, total, unit))
+        with drawn.bar:
+            yield bar
     else:
-        shown = Progress(label, total, unit)  # type: ignore[assignment]
-        yield shown
-    log.info("%s: %d %s in %s", label, shown.done, unit, clock(time.monotonic() - begun))
+        bar = Progress(label, total, unit)
+        yield bar
+    log.info("%s: %d %s in %s", label, bar.done, unit, clock(time.monotonic() - begun))
 
 
 def clock(seconds: float) -> str:

@@ -135,6 +135,7 @@ NAMED = [
     case("train", "", "eval.random_fallback=true|false"),
     case("train", "", "logger.project=null|x", "logger=wandb"),
     case("eval", "", "logger.project=null|x", "logger=wandb"),
+    case("collect", "", "logger=csv|tensorboard"),
     case("train", "", "training.stage1_backbone=lora|full", STAGE1),
     case("train", "", "training.backbone.gradient_checkpointing=true|false", STAGE1),
     case("train", "", "training.backbone.batch_size=16|64", "training.live=true"),

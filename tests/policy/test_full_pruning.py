@@ -104,7 +104,7 @@ def test_curves_tell_the_two_apart(run: Run) -> None:
 
 @pytest.mark.parametrize("baseline", ["always_full", "resolution_scaling"])
 def test_fixed_baselines_look_whole(run: Run, baseline: str) -> None:
-    """What everything is held against; so a pipeline can be given the key for all of its stages."""
+    """What everything is compared with; so a pipeline can be given the key for all of its stages."""
     keys = f"policy/baseline={baseline}"
     assert run(keys, *MERGED).row.avg_cost == run(keys).row.avg_cost
     assert run(keys, *MERGED).row.pruning_ratio is None

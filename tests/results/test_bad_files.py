@@ -13,9 +13,9 @@ from tests.conftest import Configure
 from vovnet.errors import VoVNetError
 from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
+from vovnet.results.existing import existing_summary
 from vovnet.results.matching import bucket_ratios, matched_row
 from vovnet.results.read import read_predictions, read_results, read_summary
-from vovnet.results.write import existing_summary
 
 Change = Callable[[bytes], bytes]
 

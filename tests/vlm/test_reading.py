@@ -11,11 +11,11 @@ from PIL import Image
 
 from tests.conftest import Configure
 from vovnet.actions import USUAL
-from vovnet.data import image_checks, load_dataset
+from vovnet.data import decoding, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.keys import table_keys
 from vovnet.outcomes.looks import looks_of
-from vovnet.results.write import inputs_key
+from vovnet.results.existing import inputs_key
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.vlm import reading, tokens
@@ -32,9 +32,9 @@ ALL = {"text", "no", "coarse", "full"}
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Nothing is remembered, neither in this process nor in its user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    image_checks.decoding_digest.cache_clear()
+    decoding.decoding_digest.cache_clear()
     yield
-    image_checks.decoding_digest.cache_clear()
+    decoding.decoding_digest.cache_clear()
 
 
 def keys(config: RunConfig, session: Session | None = None) -> dict[str, str]:
@@ -54,16 +54,16 @@ def test_another_filter_decoder_or_tokenizer_changes_the_keys_that_depend_on_it(
 ) -> None:
     config = configure("backbone.chat_template=none")  # no template has to be rendered
     before = keys(config)
-    resize, shown, encode = Image.Image.resize, image_checks.shown, tokens.encode_user_texts
+    resize, shown, encode = Image.Image.resize, decoding.shown, tokens.encode_user_texts
     with monkeypatch.context() as patched:
         patched.setattr(
             Image.Image, "resize", lambda self, size, resample: resize(self, size, Image.Resampling.LANCZOS)
         )
-        image_checks.decoding_digest.cache_clear()
+        decoding.decoding_digest.cache_clear()
         assert changed(before, keys(config)) == {"coarse", "full", "live"}
     with monkeypatch.context() as patched:
-        patched.setattr(image_checks, "shown", lambda content: shown(content).point(lambda level: level ^ 1))
-        image_checks.decoding_digest.cache_clear()
+        patched.setattr(decoding, "shown", lambda content: shown(content).point(lambda level: level ^ 1))
+        decoding.decoding_digest.cache_clear()
         assert changed(before, keys(config)) == {"coarse", "full", "live"}
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -71,13 +71,13 @@ def test_another_filter_decoder_or_tokenizer_changes_the_keys_that_depend_on_it(
         )
         patched.setattr(reading, "version", lambda name: "99")  # what is remembered is another version's
         assert changed(before, keys(config)) == ALL | {"live"}
-    image_checks.decoding_digest.cache_clear()
+    decoding.decoding_digest.cache_clear()
     assert keys(config) == before
 
 
 def test_a_picture_that_gets_wider_and_shorter_is_among_those_that_are_tried() -> None:
     """Pillow 13 resizes just these to other pixels than Pillow 12."""
-    changes = {(wide > width, high > height) for (width, height), (wide, high) in image_checks.RESIZES}
+    changes = {(wide > width, high > height) for (width, height), (wide, high) in decoding.RESIZES}
     assert changes == {(True, False), (False, True), (False, False), (True, True)}
 
 

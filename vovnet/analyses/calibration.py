@@ -27,6 +27,8 @@ from vovnet.schema import Fraction, Positive, RunConfig, Seed
 from vovnet.session import Session
 from vovnet.vlm.files import find_checkpoint
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class SplitOptions:
@@ -100,9 +102,6 @@ def held_out(
     return part, [dataset.member(int(i)).name for i in rows], policy.file, leaks
 
 
-log = logging.getLogger(__name__)
-
-
 def calibrate_policy(config: RunConfig, folder: Path, session: Session) -> list[Calibrated]:
     """Calibrate one lambda for all data sets and one for each; write ``calibration.csv`` and summary.json."""
     asked = config.calibrate
@@ -116,7 +115,7 @@ def calibrate_policy(config: RunConfig, folder: Path, session: Session) -> list[
         except VoVNetError as error:  # one set out of reach takes nothing from the others
             log.warning("left out: %s", error)
     lines = [asdict(one) for one in found]
-    (folder / SUMMARY).unlink(missing_ok=True)  # where one stands, the table belongs to it
+    (folder / SUMMARY).unlink(missing_ok=True)  # where there is one, the table belongs to it
     write_rows(folder / "calibration.csv", lines, [f.name for f in fields(Calibrated)])
     facts = {"config": asdict(config), "policy_file": str(policy_file), "calibration": lines, "leak_guard": leaks}
     write_json(folder / SUMMARY, facts | provenance(session))

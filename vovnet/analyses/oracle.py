@@ -19,7 +19,7 @@ from vovnet.session import Session
 
 
 def evaluate_oracle(config: RunConfig, folder: Path, session: Session) -> Evaluation:
-    """Evaluate the oracle, then write ``analysis_oracle.json`` beside its results."""
+    """Evaluate the oracle, then write ``analysis_oracle.json`` next to its results."""
     if not isinstance(config.policy.baseline, Oracle):
         raise VoVNetError("experiments.oracle is about policy/baseline=oracle; leave policy/baseline out.")
     evaluation = evaluate(config, folder, session)

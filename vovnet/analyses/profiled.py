@@ -24,10 +24,11 @@ from vovnet.policy.protocol import TEXT, Policy
 from vovnet.policy.route import make_router
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.columns import OWN_ENGINE, ResultRow
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.results.row import RunFacts, make_row
 from vovnet.results.setting import make_policy
 from vovnet.results.split import rule_of, split_columns
-from vovnet.results.write import RESULTS, existing_summary, inputs_key, write_results, write_rows
+from vovnet.results.write import RESULTS, write_results, write_rows
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.vlm.facts import vlm_facts
@@ -132,7 +133,7 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     router = make_router(config, dataset, policy, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     rows, answered = profile(router, [item(dataset, i) for i in range(count)], asked.warmup, asked.batch_size)
-    (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where one stands, the table belongs to it
+    (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where there is one, the table belongs to it
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
     write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered, session))
     whole = {row.action: row for row in rows if row.stage == "end_to_end"}

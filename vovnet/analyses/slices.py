@@ -30,9 +30,9 @@ def error_kinds(scores: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """
     rows, places = np.arange(len(scores)), np.arange(scores.shape[1])
     own = scores[rows, columns][:, None]
-    cheaper, dearer = places < columns[:, None], places > columns[:, None]
+    cheaper, costlier = places < columns[:, None], places > columns[:, None]
     hurt = (cheaper & (scores > own)).any(axis=1)
-    missed = ~hurt & (dearer & (scores > own)).any(axis=1)
+    missed = ~hurt & (costlier & (scores > own)).any(axis=1)
     wasted = ~hurt & ~missed & (cheaper & (scores == own)).any(axis=1)
     return np.select([hurt, missed, wasted], [KINDS.index(k) for k in ("vision_hurts", "missed_need", "wasted_vision")])
 

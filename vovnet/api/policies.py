@@ -37,7 +37,7 @@ LAMBDAS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 @dataclass(frozen=True)
 class Frontier:
-    """Accuracy against cost: a policy at several lambdas, and fixed policies beside it."""
+    """Accuracy against cost: a policy at several lambdas, and fixed policies."""
 
     rows: tuple[ResultRow, ...]
 
@@ -159,7 +159,7 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
 def frontier(
     policy: VoVNet, outcomes: Outcomes, *, lambdas: Iterable[float] = LAMBDAS, baselines: Iterable[str] | None = None
 ) -> Frontier:
-    """A trained policy at several lambdas, and baselines beside it, on stored outcomes.
+    """A trained policy at several lambdas, and and baselines, on stored outcomes.
 
     Args:
         baselines: their names; None takes the fixed policies of the trained one's looks.

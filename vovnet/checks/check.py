@@ -27,11 +27,6 @@ class Check:
         return {"name": self.name, "passed": self.passed, "observed": self.observed}
 
 
-# Whether a run measured anything: the share of its answers that could not be read.
-#
-# An answer that cannot be read scores 0, so a run whose answers are all cut off looks like one of a model that knows
-# nothing. Above ``MOST_UNREAD`` that is said wherever the run's accuracy is shown.
-
 log = logging.getLogger(__name__)
 SHOWN = 3  # settings that a warning about several names
 
@@ -49,7 +44,7 @@ def readable_check(row: ResultRow) -> Check:
 
 
 def readable_checks(rows: Sequence[ResultRow]) -> list[Check]:
-    """The failed ones of several runs; those that passed stand in the runs' own summaries."""
+    """The failed ones of several runs; those that passed are in the runs' own summaries."""
     return list(dict.fromkeys(readable_check(row) for row in rows if is_unreadable(row)))
 
 

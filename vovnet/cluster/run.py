@@ -20,6 +20,8 @@ from vovnet.ranks import JOBS_AT_ONCE, PARENT, cores
 from vovnet.schema import LauncherConfig, LocalLauncher, RunConfig, SlurmLauncher
 from vovnet.terminal import progress
 
+log = logging.getLogger(__name__)
+
 LOG_FILE = "output.log"  # in a job's folder: what it printed
 
 
@@ -88,8 +90,6 @@ class LocalPool:
         device = self.places[slot]
         return shared if device is None else shared | {"CUDA_VISIBLE_DEVICES": device}
 
-
-log = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5  # seconds
 

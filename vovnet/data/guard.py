@@ -76,7 +76,7 @@ class LeakReport:
         return [finding for finding in self.findings if finding.kind not in allow]
 
     def as_json(self, allow: Sequence[str]) -> dict[str, Any]:
-        """As it stands in summary.json."""
+        """As summary.json holds it."""
         return {
             "training": self.training,
             "evaluation": self.evaluation,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vovnet.data.image_checks import decoding_digest
+from vovnet.data.decoding import decoding_digest
 from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.files import open_file, write_bytes
 from vovnet.terminal import progress

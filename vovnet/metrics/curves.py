@@ -65,38 +65,38 @@ def concave_hull(points: Sequence[Point]) -> Hull:
     return Hull(corners[:, 0], corners[:, 1])
 
 
-def aiq(points: Sequence[Point], cheapest: Point, dearest_cost: float) -> float:
+def aiq(points: Sequence[Point], cheapest: Point, highest_cost: float) -> float:
     """Average improvement in quality: the hull's mean height over the range from NO's to FULL's cost.
 
     RouterBench's definition, but over one fixed range for all policies; its code integrates from each hull's own
     first point. Not looking is open to everyone, so ``cheapest`` (no_vision) is a point of every policy.
 
     Args:
-        cheapest: cost and accuracy of no_vision. ``dearest_cost``: of always_full; higher than that.
+        cheapest: cost and accuracy of no_vision. ``highest_cost``: of always_full; higher than that.
     """
     low = cheapest[0]
-    if not dearest_cost > low:
+    if not highest_cost > low:
         raise ValueError("always_full must cost more than no_vision")
-    hull = concave_hull([*(p for p in points if p[0] <= dearest_cost), cheapest])
-    places = np.unique(np.concatenate([[low, dearest_cost], hull.costs]))
-    places = places[(places >= low) & (places <= dearest_cost)]
-    return float(np.trapezoid(hull.at(places), places) / (dearest_cost - low))
+    hull = concave_hull([*(p for p in points if p[0] <= highest_cost), cheapest])
+    places = np.unique(np.concatenate([[low, highest_cost], hull.costs]))
+    places = places[(places >= low) & (places <= highest_cost)]
+    return float(np.trapezoid(hull.at(places), places) / (highest_cost - low))
 
 
-def hypervolume(points: Sequence[Point], cheapest: Point, dearest_cost: float) -> float:
+def hypervolume(points: Sequence[Point], cheapest: Point, highest_cost: float) -> float:
     """Area under the staircase of the points, no_vision among them, as a mean height over the same range.
 
     Zitzler and Thiele (1998) with the reference (always_full's cost, accuracy 0). AIQ without mixing of policies.
     """
-    front = [p for p in pareto_front([*points, cheapest]) if p[0] <= dearest_cost]
-    steps = np.array([max(cost, cheapest[0]) for cost, _ in front] + [dearest_cost])
+    front = [p for p in pareto_front([*points, cheapest]) if p[0] <= highest_cost]
+    steps = np.array([max(cost, cheapest[0]) for cost, _ in front] + [highest_cost])
     heights = np.array([accuracy for _, accuracy in front])
-    return float((heights * np.diff(steps)).sum() / (dearest_cost - cheapest[0]))
+    return float((heights * np.diff(steps)).sum() / (highest_cost - cheapest[0]))
 
 
 # How much of the gap between never and always looking a share of the cost recovers.
 #
-# RouteLLM (Ong et al. 2024, section 4.2 and ``evals/evaluate.py``) with the hull of ``frontier`` as the curve.
+# RouteLLM (Ong et al. 2024, section 4.2 and ``evals/evaluate.py``) with `concave_hull` as the curve.
 
 KEPT = (0.5, 0.8, 0.95)  # shares of the gap that CPT is asked for
 
@@ -244,7 +244,7 @@ def gap_closed(accuracy: float, cost: float, rates: np.ndarray, scores: np.ndarr
 
 
 def mean_gap_closed(policy: Hull, mixing: Hull, oracle: Hull, points: int = 101) -> float | None:
-    """The same, averaged over costs between the cheapest and the dearest fixed policy.
+    """The same, averaged over costs between the cheapest and the most expensive fixed policy.
 
     Args:
         mixing: hull of the fixed policies, which random mixing reaches.

@@ -31,7 +31,7 @@ def corners(points: Sequence[Point]) -> list[int]:
 def mixture(points: Sequence[Point], cost: float) -> np.ndarray:
     """Weights [len(points)] of the settings whose random mixture is best at an average cost of at most ``cost``.
 
-    Two neighbours on the concave hull, or its dearest corner where that costs less.
+    Two neighbours on the concave hull, or its most expensive corner where that costs less.
 
     Raises:
         ValueError: every setting costs more.
@@ -49,15 +49,15 @@ def held_out(
 
     Cross-fitting: the corners of the concave hull are those of one half of the groups, the mixture of two neighbours
     among them is measured on the other half, at the budgets' cost there, and the other way round; the mean over
-    ``splits`` ways to halve. Costs need no answer key, so that a budget is met exactly. Above the dearest corner a
-    mixture stays there. No setting is thus chosen by the scores that it is judged by, which would favour the method
+    ``splits`` ways to halve. Costs need no answer key, so that a budget is met exactly. Above the last corner a mixture
+    stays there. No setting is thus chosen by the scores that it is judged by, which would favour the method
     with most settings; half of the questions choose a little worse than all of them would.
 
     Args:
         settings: M of them; the first must fit every budget, as no_vision does.
         budgets: whose average over a half may be spent there, [N, Q].
         groups: what questions hang together by, [N]; two at least.
-        last: a setting towards which mixtures go on above the dearest corner, where it is dearer yet.
+        last: a setting towards which mixtures go on above the most expensive corner, where it is more expensive yet.
 
     Raises:
         ValueError: there is one group only, or the first setting costs more than a budget.
@@ -88,7 +88,7 @@ def _path(costs: np.ndarray, scores: np.ndarray, last: int | None) -> np.ndarray
 
 
 def _weights(costs: np.ndarray, budgets: np.ndarray) -> np.ndarray:
-    """Shares of settings of rising cost whose mixture costs each budget, or of the dearest, [Q, C]."""
+    """Shares of settings of rising cost whose mixture costs each budget, or of the most expensive, [Q, C]."""
     if (budgets < costs[0] - 1e-12).any():
         raise ValueError("no setting is that cheap")
     below = np.searchsorted(costs, budgets, side="right").clip(1) - 1

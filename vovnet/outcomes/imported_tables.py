@@ -19,15 +19,9 @@ from vovnet.outcomes.tables import JUDGED
 from vovnet.scoring.reasoning import KNOWN, final_answer
 
 PART = 1 << 26  # bytes of hidden states in one part
-
-
 BLOCK = 65_536  # rows in one part, at most
-
-
 # Columns of a look's table, and what they are called in files.
 MEASURED = {name: name for name in ("prompt_tokens", "reused_tokens", "patches", "generated_tokens", "seconds")}
-
-
 MEASURED["confidence"] = "answer_probability"
 
 

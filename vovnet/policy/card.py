@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -34,23 +34,11 @@ from vovnet.schema.policy import OBJECTIVES
 from vovnet.vlm.files import Checkpoint, backbone_label
 from vovnet.vlm.reading import READING, reading_facts
 
-if TYPE_CHECKING:
-    pass
-
-
 FORMAT = 2
-
-
 # Entries that files had not before there was another value.
 NEWER = {"processor": "", "procedure": "one_step", "cost_unit": "tokens", "looks": ""}
-
-
 CARD, CHECKSUM = "vovnet", "sha256"  # entry of the file's metadata, and in it
-
-
 PER_RUN = ("seed", "save_every")  # options of a training that its repetitions may differ in
-
-
 UNKNOWN = "unknown"  # data set of a policy whose file does not say what it was trained on
 
 

@@ -20,6 +20,8 @@ from vovnet.report.runs import Run
 from vovnet.report.study import Study
 from vovnet.results.columns import SETTINGS, grouped, looks_once, rates_of
 
+log = logging.getLogger(__name__)
+
 RANDOM_MIXING = "random mixing"
 # Drawn at VoVNet's own rates, exactly in expectation, these stand for their draws.
 DRAWN = {"random, matched": 1, "random, matched by entropy": BUCKETS}
@@ -94,8 +96,6 @@ def drawn_settings(runs: Sequence[Run], own: OwnBranches, buckets: int) -> Setti
         costs.append(drawn(actions, own.costs, strata))
     return Settings(np.column_stack(scores), np.column_stack(costs))
 
-
-log = logging.getLogger(__name__)
 
 COLUMNS = (
     "dataset method policy policies baseline avg_cost accuracy baseline_cost baseline_accuracy in_range difference "

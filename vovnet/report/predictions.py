@@ -1,4 +1,4 @@
-"""A run's predictions.jsonl as columns, held against the row that it was summed up in."""
+"""A run's predictions as columns, checked against its row of results.csv."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ def _actions(labels: Sequence[str], known: Collection[str]) -> np.ndarray:
 
 
 def _values(lines: Sequence[Mapping[str, Any]], known: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Labels of looks, and the policy's estimates of them [N, A], from cheap to dear; None where it makes none.
+    """Labels of looks, and the policy's estimates of them [N, A], cheapest first; None where it makes none.
 
     Args:
         known: labels of the row's looks, the usual ones first.
@@ -110,5 +110,5 @@ def _values(lines: Sequence[Mapping[str, Any]], known: Sequence[str]) -> tuple[t
         return (), None
     usual = [known.index(label) for label in keys[0] if label in known[: len(USUAL)]]
     if len(set(keys)) > 1 or not {*keys[0]} <= {*known} or usual != sorted(usual) or keys[0][0] != Action.NO.label:
-        raise ValueError("values are not those of the same actions in every line, from cheap to dear")
+        raise ValueError("values are not those of the same actions in every line, cheapest first")
     return keys[0], np.array([list(line["values"].values()) for line in lines], dtype=np.float64)

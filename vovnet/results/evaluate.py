@@ -24,6 +24,7 @@ from vovnet.policy.protocol import TEXT, Policy
 from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.columns import ESSENTIAL, ResultRow, record
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.results.own_metrics import own_metrics
 from vovnet.results.read import read_results
 from vovnet.results.row import RunFacts, category_rows, make_row, official_scores, with_random_fallback
@@ -32,8 +33,6 @@ from vovnet.results.split import SplitColumns
 from vovnet.results.write import (
     CATEGORIES,
     RESULTS,
-    existing_summary,
-    inputs_key,
     retract,
     without_formulas,
     write_predictions,

@@ -70,7 +70,7 @@ def read_predictions(folder: Path) -> list[dict[str, Any]]:
     name = read_summary(folder).get("questions")
     if not isinstance(name, str) or Path(name).name != name:
         raise VoVNetError(f"{folder / SUMMARY} does not name the questions of {packed.name}; run the evaluation again.")
-    lines, questions = _read_lines(packed), _read_lines(folder.parent / name)
+    lines, questions = _read_lines(packed), _read_lines(folder.absolute().parent / name)
     if [line.get("id") for line in lines] != [question.get("id") for question in questions]:
         raise VoVNetError(f"{packed} is damaged, {name} holds other questions; run the evaluation again.")
     return [question | line for question, line in zip(questions, lines, strict=True)]

@@ -23,6 +23,8 @@ from vovnet.scoring.official import AnswerSheet
 from vovnet.session import Session
 from vovnet.vlm.files import UNSAID, Checkpoint, TrainedOn
 
+log = logging.getLogger(__name__)
+
 
 def rule_of(dataset: VQADataset) -> str | None:
     """The rule by which answers are read, where the set or one of a mixture's sets has several."""
@@ -90,9 +92,6 @@ def _columns(dataset: VQADataset, count: int) -> SplitColumns:
         },
         categories={key: np.array(rows) for key, rows in sorted(categories.items())},
     )
-
-
-log = logging.getLogger(__name__)
 
 
 def look_for_leaks(

@@ -38,7 +38,7 @@ class BackboneConfig(ServedModel):
     compile: bool  # norms, feed-forward parts and vision blocks by torch.compile: a minute once, then faster on a GPU
     cuda_graphs: bool  # greedy decoding by CUDA graphs, where the device is one
     implementation: Literal["auto", "generic", "qwen"] = "auto"  # auto: the family's fast path where there is one
-    batch_invariant: bool = False  # no answer depends on the questions beside it in a batch, in half precision neither
+    batch_invariant: bool = False  # no answer depends on the other questions of its batch, in half precision neither
 
     @model_validator(mode="after")
     def _shapes_decide(self) -> "BackboneConfig":

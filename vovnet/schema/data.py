@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from vovnet.schema.code import Reader, ScorerCode, code_beside
 from vovnet.schema.ranges import STRICT, Pattern, Place, Positive, Seed
 
-Label = Annotated[str, Field(min_length=1, max_length=60)]
+Label = Annotated[str, Field(max_length=60, pattern=r"^[^\x00-\x1f=+@-][^\x00-\x1f]*$")]  # no formula, one line
 PLACES = {"{question}", "{Question}", "{options}", "{hint}"}  # of a prompt template
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -21,7 +20,6 @@ from vovnet.serve.asked import Question, RefusedError, body_of, most_bytes, ques
 from vovnet.serve.batches import Batches, FullError
 from vovnet.serve.engine import Engine
 
-SMALL = 20_000  # bytes of a request; its images are decoded sooner than a thread takes over
 GONE = 499  # nobody reads it: the client has closed the connection
 
 
@@ -74,9 +72,8 @@ class Endpoint:
             RefusedError: it cannot be answered.
         """
         self.admit(request)
-        content = await self.body(request)
-        asked = partial(question_of, body_of(content, self.model), self.limits, self.most_tokens)
-        question = asked() if len(content) < SMALL else await asyncio.to_thread(asked)
+        body = body_of(await self.body(request), self.model)
+        question = await asyncio.to_thread(question_of, body, self.limits, self.most_tokens)
         price = self.engine.lambda_of(question)
         try:
             reply = await unless_gone(self.batches.submit(question), request)

@@ -14,12 +14,12 @@ from vovnet.outcomes.judge import MOST_UNREAD, in_words
 from vovnet.policy import FILE_NAME
 from vovnet.policy.checkpoint import read_card
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.write import existing_summary, inputs_key
+from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.terminal import say
 from vovnet.training.adapt import adaptation_plan
-from vovnet.training.callbacks import draw_training
+from vovnet.training.curves import draw_training
 from vovnet.training.policy import Trained
 from vovnet.training.steps import newest_checkpoint, saved_steps
 from vovnet.training.trainer import Plan

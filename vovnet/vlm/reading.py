@@ -12,7 +12,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from vovnet.data.image_checks import decoding_digest
+from vovnet.data.decoding import decoding_digest
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import digest, fingerprint_files, recall_text, remember_text
 from vovnet.ranks import world_size

@@ -8,7 +8,7 @@ const HINTS = {
   file: "",
 };
 
-// Same definition as vovnet/results/slices.py.
+// Same definition as vovnet/analyses/slices.py.
 function errorKind(scores, action) {
   const own = scores[action];
   if (scores.some((s, a) => a < action && s > own)) return 3;

@@ -9,7 +9,7 @@ from typing import Any
 
 from vovnet.actions import Action
 from vovnet.data import ImageRef, Item, Sample
-from vovnet.data.image_checks import resized
+from vovnet.data.decoding import resized
 from vovnet.errors import VoVNetError
 from vovnet.vlm.files import ORIGIN_FILE, PATTERNS
 from vovnet.vlm.generic.prompts import Piece, Prompt, Prompter

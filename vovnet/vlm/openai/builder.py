@@ -11,7 +11,7 @@ from PIL import Image
 
 from vovnet.actions import Action
 from vovnet.data import ImageRef, Item, Sample
-from vovnet.data.image_checks import resized
+from vovnet.data.decoding import resized
 from vovnet.errors import VoVNetError
 from vovnet.vlm.generic.budget import CountedBudget
 from vovnet.vlm.protocol import Batch, Each

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vovnet.actions import Action
 from vovnet.data import ImageRef, Sample
-from vovnet.data.image_checks import resized
+from vovnet.data.decoding import resized
 from vovnet.errors import VoVNetError
 from vovnet.vlm.kept import Kept
 from vovnet.vlm.protocol import Batch, Each
