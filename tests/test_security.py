@@ -57,7 +57,7 @@ def test_nothing_that_could_run_code_is_called(path: Path) -> None:
 OPENED = {
     "results/read.py": "unpacks what is open",
     "report/publish.py": "files that this command wrote",
-    "results/write.py": "a policy file, whose card was read",
+    "results/existing.py": "a policy file, whose card was read",
     "report/page/build.py": "files of the package",
     "data/prepare.py": "writes",
     "outcomes/transfer.py": "writes",

@@ -70,7 +70,7 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
         error = raised.why if isinstance(raised, RefusedError) else raised
         if not is_main_rank() and isinstance(error, Exception) and error not in command.errors:
             time.sleep(PATIENCE)
-        if isinstance(error, OSError) and not error.filename:
+        if isinstance(error, OSError) and error.errno is not None and not error.filename:
             error.filename = BeforeWriting.place()  # Hydra was writing its records
         code = exit_status_of(error, error in command.errors, asked_for_traceback)
         if isinstance(error, KeyboardInterrupt) and parent is None and is_main_rank():

@@ -92,13 +92,22 @@ class BatchLimit:
 
     def begin(self) -> float:
         """Before a batch is answered: what ``learn`` is to be given."""
+        if not self.measures:
+            return 0.0
         reset_peak(self.vlm.device)
         return peak_mb(self.vlm.device)
 
+    @property
+    def measures(self) -> bool:
+        """On a CPU, whose system swaps; a GPU says itself when its memory is full, and batches are halved then."""
+        return self.token > 0 and self.vlm.device.type == "cpu"
+
     def learn(self, rows: Sequence[int], begun: float) -> None:
         """After it: correct the prediction by what it has taken."""
+        if not self.measures:
+            return
         taken = (peak_mb(self.vlm.device) - begun) * MEGABYTE
-        lengths = list(map(self._length, rows)) if taken > NOTABLE and self.token else []
+        lengths = list(map(self._length, rows)) if taken > NOTABLE else []
         if lengths and (times := taken / self._bytes(len(lengths), max(lengths), scale=1.0)) > self.scale:
             self.scale = times
             log.info("a batch of %d took %.1f GB; batches are bounded by that from now on", len(rows), taken / GB)
