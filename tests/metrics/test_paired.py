@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
-from vovnet.metrics.inference import FEWEST_GROUPS, mcnemar_p, paired_bootstrap, tail
+from vovnet.metrics.inference import FEWEST_GROUPS, mcnemar_p, paired_bootstrap, sign_flip_p, tail
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 80))
@@ -18,6 +18,11 @@ def test_mcnemar_equals_the_exact_binomial_test(seed: int, size: int) -> None:
     wins, losses = int((first > second).sum()), int((first < second).sum())
     expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     assert mcnemar_p(first, second) == pytest.approx(expected)
+
+
+def test_the_smallest_p_value_is_one_of_all_flips_and_is_not_doubled() -> None:
+    """Both directions count as extreme already; scipy 1.17 doubles the smaller tail, 0 of 999 gives 0.002 there."""
+    assert sign_flip_p(np.ones(60), 999, np.random.default_rng(0)) == pytest.approx(1 / 1000)
 
 
 def test_mcnemar_wants_right_or_wrong() -> None:
