@@ -88,12 +88,18 @@ def test_every_command_comes_to_the_same_after_every_signal(
     while not undisturbed.job.disturb(runs, number, rng.uniform(0.2, 0.8) * pace):
         pace *= 0.7  # it ended first: the machine is less busy now
         undisturbed.job.reset(runs)
-    ends_as(undisturbed, runs)
+    # A pause ends nothing: the command itself has to come to it.
+    (is_as if number == signal.SIGSTOP else ends_as)(undisturbed, runs)
 
 
 def ends_as(undisturbed: Calm, runs: Path) -> None:
     """Started again, a command comes to what it comes to undisturbed, and leaves nothing else."""
     undisturbed.job.finish(runs)
+    is_as(undisturbed, runs)
+
+
+def is_as(undisturbed: Calm, runs: Path) -> None:
+    """A folder holds what a command comes to undisturbed, and nothing else."""
     found = final(runs)
     assert found.keys() == undisturbed.files.keys(), printed(runs)
     assert [name for name in found if found[name] != undisturbed.files[name]] == []
