@@ -34,6 +34,7 @@ from vovnet.session import Session
 from vovnet.sweep_batch import Batch
 from vovnet.terminal import clock
 from vovnet.vlm.budget import max_tokens
+from vovnet.vlm.facts import token_bytes
 from vovnet.vlm.files import Checkpoint, find_checkpoint
 
 T = TypeVar("T")
@@ -183,8 +184,6 @@ def _devices(config: RunConfig) -> Iterator[Finding]:
 
 def _memory(config: RunConfig, checkpoint: Checkpoint) -> Finding:
     """An estimate: weights as they are stored, and keys, values and activations of one batch of FULL prompts."""
-    from vovnet.vlm.device import token_bytes  # imports torch
-
     sizes = checkpoint.text_config
     weights = sum(path.stat().st_size for path in checkpoint.folder.glob("*.safetensors"))
     values = 2 if config.backbone.dtype in ("bfloat16", "float16") else 4

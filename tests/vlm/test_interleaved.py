@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,7 +12,8 @@ from transformers import AutoTokenizer
 
 from tests.conftest import compose_config
 from tests.families.factory import write
-from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
+from tests.vlm.alike import assert_alike
+from vovnet.actions import VISUAL_ACTIONS, Action
 from vovnet.data import ImageRef, Item, Sample
 from vovnet.errors import VoVNetError
 from vovnet.vlm.chat_template import find_template
@@ -89,22 +89,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[VLM, VLM]:
 
 
 def test_both_adapters_read_and_answer_alike(pair: tuple[VLM, VLM], items: list[Item]) -> None:
-    seen = []
-    for vlm in pair:
-        batch = vlm.builder.build(items, VISUAL_ACTIONS)
-        with torch.inference_mode():
-            text = vlm.read(batch, Action.NO)
-            states = [vlm.read(batch, action, text) for action in USUAL]
-            readings = [Reading(batch, action, state) for action, state in zip(USUAL, states, strict=True)]
-            answers = [[one.text for one in some] for some in vlm.answer(readings, GREEDY)]
-            seen.append((states, answers, [vlm.nll(state, batch.references) for state in states]))
-    (fast, written, nll), (generic, also, other) = seen
-    for one, two in zip(fast, generic, strict=True):
-        torch.testing.assert_close(two.logits, one.logits, atol=2e-4, rtol=0)
-        for name in ("prompt_tokens", "vision_tokens", "patches", "reused_tokens"):
-            np.testing.assert_array_equal(getattr(two, name), getattr(one, name), err_msg=name)
-    torch.testing.assert_close(torch.cat(other), torch.cat(nll), atol=1e-4, rtol=0)
-    assert written == also
+    assert_alike(pair, items, GREEDY)
 
 
 def test_a_text_pass_is_continued_by_the_rows_that_begin_as_it_does(pair: tuple[VLM, VLM], items: list[Item]) -> None:

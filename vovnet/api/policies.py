@@ -159,7 +159,7 @@ def _described(policy: Policy, base: PolicyConfig) -> PolicyConfig:
 def frontier(
     policy: VoVNet, outcomes: Outcomes, *, lambdas: Iterable[float] = LAMBDAS, baselines: Iterable[str] | None = None
 ) -> Frontier:
-    """A trained policy at several lambdas, and and baselines, on stored outcomes.
+    """A trained policy at several lambdas, and baselines, on stored outcomes.
 
     Args:
         baselines: their names; None takes the fixed policies of the trained one's looks.

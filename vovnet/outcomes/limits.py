@@ -8,11 +8,12 @@ from typing import Literal
 from vovnet.actions import Action
 from vovnet.data import VQADataset, item
 from vovnet.errors import VoVNetError
-from vovnet.vlm.device import free_bytes, peak_mb, reset_peak, token_bytes
+from vovnet.vlm.device import MEGABYTE, free_bytes, peak_mb, reset_peak
+from vovnet.vlm.facts import token_bytes
 from vovnet.vlm.protocol import VLM, Builder
 
 log = logging.getLogger(__name__)
-GB, MEGABYTE = 1e9, 2**20
+GB = 1e9
 SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the free memory that batches may take; a CPU's is other programs', too
 NOTABLE = 256 * MEGABYTE  # bytes below which what a batch takes is lost in what the process takes anyway
 TEMPLATE = 64  # tokens of a chat template, at most

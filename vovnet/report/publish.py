@@ -1,6 +1,7 @@
 """Hands the tables, pictures and page of a finished command to Weights & Biases or TensorBoard."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file
 from vovnet.report.page.build import PAGE
+from vovnet.results.columns import record
+from vovnet.results.read import read_results
+from vovnet.results.write import RESULTS
 from vovnet.schema import LoggerConfig
 
 MOST = 2000  # lines of a table that is shown; the artifact holds all of them
-RESULTS, KEPT = "results", (".csv", ".json", ".jsonl", ".gz", ".png", ".pdf", ".svg", ".html", ".tex", ".md")
+KEPT = (".csv", ".json", ".jsonl", ".gz", ".png", ".pdf", ".svg", ".html", ".tex", ".md")
 
 Table = tuple[list[str | int], list[list[str]]]  # columns, and lines
 
@@ -45,7 +49,7 @@ def _to_wandb(logger: LoggerConfig, command: str, folder: Path) -> None:
             shown["report"] = wandb.Html((folder / PAGE).read_text(encoding="utf-8"), inject=False)
         run.log(shown)
         run.summary.update(_numbers(folder))
-        artifact = wandb.Artifact(re.sub(r"[^\w.-]", "_", f"{command}-{folder.name}"), type=RESULTS)
+        artifact = wandb.Artifact(re.sub(r"[^\w.-]", "_", f"{command}-{folder.name}"), type="results")
         for path in sorted(path for path in (*folder.iterdir(), *(folder / "figures").glob("*")) if path.is_file()):
             if path.suffix in KEPT:
                 artifact.add_file(str(path), name=path.relative_to(folder).as_posix())
@@ -71,8 +75,8 @@ def _to_tensorboard(folder: Path) -> None:
 
 def _tables(folder: Path) -> Iterator[tuple[str, Table]]:
     for path in sorted(folder.glob("*.csv")):
-        with open_file(path) as file:
-            columns, *lines = csv.reader(file.read().decode("utf-8").splitlines())
+        with open_file(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+            columns, *lines = csv.reader(text)
         yield path.stem, ([*columns], lines)
 
 
@@ -82,8 +86,8 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _numbers(folder: Path) -> dict[str, float]:
     """The measurements of a single result; empty for several."""
-    columns, lines = dict(_tables(folder)).get(RESULTS, ([], []))
-    if len(lines) != 1:
+    rows = read_results(folder / RESULTS) if (folder / RESULTS).is_file() else []
+    if len(rows) != 1:
         return {}
-    cells = zip(columns, lines[0], strict=True)
-    return {str(name): float(cell) for name, cell in cells if re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", cell)}
+    cells = record(rows[0]).items()
+    return {name: float(cell) for name, cell in cells if isinstance(cell, int | float) and not isinstance(cell, bool)}

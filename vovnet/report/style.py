@@ -81,6 +81,7 @@ def name_fixed(axis: Axes, fixed: Mapping[str, ResultRow]) -> None:
             plain(name), place, (0, -6) if edge else (5, -4), textcoords="offset points", va="top",
             ha="center" if edge else "left", fontsize=SETTINGS["legend.fontsize"],
         )  # fmt: skip
+    axis.margins(y=0.12)  # room for the names
 
 
 def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> list[Path]:

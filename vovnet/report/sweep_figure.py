@@ -61,7 +61,6 @@ def _panel(axis: Axes, rows: Sequence[ResultRow]) -> list[Curve]:
         hull = concave_hull(mixing)
         places = [*hull.costs, mixing[-1][0]]  # who may spend more need not
         axis.plot(places, hull.at(np.array(places)), ls="--", lw=1, color="grey", label="random mixing", zorder=1)
-    axis.margins(y=0.12)  # room for labels
     axis.set(xlabel="average cost (share of a maximal FULL image's tokens)", ylabel="accuracy")
     axis.legend(loc="lower right")
     return own

@@ -201,9 +201,9 @@ def print_report(report: "Report", folder: Path) -> None:
 
 def _not_counted(runs: "Sequence[Run]") -> list[str]:
     """Rows of the data that are no question, and answers that score 0 since they could not be read."""
-    skipped = {f"{run.row.dataset}/{run.row.split}": len(run.summary.get("rows_skipped", ())) for run in runs}
+    skipped = {run.row.shown_dataset: len(run.summary.get("rows_skipped", ())) for run in runs}
     unread = [
-        f"{run.row.dataset}/{run.row.split}, {setting(run.row)}: {run.row.unparsed_rate * run.row.num_samples:.0f} of "
+        f"{run.row.shown_dataset}, {setting(run.row)}: {run.row.unparsed_rate * run.row.num_samples:.0f} of "
         f"{run.row.num_samples} answers could not be read and score 0"
         for run in runs
         if run.row.unparsed_rate

@@ -4,9 +4,9 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -61,20 +61,6 @@ def _free_on_cpu() -> Iterator[int]:
 
 def _read_group(file: Path) -> str:
     return file.read_text().strip() if file.is_file() else ""
-
-
-def token_bytes(sizes: Mapping[str, Any], width: int) -> int:
-    """An estimate of what a token of a batch takes: keys and values of all layers, and activations of one.
-
-    Args:
-        sizes: configuration of the text model.
-        width: bytes of a number.
-    """
-    heads = int(sizes.get("num_attention_heads") or 1)
-    hidden, layers = int(sizes.get("hidden_size") or 0), int(sizes.get("num_hidden_layers") or 0)
-    head = int(sizes.get("head_dim") or hidden // heads)
-    cached = 2 * layers * int(sizes.get("num_key_value_heads") or heads) * head
-    return (cached + 16 * hidden) * width
 
 
 def pick_device(name: str) -> torch.device:

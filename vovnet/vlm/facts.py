@@ -64,6 +64,20 @@ def _name(config: BackboneConfig, checkpoint: Checkpoint) -> str:
     return "vlm " + digest(asked)
 
 
+def token_bytes(sizes: Mapping[str, Any], width: int) -> int:
+    """An estimate of what a token of a batch takes: keys and values of all layers, and activations of one.
+
+    Args:
+        sizes: configuration of the text model.
+        width: bytes of a number.
+    """
+    heads = int(sizes.get("num_attention_heads") or 1)
+    hidden, layers = int(sizes.get("hidden_size") or 0), int(sizes.get("num_hidden_layers") or 0)
+    head = int(sizes.get("head_dim") or hidden // heads)
+    cached = 2 * layers * int(sizes.get("num_key_value_heads") or heads) * head
+    return (cached + 16 * hidden) * width
+
+
 def prefill_flops(config: Mapping[str, Any], new: np.ndarray, context: np.ndarray) -> np.ndarray:
     """Floating-point operations of the language model to read ``new`` tokens that end at ``context``.
 

@@ -1,17 +1,15 @@
 """The generic implementation gives what the fast path gives, on both families that have one."""
 
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from tests.conftest import compose_config
+from tests.vlm.alike import assert_alike
 from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
 from vovnet.data import Item
-from vovnet.vlm.decoding import distribution_stats
 from vovnet.vlm.loading import load_backbone
 from vovnet.vlm.protocol import VLM, Decoding, Reading
 
@@ -37,27 +35,7 @@ def pair(request: pytest.FixtureRequest, folder: str) -> tuple[VLM, VLM]:
 
 
 def test_answers_entropies_and_losses_are_the_same_under_every_action(pair: tuple[VLM, VLM], items: list[Item]) -> None:
-    seen = []
-    for vlm in pair:
-        batch = vlm.builder.build(items, VISUAL_ACTIONS)
-        with torch.inference_mode():
-            text = vlm.read(batch, Action.NO)
-            states = [vlm.read(batch, action, text) for action in USUAL]
-            readings = [Reading(batch, action, state) for action, state in zip(USUAL, states, strict=True)]
-            answers = vlm.answer(readings, GREEDY)
-            nll = [vlm.nll(state, batch.references) for state in states]
-            seen.append((states, answers, nll))
-    fast, generic = seen
-    for one, other in zip(fast[0], generic[0], strict=True):
-        torch.testing.assert_close(other.hidden, one.hidden, atol=2e-4, rtol=0)
-        for here, there in zip(distribution_stats(other.logits), distribution_stats(one.logits), strict=True):
-            torch.testing.assert_close(here, there, atol=2e-4, rtol=0)
-        for name in ("prompt_tokens", "vision_tokens", "patches", "reused_tokens"):
-            np.testing.assert_array_equal(getattr(other, name), getattr(one, name), err_msg=name)
-    torch.testing.assert_close(torch.cat(generic[2]), torch.cat(fast[2]), atol=1e-4, rtol=0)
-    for one, other in zip(chain(*fast[1]), chain(*generic[1]), strict=True):
-        assert (other.text, other.final, other.tokens) == (one.text, one.final, one.tokens)
-        assert other.confidence == pytest.approx(one.confidence, abs=1e-4)
+    assert_alike(pair, items, GREEDY)
 
 
 def test_costs_are_the_same_before_anything_is_read(pair: tuple[VLM, VLM], items: list[Item]) -> None:

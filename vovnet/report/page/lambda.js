@@ -14,12 +14,12 @@ function decide(study, policy, lambda) {
   const values = policy.values, costs = study.samples.cost, space = policy.space;
   for (let i = 0; i < count; i += 1) {
     let chosen = 0;
-    for (let dear = 1; dear < space.length; dear += 1) {
+    for (let costly = 1; costly < space.length; costly += 1) {
       let wins = true;
-      for (let cheap = 0; cheap < dear && wins; cheap += 1) {
-        wins = values[dear][i] - values[cheap][i] > lambda * (costs[space[dear]][i] - costs[space[cheap]][i]);
+      for (let cheap = 0; cheap < costly && wins; cheap += 1) {
+        wins = values[costly][i] - values[cheap][i] > lambda * (costs[space[costly]][i] - costs[space[cheap]][i]);
       }
-      if (wins) chosen = dear;
+      if (wins) chosen = costly;
     }
     actions[i] = space[chosen];
   }
