@@ -23,6 +23,7 @@ from vovnet.outcomes.rows import BRANCH_COLUMNS, Outcomes
 from vovnet.schema import RunConfig
 from vovnet.scoring import SCORERS
 from vovnet.vlm.files import UNSAID, TrainedOn, find_checkpoint
+from vovnet.vlm.generic.model import GenericVLM
 
 ALL = USUAL
 
@@ -66,18 +67,26 @@ def test_a_second_run_computes_nothing(configure: Configure) -> None:
     assert same(first.outcomes, second.outcomes)
 
 
+def test_looks_answered_together_give_what_each_gives(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    generic = "backbone.implementation=generic"
+    apart = load(configure(generic), with_nll=True).outcomes
+    monkeypatch.setattr(GenericVLM, "answers_looks_together", True)  # as on a GPU
+    together = load(configure(generic, "paths.store=${paths.runs}/together"), with_nll=True).outcomes
+    assert same(apart, together, exactly=False)
+
+
 def small_device(monkeypatch: pytest.MonkeyPatch, holds: int) -> list[int]:
     """Let batches of more than ``holds`` run out of memory in the last branch; the sizes that were tried."""
     tried: list[int] = []
 
-    def run_branch(backbone, batch, action, *arguments, **given):  # type: ignore[no-untyped-def]
-        if action is Action.FULL:
-            tried.append(len(batch))
-            if len(batch) > holds:
+    def run_groups(backbone, groups, *arguments):  # type: ignore[no-untyped-def]
+        if groups[-1].action is Action.FULL:
+            tried.append(len(groups[-1].batch))
+            if tried[-1] > holds:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-        return branches.run_branch(backbone, batch, action, *arguments, **given)
+        return branches.run_groups(backbone, groups, *arguments)
 
-    monkeypatch.setattr(collect, "run_branch", run_branch)
+    monkeypatch.setattr(collect, "run_groups", run_groups)
     return tried
 
 

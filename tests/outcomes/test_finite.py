@@ -11,7 +11,7 @@ from tests.policy.test_checkpoint import CARD
 from vovnet.actions import USUAL, Action
 from vovnet.data import item, load_dataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.branches import check_finite, run_branch
+from vovnet.outcomes.branches import Group, check_finite, run_groups
 from vovnet.outcomes.load import branch_backbone, load_outcomes
 from vovnet.outcomes.rows import BlockRows, TextOutcomes
 from vovnet.policy.decide import choose
@@ -48,7 +48,7 @@ def test_logits_are_checked_in_collections_and_live(configure: Configure, action
             torch.inference_mode(),
             pytest.raises(VoVNetError, match=rf"^sample {dataset[3].id}: the probability of the"),
         ):
-            run_branch(backbone, batch, action, None, decoding_of(config.eval), 0, with_nll=False)
+            run_groups(backbone, [Group(batch, action, None)], decoding_of(config.eval), 0)
         with (
             torch.inference_mode(),
             pytest.raises(VoVNetError, match=rf"^sample {dataset[3].id}: the probability of the"),

@@ -15,7 +15,7 @@ from tests.performance.random_weights import TOKENIZER
 from tests.performance.workload import Bench, Side, Synthetic, Timing
 from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
 from vovnet.data import VQADataset
-from vovnet.outcomes.branches import read_text, run_branch, text_outcomes
+from vovnet.outcomes.branches import Group, read_text, run_groups, text_outcomes
 from vovnet.outcomes.collect import Collector
 from vovnet.outcomes.judge import judged, make_judge
 from vovnet.outcomes.keys import table_keys
@@ -162,7 +162,7 @@ def _groups(bench: Bench, data: Synthetic, actions: np.ndarray) -> float:
         state, judge = read_text(bench.backbone, batch), make_judge(data)
 
         def branch(batch=batch, action=action, state=state, judge=judge) -> None:  # type: ignore[no-untyped-def]
-            made = run_branch(bench.backbone, batch, action, state.prefill, _greedy(bench), 0, with_nll=False)
+            (made,) = run_groups(bench.backbone, [Group(batch, action, state.prefill)], _greedy(bench), 0)
             judged(made, batch.indices, judge)
 
         branch()

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from vovnet.actions import Action
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.judge import Judge, judged
-from vovnet.outcomes.rows import BlockRows, BranchOutcomes, LookState, ModelOutcomes, TextOutcomes
+from vovnet.outcomes.rows import BlockRows, LookState, ModelOutcomes, TextOutcomes
 from vovnet.vlm.decoding import distribution_stats
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading, State
 
@@ -66,65 +65,26 @@ def _look_state(state: State, entropy: Tensor, margin: Tensor, batch: Batch, dty
     return LookState(BlockRows([hidden.numpy()]), entropy.numpy(), margin.numpy())
 
 
-def run_branch(
-    vlm: VLM,
-    batch: Batch,
-    action: Action,
-    text: State | None,
-    decoding: Decoding,
-    seed: int,
-    with_nll: bool,
-    with_state: bool = False,
-) -> ModelOutcomes:
-    """Answer a batch under one action.
+@dataclass(frozen=True)
+class Group:
+    """Samples that are read under one action, their images, and their text pass where there was one.
 
     Without a text pass the whole prompt is read at once and nothing is reused.
 
-    Args:
-        with_nll: measure the reference's NLL, which costs a pass over it.
-        with_state: keep what the prefill yields for a policy.
-    """
-    begun = time.perf_counter()
-    state = vlm.read(batch, action, text)
-    reading = Reading(batch, action, state)
-    (answers,) = vlm.answer([reading], decoding, seed)
-    outcomes = _branch_outcomes(vlm, reading, answers, text, (time.perf_counter() - begun) / len(batch))
-    return replace(outcomes, **beside_answers(vlm, batch, state, with_nll, with_state))
-
-
-def read_branch(
-    vlm: VLM, batch: Batch, action: Action, text: State | None, with_nll: bool, with_state: bool
-) -> dict[str, Any]:
-    """``beside_answers`` under one action, where the answers are known already."""
-    return beside_answers(vlm, batch, vlm.read(batch, action, text), with_nll, with_state)
-
-
-def beside_answers(vlm: VLM, batch: Batch, state: State, with_nll: bool, with_state: bool) -> dict[str, Any]:
-    """Columns of ``ModelOutcomes`` beside the answers: the references' NLL, and what a policy reads of the look."""
-    found: dict[str, Any] = {}
-    if with_nll:
-        nll = vlm.nll(state, batch.references)
-        check_finite({"answer NLL": nll}, batch)
-        found["nll"] = nll.detach().cpu().numpy()
-    return found | (vars(look_state(vlm, state, batch)) if with_state else {})
-
-
-@dataclass(frozen=True)
-class Group:
-    """Samples that chose one action, their images, and their text pass where there was one.
-
     Attributes:
-        with_state: a policy reads what the look's prefill yields.
+        with_nll: measure the references' NLL, which costs a pass over them.
+        with_state: keep what the prefill yields for a policy.
     """
 
     batch: Batch
     action: Action
     text: State | None
+    with_nll: bool = False
     with_state: bool = False
 
 
-def run_groups(vlm: VLM, groups: Sequence[Group], decoding: Decoding, judge: Judge, seed: int) -> list[BranchOutcomes]:
-    """Answer and judge groups of different actions: each is read under its action. No NLL is measured."""
+def run_groups(vlm: VLM, groups: Sequence[Group], decoding: Decoding, seed: int) -> list[ModelOutcomes]:
+    """Answer groups of different actions: each is read under its action, and all are decoded together."""
     begun = time.perf_counter()
     readings = [Reading(g.batch, g.action, vlm.read(g.batch, g.action, g.text)) for g in groups]
     answers = vlm.answer(readings, decoding, seed)
@@ -132,9 +92,23 @@ def run_groups(vlm: VLM, groups: Sequence[Group], decoding: Decoding, judge: Jud
     found = []
     for reading, said, group in zip(readings, answers, groups, strict=True):
         outcomes = _branch_outcomes(vlm, reading, said, group.text, seconds)
-        seen = beside_answers(vlm, group.batch, reading.state, with_nll=False, with_state=group.with_state)
-        found.append(judged(replace(outcomes, **seen), group.batch.indices, judge))
+        found.append(replace(outcomes, **_beside_answers(vlm, group, reading.state)))
     return found
+
+
+def read_group(vlm: VLM, group: Group) -> dict[str, Any]:
+    """Columns of ``ModelOutcomes`` beside the answers, where these are known already."""
+    return _beside_answers(vlm, group, vlm.read(group.batch, group.action, group.text))
+
+
+def _beside_answers(vlm: VLM, group: Group, state: State) -> dict[str, Any]:
+    """The references' NLL, and what a policy reads of the look."""
+    found: dict[str, Any] = {}
+    if group.with_nll:
+        nll = vlm.nll(state, group.batch.references)
+        check_finite({"answer NLL": nll}, group.batch)
+        found["nll"] = nll.detach().cpu().numpy()
+    return found | (vars(look_state(vlm, state, group.batch)) if group.with_state else {})
 
 
 def _branch_outcomes(

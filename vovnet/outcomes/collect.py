@@ -17,7 +17,7 @@ from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError, out_of_memory
 from vovnet.locks import Claim
 from vovnet.outcomes.ahead import build_batch, prepared
-from vovnet.outcomes.branches import batch_rows, read_branch, read_text, run_branch, text_outcomes
+from vovnet.outcomes.branches import Group, batch_rows, read_group, read_text, run_groups, text_outcomes
 from vovnet.outcomes.convert import branch_table, nll_table, state_table, text_table
 from vovnet.outcomes.limits import BatchLimit
 from vovnet.outcomes.rows import LookState, ModelOutcomes, TextOutcomes
@@ -218,13 +218,13 @@ class Collector:
                 else []
             )
             prefill = None if state is None else state.prefill
-            seed = self.options.seed
-            found = {a: run_branch(backbone, batch, a, prefill, decoding, seed, a in nll, a in states) for a in answers}
-            beside = {a: vars(one) for a, one in found.items()} | {
-                a: read_branch(backbone, batch, a, prefill, a in nll, a in states)
-                for a in chunk.actions
-                if a not in found
-            }
+            groups = {a: Group(batch, a, prefill, a in nll, a in states) for a in chunk.actions}
+            together = [[*answers]] if backbone.answers_looks_together and answers else [[a] for a in answers]
+            found: dict[Action, ModelOutcomes] = {}
+            for some in together:
+                told = run_groups(backbone, [groups[a] for a in some], decoding, self.options.seed)
+                found |= zip(some, told, strict=True)
+            beside = {a: vars(found[a]) if a in found else read_group(backbone, groups[a]) for a in chunk.actions}
             order.extend(batch.indices)  # nothing is kept of a batch that did not fit
             texts.extend(said)
             for action, one in found.items():

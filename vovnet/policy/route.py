@@ -12,7 +12,7 @@ from vovnet.data import Item, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.ahead import Preparing
 from vovnet.outcomes.branches import Group, TextState, read_text, run_groups, text_outcomes
-from vovnet.outcomes.judge import Judge, make_judge
+from vovnet.outcomes.judge import Judge, judged, make_judge
 from vovnet.outcomes.load import branch_backbone
 from vovnet.outcomes.looks import check_looks
 from vovnet.outcomes.routed import Routed, route
@@ -145,11 +145,11 @@ class Router:
         places = [rows.tolist() for rows in begun.asked.values()]
         own = [None] * len(places) if begun.state is None else begun.state.prefill.split(places)
         groups = [
-            Group(part, action, text, action in self.policy.states)
+            Group(part, action, text, with_state=action in self.policy.states)
             for part, action, text in zip(batches, begun.asked, own, strict=True)
         ]
-        answers = run_groups(self.backbone, groups, self.decoding, self.judge, self.seed)
-        return dict(zip(begun.asked, answers, strict=True))
+        answers = run_groups(self.backbone, groups, self.decoding, self.seed)
+        return {g.action: judged(said, g.batch.indices, self.judge) for g, said in zip(groups, answers, strict=True)}
 
 
 def check_live(config: RunConfig, policy: Policy) -> None:

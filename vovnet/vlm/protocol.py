@@ -242,6 +242,12 @@ class VLM(nn.Module):
         routing rounds through the same type, so that it decides on the very numbers replay sees."""
         return torch.float32 if self.model.dtype == torch.float32 else torch.float16
 
+    @property
+    def answers_looks_together(self) -> bool:
+        """Whether a collection does well to answer all looks at a batch in one call: its rows are then padded to the
+        longest look, and their caches lie in memory together."""
+        return False
+
     def read(self, batch: Batch, action: Action, after: Any = None) -> Any:
         """Read prompts: without images under NO, with the images of ``action`` under the others.
 

@@ -28,6 +28,8 @@ from vovnet.vlm.protocol import Answer, Batch, Decoding, Reading
 NEED_TORCHVISION = "cohere2_vision kimi_k25 lfm2_vl llama4 minicpmv4_6 minicpmv4_7 mistral3 molmo2 pixtral".split()
 HERE = [name for name in FAMILIES if beside.has_torchvision() or name not in NEED_TORCHVISION]
 NOT_BATCHED = ("molmo2",)  # its tensors number the patches of all images of a call
+# Recurrent layers; cross-attention; and what is not batched.
+NOT_JOINED = ("lfm2_vl", "lfm3_vl", "qwen3_5", "qwen3_5_moe", "qwen4_exp", "mllama", *NOT_BATCHED)
 INEXACT_REUSE = ("paligemma",)  # its prompts are read in both directions
 PAGE = ROOT / "experiments/families.md"
 GREEDY = Decoding(max_new_tokens=4, num_beams=1, do_sample=False, temperature=1.0)
@@ -116,9 +118,24 @@ def test_a_batch_gives_what_each_question_gives_alone_and_whole(case: Case, acti
     assert_same(see(case.vlm, batch, action, reuse=False), case.plain[action])
 
 
+@torch.no_grad()
+def test_answers_written_together_are_those_of_each_look_alone(case: Case) -> None:
+    batch = build(case.vlm, ITEMS)
+    text = case.vlm.read(batch, Action.NO)
+    states = [case.vlm.read(batch, action, text) for action in USUAL]
+    for reused in (True, False):  # with padding after the text, and before it alone
+        states = states if reused else [case.vlm.read(batch, action) for action in USUAL]
+        readings = [Reading(batch, action, state) for action, state in zip(USUAL, states, strict=True)]
+        found = case.vlm.answer(readings, GREEDY)
+        for action, state, answers in zip(USUAL, states, found, strict=True):
+            # The states stay as they are: their references are read after the answers.
+            assert_same(Seen(state.logits, case.vlm.nll(state, batch.references), answers), case.plain[action])
+
+
 def test_every_family_takes_the_fast_ways_that_it_can(case: Case) -> None:
     assert case.vlm.exact.batch == (case.name not in NOT_BATCHED)
     assert case.vlm.exact.resume
+    assert case.vlm.exact.join == (case.name not in NOT_JOINED)
     if case.vlm.builder.shares_text:
         assert case.vlm.cache_reuse == (case.name not in INEXACT_REUSE)
     batch = build(case.vlm, ITEMS)
@@ -194,7 +211,7 @@ def test_the_page_has_the_row_that_the_probe_writes(case: Case) -> None:
 @pytest.mark.slow
 def test_families_that_need_torchvision_in_a_process_that_has_it() -> None:
     """What says most of a family: all its numbers, and the row that the probe makes of it."""
-    chosen = f"(batch_gives or page_has) and ({' or '.join(NEED_TORCHVISION)})"
+    chosen = f"(batch_gives or together or page_has) and ({' or '.join(NEED_TORCHVISION)})"
     done = beside.run("-m", "pytest", "-p", "no:cacheprovider", __file__, "-k", chosen)
     assert done.returncode == 0, done.stdout[-3000:]
 

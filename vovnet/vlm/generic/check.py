@@ -15,14 +15,14 @@ from vovnet.actions import Action
 from vovnet.vlm.agreement import FAULTS, ROUNDING, difference, noise_items
 from vovnet.vlm.decoding import pad_right
 from vovnet.vlm.generic.prompts import Prompt
-from vovnet.vlm.generic.state import GenericState
+from vovnet.vlm.generic.state import GenericState, join_parts, joins
 from vovnet.vlm.tokens import encode_user_texts
 
 if TYPE_CHECKING:
     from vovnet.vlm.generic.model import Exact, GenericVLM
 
 REFERENCE = "yes 1"
-VERSION = 1  # rises when the check or what it compares changes
+VERSION = 2  # rises when the check or what it compares changes
 
 
 @torch.no_grad()
@@ -42,7 +42,7 @@ def check(vlm: "GenericVLM") -> "Exact":
             seen[name] = float("inf")  # the family refuses it: the same as inexact
         return seen[name] < limit
 
-    alone = Exact(batch=False, reuse=False, gap=False, resume=False, answer_type=None)
+    alone = Exact(batch=False, reuse=False, gap=False, resume=False, join=False, answer_type=None)
     vlm.exact = alone
     whole = GenericState(tuple(vlm.read_rows(prompts, [row]) for row in range(len(prompts))))
     truth = whole.logits
@@ -60,6 +60,18 @@ def check(vlm: "GenericVLM") -> "Exact":
         return torch.cat([vlm.resumed(part, ids[:1], real[:1]) for part in state.parts])
 
     resume = holds("resume", replace(alone, resume=True), resumed, written)
+
+    def joined() -> Tensor:
+        each = [vlm.read_rows(prompts, [row]) for row in range(len(prompts))] + [vlm.read_rows(texts, [0])]
+        assert all(map(joins, each))
+        part = join_parts(each, vlm.model.config)
+        many = len(part.rows), -1
+        return vlm.resumed(part, ids[:1].expand(many), real[:1].expand(many))
+
+    def without_image() -> Tensor:
+        return torch.cat([written, vlm.written(vlm.read_rows(texts, [0]), ids[:1])])
+
+    join = batch and resume and holds("join", replace(alone, resume=True, join=True), joined, without_image())
     types = [
         t
         for t in (0, 1)
@@ -70,7 +82,7 @@ def check(vlm: "GenericVLM") -> "Exact":
             written,
         )
     ]
-    found = Exact(batch=batch, reuse=False, gap=False, resume=resume, answer_type=types[0] if types else None)
+    found = replace(alone, batch=batch, resume=resume, join=join, answer_type=types[0] if types else None)
     if vlm.builder.shares_text:
 
         def after_text(rows: Sequence[Sequence[int]]) -> Callable[[], Tensor]:

@@ -19,7 +19,7 @@ from vovnet.vlm.decoding import pad_right, row_generators
 from vovnet.vlm.generic.builder import GenericBuilder
 from vovnet.vlm.generic.passes import Passes, Seen, Writer
 from vovnet.vlm.generic.prompts import Prompt, collate, collate_images
-from vovnet.vlm.generic.state import GenericState, Part, Prefix, in_order
+from vovnet.vlm.generic.state import GenericState, Part, Prefix, in_order, join_parts, joins
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading
 
 
@@ -32,6 +32,7 @@ class Exact:
         reuse: an image prompt goes on from the cache of its text.
         gap: such prompts of several lengths together, with padding after the text.
         resume: a prompt that was read goes on with an answer or a reference.
+        join: answers to prompts with and without images are written together.
         answer_type: token type of a reference read in one pass with its prompt; None where only writing it is exact.
         differences: largest differences of logits that the check saw, by name, in standard deviations.
     """
@@ -40,6 +41,7 @@ class Exact:
     reuse: bool = True
     gap: bool = True
     resume: bool = True
+    join: bool = True
     answer_type: int | None = 0
     differences: tuple[tuple[str, float], ...] = ()
 
@@ -107,6 +109,11 @@ class GenericVLM(VLM):
         """Width D of the hidden state."""
         return int(self.model.config.get_text_config().hidden_size)
 
+    @property
+    def answers_looks_together(self) -> bool:
+        """On a GPU, where a step takes as long for few rows as for many."""
+        return self.exact.join and self.device.type == "cuda"
+
     def settle(self, exact: Exact) -> None:
         """Take the ways that are exact."""
         self.exact = exact
@@ -124,9 +131,24 @@ class GenericVLM(VLM):
         return GenericState(tuple(self.read_rows(prompts, rows, own) for rows in self.together(prompts)))
 
     def answer(self, readings: Sequence[Reading], decoding: Decoding, seed: int = 0) -> list[list[Answer]]:
-        """Answers that continue each reading, which stays as it is."""
+        """Answers that continue each reading, which stays as it is.
+
+        Where that is exact all are written together: a step reads every weight, for few rows as for many.
+        """
+        together = self.exact.join and decoding.num_beams == 1 and not self.batch_invariant
+        alone, joined = list[list[tuple[int, Part]]](), list[tuple[int, Part]]()
+        for number, reading in enumerate(readings):
+            for part in reading.state.parts:
+                if together and joins(part):
+                    joined.append((number, part))
+                else:
+                    alone.append([(number, part)])
+        found: dict[tuple[int, int], Answer] = {}
         with torch.no_grad():
-            return [self._answer(reading, decoding, seed) for reading in readings]
+            for group in [*alone, joined] if joined else alone:
+                places = [(number, row) for number, part in group for row in part.rows]
+                found |= zip(places, self._answer(readings, group, decoding, seed), strict=True)
+        return [[found[number, row] for row in range(len(one.batch))] for number, one in enumerate(readings)]
 
     def nll(self, state: GenericState, references: Sequence[list[int]]) -> Tensor:
         """Mean negative log-likelihood of each reference, nats per token, float32 [B]."""
@@ -210,22 +232,24 @@ class GenericVLM(VLM):
 
     # Answering
 
-    def _answer(self, reading: Reading, decoding: Decoding, seed: int) -> list[Answer]:
-        state: GenericState = reading.state
-        indices = reading.batch.indices
-        written: list[tuple[int, Answer]] = []
-        for part in state.parts:
-            generators = None
-            if decoding.do_sample:
-                generators = row_generators(tuple(indices[row] for row in part.rows), reading.action, seed)
-            ids, log_prob = self._write(part, decoding, generators)
-            if decoding.num_beams > 1:
-                log_prob = self._log_prob(part, ids)
-            written += zip(part.rows, self.answers(ids, log_prob.exp()), strict=True)
-        return [answer for _, answer in sorted(written, key=lambda pair: pair[0])]
+    def _answer(
+        self, readings: Sequence[Reading], group: Sequence[tuple[int, Part]], decoding: Decoding, seed: int
+    ) -> list[Answer]:
+        """Answers to the rows of some parts, each of the reading with its number, one part after another."""
+        part, generators = join_parts([part for _, part in group], self.model.config), list[torch.Generator]()
+        for number, own in group if decoding.do_sample else ():
+            indices = tuple(readings[number].batch.indices[row] for row in own.rows)
+            generators += row_generators(indices, readings[number].action, seed)
+        ids, log_prob = self._write(part, decoding, generators or None)
+        if decoding.num_beams > 1:
+            log_prob = self._log_prob(part, ids)
+        return self.answers(ids, log_prob.exp())
 
     def _write(self, part: Part, decoding: Decoding, generators: list[torch.Generator] | None) -> tuple[Tensor, Tensor]:
-        """Ids [n, T] of each row's answer and their log-probability [n], which beam search leaves out."""
+        """Ids [n, T] of each row's answer and their log-probability [n], which beam search leaves out.
+
+        The part's cache grows.
+        """
         ends = torch.tensor(self.end_tokens, device=self.device)
         writer = Writer(ends, decoding.temperature, generators)
         if decoding.num_beams > 1:
@@ -240,9 +264,8 @@ class GenericVLM(VLM):
             ids = writer.choose(part.logits)[:, None]
             if decoding.max_new_tokens > 1 and not writer.finished:
                 inputs = followed(part.inputs, ids) | self._grids(part.prompts)
-                cache = copy.deepcopy(part.cache)
-                left = decoding.max_new_tokens - 1
-                ids = torch.cat([ids, self.passes.generate(inputs, cache, left, logits_processor=[writer])], dim=1)
+                more = self.passes.generate(inputs, part.cache, decoding.max_new_tokens - 1, logits_processor=[writer])
+                ids = torch.cat([ids, more], dim=1)
         return ids, torch.stack(writer.log_prob).sum(0)
 
     def _log_prob(self, part: Part, ids: Tensor) -> Tensor:

@@ -316,10 +316,13 @@ def joining_axes(image_processor: Any, keys: Mapping[str, Any]) -> dict[str, int
 def collate_images(
     prompts: Sequence[Prompt], axes: Mapping[str, int], device: torch.device, dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Image inputs of prompts one after another, zeros where one is larger than another; floats in the model's type."""
-    found = {}
-    for name in prompts[0].images:
-        parts = [prompt.images[name].to(device, non_blocking=True) for prompt in prompts]
+    """Image inputs of prompts one after another, zeros where one is larger than another; floats in the model's type.
+
+    Prompts without images have none.
+    """
+    found, shown = {}, [prompt.images for prompt in prompts if prompt.images]
+    for name in shown[0] if shown else ():
+        parts = [images[name].to(device, non_blocking=True) for images in shown]
         axis = axes.get(name, 0)
         tensor = torch.cat(_padded(parts, axis), dim=axis) if parts[0].ndim else torch.stack(parts)
         found[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from vovnet.vlm.generic.prompts import Prompt
 
@@ -60,6 +61,65 @@ class Prefix:
     def select(self, index: Tensor) -> "Prefix":
         """Some of the rows."""
         return Prefix({n: t.index_select(0, index) for n, t in self.inputs.items()}, rows_of(self.cache, index))
+
+
+def join_parts(parts: Sequence[Part], config: Any) -> Part:
+    """Rows of several parts one after another, padded on the left, with a cache of their own, which may grow.
+
+    The parts stay as they are.
+
+    Args:
+        parts: one, or several of which each ``joins``.
+        config: of the model that read them.
+    """
+    if len(parts) == 1:
+        return replace(parts[0], cache=copy.deepcopy(parts[0].cache))
+    length = max(part.inputs["input_ids"].shape[1] for part in parts)
+    names = {name: tensor for part in parts for name, tensor in part.inputs.items()}
+    cache = DynamicCache(config=config)
+    for number, layers in enumerate(zip(*(part.cache.layers for part in parts), strict=True)):
+        if layers[0].keys is not None:
+            keys, values = ([_after_zeros(getattr(one, n), length, 2) for one in layers] for n in ("keys", "values"))
+            cache.update(torch.cat(keys), torch.cat(values), number)
+    return Part(
+        rows=tuple(range(sum(len(part.rows) for part in parts))),
+        prompts=tuple(prompt for part in parts for prompt in part.prompts),
+        inputs={
+            # What is said of image tokens only is zero for a prompt without any.
+            name: torch.cat(
+                [_after_zeros(p.inputs.get(name, torch.zeros_like(p.inputs["input_ids"])), length, 1) for p in parts]
+            )
+            for name in names
+        },
+        cache=cache,
+        hidden=torch.cat([part.hidden for part in parts]),
+        logits=torch.cat([part.logits for part in parts]),
+    )
+
+
+def joins(part: Part) -> bool:
+    """Whether a part's rows can go on beside others': a layer holds keys and values of all columns, or of the newest
+    ones where it looks at no other, or reads another layer's; what a recurrent layer holds counts columns."""
+    length = part.inputs["input_ids"].shape[1]
+    return (
+        isinstance(part.cache, DynamicCache)
+        and all(type(one) is DynamicSlidingWindowLayer or _columns(one) in (0, length) for one in part.cache.layers)
+        and all(tensor.ndim == 2 for tensor in part.inputs.values())  # none says which images a token looks at
+    )
+
+
+def _columns(layer: Any) -> int | None:
+    """Columns that a layer of full attention holds; 0 where it reads another's, None for one of another kind."""
+    if type(layer) is DynamicLayer:
+        return int(layer.keys.shape[2])
+    return 0 if getattr(layer, "keys", layer) is None else None
+
+
+def _after_zeros(tensor: Tensor, length: int, axis: int) -> Tensor:
+    """A tensor with so many columns along an axis, zeros before its own."""
+    missing = list(tensor.shape)
+    missing[axis] = length - tensor.shape[axis]
+    return tensor if missing[axis] == 0 else torch.cat([tensor.new_zeros(missing), tensor], dim=axis)
 
 
 def rows_of(cache: Any, index: Tensor) -> Any:
