@@ -133,12 +133,12 @@ def _published(bench: Bench, folder: Path) -> Parts:
         "live": routing.live,
         "attention": kernels.attention,
         "compile": kernels.compiled,
-        "generic": lambda bench: implementations.generate_beside(bench, folder),
     }
     return {name: partial(torch.inference_mode()(part), bench) for name, part in inferred.items()} | {
         "learning": lambda: learning.learning(bench),
         "ranks": lambda: ranks.ranks(bench, folder),
         "files": lambda: files.files(bench, folder),
+        "generic": lambda: implementations.generate_beside(bench, folder),
     }
 
 

@@ -71,6 +71,7 @@ def _collect(vlm: VLM, batch: Batch, decoding: Decoding) -> None:
         run_groups(vlm, some, decoding, 0)
 
 
+@torch.inference_mode()
 def generate_beside(bench: Bench, folder: Path) -> Iterator[Measurement]:
     """The generic implementation at published size beside three plain ``generate`` calls on the same tensors."""
     place = folder / "model"
