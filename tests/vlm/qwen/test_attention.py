@@ -46,7 +46,7 @@ def test_images_seen_in_inference_mode_can_be_trained_on(checkpoint: str, reques
     folder: Path = request.getfixturevalue(checkpoint)
     config = compose_config(f"backbone.path={folder}", "backbone.packaged=false")
     visual = load_backbone(config.backbone, config.vision_budget).model.model.visual
-    with torch.inference_mode():  # as in an evaluation, whose images and positions are remembered
+    with torch.inference_mode():  # as in an evaluation, whose images are remembered
         pixels = drawn(folder, [(12, 4)])
         encode_images(visual, pixels)
     visual.requires_grad_(True)
@@ -55,9 +55,7 @@ def test_images_seen_in_inference_mode_can_be_trained_on(checkpoint: str, reques
 
 
 @pytest.mark.parametrize("checkpoint", ["qwen3", "qwen25"])
-def test_what_is_remembered_of_grids_is_what_the_tower_would_work_out(
-    checkpoint: str, request: pytest.FixtureRequest
-) -> None:
+def test_what_the_tower_is_told_is_what_it_would_work_out(checkpoint: str, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(checkpoint)
     config = compose_config(f"backbone.path={folder}", "backbone.packaged=false")
     visual = load_backbone(config.backbone, config.vision_budget).model.model.visual

@@ -1,8 +1,10 @@
 """Padding, caches and the language model's forward pass: small pieces without any policy in them."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,38 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from vovnet.vlm.qwen.prompt import Sequence
+
+
+def read(
+    language: Any,
+    embeds: Tensor,
+    mask: Tensor,
+    positions: Tensor,
+    cache: Any,
+    places: Tensor | None = None,
+    deepstack: list[Tensor] | None = None,
+) -> Tensor:
+    """Hidden states [B, new, D] of new tokens, after all that a cache holds; the cache grows in place.
+
+    Args:
+        language: the text model, Qwen3-VL's or Qwen2.5-VL's.
+        embeds: of the new tokens, [B, new, D].
+        mask: which of all columns are real, [B, L]; or what is added to the scores, [B, 1, new, L].
+        positions: rotary positions of the new tokens, [3, B, new].
+        places: where images stand among the new tokens, [B, new].
+        deepstack: what is added there after each of the first layers, [places, D] each (Meng et al. 2024).
+    """
+    seen = {"visual_pos_masks": places, "deepstack_visual_embeds": deepstack} if deepstack else {}
+    kept = {_cache_argument(type(language).forward): cache, "use_cache": cache is not None}
+    out = language(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, **kept, **seen)
+    hidden: Tensor = out.last_hidden_state
+    return hidden
+
+
+@lru_cache(maxsize=8)
+def _cache_argument(forward: Any) -> str:
+    """What a text model calls its cache: ``cache`` from transformers 5.24 on."""
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
 
 
 @dataclass(frozen=True)

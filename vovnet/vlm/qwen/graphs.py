@@ -14,8 +14,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
 
 from vovnet.vlm.decoding import GenerationState
-from vovnet.vlm.qwen.decoder import read
-from vovnet.vlm.qwen.forward import Prefill, cache_of
+from vovnet.vlm.qwen.forward import Prefill, cache_of, read
 
 GROUPED = "grouped_queries_of_one_token"
 BLOCK = 128  # columns: caches are rounded up to it, so that few lengths need a graph of their own
@@ -65,7 +64,8 @@ class Step:
         self.column.fill_(length)
         parts = [part for layer in prefill.cache.layers for part in (layer.keys, layer.values)]
         self.held[:, :, :, length:].zero_()  # masked, but 0 x NaN of an earlier batch would be NaN
-        torch._foreach_copy_(list(self.held[:, :, :, :length].unbind()), parts)
+        for own, part in zip(self.held[:, :, :, :length], parts, strict=True):
+            own.copy_(part)
         self.draft.begin()
         self.draft.write(prefill.logits, prefill.logits.argmax(dim=-1))
 
@@ -74,8 +74,7 @@ class Step:
         self.mask.index_fill_(3, self.column, 0)
         language = self.model.model.language_model
         embeds = language.embed_tokens(self.draft.token[:, None])
-        rotation = language.rotary_emb(embeds, self.position[None, :, None].expand(3, -1, -1))
-        hidden = read(language, embeds, self.mask, rotation, self.cache)
+        hidden = read(language, embeds, self.mask, self.position[None, :, None].expand(3, -1, -1), self.cache)
         logits = self.model.lm_head(hidden[:, -1]).float()
         self.draft.write(logits, logits.argmax(dim=-1))
         self.position += 1

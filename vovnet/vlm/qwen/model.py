@@ -20,8 +20,7 @@ from vovnet.errors import VoVNetError
 from vovnet.vlm.decoding import GenerationState, next_tokens, pad_right, reasoning_of, row_generators
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading, join_batches
 from vovnet.vlm.qwen import fixed
-from vovnet.vlm.qwen.decoder import read, rotations
-from vovnet.vlm.qwen.forward import Prefill, fork_cache, join_prefills, pad_left
+from vovnet.vlm.qwen.forward import Prefill, fork_cache, join_prefills, pad_left, read
 from vovnet.vlm.qwen.generate import generate, generate_inputs
 from vovnet.vlm.qwen.graphs import GraphDecoder
 from vovnet.vlm.qwen.inputs import InputBuilder, Pixels
@@ -235,7 +234,6 @@ class Backbone(VLM):
         steps = torch.arange(decoding.max_new_tokens, device=self.device)
         positions = (prefill.next_position[:, None] + steps).expand(3, -1, -1)
         language = self.model.model.language_model
-        rotation = rotations(language, prefill.hidden, positions)
         generators = row_generators(batch.indices, action, seed) if decoding.do_sample else None
         draft = GenerationState(
             len(batch), decoding.max_new_tokens, self.end_tokens, self.builder.end_token, self.device
@@ -245,7 +243,7 @@ class Backbone(VLM):
             if step + 1 == decoding.max_new_tokens or self._everywhere(draft.done.all()):
                 break
             embeds = self._embeddings(draft.token[:, None])
-            hidden = read(language, embeds, mask[:, : length + step + 1], next(rotation), cache)
+            hidden = read(language, embeds, mask[:, : length + step + 1], positions[:, :, step : step + 1], cache)
             logits = self.model.lm_head(hidden[:, -1]).float()
         return draft.chosen[:, : step + 1], draft.log_prob
 
@@ -345,7 +343,7 @@ class Backbone(VLM):
     ) -> Tensor:
         """Language model over new columns; hidden states [B, new, D]. ``cache`` grows in place."""
         language = self.model.model.language_model
-        return read(language, embeds, mask, language.rotary_emb(embeds, positions), cache, places, deepstack)
+        return read(language, embeds, mask, positions, cache, places, deepstack)
 
     def _beam_search(self, batch: Batch, action: Action, prefill: Prefill, decoding: Decoding) -> list[Answer]:
         """Beam search by transformers, over the whole prompt in one pass.
