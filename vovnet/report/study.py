@@ -15,7 +15,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import may_hold
 from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
-from vovnet.outcomes.units import Unit, unit_of
+from vovnet.outcomes.units import Unit, paid_each, unit_of
 from vovnet.policy.fixed import Fixed
 from vovnet.report.frontier import Curve, curves, fixed_rows, over_seeds, sees_branches
 from vovnet.report.runs import Run
@@ -50,8 +50,7 @@ class Branches:
 
     def table(self, looks: Sequence[Action]) -> tuple[np.ndarray, np.ndarray]:
         """Scores and normalised costs of some looks, [N, A] each."""
-        tokens = self.outcomes.stacked("vision_tokens", looks)
-        return self.outcomes.stacked("score", looks), self.unit.of(tokens)
+        return self.outcomes.stacked("score", looks), paid_each(self.unit, self.outcomes, looks)
 
     def beside(self, menu: Iterable[Action]) -> tuple[Action, ...]:
         """NO, COARSE, FULL and a menu's own looks, cheapest first."""
@@ -185,13 +184,13 @@ def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | 
         config = _everything(run.config, store)
         checkpoint = find_checkpoint(config.backbone, only_local=True, session=session)
         dataset = load_dataset(config.dataset, config.eval.split, only_local=True, session=session)
-        unit = unit_of(config, checkpoint)
+        every = in_order([*USUAL, *_own_looks([r for r in group if r.row.mode == "replay"])], config.vision_budget)
+        unit = unit_of(config, checkpoint, every)
     except (VoVNetError, OSError) as error:
         return str(error)
     if dataset.fingerprint != prints[1]:
         return "the data set has changed since"
     _check_order(group, dataset)
-    every = in_order([*USUAL, *_own_looks([r for r in group if r.row.mode == "replay"])], config.vision_budget)
     for looks in dict.fromkeys((every, USUAL)):
         outcomes = stored_outcomes(config, checkpoint, dataset, looks, run.row.num_samples, session)
         if outcomes is not None:

@@ -42,7 +42,7 @@ def inputs_key(
         "scorers": scorer_facts(dataset),
         **({} if (rows := imported_rows(checkpoint, dataset)) is None else {"rows": rows.record}),
         "policy": None if policy_file is None else hashlib.sha256(policy_file.read_bytes()).hexdigest(),
-        **({} if config.policy.cost_unit != "latency" else {"unit": unit_of(config, checkpoint).name}),
+        **({} if config.policy.cost_unit != "latency" else {"unit": unit_of(config, checkpoint, ()).name}),
         "code": CODE_VERSION | generic_facts(config.backbone, checkpoint),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
