@@ -19,7 +19,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.routed import Routed, join_routed
 from vovnet.policy.fixed import Always
 from vovnet.policy.route import Router
-from vovnet.terminal import progress
+from vovnet.terminal import counted, progress
 from vovnet.vlm.device import peak_mb, reset_peak
 from vovnet.vlm.protocol import VLM, Reading
 
@@ -94,7 +94,7 @@ def profile(
     places = measured(len(items), warmup, batch_size)
     if not places:
         raise VoVNetError(
-            f"{len(items)} samples leave no batch of {batch_size} after {warmup} of warm-up; "
+            f"{counted(len(items), 'sample')} leave no batch of {batch_size} after {warmup} of warm-up; "
             "raise eval.max_samples or lower profile.warmup."
         )
     backbone = router.backbone

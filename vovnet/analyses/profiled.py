@@ -127,7 +127,7 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     policy = make_policy(config, session)
     key = inputs_key(config, dataset, policy.file, session)
     pruned = full_pruning(config) is not None  # then FULL's time is not that of its tokens
-    existing = existing_summary(folder, key)
+    existing = existing_summary(folder, key, config.dataset.label)
     known = existing is not None and (pruned or Path(existing.get("latencies", "")).is_file())
     if existing is not None and known and (folder / RESULTS).is_file():
         return [ProfileRow(**row) for row in existing["profile"]]

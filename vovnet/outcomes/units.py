@@ -14,6 +14,7 @@ from vovnet.outcomes.latencies import Latencies, patches_of_token, read_latencie
 from vovnet.outcomes.looks import full_pruning
 from vovnet.outcomes.rows import ModelOutcomes, Outcomes
 from vovnet.schema import RunConfig, in_order
+from vovnet.terminal import counted
 from vovnet.vlm.budget import max_tokens
 from vovnet.vlm.facts import prefill_flops, vision_flops
 from vovnet.vlm.files import Checkpoint
@@ -215,8 +216,8 @@ def latency_unit(device: str, measured: Latencies, most: int, patches: int = 1) 
     rising = np.maximum.accumulate(np.maximum(extra, 0.0))
     if len(tokens) < 2 or not rising[-1] > 0:
         raise VoVNetError(
-            f"the latencies on {device} show no time that images take ({len(tokens)} sizes were measured); profile "
-            "more questions, or set policy.cost_unit=tokens."
+            f"the latencies on {device} show no time that images take ({counted(len(tokens), 'size')} measured); "
+            "profile more questions, or set policy.cost_unit=tokens."
         )
     slope = (rising[-1] - rising[-2]) / (tokens[-1] - tokens[-2])
     end = float(np.interp(most, tokens, rising)) + slope * max(0.0, most - float(tokens[-1]))

@@ -20,9 +20,10 @@ from vovnet.policy.fixed import Fixed
 from vovnet.report.frontier import Curve, curves, fixed_rows, over_seeds, sees_branches
 from vovnet.report.runs import Run
 from vovnet.results.columns import ResultRow
-from vovnet.results.write import PREDICTIONS
+from vovnet.results.read import predictions_path
 from vovnet.schema import RunConfig, in_order
 from vovnet.session import Session
+from vovnet.terminal import counted
 from vovnet.vlm.budget import Budget, budget_of
 from vovnet.vlm.files import find_checkpoint
 
@@ -154,7 +155,7 @@ def _name(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     same = [g for g in groups if g[0].row.shown_dataset == name]
     if len(same) == 1:
         return name
-    facts = [f"{row.num_samples} questions"] * (len({g[0].row.num_samples for g in same}) > 1)
+    facts = [f"{counted(row.num_samples, 'question')}"] * (len({g[0].row.num_samples for g in same}) > 1)
     facts += [row.mode] * (len({g[0].row.mode for g in same}) > 1)
     keys = [key for key in group[0].protocol if len({g[0].protocol.get(key) for g in same}) > 1]
     pairs = [(g[0].protocol["engine"], g[0].protocol["backbone"]) for g in same]
@@ -214,8 +215,8 @@ def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
     for run in group:
         if run.predictions.id != ids:
             raise VoVNetError(
-                f"{run.folder / PREDICTIONS} holds other questions than {run.row.dataset}, or in another order; run "
-                "the evaluation again."
+                f"{predictions_path(run.folder)} holds other questions than {run.row.dataset}, or in another order; "
+                "run the evaluation again."
             )
 
 

@@ -180,7 +180,7 @@ def existing_row(config: RunConfig, folder: Path, session: Session | None = None
     session = session or Session()
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     policy = make_policy(config, session)
-    found = existing_summary(folder, inputs_key(config, dataset, policy.file, session))
+    found = existing_summary(folder, inputs_key(config, dataset, policy.file, session), config.dataset.label)
     if found is None or not found.get("result", {}).keys() >= ESSENTIAL:
         return None
     row = read_results(folder / RESULTS)[0]

@@ -3,13 +3,13 @@
 import base64
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vovnet.actions import USUAL, VISUAL_ACTIONS, Action, named
+from vovnet.actions import FIXED_POLICIES, USUAL, VISUAL_ACTIONS, Action, named
 from vovnet.checks.check import unreadable_sentence
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
@@ -17,7 +17,7 @@ from vovnet.metrics.curves import budgeted_oracle, concave_hull
 from vovnet.outcomes.rows import places
 from vovnet.report.analysis import Line, point, value_runs
 from vovnet.report.frontier import SeedCurve, over_seeds
-from vovnet.report.labels import Column, point_label
+from vovnet.report.labels import Column, display, point_label
 from vovnet.report.runs import Found
 from vovnet.report.study import Branches, Study
 from vovnet.report.style import looks
@@ -72,8 +72,10 @@ def write_page_data(
     limits: ReportConfig,
 ) -> dict[str, Any]:  # fmt: skip
     """All that the scripts read."""
-    images = Images(limits.image_megabytes)
+    images, drawn = Images(limits.image_megabytes), list[dict[str, Any]]()
+    drawn += (_study(study, limits.samples, images) for study in studies)
     return {
+        "names": _names(drawn, tables.values()),
         "facts": {**facts, "runs": len(found.runs), "studies": len(studies)},
         "checks": [{"folder": f, "name": n, "passed": p, "observed": o} for f, n, p, o in found.checks],
         "unfinished": list(found.unfinished),
@@ -86,7 +88,7 @@ def write_page_data(
             }
             for name, (columns, lines, view) in tables.items()
         },
-        "studies": [_study(study, limits.samples, images) for study in studies],
+        "studies": drawn,
         "images": images.pages,
     }
 
@@ -102,6 +104,17 @@ def page(data: Mapping[str, Any]) -> str:
     for name, value in (*parts.items(), ("/*DATA*/", dumped)):
         text = text.replace(name, value, 1)
     return text
+
+
+def _names(studies: Sequence[Mapping[str, Any]], tables: Iterable[Written]) -> dict[str, str]:
+    """What people see in place of labels and of texts in tables, which the page keeps as results have them."""
+    texts = {*FIXED_POLICIES, *(study["name"] for study in studies)}
+    for study in studies:
+        texts |= {one["label"] for part in ("curves", "policies", "choices") for one in study[part]}
+        texts |= {one["setting"] for one in study["points"]}
+    for _, lines, view in tables:
+        texts |= {value for line in lines for column in view if isinstance(value := line.get(column.name), str)}
+    return {text: name for text in sorted(texts) if (name := display(text)) != text}
 
 
 def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
