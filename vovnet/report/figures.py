@@ -19,6 +19,7 @@ from vovnet.report.style import (
     ACTION_COLORS,
     PAGE,
     action_color,
+    draw_mixing,
     legend_below,
     looks,
     name_fixed,
@@ -69,10 +70,7 @@ def _frontier(study: Study, drawn: Sequence[SeedCurve], title: str) -> Figure:
         if curve.seeds > 1:
             axis.fill_between(costs, scores - spread, scores + spread, color=color, alpha=0.2, lw=0)
     name_fixed(axis, study.fixed)
-    corners = sorted(point(row) for row in study.fixed.values())
-    if len(corners) > 1:
-        hull = concave_hull(corners)
-        axis.plot(hull.costs, hull.accuracies, "--", color="grey", lw=0.9, label="random mixing", zorder=1)
+    draw_mixing(axis, study.fixed)
     if study.branches is not None:
         oracle = budgeted_oracle(*study.branches.table(study.branches.looks))
         axis.plot(oracle.costs, oracle.accuracies, "-.", color="grey", lw=0.9, label="oracle at every budget", zorder=1)

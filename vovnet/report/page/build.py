@@ -13,10 +13,10 @@ from vovnet.actions import FIXED_POLICIES, USUAL, VISUAL_ACTIONS, Action, named
 from vovnet.checks.check import unreadable_sentence
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
-from vovnet.metrics.curves import budgeted_oracle, concave_hull
+from vovnet.metrics.curves import budgeted_oracle
 from vovnet.outcomes.rows import places
-from vovnet.report.analysis import Line, point, value_runs
-from vovnet.report.frontier import SeedCurve, over_seeds
+from vovnet.report.analysis import Line, value_runs
+from vovnet.report.frontier import SeedCurve, mixing_line, over_seeds
 from vovnet.report.labels import Column, display, point_label
 from vovnet.report.runs import Found
 from vovnet.report.study import Branches, Study
@@ -131,8 +131,6 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
         hull = budgeted_oracle(*study.branches.table(study.branches.looks))
         keep = np.unique(np.linspace(0, len(hull.costs) - 1, ORACLE_POINTS).astype(int))
         oracle = [(round(float(hull.costs[i]), 6), round(float(hull.accuracies[i]), 6)) for i in keep]
-    corners = sorted(point(row) for row in study.fixed.values())
-    mixing = concave_hull(corners) if corners else None
     begun = {label: line["lambda_cost"] for line, label in _main_methods(study)}
     count = 0 if study.branches is None else min(most, len(study.branches.outcomes))
     known = () if study.branches is None else study.branches.looks
@@ -146,7 +144,7 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
         ],
         "points": points,
         "oracle": oracle,
-        "mixing": [] if mixing is None else list(zip(mixing.costs.tolist(), mixing.accuracies.tolist(), strict=True)),
+        "mixing": mixing_line(study.fixed),
         "samples": _samples(study.branches, count, images),
         "policies": [
             {
