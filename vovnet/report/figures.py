@@ -229,8 +229,7 @@ def categories(study: Study, most: int = 12) -> Figure | None:
     curve = next((c for c in study.curves if c.is_vovnet), None)
     if curve is not None:
         row = curve.rows[len(curve.rows) // 2]
-        run = next(run for run in study.runs if run.row is row)
-        bars.append((f"VoVNet, λ = {row.lambda_cost:g}", run.predictions.score, "#D55E00"))
+        bars.append((f"VoVNet, λ = {row.lambda_cost:g}", study.run_of(row).predictions.score, "#D55E00"))
     more = f" (the {most} largest of {len(found)})" if len(found) > most else ""
     figure, axis = panel(f"{study.name}: categories{more}", "accuracy", "", height=0.5 + 0.32 * len(shown))
     places, thick = np.arange(len(shown)), 0.8 / len(bars)

@@ -18,6 +18,7 @@ from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.units import Unit, paid_each, unit_of
 from vovnet.policy.fixed import Fixed
 from vovnet.report.frontier import Curve, curves, fixed_rows, over_seeds, sees_branches
+from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.results.columns import ResultRow
 from vovnet.results.read import predictions_path
@@ -101,7 +102,19 @@ class Study:
 
     def run_of(self, row: ResultRow) -> Run:
         """Whose line of results.csv this is."""
-        return next(run for run in self.runs if run.row is row)
+        return self._by_row[id(row)]
+
+    @cached_property
+    def _by_row(self) -> dict[int, Run]:
+        return {id(run.row): run for run in self.runs}
+
+    def label_of(self, run: Run) -> str:
+        """The point of a run in the plane, for people; runs of one setting share it."""
+        return self._labels.get(id(run.row), run.row.baseline_name)
+
+    @cached_property
+    def _labels(self) -> dict[int, str]:
+        return {id(row): point_label(curve.label, row) for curve in self.curves for row in curve.rows}
 
     def sees(self, run: Run) -> bool:
         """Whether a run chooses among branches that are known."""

@@ -17,7 +17,7 @@ from vovnet.metrics.curves import budgeted_oracle
 from vovnet.outcomes.rows import places
 from vovnet.report.analysis import Line, value_runs
 from vovnet.report.frontier import SeedCurve, mixing_line, over_seeds
-from vovnet.report.labels import Column, display, point_label
+from vovnet.report.labels import Column, display
 from vovnet.report.runs import Found
 from vovnet.report.study import Branches, Study
 from vovnet.report.style import looks
@@ -121,11 +121,10 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
     labels = _labels(study)
     drawn = over_seeds(study.curves)
     single = {id(row) for curve in drawn for rows in curve.points for row in rows}
-    by_row = {id(run.row): run for run in study.runs}
     ordered = [r for r in study.runs if id(r.row) not in single]
-    ordered += [by_row[id(row)] for curve in study.curves for row in curve.rows]
+    ordered += [study.run_of(row) for curve in study.curves for row in curve.rows]
     points = [_point([run.row], labels[id(run)], run.row.baseline_name) for run in ordered if id(run.row) not in single]
-    points += [_point(rows, labels[id(by_row[id(rows[0])])], c.label) for c in drawn for rows in c.points]
+    points += [_point(rows, labels[id(study.run_of(rows[0]))], c.label) for c in drawn for rows in c.points]
     oracle: list[tuple[float, float]] = []
     if study.branches is not None:
         hull = budgeted_oracle(*study.branches.table(study.branches.looks))
@@ -166,10 +165,9 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
 
 def _labels(study: Study) -> dict[int, str]:
     """A name of its own for every run."""
-    names = {id(row): point_label(curve.label, row) for curve in study.curves for row in curve.rows}
     labels: dict[int, str] = {}
     for run in study.runs:
-        name = names.get(id(run.row), run.row.baseline_name)
+        name = study.label_of(run)
         again = sum(label.split(" #")[0] == name for label in labels.values())
         labels[id(run)] = f"{name} #{again + 1}" if again else name
     return labels
