@@ -127,8 +127,11 @@ def test_the_device_of_latencies_is_the_only_one_or_named(configure: Configure) 
 @pytest.mark.parametrize(
     ("override", "menu"),
     [
-        ("policy.full_pruning_ratio=0.5", "[no, coarse, {merge: 0.5}, full]"),
-        ("policy.looks=[no,{long_side:32,merge:0.5},full]", "[no, coarse, {long_side: 32, merge: 0.5}, full]"),
+        ("policy.full_pruning_ratio=0.5", "[no, coarse, {merge: 0.5}, {pool: 0.75}, full]"),
+        (
+            "policy.looks=[no,{long_side:32,merge:0.5},full]",
+            "[no, coarse, {long_side: 32, merge: 0.5}, {pool: 0.75}, full]",
+        ),
     ],
 )
 def test_a_pruned_look_without_a_latency_is_named_with_what_measures_it(
@@ -136,7 +139,8 @@ def test_a_pruned_look_without_a_latency_is_named_with_what_measures_it(
 ) -> None:
     config = configure("policy.cost_unit=latency", override)
     checkpoint = find_checkpoint(config.backbone)
-    write_latencies(config, checkpoint, "cpu", Latencies([0, 16, 64], [10, 11, 14]))
+    measured = Latencies([0, 16, 64], [10, 11, 14], [({"pool": 0.75}, 64, 13)])  # is timed again
+    write_latencies(config, checkpoint, "cpu", measured)
     assert unit_of(config, checkpoint, (Action.NO, Action.COARSE)).pruned == set()
     with pytest.raises(VoVNetError, match="was not measured on cpu; run") as refused:
         unit_of(config, checkpoint, config.menu)
