@@ -11,7 +11,7 @@ from typing import Any
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.terminal import say
+from vovnet.terminal import counted, say
 
 
 def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict[str, Any]:
@@ -27,7 +27,10 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> dict
 def show(summary: dict[str, Any], folder: Path) -> None:
     """Print what was computed."""
     computed = ", ".join(f"{rows} {branch}" for branch, rows in summary["rows_computed"].items())
-    say(f"{summary['dataset']['name']}/{summary['dataset']['split']}, {summary['num_samples']} samples: {computed}")
+    say(
+        f"{summary['dataset']['name']}/{summary['dataset']['split']}, "
+        f"{counted(summary['num_samples'], 'sample')}: {computed}"
+    )
     say(f"outputs: {folder}")
 
 

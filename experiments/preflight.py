@@ -11,7 +11,7 @@ import sys
 
 from vovnet.errors import VoVNetError
 from vovnet.options import commands
-from vovnet.terminal import say
+from vovnet.terminal import counted, say
 
 TIMED, UNTIMED = "preflight.time=true", "preflight.time=false"
 
@@ -33,7 +33,7 @@ def run(command: str, overrides: list[str]) -> bool:
     for finding in sorted(found, key=lambda one: one.problem):
         say(f"{'missing' if finding.problem else 'ok':8}{finding.need}: {finding.said}")
     problems = sum(finding.problem for finding in found)
-    say(f"{problems} problem{'s' * (problems != 1)}" if problems else "ready")
+    say(counted(problems, "problem") if problems else "ready")
     return not problems
 
 

@@ -14,7 +14,7 @@ from vovnet.errors import VoVNetError
 from vovnet.launch import launch
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.terminal import say
+from vovnet.terminal import counted, say
 
 if TYPE_CHECKING:
     from vovnet.outcomes.inspect import TableSummary
@@ -37,7 +37,7 @@ def run(config: RunConfig, folder: Path, session: Session | None = None) -> "lis
         removed = prune(root, asked.prune, asked.confirm)
         verb = "deleted" if asked.confirm else "would delete (store.confirm=true does it)"
         for table in removed:
-            say(f"{verb}: {table.id}, {table.rows} rows, {table.bytes / 2**20:.1f} MB")
+            say(f"{verb}: {table.id}, {counted(table.rows, 'row')}, {table.bytes / 2**20:.1f} MB")
     return summarise(root) if (asked.import_from, asked.export_to, asked.rescore) == (None, None, None) else None
 
 
@@ -49,9 +49,9 @@ def _import(config: RunConfig, session: Session) -> None:
     where = f"{config.dataset.name}/{config.eval.split}"
     for look, count in done.counts.items():
         said = ", ".join(done.columns[look]) + (" (was there already)" if look in done.kept else "")
-        say(f"{where}, {look}: {count} rows of {done.engine} with {said}")
+        say(f"{where}, {look}: {counted(count, 'row')} of {done.engine} with {said}")
     if done.left_out:
-        say(f"{done.left_out} rows of further questions are left out (eval.max_samples)")
+        say(f"{counted(done.left_out, 'row')} of further questions left out (eval.max_samples)")
     whose = f"given by {done.engine}" if done.scores == "given" else "by this program's scorer"
     say(f"scores: {whose}; cost 1 is {done.max_vision_tokens} vision tokens (store.max_vision_tokens)")
     say(f"use them by backbone=imported backbone.name={done.name} dataset={config.dataset.name}")
@@ -61,7 +61,7 @@ def _export(config: RunConfig, folder: Path, session: Session) -> None:
     from vovnet.outcomes.transfer import export_to
 
     rows = export_to(config, folder, session)
-    say(f"{rows} rows of {config.dataset.name}/{config.eval.split}: {folder}")
+    say(f"{counted(rows, 'row')} of {config.dataset.name}/{config.eval.split}: {folder}")
 
 
 def _rescore(config: RunConfig, rule: str, folder: Path, session: Session) -> None:

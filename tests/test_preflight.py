@@ -57,7 +57,7 @@ def test_the_branches_are_those_that_a_run_computes(base: list[str], monkeypatch
     assert before.said == "easy_vqa/test: 7 questions, to run: 7 coarse, 7 full."
     assert command("eval", *sized).returncode == 0
     (after,) = of(preflight("eval", sized), "branches")
-    assert after.said == "easy_vqa/test: all of 7 questions are stored; no model runs."
+    assert after.said == "easy_vqa/test: 7 questions, all stored; no model runs."
     (more,) = of(preflight("eval", [*sized, "eval.max_samples=9"]), "branches")
     assert more.said == "easy_vqa/test: 9 questions, to run: 2 coarse, 2 full."
 

@@ -119,7 +119,7 @@ def test_among_runs(tmp_path: Path) -> None:
     ):
         find_runs([tmp_path])
     with at_once():
-        assert existing_summary(tmp_path, "key") is None
+        assert existing_summary(tmp_path, "key", None) is None
 
 
 def test_in_place_of_a_memory_of_ours(tmp_path: Path) -> None:

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.commands import typed
-from vovnet.terminal import LineFormatter, indented, say, show_warning, shown
+from vovnet.terminal import LineFormatter, counted, indented, say, show_warning, shown
+
+
+def test_one_thing_is_not_several() -> None:
+    assert [counted(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert counted(2, "loss") == "2 losses"
 
 
 @given(st.text())

@@ -32,7 +32,7 @@ from vovnet.results.setting import make_policy
 from vovnet.schema import DatasetConfig, PolicyTraining, RunConfig, Stage
 from vovnet.session import Session
 from vovnet.sweep_batch import Batch
-from vovnet.terminal import clock
+from vovnet.terminal import clock, counted
 from vovnet.vlm.budget import max_tokens
 from vovnet.vlm.facts import token_bytes
 from vovnet.vlm.files import Checkpoint, find_checkpoint
@@ -203,10 +203,10 @@ def _work(
     count, looks, with_text = _asked(command, config, data, session)
     rows = missing_rows(config, checkpoint, data, looks, count, with_text)
     if not sum(rows.values()):
-        yield Finding("branches", f"{data.name}/{data.split}: all of {count} questions are stored; no model runs.")
+        yield Finding("branches", f"{data.name}/{data.split}: {counted(count, 'question')}, all stored; no model runs.")
         return
     said = ", ".join(f"{number} {name}" for name, number in rows.items())
-    yield Finding("branches", f"{data.name}/{data.split}: {count} questions, to run: {said}.")
+    yield Finding("branches", f"{data.name}/{data.split}: {counted(count, 'question')}, to run: {said}.")
     width = int(checkpoint.text_config.get("hidden_size") or 0)
     bytes_needed = rows.get("text", 0) * width * 4 + sum(rows.values()) * 128
     free = free_bytes(config)
@@ -246,5 +246,5 @@ def _time(command: str, config: RunConfig, session: Session) -> Iterator[Finding
 
     what = repr([config.backbone, config.vision_budget, config.dataset, size, looks, with_text])
     seconds = session.once("first batch", what, measured, keep=16)
-    said = f"about {clock(seconds * missing / size)} for the missing branches of {missing} questions"
+    said = f"about {clock(seconds * missing / size)} for the missing branches of {counted(missing, 'question')}"
     yield Finding("time", f"{data.name}/{data.split}: {said} (a batch of {size} took {seconds:.2g} s).")

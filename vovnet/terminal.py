@@ -27,6 +27,13 @@ def indented(text: str) -> str:
     return shown(text).replace("\n", "\n  ")
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things, as in "1 row" and "2 rows"."""
+    if count == 1:
+        return f"1 {thing}"
+    return f"{count} {thing}{'es' if thing.endswith(('s', 'ch')) else 's'}"
+
+
 def say(text: str, file: IO[str] | None = None) -> None:
     """Print a line."""
     print(shown(text), file=sys.stdout if file is None else file, flush=True)

@@ -87,6 +87,27 @@ def test_seeds_are_summed_up_per_lambda(row: ResultRow, tmp_path: Path) -> None:
     assert not (tmp_path / "seeds.csv").exists()
 
 
+def test_check_points_name_what_tells_policies_apart(row: ResultRow) -> None:
+    routed = replace(row, baseline_name="", objective="value", feature_mode="hidden", seed=0, action_rate_no=0.1)
+    rows = [
+        replace(routed, dataset=name, lambda_cost=price, feature_mode=mode, seed=seed)
+        for name in ("mini_mmbench", "mini_mmmu")
+        for price in (0.1, 0.2)
+        for mode in ("hidden", "hidden_entropy")
+        for seed in (0, 1)
+    ]
+    names = [check.name for check in sweep_checks(rows)]
+    assert len(names) == len({*names})
+    assert "mini_mmmu, value, feature_mode=hidden_entropy, seed=1: avg_cost never rises with lambda" in names
+    ahead = "mini_mmmu chooses FULL more often than mini_mmbench at lambda 0.1, feature_mode=hidden, seed=0"
+    assert ahead in names
+    seeds = [check.name for check in seed_checks(seed_rows(rows))]
+    assert len(seeds) == len({*seeds}) == 8
+    assert seeds[0].startswith("mini_mmbench, lambda 0.1, feature_mode=hidden: accuracy deviates")
+    alone = [replace(one, feature_mode="hidden", seed=0) for one in rows[::4]]  # nothing to be told apart
+    assert "mini_mmmu, value: avg_cost never rises with lambda" in [check.name for check in sweep_checks(alone)]
+
+
 def test_who_mixes_fixed_policies_need_not_pay_for_a_worse_one(row: ResultRow) -> None:
     points = {"no_vision": (0.0, 0.5), "always_coarse": (0.06, 0.9), "always_full": (1.0, 0.8)}
     fixed = [replace(row, baseline_name=n, avg_cost=c, accuracy=a) for n, (c, a) in points.items()]

@@ -54,7 +54,7 @@ def test_the_cause_is_named_where_it_is_known(row: ResultRow) -> None:
     cut, other = (replace(row, unparsed_rate=0.6, unparsed_cut_rate=rate) for rate in (0.4, 0.2))
     assert "eval.max_new_tokens" in unreadable_sentence([cut])
     assert "eval.max_new_tokens" not in unreadable_sentence([other])
-    assert "predictions.jsonl" in unreadable_sentence([other])
+    assert "the predictions show them" in unreadable_sentence([other])
 
 
 def test_a_table_of_several_runs_names_those_that_measured_nothing(

@@ -58,6 +58,7 @@ NOT_RUN = {
     "tests/experiments/test_recipes.py composes its stages",
 }
 PAPER = "python -m experiments.report report.width=page report.format=[pdf]"
+MERGED = "policy/baseline=always_look 'policy.baseline.look={merge:0.5}'"
 # What a command reads, run before it.
 AFTER = {
     "python -m experiments.eval -m policy=sequential policy.lambda_cost=0,0.05,0.2,0.5": (
@@ -65,6 +66,9 @@ AFTER = {
     ),
     "python -m experiments.eval policy/baseline=always_coarse policy.cost_unit=latency": (
         "python -m experiments.profile policy/baseline=always_full"
+    ),
+    f"python -m experiments.eval {MERGED} policy.cost_unit=latency": (
+        "python -m experiments.profile policy/baseline=always_full 'policy.looks=[no,coarse,{merge:0.5},full]'"
     ),
     "python -m experiments.report runs=[multirun/d2_mixture/hard,multirun/d2_mixture/soft]": (
         "python -m experiments.pipeline +experiment=d2_mixture"

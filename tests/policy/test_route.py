@@ -95,6 +95,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("policy/baseline=always_look", "policy.baseline.look={long_side:32,merge:0.75}"),
         ("policy=sequential",),
         ("policy.cost_unit=flops", "eval.batch_size=3"),
+        ("policy.cost_unit=flops", "policy.full_pruning_ratio=0.5"),
+        ("policy.cost_unit=flops", "policy/baseline=vision_token_pruning_proxy"),
         ("policy=sequential", "eval.batch_size=7", "policy.feature_mode=hidden"),
         ("policy=sequential", "backbone.prompt_order=image_first", "policy.lambda_cost=0.02"),
         ("policy.full_pruning_ratio=0.3", "policy.full_pruning_mode=pool", "eval.cache_reuse=false"),

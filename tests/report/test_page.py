@@ -102,7 +102,7 @@ def test_filters_show_the_samples_that_they_say(opened: Page, runs: Path) -> Non
     study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
     assert study.branches is not None
     full = next(run for run in study.runs if run.row.baseline_name == "always_full")
-    opened.locator("#chooser").select_option(label="always_full")
+    opened.locator("#chooser").select_option(label="always FULL")
     opened.locator("#order").select_option(label="as in the file")
     kinds = error_kinds(study.branches.scores, full.predictions.action)
     for code, name in enumerate(KINDS):
@@ -128,11 +128,11 @@ def test_filters_show_the_samples_that_they_say(opened: Page, runs: Path) -> Non
 
 def test_a_point_tells_its_numbers_and_opens_its_choices(opened: Page, runs: Path) -> None:
     row = next(run.row for run in find_runs([runs]).runs if run.row.baseline_name == "always_coarse")
-    dot = opened.locator('#plot .dot[aria-label^="always_coarse"]').first
+    dot = opened.locator('#plot .dot[aria-label^="always COARSE"]').first
     dot.focus()
     assert f"accuracy {row.accuracy:.4f}" in opened.locator("#tip").inner_text()
     opened.keyboard.press("Enter")
-    assert opened.locator("#chooser").evaluate("s => s.selectedOptions[0].text") == "always_coarse"
+    assert opened.locator("#chooser").evaluate("s => s.selectedOptions[0].text") == "always COARSE"
     points = opened.locator("#plot .dot").count()
     opened.locator("#legend .entry", has_text="VoVNet").first.click()
     assert opened.locator("#plot .dot").count() == points - 3
@@ -187,6 +187,9 @@ def test_three_numbers_say_what_is_kept(opened: Page, runs: Path) -> None:
     best = min(own, key=lambda row: (row.accuracy < full.accuracy - 0.01, row.avg_cost))
     shares = (best.accuracy / full.accuracy, best.avg_cost / full.avg_cost, best.action_rate_no)
     assert opened.locator("#headline strong").all_inner_texts() == [f"{100 * share:.1f} %" for share in shares]
+    named = opened.locator("#main-table tbody tr td:first-child").all_inner_texts()
+    assert named[:3] == ["no image", "always COARSE", "always FULL"]  # as in the figures
+    assert not [text for text in named if "_" in text]
     assert f"λ = {best.lambda_cost:g}" in opened.locator("#headline-of").inner_text()
     assert float(opened.locator("#lambda-value").inner_text()) == best.lambda_cost
 
@@ -242,8 +245,8 @@ def test_two_policies_are_compared_question_by_question(opened: Page, runs: Path
     assert study.branches is not None
     chosen = {run.row.baseline_name: run.predictions for run in study.runs if run.row.baseline_name}
     own, other = chosen["no_vision"], chosen["always_coarse"]
-    opened.locator("#chooser").select_option(label="no_vision")
-    opened.locator("#versus").select_option(label="always_coarse")
+    opened.locator("#chooser").select_option(label="no image")
+    opened.locator("#versus").select_option(label="always COARSE")
     better, worse = (own.score > other.score).sum(), (own.score < other.score).sum()
     text = opened.locator("#compared").inner_text()
     assert f"better on {better}, worse on {worse}, its average cost is {other.cost.mean():.4f} lower" in text
@@ -261,11 +264,11 @@ def test_two_policies_are_compared_question_by_question(opened: Page, runs: Path
 def test_a_link_holds_what_the_page_shows(opened: Page) -> None:
     slide(opened, 37)
     opened.locator("#legend .entry").first.click()
-    opened.locator("#chooser").select_option(label="no_vision")
+    opened.locator("#chooser").select_option(label="no image")
     opened.locator("#by-action").select_option("0")
     opened.locator("#next").click()
     link, shown = opened.url, opened.locator("#count").inner_text()
-    assert "chooser=no_vision" in link
+    assert "chooser=no+image" in link
     opened.goto("about:blank")
     opened.goto(link)
     assert opened.locator("#count").inner_text() == shown
@@ -334,6 +337,7 @@ def synthetic(size: int) -> dict[str, Any]:
     }
     check = {"folder": HOSTILE, "name": HOSTILE, "passed": False, "observed": HOSTILE}
     return {
+        "names": {},
         "facts": {"runs": 1, "studies": 1, "version": HOSTILE, "commit": HOSTILE},
         "checks": [check],
         "unfinished": [HOSTILE],

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import huggingface_hub
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -20,8 +21,8 @@ from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
 from vovnet.report import study as study_module
 from vovnet.report.compare import compare, pair_runs
-from vovnet.report.figures import FIGURES, slugs
-from vovnet.report.frontier import curves, prominent
+from vovnet.report.figures import FIGURES, frontier, slugs
+from vovnet.report.frontier import curves, mixing_line, prominent
 from vovnet.report.labels import Column, setting
 from vovnet.report.latex import escape, latex
 from vovnet.report.page.build import Images
@@ -129,6 +130,22 @@ def test_a_report_of_a_folder_with_a_report_counts_nothing_twice(runs: Path, tmp
     second = write_report([place], str(runs / "outcomes"), LIMITS, place / "report")
     assert first.main == second.main
     assert first.found.checks == second.found.checks
+
+
+def test_random_mixing_is_drawn_up_to_the_most_expensive_fixed_policy(runs: Path) -> None:
+    """Who may spend more need not: where FULL is worse than COARSE, the line stays level."""
+    study = studies(find_runs([runs]).runs, str(runs / "outcomes"))[0]
+    points = {"no_vision": (0.0, 0.5), "always_coarse": (0.0625, 0.9), "always_full": (1.0, 0.8)}
+    fixed = {n: replace(study.fixed[n], avg_cost=cost, accuracy=height) for n, (cost, height) in points.items()}
+    expected = [(0.0, 0.5), (0.0625, 0.9), (1.0, 0.9)]
+    assert mixing_line(fixed) == expected
+    varied = tuple(replace(run, row=fixed.get(run.row.baseline_name, run.row)) for run in study.runs)
+    figure = frontier(replace(study, runs=varied))
+    assert figure is not None
+    (line,) = (one for one in figure.axes[0].lines if one.get_label() == "random mixing")
+    assert np.asarray(line.get_xydata()).tolist() == [[*place] for place in expected]
+    plt.close(figure)
+    assert mixing_line({"always_full": fixed["always_full"]}) == []
 
 
 def test_two_runs_are_compared_sample_by_sample(runs: Path) -> None:

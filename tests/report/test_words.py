@@ -87,14 +87,14 @@ def test_what_does_not_count_is_counted(runs: Path, tmp_path: Path, capsys: pyte
     print_rows([unread], folder)
     said = capsys.readouterr().out
     assert "2 (2.8%)" in said
-    assert "2 rows were skipped, the first since a.jsonl, row 3: it is empty" in said
+    assert "2 rows skipped, the first since a.jsonl, row 3: it is empty" in said
     (tmp_path / "report").mkdir()
     report = write_report([tmp_path / "runs"], str(runs / "outcomes"), LIMITS, tmp_path / "report")
     (run,) = report.found.runs
     found = replace(report.found, runs=(replace(run, row=unread),))
     print_report(replace(report, found=found), tmp_path)
     said = capsys.readouterr().out
-    assert "easy_vqa/test: 2 rows were skipped (dataset.on_error=skip)" in said
+    assert "easy_vqa/test: 2 rows skipped (dataset.on_error=skip)" in said
     assert "easy_vqa/test, always_full: 2 of 72 answers could not be read and score 0" in said
 
 

@@ -1,6 +1,7 @@
 """Damaged results: a report, a match or a calibration says which file, and what to run again."""
 
 import csv
+import gzip
 import io
 import json
 import shutil
@@ -15,7 +16,7 @@ from vovnet.report.runs import find_runs
 from vovnet.results.evaluate import evaluate
 from vovnet.results.existing import existing_summary
 from vovnet.results.matching import bucket_ratios, matched_row
-from vovnet.results.read import read_predictions, read_results, read_summary
+from vovnet.results.read import read_answers, read_predictions, read_results, read_summary
 
 Change = Callable[[bytes], bytes]
 
@@ -170,6 +171,21 @@ def test_a_text_may_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
     assert read_predictions(tmp_path) == [{"prediction": said}]
 
 
+def test_the_file_that_is_there_is_named(run: Path) -> None:
+    """A sweep's job has compressed its predictions."""
+    (run / "predictions.jsonl").rename(run / "kept")
+    with gzip.open(run / "predictions.jsonl.gz", "wt") as file:
+        file.write('{"id": "a"}\n')
+    with gzip.open(run.parent / "questions.jsonl.gz", "wt") as file:
+        file.write('{"id": "a"}\n')
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"questions": "questions.jsonl.gz"}))
+    with pytest.raises(VoVNetError, match=r"predictions.jsonl.gz is damaged"):
+        find_runs([run]).runs[0].predictions  # noqa: B018
+    with pytest.raises(VoVNetError, match=r"predictions.jsonl.gz is damaged"):
+        read_answers(run)
+
+
 def test_predictions_without_a_text_pass_match_nothing(run: Path) -> None:
     path = run / "predictions.jsonl"
     lines = [json.loads(line) | {"entropy": None} for line in path.read_text().splitlines()]
@@ -181,7 +197,7 @@ def test_predictions_without_a_text_pass_match_nothing(run: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "{", "null", "[" * 100_000])
 def test_a_damaged_summary_stands_for_no_run(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "summary.json").write_text(content)
-    assert existing_summary(tmp_path, "key") is None
+    assert existing_summary(tmp_path, "key", None) is None
     assert "summary.json is damaged" in caplog.text
     with pytest.raises(VoVNetError, match=r"summary.json cannot be read .* remove"):
         read_summary(tmp_path)

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from vovnet import rank_launch
 from vovnet.data import Item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.policy.route import Begun, Router
+from vovnet.report.runs import find_runs
 from vovnet.results import live
-from vovnet.results.evaluate import evaluate
+from vovnet.results.evaluate import evaluate, existing_row
 from vovnet.results.live import RANKS, Batches
 from vovnet.results.write import PREDICTIONS
 from vovnet.schema import RunConfig
@@ -52,6 +54,16 @@ def test_a_rank_without_a_batch_of_its_own_is_no_trouble(configure: Configure, t
     two = evaluate(configure(*given, "trainer=ddp"), tmp_path / "two")
     assert np.array_equal(one.routed.chosen.prediction, two.routed.chosen.prediction)
     assert two.row.num_samples == 13
+
+
+def test_a_finished_run_takes_another_name_of_its_data_set(configure: Configure, tmp_path: Path) -> None:
+    """Without being done again."""
+    given = (*LIVE, "policy/baseline=no_vision")
+    first = evaluate(configure(*given), tmp_path).row
+    assert existing_row(configure(*given, "dataset.label=Easy"), tmp_path) == replace(first, dataset_label="Easy")
+    (run,) = find_runs([tmp_path]).runs
+    assert run.row.dataset_label == run.config.dataset.label == run.summary["result"]["dataset_label"] == "Easy"
+    assert existing_row(configure(*given), tmp_path) == first
 
 
 @pytest.mark.parametrize("baseline", ["uncertainty_threshold", "cascade"])

@@ -30,3 +30,8 @@ def test_methods_are_judged_apart_and_one_seed_proves_nothing() -> None:
     assert value.observed == "+0.1000 at 0.25/0.00/0.75; +0.0000 at 0.25/0.00/0.75"
     assert "mixture, straight-through" in mixture.name
     assert collapse_checks(rows[:1]) == []
+    ladder = [{**one, "action_space": "ladder"} for one in rows[:2]]
+    assert [check.name.split(", λ")[0] for check in collapse_checks([*rows[:2], *ladder])] == [
+        "mini, value, action_space=binary",
+        "mini, value, action_space=ladder",
+    ]

@@ -17,7 +17,7 @@ from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.outcomes.judge import unread_shares, warn_of_unread
 from vovnet.outcomes.load import load_outcomes
-from vovnet.outcomes.units import unit_of
+from vovnet.outcomes.units import paid_each, unit_of
 from vovnet.policy.vovnet import Sequential, VoVNet
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.setting import make_policy
@@ -90,7 +90,7 @@ def held_out(
         config, checkpoint, dataset, policy.looks, len(groups), session=session, states=policy.states
     ).outcomes
     warn_of_unread(unread_shares(outcomes, policy.looks, rows), "lambda is calibrated on")
-    costs = unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", policy.looks))
+    costs = paid_each(unit_of(config, checkpoint, policy.looks), outcomes, policy.looks)
     part = HeldOut(
         name="all" if len(dataset.members) > 1 else dataset.name,
         values=policy.estimates(outcomes.text, costs)[rows],

@@ -19,7 +19,7 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.routed import Routed, join_routed
 from vovnet.policy.fixed import Always
 from vovnet.policy.route import Router
-from vovnet.terminal import progress
+from vovnet.terminal import counted, progress
 from vovnet.vlm.device import peak_mb, reset_peak
 from vovnet.vlm.protocol import VLM, Reading
 
@@ -78,9 +78,12 @@ def measured(count: int, warmup: int, batch_size: int) -> range:
 
 
 def profile(
-    router: Router, items: Sequence[Item], warmup: int, batch_size: int = 1
+    router: Router, items: Sequence[Item], warmup: int, batch_size: int = 1, menu: Sequence[Action] = USUAL
 ) -> tuple[list[ProfileRow], dict[str, Routed]]:
     """Measure a policy, every action alone and their pieces on ``items`` after ``warmup`` of them.
+
+    Args:
+        menu: measured besides the policy's own looks.
 
     Returns:
         The lines, and what was done to the measured questions, by the action of the end-to-end lines.
@@ -91,13 +94,13 @@ def profile(
     places = measured(len(items), warmup, batch_size)
     if not places:
         raise VoVNetError(
-            f"{len(items)} samples leave no batch of {batch_size} after {warmup} of warm-up; "
+            f"{counted(len(items), 'sample')} leave no batch of {batch_size} after {warmup} of warm-up; "
             "raise eval.max_samples or lower profile.warmup."
         )
     backbone = router.backbone
     backbone.builder.kept.limit = 0  # an image is opened every time, as it is by a user's question
     router = replace(router, threads=0)  # one question after another, nothing ahead
-    looks = tuple(dict.fromkeys((*USUAL, *router.policy.looks)))
+    looks = tuple(dict.fromkeys((*USUAL, *menu, *router.policy.looks)))
     alone = {action.label: replace(router, policy=Always(action)) for action in looks}
     routers = {"routed": router, **alone}
     watch, seen = Stopwatch(backbone.device, batch_size), dict[str, list[Routed]]()  # of the warm-up: thrown away

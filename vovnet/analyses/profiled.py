@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vovnet.actions import FIXED_POLICIES, USUAL
+from vovnet.actions import FIXED_POLICIES, USUAL, Action
 from vovnet.analyses.profile import ProfileRow, as_rows, measured, profile
 from vovnet.compose import config_hash
 from vovnet.data import VQADataset, item, load_dataset
 from vovnet.errors import VoVNetError
 from vovnet.files import write_json
 from vovnet.outcomes.keys import reuses_cache
-from vovnet.outcomes.looks import full_pruning, looks_of
+from vovnet.outcomes.latencies import Latencies, patches_of_token, write_latencies
+from vovnet.outcomes.looks import check_looks, full_pruning, looks_of
 from vovnet.outcomes.routed import Routed
-from vovnet.outcomes.units import unit_of, write_latency
+from vovnet.outcomes.units import unit_of
 from vovnet.policy.fixed import Fixed
 from vovnet.policy.protocol import TEXT, Policy
 from vovnet.policy.route import make_router
@@ -126,25 +127,27 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     policy = make_policy(config, session)
     key = inputs_key(config, dataset, policy.file, session)
     pruned = full_pruning(config) is not None  # then FULL's time is not that of its tokens
-    existing = existing_summary(folder, key)
+    existing = existing_summary(folder, key, config.dataset.label)
     known = existing is not None and (pruned or Path(existing.get("latencies", "")).is_file())
     if existing is not None and known and (folder / RESULTS).is_file():
         return [ProfileRow(**row) for row in existing["profile"]]
     router = make_router(config, dataset, policy, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    rows, answered = profile(router, [item(dataset, i) for i in range(count)], asked.warmup, asked.batch_size)
+    menu = tuple(dict.fromkeys((*USUAL, *config.menu, *policy.looks)))
+    check_looks(config, checkpoint, config.menu, any_price=True)
+    items = [item(dataset, i) for i in range(count)]
+    rows, answered = profile(router, items, asked.warmup, asked.batch_size, menu)
     (folder / SUMMARY).unlink(missing_ok=True)  # of other inputs: where there is one, the table belongs to it
     write_rows(folder / "profile.csv", as_rows(rows), [f.name for f in fields(ProfileRow)])
     write_results(folder / RESULTS, timed_rows(config, checkpoint, dataset, policy, rows, answered, session))
-    whole = {row.action: row for row in rows if row.stage == "end_to_end"}
-    every = dict.fromkeys((*USUAL, *(look for look in policy.looks if look.pruning is None)))  # of whole images
-    looks = sorted((whole[look.label] for look in every), key=lambda row: row.avg_vision_tokens or 0.0)
     device = router.backbone.device
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}"
     if asked.batch_size > 1:  # other latencies than those of one question at a time
         named = f"{named} batch {asked.batch_size}"
-    tokens, times = [row.avg_vision_tokens or 0.0 for row in looks], [row.latency_p50_ms for row in looks]
-    latencies = {} if pruned else {"latencies": str(write_latency(config, checkpoint, named, tokens, times))}
+    latencies = {}
+    if not pruned:
+        measured_looks = _latencies(menu, rows, answered, patches_of_token(checkpoint))
+        latencies["latencies"] = str(write_latencies(config, checkpoint, named, measured_looks))
     facts = {
         **latencies,
         "config": asdict(config),
@@ -157,3 +160,19 @@ def profile_policy(config: RunConfig, folder: Path, session: Session) -> list[Pr
     }
     write_json(folder / SUMMARY, facts | provenance(session))
     return rows
+
+
+def _latencies(
+    menu: Sequence[Action], rows: Sequence[ProfileRow], answered: Mapping[str, Routed], patches: int
+) -> Latencies:
+    """Medians of each look alone; ``patches`` make a token before it is pruned."""
+    times = {row.action: row.latency_p50_ms for row in rows if row.stage == "end_to_end"}
+
+    def mean(look: Action, column: str) -> float:
+        return float(np.mean(answered[look.label].paid(column)))
+
+    whole = sorted((mean(look, "vision_tokens"), times[look.label]) for look in menu if look.pruning is None)
+    pruned = [
+        (look.content, mean(look, "patches") / patches, times[look.label]) for look in menu if look.pruning is not None
+    ]
+    return Latencies([size for size, _ in whole], [time for _, time in whole], pruned)

@@ -6,9 +6,10 @@ from typing import Any
 
 from vovnet.actions import FIXED_POLICIES, USUAL
 from vovnet.checks.baselines import pruning_checks, threshold_checks
-from vovnet.checks.check import Check, readable_check, readable_checks
+from vovnet.checks.check import Check, readable_check, readable_checks, telling, told
 from vovnet.metrics.curves import concave_hull
 from vovnet.results.columns import CURVE, PROTOCOL, ResultRow, grouped
+from vovnet.terminal import counted
 
 
 def run_checks(row: ResultRow) -> list[Check]:
@@ -24,18 +25,26 @@ def run_checks(row: ResultRow) -> list[Check]:
     return [*checks, readable]
 
 
+# What may tell VoVNet's check points of one data set apart, beside what each of them names.
+TOLD = tuple(
+    name
+    for name in CURVE
+    if name not in "dataset split num_samples objective procedure training checkpoint extra scoring_rule engine".split()
+)
+
+
 def sweep_checks(rows: Sequence[ResultRow]) -> list[Check]:
     """Check points over a sweep (blocks A1 and B1), per data set and otherwise equal settings."""
-    checks = readable_checks(rows)
+    checks, names = readable_checks(rows), telling([vars(row) for row in rows if not row.baseline_name], TOLD)
     for group in grouped(rows, CURVE):
         over_lambda = sorted((r for r in group if not r.baseline_name), key=lambda r: r.lambda_cost or 0.0)
         if len(over_lambda) > 1:
-            checks += _lambda_checks(over_lambda)
+            checks += _lambda_checks(over_lambda, names)
     checks += adaptation_checks(rows) + generalization_checks(rows)
     for group in grouped(rows, PROTOCOL):
         checks += threshold_checks(group) + pruning_checks(group)
         for policy in grouped([r for r in group if not r.baseline_name], CURVE):
-            checks += _routing_checks([*policy, *(r for r in group if r.baseline_name)])
+            checks += _routing_checks([*policy, *(r for r in group if r.baseline_name)], names)
         fixed = {r.baseline_name: r.avg_cost for r in group if r.baseline_name in FIXED_POLICIES}
         if len(fixed) == len(FIXED_POLICIES):
             ordered = fixed["no_vision"] < fixed["always_coarse"] < fixed["always_full"]
@@ -57,8 +66,8 @@ def adaptation_checks(rows: Sequence[ResultRow]) -> list[Check]:
     return checks
 
 
-def _lambda_checks(rows: Sequence[ResultRow]) -> list[Check]:
-    label = _kind(rows[0])
+def _lambda_checks(rows: Sequence[ResultRow], names: Sequence[str]) -> list[Check]:
+    label = _kind(rows[0], names)
     costs = [r.avg_cost for r in rows]
     full = [r.action_rate_full for r in rows]
     cheaper = Check(
@@ -78,7 +87,7 @@ def _lambda_checks(rows: Sequence[ResultRow]) -> list[Check]:
     ]
 
 
-def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
+def _routing_checks(rows: Sequence[ResultRow], names: Sequence[str]) -> list[Check]:
     """What routing must be good for, where a set holds both a lambda sweep and the fixed policies."""
     fixed = {row.baseline_name: row for row in rows if row.baseline_name in FIXED_POLICIES}
     routed = [row for row in rows if not row.baseline_name and row.fallback_mode is None]
@@ -91,7 +100,7 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
     best = max(range(len(routed)), key=lambda i: gains[i])
     free = min(routed, key=lambda row: row.lambda_cost or 0.0)
     kept = [row.avg_cost / full.avg_cost for row in routed if row.accuracy >= full.accuracy - 0.01]
-    label = _kind(routed[0])
+    label = _kind(routed[0], names)
     return [
         Check(
             f"{label}: VoVNet at its smallest lambda is within one point of always_full",
@@ -111,12 +120,13 @@ def _routing_checks(rows: Sequence[ResultRow]) -> list[Check]:
     ]
 
 
-def _kind(row: ResultRow) -> str:
+def _kind(row: ResultRow, names: Sequence[str]) -> str:
     """Whose check it is."""
-    return ", ".join([row.dataset, str(row.objective), *(["sequential"] if row.procedure == "sequential" else [])])
+    return f"{row.dataset}, {row.objective}" + ", sequential" * (row.procedure == "sequential") + told(vars(row), names)
 
 
 # One policy at one lambda, whatever the benchmark.
+ALWAYS = ("objective", "procedure")  # told apart by name in the other check points
 POLICY = tuple(name for name in CURVE if name not in ("dataset", "split", "num_samples"))
 FEW_NO = 0.2  # "TextVQA's NO share is low", in numbers
 
@@ -127,11 +137,12 @@ def generalization_checks(rows: Sequence[ResultRow]) -> list[Check]:
     The mini sets count as the benchmarks they stand for. Where one policy has several lambdas, its smallest
     positive one is judged: at 0 looking is free, and at a large lambda nobody looks.
     """
-    checks = []
-    for group in grouped([row for row in rows if not row.baseline_name and row.lambda_cost], POLICY):
+    checks, priced = [], [row for row in rows if not row.baseline_name and row.lambda_cost]
+    names = telling([vars(row) for row in priced], POLICY)
+    for group in grouped(priced, POLICY):
         smallest = min(row.lambda_cost or 0.0 for row in group)
         found = {row.dataset.removeprefix("mini_"): row for row in group if row.lambda_cost == smallest}
-        at = f"at lambda {smallest:g}"
+        at = f"at lambda {smallest:g}" + told(vars(group[0]), [name for name in names if name in (*ALWAYS, *TOLD)])
         if {"mmmu", "mmbench"} <= set(found):
             mmmu, mmbench = (found[name].action_rate_full for name in ("mmmu", "mmbench"))
             name = f"{found['mmmu'].dataset} chooses FULL more often than {found['mmbench'].dataset} {at}"
@@ -148,9 +159,11 @@ SMALL = 0.02  # standard deviation of accuracy over seeds that the specification
 
 def seed_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
     """One for each line of ``vovnet.analyses.paired_runs.seed_rows``."""
+    names = telling(lines, (*ALWAYS, *TOLD))
     return [
         Check(
-            f"{line['dataset']}, lambda {line['lambda_cost']:g}: accuracy deviates little over {line['seeds']} seeds",
+            f"{line['dataset']}, lambda {line['lambda_cost']:g}{told(line, names)}: "
+            f"accuracy deviates little over {counted(line['seeds'], 'seed')}",
             line["accuracy_std"] <= SMALL,
             f"{line['accuracy_mean']:.4f} +- {line['accuracy_std']:.4f}, spread {line['accuracy_spread']:.4f}",
         )
@@ -167,7 +180,7 @@ def precision_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
         Check(
             f"{line['dataset']}, {line['baseline_name'] or 'VoVNet'}: {line['dtype']} acts as float32",
             line["same_action"] >= ALIKE,
-            f"on {line['same_action']:.4f} of {line['num_samples']} questions; the same answer on "
+            f"on {line['same_action']:.4f} of {counted(line['num_samples'], 'question')}; the same answer on "
             f"{line['same_answer']:.4f}, accuracy {line['accuracy']:.4f} and {line['accuracy_float32']:.4f}",
         )
         for line in lines
@@ -193,7 +206,9 @@ def answer_checks(lines: Sequence[Mapping[str, Any]]) -> list[Check]:
     checks = []
     for line in lines:
         changed, count = line["changed"], line["questions"]
-        seen = f"{count - len(changed)} of {count} questions alike" + (f", not {min(changed)}" if changed else "")
+        seen = f"{count - len(changed)} of {counted(count, 'question')} alike" + (
+            f", not {min(changed)}" if changed else ""
+        )
         checks.append(Check(f"{_label(line)}: no action and no answer changes", not changed, seen))
     return checks
 

@@ -5,13 +5,14 @@ nothing. Above ``MOST_UNREAD`` that is said wherever the run's accuracy is shown
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vovnet.outcomes.judge import MOST_UNREAD, in_words
 from vovnet.results.columns import ResultRow
 from vovnet.scoring.official import OfficialScores
+from vovnet.terminal import counted
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,25 @@ class Check:
     def as_json(self) -> dict[str, Any]:
         """As summary.json holds it."""
         return {"name": self.name, "passed": self.passed, "observed": self.observed}
+
+
+def telling(lines: Sequence[Mapping[str, Any]], names: Iterable[str]) -> list[str]:
+    """The settings in which some lines of one data set differ, so that check points name them."""
+    values: dict[tuple[str, Any], set[Any]] = {}
+    for line in lines:
+        for name in names:
+            values.setdefault((name, line["dataset"]), set()).add(line.get(name))
+    return list(dict.fromkeys(name for (name, _), found in values.items() if len(found) > 1))
+
+
+def told(line: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Settings as the end of a check point's subject; those that a line has."""
+    found = ((name, line.get(name)) for name in names)
+    return "".join(
+        f", {name}={value:g}" if isinstance(value, float) else f", {name}={value}"
+        for name, value in found
+        if value is not None
+    )
 
 
 log = logging.getLogger(__name__)
@@ -76,7 +96,8 @@ def unreadable_sentence(rows: Sequence[ResultRow]) -> str:
     names = list(dict.fromkeys(f"{row.dataset} {row.baseline_name or 'VoVNet'}" for row in found))
     shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     return (
-        f"{len(found)} of {len(rows)} rows say little about the model ({shown}), see their unparsed_rate: up to {rate}"
+        f"{len(found)} of {counted(len(rows), 'row')} say little about the model ({shown}), "
+        f"see their unparsed_rate: up to {rate}"
     )
 
 
@@ -84,4 +105,4 @@ def _cause(row: ResultRow) -> str:
     """Why most of the unreadable answers are, where the row tells."""
     if row.unparsed_cut_rate is not None and 2 * row.unparsed_cut_rate > row.unparsed_rate:
         return ", most of them cut at eval.max_new_tokens: raise it (a thinking model needs thousands)"
-    return ", predictions.jsonl shows them"
+    return ", the predictions show them"

@@ -18,7 +18,7 @@ from vovnet.rank_errors import left_error
 from vovnet.rank_launch import read_config, write_config
 from vovnet.ranks import JOBS_AT_ONCE, PARENT, cores
 from vovnet.schema import LauncherConfig, LocalLauncher, RunConfig, SlurmLauncher
-from vovnet.terminal import progress
+from vovnet.terminal import counted, progress
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class LocalPool:
         """Start the first jobs; returns what to call them all."""
         self.waiting += folders
         self._start()
-        return f"{len(folders)} jobs, {len(self.places)} at once"
+        return f"{counted(len(folders), 'job')}, {len(self.places)} at once"
 
     def over(self) -> Mapping[Path, str]:
         """Jobs whose process has ended, each with how and where its log is."""

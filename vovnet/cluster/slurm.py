@@ -24,6 +24,7 @@ from vovnet.cluster.work import Job
 from vovnet.errors import VoVNetError
 from vovnet.jobs import ARRAY_TASK, JOB_FILE, Record, read_record
 from vovnet.schema import SlurmLauncher
+from vovnet.terminal import counted
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +99,9 @@ class SlurmQueue:
                 done[folder] = records[folder]
         if self.jobs:
             log.info(
-                "Slurm job %s of an earlier start goes on and is waited for (%d jobs waiting or running, %d done); to "
+                "Slurm job %s of an earlier start goes on and is waited for (%s waiting or running, %d done); to "
                 "submit these jobs anew, end it by `scancel %s` first",
-                self._ids(" and "), len(self.jobs), len(done), self._ids(" "),
+                self._ids(" and "), counted(len(self.jobs), "job"), len(done), self._ids(" "),
             )  # fmt: skip
         return {**done, **{folder: records[folder] for folder in self.logs}}
 
@@ -123,7 +124,7 @@ class SlurmQueue:
         for job, folder in zip(jobs, folders, strict=True):
             self.jobs[job.job_id] = folder
             self.logs[folder] = job.paths.stderr
-        return f"{len(folders)} jobs, Slurm job {jobs[0].job_id.partition('_')[0]}"
+        return f"{counted(len(folders), 'job')}, Slurm job {jobs[0].job_id.partition('_')[0]}"
 
     def over(self) -> Mapping[Path, str]:
         """Jobs that have been out of the queue for a while, each with how and where its log is."""

@@ -15,6 +15,7 @@ from vovnet.data.sample import ImageRef, Sample, VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.schema import DatasetConfig
 from vovnet.session import Session
+from vovnet.terminal import counted
 
 __all__ = ["ImageRef", "Item", "Sample", "VQADataset", "item", "load_dataset", "of_part", "prompt_text"]
 
@@ -46,7 +47,7 @@ def _counted(dataset: VQADataset) -> VQADataset:
     """The same set; says how many of its rows are no question."""
     if dataset.skipped:
         name, count, first = f"{dataset.name}/{dataset.split}", len(dataset.skipped), dataset.skipped[0]
-        log.warning("%s: %d rows are skipped (dataset.on_error=skip), the first since %s", name, count, first)
+        log.warning("%s: %s skipped (dataset.on_error=skip), the first since %s", name, counted(count, "row"), first)
     return dataset
 
 

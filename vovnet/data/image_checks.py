@@ -12,6 +12,7 @@ from PIL import __version__ as pillow_version
 from vovnet.data.rows import RowErrors
 from vovnet.data.sample import ImageRef, Sample
 from vovnet.fingerprint import SETTLED, file_state, recall_text, remember_text
+from vovnet.terminal import counted
 
 log = logging.getLogger(__name__)
 RULES = 1  # raised by hand whenever other images than before count as broken
@@ -43,7 +44,7 @@ def _problems(images: Sequence[ImageRef], settled: float) -> dict[ImageRef, str]
     known = None if state is None else recall_text(state)
     suspects = range(len(images)) if known is None else json.loads(known)
     if known is None:
-        log.info("decoding %d images, to leave the broken ones out (dataset.on_error=skip)", len(images))
+        log.info("decoding %s, to leave the broken ones out (dataset.on_error=skip)", counted(len(images), "image"))
     found = {place: problem for place in suspects if (problem := images[place].problem())}
     if state is not None and known is None:
         remember_text(state, json.dumps(list(found)))

@@ -20,6 +20,7 @@ from vovnet.errors import VoVNetError, first_line
 from vovnet.fingerprint import fingerprint_files, recall_text, remember_text
 from vovnet.schema import DatasetConfig
 from vovnet.scoring.lmms_task import TaskRule
+from vovnet.terminal import counted
 
 log = logging.getLogger(__name__)
 IDS = ("id", "question_id", "questionId", "index", "qid", "uid")  # columns that may name a row
@@ -172,7 +173,9 @@ def _images(opened: OpenTask) -> list[list[Seen]]:
     place = _place(opened)
     if place is not None and (known := recall_text(place)) is not None:
         return [[(digest, width, height) for digest, width, height in row] for row in json.loads(known)]
-    log.info("looking at the images of %d rows of the lmms-eval task %s", len(opened.docs), opened.options.task)
+    log.info(
+        "looking at the images of %s of the lmms-eval task %s", counted(len(opened.docs), "row"), opened.options.task
+    )
     found = [_shown(opened, row) for row in range(len(opened.docs))]
     if place is not None and all(found):  # a disk may have failed to read one for a moment
         remember_text(place, json.dumps(found))

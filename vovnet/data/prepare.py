@@ -15,6 +15,7 @@ from vovnet.files import refuse_foreign, whole_folder, write_json
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.schema import PrepareConfig, RunConfig
 from vovnet.session import Session
+from vovnet.terminal import counted
 
 STAMP = "prepared.json"  # in a folder that was written here
 
@@ -37,16 +38,19 @@ class Prepared:
     def lines(self) -> list[str]:
         """For the terminal."""
         name = f"{self.training.name}/{self.training.split}"
-        said = [f"training: {name}, {len(self.training)} questions, {len(self.training.skipped)} rows skipped"]
+        said = [
+            f"training: {name}, {counted(len(self.training), 'question')}, "
+            f"{counted(len(self.training.skipped), 'row')} skipped"
+        ]
         for report in self.reports:
             counts = Counter(finding.kind for finding in report.findings)
             found = ", ".join(f"{count} by {kind}" for kind, count in counts.items()) or "nothing shared"
             said.append(
                 f"evaluation: {report.evaluation['name']}/{report.evaluation['split']}: {found} "
-                f"({report.templates} questions are templates of their set)"
+                f"(questions that are templates of their set: {report.templates})"
             )
         if self.out is not None:
-            said.append(f"written: {self.out}, without {len(self.dropped)} rows")
+            said.append(f"written: {self.out}, without {counted(len(self.dropped), 'row')}")
         return said
 
 

@@ -34,7 +34,7 @@ DECIDING = (
     Rule(HEAD, DECIDE, "policy/baseline decides and has no head", has_baseline),
     Rule(
         "policy.action_space policy.looks",
-        ("eval", "profile"),
+        ("eval",),  # a profile times the menu's looks, too
         "policy/baseline has actions of its own",
         lambda c: has_baseline(c) and not follows_space(c),
     ),

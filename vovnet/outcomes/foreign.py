@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from vovnet.actions import USUAL
 from vovnet.errors import VoVNetError
+from vovnet.terminal import counted
 
 FEATURES = "features.npy"  # beside the files: one hidden state a row
 LOOK = re.compile(r"side\d+|(side\d+_)?(stride|topk_norm|random|pool|merge)\d+(_\d+)?|(\w+_)?options[0-9a-f]{8}")
@@ -158,7 +159,9 @@ def _check_features(rows: Foreign) -> None:
         raise VoVNetError(f"{rows.sources[0][1].name} has the column features_row, but no {FEATURES} lies beside it.")
     count, column = len(rows.features), pc.fill_null(rows.table["features_row"], 0)
     if (most := pc.max(column).as_py()) >= count:
-        rows.refuse(_first(pc.equal(column, most)), f"features_row={most}, but {FEATURES} has {count} rows, from 0")
+        rows.refuse(
+            _first(pc.equal(column, most)), f"features_row={most}, but {FEATURES} has {counted(count, 'row')}, from 0"
+        )
 
 
 def _first(mask: Any) -> int:

@@ -25,6 +25,7 @@ from vovnet.outcomes.foreign import FEATURES, Foreign
 from vovnet.outcomes.imported_tables import Taken, in_parts, write_look
 from vovnet.outcomes.keys import Imported, rows_name
 from vovnet.outcomes.store import OutcomeStore
+from vovnet.terminal import counted
 from vovnet.vlm.imported import IMPORTED, open_imported
 
 
@@ -146,7 +147,7 @@ def _by_look(rows: Foreign, dataset: VQADataset, count: int) -> tuple[list[Taken
         if len(within) < count:
             lacking = np.setdiff1d(np.arange(count), sorted_places)
             raise VoVNetError(
-                f"{len(lacking)} of {count} questions have no row of the look {label}, the first of them "
+                f"{len(lacking)} of {counted(count, 'question')} have no row of the look {label}, the first of them "
                 f"{dataset[int(lacking[0])].id!r}; add them, or set eval.max_samples to take the first questions only."
             )
         found.append(_taken(rows, label, within))
@@ -244,7 +245,7 @@ def _refuse_other(
     known = record["looks"]
     other = [one.look for one in looks if known.get(one.look, {}).get("content", one.content) != one.content]
     if known and (record["count"], record["scores"]) != (count, given):
-        other = [f"{record['count']} questions with {record['scores']} scores"]
+        other = [f"{counted(record['count'], 'question')} with {record['scores']} scores"]
     if other:
         raise VoVNetError(
             f"backbone.name={name} holds other rows of {dataset.name}/{dataset.split} already ({', '.join(other)}), by "

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.latencies import LATENCY
 from vovnet.outcomes.parts import PART
 from vovnet.outcomes.store import CLAIMS, FORMAT, read_description
-from vovnet.outcomes.units import LATENCY
 from vovnet.vlm.imported import FOLDER
 
 PRUNED = ".pruned"  # ends the name of a table's folder that is being removed

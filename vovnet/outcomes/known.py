@@ -11,7 +11,7 @@ from vovnet.data import Sample, VQADataset, load_dataset
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes as Rows
 from vovnet.outcomes.transfer import frame_of
-from vovnet.outcomes.units import unit_of
+from vovnet.outcomes.units import paid_each, unit_of
 from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.vlm.files import Checkpoint, find_checkpoint
@@ -70,5 +70,5 @@ def known_outcomes(config: RunConfig, session: Session) -> Outcomes:
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     looks = usual_or(config.menu) if checkpoint.engine is None else config.menu
     rows = load_outcomes(config, checkpoint, dataset, looks, count, session=session, any_price=True).outcomes
-    costs = unit_of(config, checkpoint).of(rows.stacked("vision_tokens", looks))
+    costs = paid_each(unit_of(config, checkpoint, looks), rows, looks)
     return Outcomes(config, dataset, checkpoint, rows, looks, costs, session)

@@ -20,6 +20,7 @@ from vovnet.outcomes.store import TEXT, OutcomeStore
 from vovnet.outcomes.tables import KEPT, Tables
 from vovnet.schema import BackboneConfig, RunConfig, VisionBudgetConfig
 from vovnet.session import Session
+from vovnet.terminal import counted
 from vovnet.vlm.budget import budget_of
 from vovnet.vlm.facts import remember_loaded
 from vovnet.vlm.files import Checkpoint, find_checkpoint
@@ -171,7 +172,9 @@ def refuse_lacking(checkpoint: Checkpoint, dataset: VQADataset, tables: Tables, 
     there = f"there are {', '.join(sorted(record['looks']))}" if record else "there are none of this split"
     look, _, beside = name.partition(" ")
     if record and record["count"] < count:
-        problem = f"{record['count']} of the {count} questions of {where}; set eval.max_samples={record['count']}"
+        problem = (
+            f"{record['count']} of the {counted(count, 'question')} of {where}; set eval.max_samples={record['count']}"
+        )
     elif beside == "nll":
         problem = f"no nll after {look.upper()}; import them with it, or set policy/objective=value"
     elif beside:
@@ -196,7 +199,7 @@ def in_tokens(
     sizes = [image.size() for row in rows for image in dataset[row].images]
     means = {a.label.upper(): sum(budget.tokens(*size, a) for size in sizes) / len(rows) for a in actions}
     shown = ", ".join(f"{mean:.4g} under {label}" for label, mean in means.items())
-    return f"{shown} in vision tokens (mean over the image sizes of {len(rows)} questions)"
+    return f"{shown} in vision tokens (mean over the image sizes of {counted(len(rows), 'question')})"
 
 
 def missing_rows(

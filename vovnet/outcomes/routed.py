@@ -7,7 +7,7 @@ import numpy as np
 
 from vovnet.actions import USUAL, Action
 from vovnet.outcomes.rows import BranchOutcomes, TextOutcomes, places
-from vovnet.outcomes.units import Unit
+from vovnet.outcomes.units import Unit, paid
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def route(course: Course, text: TextOutcomes, unit: Unit, reads_text: bool) -> R
         menu=course.menu,
         actions=course.actions,
         chosen=chosen,
-        cost=_cost(chosen, before, unit),
+        cost=_cost(course, unit),
         values=course.values,
         entropy=text.entropy,
         margin=text.margin,
@@ -136,10 +136,10 @@ def route(course: Course, text: TextOutcomes, unit: Unit, reads_text: bool) -> R
     )
 
 
-def _cost(chosen: BranchOutcomes, earlier: Sequence[Earlier], unit: Unit) -> np.ndarray:
-    cost = unit.of(chosen.vision_tokens)
-    for one in earlier:
-        cost[one.rows] += unit.of(one.outcomes.vision_tokens)
+def _cost(course: Course, unit: Unit) -> np.ndarray:
+    cost = np.zeros(len(course.actions))
+    for piece in course.pieces:
+        cost[piece.rows] += paid(unit, piece.action, piece.outcomes)
     return cost
 
 

@@ -26,6 +26,7 @@ from vovnet.errors import VoVNetError
 from vovnet.files import atomic_write, read_object, write_bytes
 from vovnet.locks import Claim
 from vovnet.outcomes.parts import PART, MissingRows, Piece, Rows, arrow_bytes, check, map_arrow, set_aside
+from vovnet.terminal import counted
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class Table:
             if (own := (piece.rows.schema.metadata or {}).get(TABLE)) not in (None, self.key.id.encode()):
                 raise set_aside(path, f"it belongs to the table {own.decode(errors='replace')}")
             if len(piece.rows) != end - start:
-                raise set_aside(path, f"{len(piece.rows)} rows instead of {end - start}")
+                raise set_aside(path, f"{counted(len(piece.rows), 'row')} instead of {end - start}")
             pieces.append(replace(piece, rows=piece.rows.slice(first - start, min(end, stop) - first)))
         if cursor < stop:
             raise MissingRows(self.folder, cursor, stop)

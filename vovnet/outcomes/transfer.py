@@ -24,6 +24,7 @@ from vovnet.outcomes.store import TEXT, OutcomeStore, Table
 from vovnet.outcomes.tables import Tables
 from vovnet.schema import RunConfig, StoreConfig
 from vovnet.session import Session
+from vovnet.terminal import counted
 from vovnet.vlm.files import find_checkpoint
 from vovnet.vlm.imported import FOLDER, IMPORT
 
@@ -162,7 +163,7 @@ def present(config: RunConfig, session: Session) -> Present:
     if not looks or not count:
         raise VoVNetError(
             f"the store {config.paths.store} holds no complete look of this backbone at {dataset.name}/{dataset.split} "
-            f"({count} questions); collect or import them first, or set eval.max_samples."
+            f"({counted(count, 'question')}); collect or import them first, or set eval.max_samples."
         )
     tables = _complete(Tables.of(store, {n: t.key for n, t in whole.items()}, dataset, TEXT in whole), count)
     tables.judge(dataset, count)

@@ -167,7 +167,7 @@ def make_card(config: RunConfig, checkpoint: Checkpoint, width: int, data_finger
         pictures=reading["pictures"],
         bounded=bounded,
         procedure=config.policy.procedure,
-        cost_unit=unit_of(config, checkpoint).name if learns_costs else "tokens",
+        cost_unit=unit_of(config, checkpoint, config.menu).name if learns_costs else "tokens",
     )
 
 

@@ -118,9 +118,14 @@ class Router:
 
     def costs(self, samples: Sequence[Sample]) -> np.ndarray:
         """Normalised cost of each of the policy's looks, [N, A]; reads image headers, decodes nothing."""
-        builder = self.backbone.builder
-        tokens = [builder.tokens(sample, self.policy.looks) for sample in samples]
-        return self.unit.of(np.asarray(tokens, dtype=np.float64))
+        builder, looks = self.backbone.builder, self.policy.looks
+        tokens = np.array([builder.tokens(sample, looks) for sample in samples])
+        whole = tokens
+        if self.unit.pruned:
+            whole = np.array([builder.tokens(sample, looks, whole=True) for sample in samples])
+        return np.stack(
+            [self.unit.of(look, tokens[:, place], whole[:, place]) for place, look in enumerate(looks)], axis=1
+        )
 
     def _prepare(self, items: Sequence[Item], batch: Batch, asked: Asked) -> Callable[[], Prepared]:
         """Begin to open the images of some looks."""

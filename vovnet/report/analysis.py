@@ -32,7 +32,6 @@ from vovnet.metrics.estimators import (
 )
 from vovnet.outcomes.rows import places
 from vovnet.report.frontier import Curve
-from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.report.study import Study
 from vovnet.results.columns import ResultRow, rates_of
@@ -103,7 +102,7 @@ def decision_lines(study: Study) -> list[Line]:
     """
     if study.branches is None:
         return []
-    lines, names = [], {id(row): point_label(curve.label, row) for curve in study.curves for row in curve.rows}
+    lines = []
     for run in study.runs:
         row = run.row
         if not study.sees(run):
@@ -117,7 +116,7 @@ def decision_lines(study: Study) -> list[Line]:
         lines.append(
             {
                 "dataset": study.name,
-                "policy": names.get(id(row), row.baseline_name),
+                "policy": study.label_of(run),
                 "accuracy": row.accuracy,
                 "avg_cost": row.avg_cost,
                 **{name: float((kinds == code).mean()) for code, name in enumerate(KINDS)},

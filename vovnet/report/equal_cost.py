@@ -33,8 +33,7 @@ def fixed_runs(study: Study) -> dict[str, Run]:
     fixed = study.fixed
     if "no_vision" not in fixed:
         return {}
-    by_row = {id(run.row): run for run in study.runs}
-    return {name: by_row[id(fixed[name])] for name in ("no_vision", "always_coarse", "always_full") if name in fixed}
+    return {name: study.run_of(fixed[name]) for name in ("no_vision", "always_coarse", "always_full") if name in fixed}
 
 
 def settings_of(runs: Iterable[Run]) -> Settings:
@@ -46,12 +45,11 @@ def settings_of(runs: Iterable[Run]) -> Settings:
 def baseline_settings(study: Study, open_to_all: Settings) -> dict[str, Settings]:
     """Baselines that one could use, by name. Runs that differ in their seed alone are one setting: their mean."""
     found = {RANDOM_MIXING: open_to_all}
-    by_row = {id(run.row): run for run in study.runs}
     seedless = tuple(name for name in SETTINGS if name != "seed")
     for curve in study.curves:
         if curve.is_vovnet or curve.rows[0].baseline_name in BOUNDS:
             continue
-        alike = [settings_of([by_row[id(row)] for row in rows]) for rows in grouped(curve.rows, seedless)]
+        alike = [settings_of(map(study.run_of, rows)) for rows in grouped(curve.rows, seedless)]
         scores, costs = ([getattr(one, name).mean(axis=1) for one in alike] for name in ("scores", "costs"))
         found[curve.label] = open_to_all.joined(Settings(np.column_stack(scores), np.column_stack(costs)))
     return found
@@ -133,14 +131,13 @@ def vovnet_methods(study: Study) -> dict[str, list[Compared]]:
 
     Lambdas that decide alike are one comparison, as counting them twice would count a win twice.
     """
-    by_row = {id(run.row): run for run in study.runs}
     rows = [row for row in study.rows if not row.baseline_name]
     usual = usual_settings(rows)
     found: dict[str, list[Compared]] = {}
     for alike in grouped(rows, (*BUT_SEED, "lambda_cost")):
         one = one_per_seed(alike)
         name = vovnet_label(one[0], usual | {"seed": one[0].seed})
-        new = Compared(name, (one[0].lambda_cost or 0.0,), [by_row[id(row)] for row in one])
+        new = Compared(name, (one[0].lambda_cost or 0.0,), [study.run_of(row) for row in one])
         others = found.setdefault(name, [])
         twin = next((place for place, other in enumerate(others) if new.decides_as(other)), None)
         if twin is None:

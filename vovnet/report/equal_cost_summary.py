@@ -24,6 +24,7 @@ from vovnet.report.labels import Column
 from vovnet.report.predictions import Predictions
 from vovnet.report.study import Study
 from vovnet.report.tables import KEEP
+from vovnet.terminal import counted
 
 COLUMNS = (
     "dataset method policies baseline comparisons wins ties losses in_range wins_in_range losses_in_range "
@@ -61,7 +62,8 @@ def summary_sentences(lines: Sequence[Line]) -> list[str]:
     for (dataset, method), cell in cells.items():
         wins, ties, losses = (sum(line[name] for line in cell) for name in ("wins", "ties", "losses"))
         text = (
-            f"{dataset}: {method} at the cost of {len(cell)} baselines: {wins} wins, {ties} ties, {losses} losses "
+            f"{dataset}: {method} at the cost of {counted(len(cell), 'baseline')}: "
+            f"{counted(wins, 'win')}, {counted(ties, 'tie')}, {counted(losses, 'loss')} "
             f"(p < {LEVEL:g}, Holm over {cell[0]['corrected_over']}; {cell[0]['resampled']})"
         )
         known = [line for line in cell if line["baseline_share"] is not None]

@@ -19,6 +19,7 @@ from vovnet.report.style import (
     ACTION_COLORS,
     PAGE,
     action_color,
+    draw_mixing,
     legend_below,
     looks,
     name_fixed,
@@ -69,10 +70,7 @@ def _frontier(study: Study, drawn: Sequence[SeedCurve], title: str) -> Figure:
         if curve.seeds > 1:
             axis.fill_between(costs, scores - spread, scores + spread, color=color, alpha=0.2, lw=0)
     name_fixed(axis, study.fixed)
-    corners = sorted(point(row) for row in study.fixed.values())
-    if len(corners) > 1:
-        hull = concave_hull(corners)
-        axis.plot(hull.costs, hull.accuracies, "--", color="grey", lw=0.9, label="random mixing", zorder=1)
+    draw_mixing(axis, study.fixed)
     if study.branches is not None:
         oracle = budgeted_oracle(*study.branches.table(study.branches.looks))
         axis.plot(oracle.costs, oracle.accuracies, "-.", color="grey", lw=0.9, label="oracle at every budget", zorder=1)
@@ -231,8 +229,7 @@ def categories(study: Study, most: int = 12) -> Figure | None:
     curve = next((c for c in study.curves if c.is_vovnet), None)
     if curve is not None:
         row = curve.rows[len(curve.rows) // 2]
-        run = next(run for run in study.runs if run.row is row)
-        bars.append((f"VoVNet, λ = {row.lambda_cost:g}", run.predictions.score, "#D55E00"))
+        bars.append((f"VoVNet, λ = {row.lambda_cost:g}", study.run_of(row).predictions.score, "#D55E00"))
     more = f" (the {most} largest of {len(found)})" if len(found) > most else ""
     figure, axis = panel(f"{study.name}: categories{more}", "accuracy", "", height=0.5 + 0.32 * len(shown))
     places, thick = np.arange(len(shown)), 0.8 / len(bars)

@@ -1,7 +1,7 @@
 """Rows of one protocol as curves in the plane of accuracy and cost."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +10,7 @@ import numpy as np
 
 from vovnet.actions import FIXED_POLICIES
 from vovnet.analyses.paired_runs import BUT_SEED, one_per_seed
+from vovnet.metrics.curves import concave_hull
 from vovnet.report.labels import baseline_label, usual_settings, vovnet_label
 from vovnet.results.columns import ResultRow, grouped, looks_once
 
@@ -146,6 +147,17 @@ def _by_policy(label: str, rows: Sequence[ResultRow]) -> list[tuple[str, list[Re
 def fixed_rows(rows: Sequence[ResultRow]) -> dict[str, ResultRow]:
     """The fixed policies among some rows, by name."""
     return {row.baseline_name: row for row in rows if row.baseline_name in FIXED_POLICIES}
+
+
+def mixing_line(fixed: Mapping[str, ResultRow]) -> list[tuple[float, float]]:
+    """Costs and accuracies that random mixing of the fixed policies reaches, up to the cost of the most expensive one:
+    who may spend more need not. Empty where there are fewer than two of them."""
+    points = sorted((row.avg_cost, row.accuracy) for row in fixed.values())
+    if len(points) < 2:
+        return []
+    hull = concave_hull(points)
+    costs = np.unique([*hull.costs, points[-1][0]])
+    return list(zip(costs.tolist(), hull.at(costs).tolist(), strict=True))
 
 
 def interval_arms(rows: Sequence[ResultRow]) -> tuple[list[float], list[float]]:

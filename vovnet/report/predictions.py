@@ -10,8 +10,9 @@ import numpy as np
 from vovnet.actions import USUAL, Action, number_of
 from vovnet.errors import VoVNetError
 from vovnet.results.columns import ResultRow, rates_of
-from vovnet.results.read import read_predictions
-from vovnet.results.write import PREDICTIONS, RESULTS
+from vovnet.results.read import predictions_path, read_predictions
+from vovnet.results.write import RESULTS
+from vovnet.terminal import counted
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def predictions_of(folder: Path, row: ResultRow) -> Predictions:
     Raises:
         VoVNetError: missing, damaged, or not those that ``row`` was made of.
     """
-    path, lines, known = folder / PREDICTIONS, read_predictions(folder), rates_of(row)
+    path, lines, known = predictions_path(folder), read_predictions(folder), rates_of(row)
     try:
         valued, values = _values(lines, [*known])
         found = Predictions(
@@ -75,7 +76,7 @@ def _disagrees(found: Predictions, row: ResultRow) -> str:
     if not (found.cost >= 0).all():
         return "holds a cost that is no number of at least 0"
     if count != row.num_samples:
-        return f"holds {count} of {row.num_samples} samples"
+        return f"holds {count} of {counted(row.num_samples, 'sample')}"
     if len(set(found.id)) != count:
         return "holds a sample twice"
     pairs = {"accuracy": (found.score.mean(), row.accuracy), "cost": (found.cost.mean(), row.avg_cost)}

@@ -19,6 +19,7 @@ from vovnet.report.tables import markdown
 from vovnet.results.read import read_results, read_summary
 from vovnet.results.write import RESULTS
 from vovnet.schema import Stage
+from vovnet.terminal import counted
 
 PAGE = "stages.md"
 MOST = 45  # lines of a table on the page; a longer one is named
@@ -107,7 +108,7 @@ def _tables(place: Path) -> Iterator[str]:
 
 def _table(path: Path, columns: Sequence[Column], lines: Sequence[dict[str, Any]]) -> str:
     if len(lines) > MOST:
-        return f"{len(lines)} lines: `{os.path.relpath(path)}`\n"
+        return f"{counted(len(lines), 'line')}: `{os.path.relpath(path)}`\n"
     return markdown(lines, columns)
 
 

@@ -15,14 +15,16 @@ from vovnet.errors import VoVNetError
 from vovnet.outcomes.inspect import may_hold
 from vovnet.outcomes.load import stored_outcomes
 from vovnet.outcomes.rows import Outcomes
-from vovnet.outcomes.units import Unit, unit_of
+from vovnet.outcomes.units import Unit, paid_each, unit_of
 from vovnet.policy.fixed import Fixed
 from vovnet.report.frontier import Curve, curves, fixed_rows, over_seeds, sees_branches
+from vovnet.report.labels import point_label
 from vovnet.report.runs import Run
 from vovnet.results.columns import ResultRow
-from vovnet.results.write import PREDICTIONS
+from vovnet.results.read import predictions_path
 from vovnet.schema import RunConfig, in_order
 from vovnet.session import Session
+from vovnet.terminal import counted
 from vovnet.vlm.budget import Budget, budget_of
 from vovnet.vlm.files import find_checkpoint
 
@@ -50,8 +52,7 @@ class Branches:
 
     def table(self, looks: Sequence[Action]) -> tuple[np.ndarray, np.ndarray]:
         """Scores and normalised costs of some looks, [N, A] each."""
-        tokens = self.outcomes.stacked("vision_tokens", looks)
-        return self.outcomes.stacked("score", looks), self.unit.of(tokens)
+        return self.outcomes.stacked("score", looks), paid_each(self.unit, self.outcomes, looks)
 
     def beside(self, menu: Iterable[Action]) -> tuple[Action, ...]:
         """NO, COARSE, FULL and a menu's own looks, cheapest first."""
@@ -101,7 +102,19 @@ class Study:
 
     def run_of(self, row: ResultRow) -> Run:
         """Whose line of results.csv this is."""
-        return next(run for run in self.runs if run.row is row)
+        return self._by_row[id(row)]
+
+    @cached_property
+    def _by_row(self) -> dict[int, Run]:
+        return {id(run.row): run for run in self.runs}
+
+    def label_of(self, run: Run) -> str:
+        """The point of a run in the plane, for people; runs of one setting share it."""
+        return self._labels.get(id(run.row), run.row.baseline_name)
+
+    @cached_property
+    def _labels(self) -> dict[int, str]:
+        return {id(row): point_label(curve.label, row) for curve in self.curves for row in curve.rows}
 
     def sees(self, run: Run) -> bool:
         """Whether a run chooses among branches that are known."""
@@ -155,7 +168,7 @@ def _name(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
     same = [g for g in groups if g[0].row.shown_dataset == name]
     if len(same) == 1:
         return name
-    facts = [f"{row.num_samples} questions"] * (len({g[0].row.num_samples for g in same}) > 1)
+    facts = [f"{counted(row.num_samples, 'question')}"] * (len({g[0].row.num_samples for g in same}) > 1)
     facts += [row.mode] * (len({g[0].row.mode for g in same}) > 1)
     keys = [key for key in group[0].protocol if len({g[0].protocol.get(key) for g in same}) > 1]
     pairs = [(g[0].protocol["engine"], g[0].protocol["backbone"]) for g in same]
@@ -185,13 +198,13 @@ def _branches(group: Sequence[Run], store: str, session: Session) -> Branches | 
         config = _everything(run.config, store)
         checkpoint = find_checkpoint(config.backbone, only_local=True, session=session)
         dataset = load_dataset(config.dataset, config.eval.split, only_local=True, session=session)
-        unit = unit_of(config, checkpoint)
+        every = in_order([*USUAL, *_own_looks([r for r in group if r.row.mode == "replay"])], config.vision_budget)
+        unit = unit_of(config, checkpoint, every)
     except (VoVNetError, OSError) as error:
         return str(error)
     if dataset.fingerprint != prints[1]:
         return "the data set has changed since"
     _check_order(group, dataset)
-    every = in_order([*USUAL, *_own_looks([r for r in group if r.row.mode == "replay"])], config.vision_budget)
     for looks in dict.fromkeys((every, USUAL)):
         outcomes = stored_outcomes(config, checkpoint, dataset, looks, run.row.num_samples, session)
         if outcomes is not None:
@@ -215,8 +228,8 @@ def _check_order(group: Sequence[Run], dataset: VQADataset) -> None:
     for run in group:
         if run.predictions.id != ids:
             raise VoVNetError(
-                f"{run.folder / PREDICTIONS} holds other questions than {run.row.dataset}, or in another order; run "
-                "the evaluation again."
+                f"{predictions_path(run.folder)} holds other questions than {run.row.dataset}, or in another order; "
+                "run the evaluation again."
             )
 
 

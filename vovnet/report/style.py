@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vovnet.files import atomic_write
+from vovnet.report.frontier import mixing_line
 from vovnet.report.labels import display
 from vovnet.results.columns import ResultRow
 
@@ -82,6 +83,12 @@ def name_fixed(axis: Axes, fixed: Mapping[str, ResultRow]) -> None:
             ha="center" if edge else "left", fontsize=SETTINGS["legend.fontsize"],
         )  # fmt: skip
     axis.margins(y=0.12)  # room for the names
+
+
+def draw_mixing(axis: Axes, fixed: Mapping[str, ResultRow]) -> None:
+    """What random choices among the fixed policies reach."""
+    if line := mixing_line(fixed):
+        axis.plot(*zip(*line, strict=True), "--", color="grey", lw=0.9, label="random mixing", zorder=1)
 
 
 def save(figure: Figure, path: Path, kinds: Sequence[str] = ("png", "pdf")) -> list[Path]:

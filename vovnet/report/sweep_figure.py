@@ -4,16 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
 
 from vovnet.files import atomic_write
-from vovnet.metrics.curves import concave_hull
 from vovnet.report.frontier import Curve, curves, fixed_rows, interval_arms, prominent
 from vovnet.report.labels import display
-from vovnet.report.style import SETTINGS, looks, name_fixed, plain
+from vovnet.report.style import SETTINGS, draw_mixing, looks, name_fixed, plain
 from vovnet.results.columns import ResultRow
 
 MOST = 5  # curves; random mixing is the sixth name in the legend
@@ -56,11 +54,7 @@ def _panel(axis: Axes, rows: Sequence[ResultRow]) -> list[Curve]:
             label=display(curve.label) + " (numbers: λ)" * curve.is_vovnet,
         )  # fmt: skip
     name_fixed(axis, fixed)
-    mixing = sorted((row.avg_cost, row.accuracy) for row in fixed.values())
-    if len(mixing) > 1:
-        hull = concave_hull(mixing)
-        places = [*hull.costs, mixing[-1][0]]  # who may spend more need not
-        axis.plot(places, hull.at(np.array(places)), ls="--", lw=1, color="grey", label="random mixing", zorder=1)
+    draw_mixing(axis, fixed)
     axis.set(xlabel="average cost (share of a maximal FULL image's tokens)", ylabel="accuracy")
     axis.legend(loc="lower right")
     return own

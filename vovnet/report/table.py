@@ -8,7 +8,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from vovnet.checks.check import Check
+from vovnet.checks.check import Check, telling
 from vovnet.outcomes.inspect import TableSummary
 from vovnet.outcomes.store import FORMAT
 from vovnet.provenance import SUMMARY
@@ -16,7 +16,7 @@ from vovnet.report.labels import Column, cell, described, rate_column, setting, 
 from vovnet.results.columns import DESCRIBED, RATES, ResultRow, record
 from vovnet.results.read import read_summary
 from vovnet.results.sweep import Job
-from vovnet.terminal import say, shown
+from vovnet.terminal import counted, say, shown
 
 if TYPE_CHECKING:
     from vovnet.analyses.calibrate import Calibrated
@@ -127,14 +127,19 @@ def trainings_view(lines: Sequence[Line]) -> tuple[Sequence[Column], list[dict[s
     known = {column.name for column in TRAININGS}
     own = dict.fromkeys(name for line in lines for name in line if name.startswith("rate_") and name not in known)
     looks = (Column(name, name.removeprefix("rate_").upper(), 3) for name in own)
-    return [*TRAININGS, *looks], [{**line, "lambda_cost": f"{line['lambda_cost']:g}"} for line in lines]
+    apart = (Column(name, name) for name in telling(lines, ("feature_mode", "action_space")))
+    return [*TRAININGS[:4], *apart, *TRAININGS[4:], *looks], [
+        {**line, "lambda_cost": f"{line['lambda_cost']:g}"} for line in lines
+    ]
 
 
 def print_rows(rows: Sequence[ResultRow], folder: Path, failed: Sequence[Job] = ()) -> None:
     """Print results, rows that were no question, failures and where the files are."""
     console = print_table(*rows_view(rows))
     if skipped := read_summary(folder).get("rows_skipped") if (folder / SUMMARY).exists() else ():
-        console.print(f"{len(skipped)} rows were skipped, the first since {skipped[0]}", style="red", soft_wrap=True)
+        console.print(
+            f"{counted(len(skipped), 'row')} skipped, the first since {skipped[0]}", style="red", soft_wrap=True
+        )
     _print_end(console, folder, failed)
 
 
@@ -194,7 +199,7 @@ def print_report(report: "Report", folder: Path) -> None:
     for sentence in report.found.unfinished:
         console.print(f"left out: {sentence}", style="red", soft_wrap=True)
     count = len(report.found.runs)
-    console.print(f"{count} run{'s' * (count > 1)}, {len(report.figures)} figures; page: {folder / 'report.html'}",
+    console.print(f"{counted(count, 'run')}, {counted(len(report.figures), 'figure')}; page: {folder / 'report.html'}",
                   soft_wrap=True)  # fmt: skip
     _print_end(console, folder)
 
@@ -204,12 +209,18 @@ def _not_counted(runs: "Sequence[Run]") -> list[str]:
     skipped = {run.row.shown_dataset: len(run.summary.get("rows_skipped", ())) for run in runs}
     unread = [
         f"{run.row.shown_dataset}, {setting(run.row)}: {run.row.unparsed_rate * run.row.num_samples:.0f} of "
-        f"{run.row.num_samples} answers could not be read and score 0"
+        f"{counted(run.row.num_samples, 'answer')} could not be read and score 0"
         for run in runs
         if run.row.unparsed_rate
     ]
-    more = [f"{len(unread) - REASONS} more runs have answers that could not be read"] if len(unread) > REASONS else []
-    said = [f"{name}: {count} rows were skipped (dataset.on_error=skip)" for name, count in skipped.items() if count]
+    more = (
+        [f"{counted(len(unread) - REASONS, 'more run')} have answers that could not be read"]
+        if len(unread) > REASONS
+        else []
+    )
+    said = [
+        f"{name}: {counted(count, 'row')} skipped (dataset.on_error=skip)" for name, count in skipped.items() if count
+    ]
     return [*said, *unread[:REASONS], *more]
 
 
@@ -290,10 +301,10 @@ def _print_end(console: PlainConsole, folder: Path, failed: Sequence[Job] = ()) 
     for job in failed:
         alike.setdefault(job.error, []).append(job)
     for error, jobs in list(alike.items())[:REASONS]:
-        more = f" and {len(jobs) - 1} more jobs" if len(jobs) > 1 else ""
+        more = f" and {counted(len(jobs) - 1, 'more job')}" if len(jobs) > 1 else ""
         console.print(f"failed: {' '.join(jobs[0].overrides)}{more}: {error}", style="red", soft_wrap=True)
     if others := sum(map(len, list(alike.values())[REASONS:])):
-        console.print(f"failed: {others} more jobs, see {folder / 'jobs.csv'}", style="red", soft_wrap=True)
+        console.print(f"failed: {counted(others, 'more job')}, see {folder / 'jobs.csv'}", style="red", soft_wrap=True)
     if (picture := folder / "frontier.png").exists():
         console.print(f"picture: {picture}", soft_wrap=True)
         console.print(f"next: python -m experiments.report runs=[{folder}]", soft_wrap=True)

@@ -16,6 +16,7 @@ from vovnet.report.labels import Column, cell, described, point_label, rounded
 from vovnet.report.study import Study
 from vovnet.results.columns import OWN_RATE, RATES, ResultRow, record
 from vovnet.results.write import write_rows
+from vovnet.terminal import counted
 
 KEEP = 0.01  # accuracy that the main table's rows may lose against always_full
 MAIN = ("dataset", "method", "setting", "accuracy", "accuracy_ci_low", "accuracy_ci_high", "avg_cost", "cost_of_full",
@@ -86,7 +87,7 @@ def _over_seeds(curve: SeedCurve, place: int, full: ResultRow | None) -> Line:
         if name in AVERAGED or name.startswith(OWN_RATE)
     }
     spread = {f"{name}_sd": float(curve.deviation(name)[place]) for name in ("accuracy", "avg_cost")}
-    seeds = {"seeds": len(rows), "interval": f"±{spread['accuracy_sd']:.3f} over {len(rows)} seeds"}
+    seeds = {"seeds": len(rows), "interval": f"±{spread['accuracy_sd']:.3f} over {counted(len(rows), 'seed')}"}
     share = None if full is None or not full.avg_cost else found["avg_cost"] / full.avg_cost
     return found | spread | seeds | {"accuracy_ci_low": None, "accuracy_ci_high": None, "cost_of_full": share}
 

@@ -19,7 +19,7 @@ from vovnet.files import write_json
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import Outcomes
-from vovnet.outcomes.units import unit_of
+from vovnet.outcomes.units import paid_each, unit_of
 from vovnet.policy.protocol import TEXT, Policy
 from vovnet.policy.steps import first_view, follow
 from vovnet.provenance import SUMMARY, provenance
@@ -180,7 +180,7 @@ def existing_row(config: RunConfig, folder: Path, session: Session | None = None
     session = session or Session()
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     policy = make_policy(config, session)
-    found = existing_summary(folder, inputs_key(config, dataset, policy.file, session))
+    found = existing_summary(folder, inputs_key(config, dataset, policy.file, session), config.dataset.label)
     if found is None or not found.get("result", {}).keys() >= ESSENTIAL:
         return None
     row = read_results(folder / RESULTS)[0]
@@ -210,4 +210,4 @@ def read_outcomes(
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
     outcomes = load_outcomes(config, checkpoint, dataset, actions, count, False, session).outcomes
-    return outcomes, unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", actions))
+    return outcomes, paid_each(unit_of(config, checkpoint, actions), outcomes, actions)

@@ -12,8 +12,8 @@ from vovnet.outcomes.looks import full_pruning
 from vovnet.policy.protocol import Target
 from vovnet.policy.random_matched import BUCKETS, RandomMatched
 from vovnet.results.columns import ResultRow, evaluated, looks_once, rates_of
-from vovnet.results.read import read_predictions, read_results
-from vovnet.results.write import PREDICTIONS, RESULTS
+from vovnet.results.read import predictions_path, read_predictions, read_results
+from vovnet.results.write import RESULTS
 from vovnet.schema import PruningMode, RunConfig
 from vovnet.schema.policy import Ratios
 
@@ -116,7 +116,7 @@ def bucket_ratios(
     Raises:
         VoVNetError: the folder holds no run whose predictions carry entropies, or a bucket is empty.
     """
-    path = folder / PREDICTIONS
+    path = predictions_path(folder)
     lines = read_predictions(folder)
     try:
         entropy = np.array([line["entropy"] for line in lines], dtype=np.float64)

@@ -58,15 +58,21 @@ def read_summary(folder: Path) -> dict[str, Any]:
         raise VoVNetError(f"{folder / SUMMARY} cannot be read ({said}); remove {folder} and run it again.") from error
 
 
+def predictions_path(folder: Path) -> Path:
+    """The file that says what a run did with each question; a sweep's job has compressed it."""
+    packed = folder / f"{PREDICTIONS}.gz"
+    return packed if packed.is_file() else folder / PREDICTIONS
+
+
 def read_predictions(folder: Path) -> list[dict[str, Any]]:
     """What a run did with each question, the question with it.
 
     Raises:
         VoVNetError: a file is missing, a line is no object, or a sweep's job answers a question that its sweep lacks.
     """
-    packed = folder / f"{PREDICTIONS}.gz"
-    if not packed.is_file():
-        return _read_lines(folder / PREDICTIONS)
+    packed = predictions_path(folder)
+    if packed.suffix != ".gz":
+        return _read_lines(packed)
     name = read_summary(folder).get("questions")
     if not isinstance(name, str) or Path(name).name != name:
         raise VoVNetError(f"{folder / SUMMARY} does not name the questions of {packed.name}; run the evaluation again.")
@@ -105,7 +111,7 @@ def read_answers(folder: Path) -> dict[str, tuple[str, str]]:
     try:
         return {line["id"]: (line["action"], line["prediction"]) for line in read_predictions(folder)}
     except (LookupError, TypeError) as error:
-        raise VoVNetError(f"{folder / PREDICTIONS} is damaged ({error}); run the evaluation again.") from error
+        raise VoVNetError(f"{predictions_path(folder)} is damaged ({error}); run the evaluation again.") from error
 
 
 def _typed(path: Path, number: int, row: Mapping[str, str | None]) -> ResultRow:

@@ -15,7 +15,7 @@ from vovnet.outcomes.keys import imported_rows, reuses_cache
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.looks import full_pruning
 from vovnet.outcomes.rows import Outcomes, known
-from vovnet.outcomes.units import Unit, unit_of
+from vovnet.outcomes.units import Unit, paid_each, unit_of
 from vovnet.policy.fallback import Fallback
 from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
 from vovnet.results.columns import OWN_ENGINE
@@ -124,7 +124,7 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
         )
         outcomes = loaded.outcomes
         computed |= loaded.computed
-        costs = unit.of(outcomes.stacked("vision_tokens", policy.looks))
+        costs = paid_each(unit, outcomes, policy.looks)
     imported = imported_rows(checkpoint, dataset)
     given = imported is not None and imported.record.get("scores") == "given"
     return Setting(

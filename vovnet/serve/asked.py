@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vovnet.data.pixels import NoImageError, shown, shown_size
 from vovnet.schema import NonNegative, ServeConfig
+from vovnet.terminal import counted
 
 MEGA = 10**6
 USUAL = 512  # characters of a question of usual length
@@ -163,7 +164,7 @@ def question_of(body: Body, limits: ServeConfig, most_tokens: int) -> Question:
     if (long := len(text) + sum(map(len, body.options))) > limits.max_characters:
         raise RefusedError(f"the question has {long} characters; send at most {limits.max_characters}.")
     if len(urls) > limits.max_images:
-        raise RefusedError(f"the message holds {len(urls)} images; send at most {limits.max_images}.")
+        raise RefusedError(f"the message holds {counted(len(urls), 'image')}; send at most {limits.max_images}.")
     asked = [tokens for tokens in (body.max_tokens, body.max_completion_tokens) if tokens is not None]
     return Question(
         text=text,

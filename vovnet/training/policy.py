@@ -14,7 +14,7 @@ from vovnet.outcomes.branches import read_text
 from vovnet.outcomes.judge import unread_shares, warn_of_unread
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.rows import Outcomes
-from vovnet.outcomes.units import unit_of
+from vovnet.outcomes.units import paid_each, unit_of
 from vovnet.policy import FILE_NAME
 from vovnet.policy.card import make_card
 from vovnet.policy.checkpoint import save_policy
@@ -252,7 +252,7 @@ def training_tensors(config: RunConfig, checkpoint: Checkpoint, outcomes: Outcom
     score, refused = (outcomes.stacked(name, actions) for name in ("score", "refused"))
     nll = outcomes.stacked("nll", actions) if config.policy.objective.reads_nll else np.full_like(score, np.nan)
     score = np.where(refused > 0, 0.0, score)  # as ``Score.target``, which live training reads
-    costs = unit_of(config, checkpoint).of(outcomes.stacked("vision_tokens", actions))
+    costs = paid_each(unit_of(config, checkpoint, actions), outcomes, actions)
     return OutcomeBatch(
         features=torch.from_numpy(features(outcomes.text, config.policy.feature_mode)),
         score=torch.from_numpy(score).float(),

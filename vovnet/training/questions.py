@@ -18,6 +18,7 @@ from vovnet.outcomes.ahead import build_batch
 from vovnet.ranks import rank, world_size
 from vovnet.schema import BackboneTraining, PolicyTraining, RunConfig
 from vovnet.session import Session
+from vovnet.terminal import counted
 from vovnet.training.order import StepOrder, even_parts
 from vovnet.vlm.protocol import Batch, Builder
 
@@ -56,7 +57,8 @@ def training_data(config: RunConfig, training: PolicyTraining, session: Session 
     data = TrainingData(dataset, np.flatnonzero(~is_val), np.flatnonzero(is_val), leaks)
     if not len(data.train) or not len(data.val):
         raise VoVNetError(
-            f"{len(groups)} questions about {len(set(groups))} images leave nothing to train on or to validate with; "
+            f"{counted(len(groups), 'question')} about {counted(len(set(groups)), 'image')} leave nothing "
+            "to train on or to validate with; "
             "raise training.max_samples."
         )
     return data

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vovnet.checks.check import Check
+from vovnet.checks.check import Check, told
 from vovnet.compose import config_hash
 from vovnet.data import load_dataset
 from vovnet.files import write_json
@@ -17,7 +17,7 @@ from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.existing import existing_summary, inputs_key
 from vovnet.schema import RunConfig
 from vovnet.session import Session
-from vovnet.terminal import say
+from vovnet.terminal import counted, say
 from vovnet.training.adapt import adaptation_plan
 from vovnet.training.curves import draw_training
 from vovnet.training.policy import Trained
@@ -76,11 +76,18 @@ def training_checks(config: RunConfig, trained: Trained, folder: Path) -> list[C
             action.upper(), 100 * share, config.policy.lambda_cost,
         )  # fmt: skip
     fixed, utility = _by_action(trained, "val/utility_"), trained.metrics["val/utility"]
+    label = f"{config.dataset.name}, {config.policy.objective.name}"
+    label += ", sequential" * (config.policy.procedure == "sequential")
+    label += told({"feature_mode": config.policy.feature_mode, "seed": config.training.seed}, ("feature_mode", "seed"))
     seen = f"{utility:.4f} against " + " ".join(f"{name}={value:.4f}" for name, value in fixed.items())
     return [
         *saved,
         _readable_check(trained.unread),
-        Check("validation utility is at least that of every fixed action", utility >= max(fixed.values()) - 1e-6, seen),
+        Check(
+            f"{label}: validation utility is at least that of every fixed action",
+            utility >= max(fixed.values()) - 1e-6,
+            seen,
+        ),
     ]
 
 
@@ -120,7 +127,7 @@ def existing_training(config: RunConfig, folder: Path, session: Session | None =
     """
     session = session or Session()
     data = load_dataset(config.dataset, "train", session=session)
-    found = existing_summary(folder, inputs_key(config, data, session=session))
+    found = existing_summary(folder, inputs_key(config, data, session=session), config.dataset.label)
     path = folder / FILE_NAME
     return found if found is not None and path.is_file() and read_card(path).training_config else None
 
@@ -128,7 +135,7 @@ def existing_training(config: RunConfig, folder: Path, session: Session | None =
 def print_training(summary: Mapping[str, Any], folder: Path) -> None:
     """Print the kept epoch's metrics and where the files are."""
     sizes = summary["train_samples"], summary["val_samples"]
-    say(f"trained on {sizes[0]} questions, validated on {sizes[1]} about other images")
+    say(f"trained on {counted(sizes[0], 'question')}, validated on {sizes[1]} about other images")
     for name, value in summary["validation"].items():
         say(f"  {name:16s} {value:.4f}")
     for check in summary["checks"]:

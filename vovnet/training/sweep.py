@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from vovnet.actions import Action, name_of
-from vovnet.checks.check import Check
+from vovnet.checks.check import Check, telling, told
 from vovnet.files import write_json
 from vovnet.outcomes.judge import MOST_UNREAD
 from vovnet.provenance import SUMMARY, provenance
 from vovnet.results.read import read_summary
 from vovnet.results.sweep import Job, sweep_jobs, write_jobs
 from vovnet.results.write import write_or_remove
+from vovnet.terminal import counted
 
 Line = Mapping[str, Any]
 # What a training is, whatever its seed.
@@ -87,7 +88,7 @@ def collapse_checks(lines: Sequence[Line]) -> list[Check]:
     groups: dict[tuple[Any, ...], list[Line]] = {}
     for line in lines:
         groups.setdefault(tuple(line.get(name) for name in METHOD), []).append(line)
-    checks = []
+    checks, names = [], telling(lines, ("feature_mode", "action_space"))
     for group in groups.values():
         if len(group) < 2:
             continue
@@ -95,10 +96,13 @@ def collapse_checks(lines: Sequence[Line]) -> list[Check]:
         first = group[0]
         kind = ", straight-through" * (first["objective"] == "mixture" and first["use_straight_through"])
         kind += ", sequential" * (first.get("procedure") == "sequential")
+        kind += told(first, names)
         name = f"{first['dataset']}, {first['objective']}{kind}, λ = {first['lambda_cost']:g}: utility above that of "
         rates = [[line.get(f"rate_{action}", 0.0) for action in ("no", "coarse", "full")] for line in group]
         seen = "; ".join(
             f"{gain:+.4f} at {'/'.join(f'{rate:.2f}' for rate in row)}" for gain, row in zip(gains, rates, strict=True)
         )
-        checks.append(Check(f"{name}every fixed action for each of {len(group)} seeds", min(gains) > 0, seen))
+        checks.append(
+            Check(f"{name}every fixed action for each of {counted(len(group), 'seed')}", min(gains) > 0, seen)
+        )
     return checks

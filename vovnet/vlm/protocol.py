@@ -171,8 +171,12 @@ class Builder(Protocol):
         """The same batch, of these samples, with the images of ``actions``."""
         ...
 
-    def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
-        """Vision tokens of a sample under each action, from image sizes alone."""
+    def tokens(self, sample: Sample, actions: Sequence[Action], whole: bool = False) -> list[int]:
+        """Vision tokens of a sample under each action, from image sizes alone.
+
+        Args:
+            whole: before any are pruned.
+        """
         ...
 
     @property

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vovnet.actions import USUAL, VISUAL_ACTIONS, Action
 from vovnet.data import Item
+from vovnet.errors import VoVNetError
 from vovnet.report.families import HEADER, cells, label
 from vovnet.vlm.agreement import noise_item
 from vovnet.vlm.generic.model import GenericVLM
@@ -109,6 +110,24 @@ def case(request: pytest.FixtureRequest, fresh: None) -> Case:
 def other(fresh: None) -> GenericVLM:
     """A model of another family, which keeps the positions of its last image."""
     return load(beside.checkpoints() / "qwen2_vl")
+
+
+SWAPPED = ("glm4v", "glm46v", "glm4v_moe")  # copies of a prompt take its images in another order
+
+
+@torch.no_grad()
+def test_beams_see_the_images_of_a_prompt_as_they_are_or_are_refused(case: Case) -> None:
+    """The best of one token is the likeliest token."""
+    (place, first, text), (_, second, _) = (noise_item(row, "Which is larger?", (64, 48)) for row in (0, 7))
+    batch = build(case.vlm, [(place, replace(first, images=first.images + second.images), text)])
+    reading = Reading(batch, Action.FULL, case.vlm.read(batch, Action.FULL))
+    (greedy,), one = case.vlm.answer([reading], replace(GREEDY, max_new_tokens=1))[0], replace(GREEDY, num_beams=2)
+    if case.name in SWAPPED:
+        with pytest.raises(VoVNetError, match=r"images of a prompt in another order; set eval\.num_beams=1"):
+            case.vlm.answer([reading], one)
+    else:
+        (best,) = case.vlm.answer([reading], replace(one, max_new_tokens=1))[0]
+        assert (best.text, best.confidence) == (greedy.text, pytest.approx(greedy.confidence, rel=1e-3))
 
 
 @pytest.mark.parametrize("action", USUAL)

@@ -3,21 +3,21 @@
 import base64
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vovnet.actions import USUAL, VISUAL_ACTIONS, Action, named
+from vovnet.actions import FIXED_POLICIES, USUAL, VISUAL_ACTIONS, Action, named
 from vovnet.checks.check import unreadable_sentence
 from vovnet.data import ImageRef
 from vovnet.errors import VoVNetError
-from vovnet.metrics.curves import budgeted_oracle, concave_hull
+from vovnet.metrics.curves import budgeted_oracle
 from vovnet.outcomes.rows import places
-from vovnet.report.analysis import Line, point, value_runs
-from vovnet.report.frontier import SeedCurve, over_seeds
-from vovnet.report.labels import Column, point_label
+from vovnet.report.analysis import Line, value_runs
+from vovnet.report.frontier import SeedCurve, mixing_line, over_seeds
+from vovnet.report.labels import Column, display
 from vovnet.report.runs import Found
 from vovnet.report.study import Branches, Study
 from vovnet.report.style import looks
@@ -72,8 +72,10 @@ def write_page_data(
     limits: ReportConfig,
 ) -> dict[str, Any]:  # fmt: skip
     """All that the scripts read."""
-    images = Images(limits.image_megabytes)
+    images, drawn = Images(limits.image_megabytes), list[dict[str, Any]]()
+    drawn += (_study(study, limits.samples, images) for study in studies)
     return {
+        "names": _names(drawn, tables.values()),
         "facts": {**facts, "runs": len(found.runs), "studies": len(studies)},
         "checks": [{"folder": f, "name": n, "passed": p, "observed": o} for f, n, p, o in found.checks],
         "unfinished": list(found.unfinished),
@@ -86,7 +88,7 @@ def write_page_data(
             }
             for name, (columns, lines, view) in tables.items()
         },
-        "studies": [_study(study, limits.samples, images) for study in studies],
+        "studies": drawn,
         "images": images.pages,
     }
 
@@ -104,22 +106,30 @@ def page(data: Mapping[str, Any]) -> str:
     return text
 
 
+def _names(studies: Sequence[Mapping[str, Any]], tables: Iterable[Written]) -> dict[str, str]:
+    """What people see in place of labels and of texts in tables, which the page keeps as results have them."""
+    texts = {*FIXED_POLICIES, *(study["name"] for study in studies)}
+    for study in studies:
+        texts |= {one["label"] for part in ("curves", "policies", "choices") for one in study[part]}
+        texts |= {one["setting"] for one in study["points"]}
+    for _, lines, view in tables:
+        texts |= {value for line in lines for column in view if isinstance(value := line.get(column.name), str)}
+    return {text: name for text in sorted(texts) if (name := display(text)) != text}
+
+
 def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
     labels = _labels(study)
     drawn = over_seeds(study.curves)
     single = {id(row) for curve in drawn for rows in curve.points for row in rows}
-    by_row = {id(run.row): run for run in study.runs}
     ordered = [r for r in study.runs if id(r.row) not in single]
-    ordered += [by_row[id(row)] for curve in study.curves for row in curve.rows]
+    ordered += [study.run_of(row) for curve in study.curves for row in curve.rows]
     points = [_point([run.row], labels[id(run)], run.row.baseline_name) for run in ordered if id(run.row) not in single]
-    points += [_point(rows, labels[id(by_row[id(rows[0])])], c.label) for c in drawn for rows in c.points]
+    points += [_point(rows, labels[id(study.run_of(rows[0]))], c.label) for c in drawn for rows in c.points]
     oracle: list[tuple[float, float]] = []
     if study.branches is not None:
         hull = budgeted_oracle(*study.branches.table(study.branches.looks))
         keep = np.unique(np.linspace(0, len(hull.costs) - 1, ORACLE_POINTS).astype(int))
         oracle = [(round(float(hull.costs[i]), 6), round(float(hull.accuracies[i]), 6)) for i in keep]
-    corners = sorted(point(row) for row in study.fixed.values())
-    mixing = concave_hull(corners) if corners else None
     begun = {label: line["lambda_cost"] for line, label in _main_methods(study)}
     count = 0 if study.branches is None else min(most, len(study.branches.outcomes))
     known = () if study.branches is None else study.branches.looks
@@ -133,7 +143,7 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
         ],
         "points": points,
         "oracle": oracle,
-        "mixing": [] if mixing is None else list(zip(mixing.costs.tolist(), mixing.accuracies.tolist(), strict=True)),
+        "mixing": mixing_line(study.fixed),
         "samples": _samples(study.branches, count, images),
         "policies": [
             {
@@ -155,10 +165,9 @@ def _study(study: Study, most: int, images: Images) -> dict[str, Any]:
 
 def _labels(study: Study) -> dict[int, str]:
     """A name of its own for every run."""
-    names = {id(row): point_label(curve.label, row) for curve in study.curves for row in curve.rows}
     labels: dict[int, str] = {}
     for run in study.runs:
-        name = names.get(id(run.row), run.row.baseline_name)
+        name = study.label_of(run)
         again = sum(label.split(" #")[0] == name for label in labels.values())
         labels[id(run)] = f"{name} #{again + 1}" if again else name
     return labels

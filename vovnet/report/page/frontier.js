@@ -47,7 +47,7 @@ function mark(shape, cx, cy, attributes) {
 
 function describe(p) {
   const rates = p.rates.map(([look, r]) => `${look} ${(100 * r).toFixed(1)} %`).join(", ");
-  const name = p.seeds > 1 ? `${p.setting}, and other seeds` : p.setting;
+  const name = named(p.setting) + (p.seeds > 1 ? ", and other seeds" : "");
   const spread = p.seeds > 1 ? `mean of ${p.seeds} seeds; ± one standard deviation: ` : "";
   return `${name}\naccuracy ${p.accuracy.toFixed(4)} (${spread}${p.low.toFixed(4)} to ${p.high.toFixed(4)})\ncost ${p.cost.toFixed(4)}\n${rates}`;
 }
@@ -95,8 +95,8 @@ function showFrontier(study, choose, redraw) {
   const entries = Object.values(curves).map(({ label, color, marker }) => make("button", { class: "entry", type: "button", "aria-pressed": String(!hidden.has(label)), onclick: () => {
     if (!hidden.delete(label)) hidden.add(label);
     redraw();
-    [...byId("legend").querySelectorAll(".entry")].find((e) => e.textContent === label).focus();
-  } }, svg("svg", { class: "swatch", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, mark(marker, 0, 0, { fill: color })), label));
-  byId("legend").replaceChildren(...entries, make("p", { class: "hint" }, "■ always_full ▲ always_coarse ▼ no_vision; solid: VoVNet; dotted: baselines; dashed: random mixing of the fixed policies; dash-dotted: the oracle at every budget; ○ the policy at the slider's λ" + (points.some((p) => p.seeds > 1) ? "; band: one standard deviation over seeds" : "")));
+    [...byId("legend").querySelectorAll(".entry")].find((e) => e.textContent === named(label)).focus();
+  } }, svg("svg", { class: "swatch", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, mark(marker, 0, 0, { fill: color })), named(label)));
+  byId("legend").replaceChildren(...entries, make("p", { class: "hint" }, `■ ${named("always_full")} ▲ ${named("always_coarse")} ▼ ${named("no_vision")}; ` + "solid: VoVNet; dotted: baselines; dashed: random mixing of the fixed policies; dash-dotted: the oracle at every budget; ○ the policy at the slider's λ" + (points.some((p) => p.seeds > 1) ? "; band: one standard deviation over seeds" : "")));
   return draw;
 }

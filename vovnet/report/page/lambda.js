@@ -49,7 +49,7 @@ function showLambda(study, draw, onChoice) {
     byId("lambda").append(make("p", { id: "no-policy", class: "hint" }, "Needs a trained policy's run and all branches in the outcome store."));
     return { refresh() {}, current: () => null };
   }
-  byId("policy").replaceChildren(...study.policies.map((p, i) => make("option", { value: i }, p.label)));
+  byId("policy").replaceChildren(...study.policies.map((p, i) => make("option", { value: i }, named(p.label))));
   byId("policy").value = Math.max(0, study.policies.findIndex((p) => study.headline && p.label === study.headline.curve));
   const begin = () => {
     const { lambda } = current().policy;

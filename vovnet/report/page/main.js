@@ -28,7 +28,7 @@ function start() {
   open(Number(byId("study").value), link);
 }
 
-byId("study").replaceChildren(...DATA.studies.map((s, i) => make("option", { value: i }, s.name)));
+byId("study").replaceChildren(...DATA.studies.map((s, i) => make("option", { value: i }, named(s.name))));
 byId("study").onchange = () => open(Number(byId("study").value));
 byId("link").append(copyButton("copy link", () => { writeLink(); return location.href; }));
 for (const anchor of document.querySelectorAll('a[href^="#"]')) { // the part after # is the state's

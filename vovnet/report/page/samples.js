@@ -31,10 +31,10 @@ class Browser {
   open(study, live) {
     this.study = study;
     this.live = live;
-    const names = study.choices.map((c, i) => make("option", { value: i }, c.label));
+    const names = study.choices.map((c, i) => make("option", { value: i }, named(c.label)));
     if (study.policies.length) names.unshift(make("option", { value: "live" }, "the policy at the slider's λ"));
     byId("chooser").replaceChildren(...names);
-    byId("versus").replaceChildren(make("option", { value: "" }, "none"), ...study.choices.map((c, i) => make("option", { value: i }, c.label)));
+    byId("versus").replaceChildren(make("option", { value: "" }, "none"), ...study.choices.map((c, i) => make("option", { value: i }, named(c.label))));
     byId("versus").value = String(study.choices.findIndex((c) => c.label === "always_full"));
     if (!byId("versus").value) byId("versus").value = "";
     byId("order").value = "differing";
@@ -143,7 +143,7 @@ class Browser {
         ...(live ? [make("td", { class: "number" }, column < 0 ? "" : shown(live.values[column][i], 3))] : []));
     });
     card.append(make("table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("td", {}, h)))), make("tbody", {}, ...rows)));
-    const chosen = this.study.choices.map((c) => `${c.label}: ${this.study.looks[c.actions[i]]}`);
+    const chosen = this.study.choices.map((c) => `${named(c.label)}: ${this.study.looks[c.actions[i]]}`);
     card.append(make("details", {}, make("summary", {}, "what each policy chose"), make("div", { class: "hint" }, ...chosen.map((t) => make("div", {}, t))),
       make("div", { class: "hint" }, `${s.id[i]}; text pass: entropy ${shown(s.entropy[i], 3)} nats, margin ${shown(s.margin[i], 3)}`)));
     return card;

@@ -14,9 +14,12 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// A label or a text of results as figures show it.
+const named = (text) => (Object.hasOwn(DATA.names, text) ? DATA.names[text] : text);
+
 function shown(value, digits = 4, whole = true) {
   if (value === null || value === undefined) return "";
-  if (typeof value !== "number") return String(value);
+  if (typeof value !== "number") return named(String(value));
   if (whole && Number.isInteger(value)) return String(value);
   const text = value.toFixed(digits), least = 10 ** -digits;
   if (value > 0 && value < 1 && [0, 1].includes(Number(text))) return value < 0.5 ? `<${least.toFixed(digits)}` : `>${(1 - least).toFixed(digits)}`;
@@ -69,10 +72,10 @@ function showSummary(study) {
   const own = rows.filter((row) => row.dataset === study.name), one = study.headline;
   byId("main-table").replaceChildren(sortableTable("main_table", { columns, view: view.filter(([name]) => name !== "dataset") }, own));
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
-  const figures = one ? [[percent(one.kept), `of always_full's accuracy kept: ${one.accuracy.toFixed(4)} of ${one.full.toFixed(4)}`],
-    [percent(one.cost), "of always_full's cost"], [percent(one.blind), "of the questions answered without an image"]] : [];
+  const figures = one ? [[percent(one.kept), `of the accuracy of ${named("always_full")} kept: ${one.accuracy.toFixed(4)} of ${one.full.toFixed(4)}`],
+    [percent(one.cost), `of the cost of ${named("always_full")}`], [percent(one.blind), "of the questions answered without an image"]] : [];
   byId("headline").replaceChildren(...figures.map(([number, text]) => make("div", {}, make("strong", {}, number), text)));
-  byId("headline-of").textContent = one ? one.setting : "Needs runs of VoVNet and of always_full.";
+  byId("headline-of").textContent = one ? named(one.setting) : `Needs runs of VoVNet and of ${named("always_full")}.`;
 }
 
 function showTables() {

@@ -14,13 +14,18 @@ import torch
 from torch import Tensor
 
 from vovnet.actions import Action
+from vovnet.errors import VoVNetError
 from vovnet.scoring.reasoning import Reasoning
+from vovnet.vlm.agreement import difference
 from vovnet.vlm.decoding import pad_right, row_generators
 from vovnet.vlm.generic.builder import GenericBuilder
 from vovnet.vlm.generic.passes import Passes, Seen, Writer
 from vovnet.vlm.generic.prompts import Prompt, collate, collate_images
 from vovnet.vlm.generic.state import GenericState, Part, Prefix, in_order, join_parts, joins
 from vovnet.vlm.protocol import VLM, Answer, Batch, Decoding, Reading
+
+# Standard deviations of the logits: more than rounding in any precision, less than another image makes.
+COPIED = 0.5
 
 
 @dataclass(frozen=True)
@@ -254,7 +259,8 @@ class GenericVLM(VLM):
         writer = Writer(ends, decoding.temperature, generators)
         if decoding.num_beams > 1:
             inputs = part.inputs | self._images(part.prompts)
-            ids = self.passes.generate(inputs, None, decoding.max_new_tokens, num_beams=decoding.num_beams)
+            ids, logits = self.passes.beams(inputs, decoding.max_new_tokens, decoding.num_beams)
+            self._check_copies(logits, part.logits.repeat_interleave(decoding.num_beams, dim=0))
             return ids, torch.zeros(len(ids), device=self.device)
         if part.cache is None:
             ids = self.passes.generate(
@@ -267,6 +273,20 @@ class GenericVLM(VLM):
                 more = self.passes.generate(inputs, part.cache, decoding.max_new_tokens - 1, logits_processor=[writer])
                 ids = torch.cat([ids, more], dim=1)
         return ids, torch.stack(writer.log_prob).sum(0)
+
+    def _check_copies(self, logits: Tensor, truth: Tensor) -> None:
+        """Whether the copies that beam search makes of a prompt are read as the prompt is, [n * beams, V] both.
+
+        GLM-4V's of transformers 5.23 take the images of a prompt with several in another order, without an error.
+
+        Raises:
+            VoVNetError: they are not.
+        """
+        if difference(logits, truth) > COPIED:
+            raise VoVNetError(
+                f"beam search shows this {self.model.config.model_type} model the images of a prompt in another order; "
+                "set eval.num_beams=1."
+            )
 
     def _log_prob(self, part: Part, ids: Tensor) -> Tensor:
         """Of written ids up to each row's end token, [n]."""

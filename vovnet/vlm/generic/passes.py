@@ -116,6 +116,12 @@ class Passes:
         ids: Tensor = self._generate(inputs, cache, length, **options).sequences
         return ids[:, inputs["input_ids"].shape[1] :]
 
+    def beams(self, inputs: dict[str, Tensor], length: int, beams: int) -> tuple[Tensor, Tensor]:
+        """Ids [B, T] that beam search finds, and the logits of the first token of every copy, [B * beams, V]."""
+        with self._watched() as seen:
+            ids = self.generate(inputs, None, length, num_beams=beams)
+        return ids, seen["logits"][:, -1].float()
+
     def _generate(self, inputs: dict[str, Tensor], cache: Any, length: int, **options: Any) -> Any:
         self._forget()
         asked = {"eos_token_id": list(self.ends), self._cache: cache} | options

@@ -74,8 +74,8 @@ class MessageBuilder:
         }
         return replace(batch, images=images)
 
-    def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
-        """Vision tokens of a sample under each action, from image sizes alone."""
+    def tokens(self, sample: Sample, actions: Sequence[Action], whole: bool = False) -> list[int]:
+        """Vision tokens of a sample under each action, from image sizes alone; no look is pruned."""
         sizes = [image.size() for image in sample.images]
         return [sum(self.budget.tokens(*size, action) for size in sizes) for action in actions]
 

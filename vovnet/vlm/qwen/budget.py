@@ -39,13 +39,14 @@ class VisionBudget:
         """
         _bounded(look, self._bounds(look), self.factor)
 
-    def tokens(self, width: int, height: int, action: Action) -> int:
-        """Vision tokens that enter the language model; known before any vision runs."""
+    def tokens(self, width: int, height: int, action: Action, whole: bool = False) -> int:
+        """Vision tokens that enter the language model, or that are there before pruning; known before any vision
+        runs."""
         if action is Action.NO:
             return 0
         target_width, target_height = self.target_size(width, height, action)
         rows, columns = target_height // self.factor, target_width // self.factor
-        pruning = self.pruning_of(action)
+        pruning = None if whole else self.pruning_of(action)
         return rows * columns if pruning is None else pruning.remaining(rows, columns)
 
     def pruning_of(self, action: Action) -> "Pruning | None":

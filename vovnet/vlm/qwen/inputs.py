@@ -144,10 +144,10 @@ class InputBuilder:
             )
         return ids
 
-    def tokens(self, sample: Sample, actions: Sequence[Action]) -> list[int]:
-        """Vision tokens of a sample under each action, from image headers alone."""
+    def tokens(self, sample: Sample, actions: Sequence[Action], whole: bool = False) -> list[int]:
+        """Vision tokens of a sample under each action, from image headers alone; ``whole``: before pruning."""
         sizes = [self._size(image) for image in sample.images]
-        return [sum(self.budget.tokens(width, height, action) for width, height in sizes) for action in actions]
+        return [sum(self.budget.tokens(*size, action, whole) for size in sizes) for action in actions]
 
     def _size(self, image: ImageRef) -> tuple[int, int]:
         """An image's size; several questions ask for it."""
