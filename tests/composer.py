@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from tests.conftest import Configure
 from vovnet.compose import register_resolvers, to_typed
@@ -30,6 +31,22 @@ def composed(root: str, overrides: Sequence[str]) -> DictConfig:
     for override in OverridesParser.create().parse_overrides(values):
         OmegaConf.update(config, override.key_or_group, override.value())
     return config
+
+
+def by_hydra(root: str, overrides: Sequence[str]) -> RunConfig:
+    """What Hydra composes, in its own words where it refuses."""
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return to_typed(compose(root, list(overrides), return_hydra_config=False))
+
+
+def as_typed(root: str, overrides: Sequence[str]) -> RunConfig:
+    """The same, sooner; ``tests/test_compose.py`` compares them."""
+    try:
+        found = composed(root, overrides)
+    except OmegaConfBaseException:  # the words for a key that there is not are Hydra's
+        return by_hydra(root, overrides)
+    return to_typed(found)
 
 
 def small_configurations(easy_data: Path, qwen3: Path, runs: Path) -> Configure:

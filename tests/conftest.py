@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -22,8 +21,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from experiments.tiny_backbone.recipe import Architecture
-from vovnet.compose import register_resolvers, to_typed
-from vovnet.options import conf_dir
 from vovnet.schema import RunConfig
 
 if TYPE_CHECKING:
@@ -54,9 +51,9 @@ SIZES = Architecture(
 
 def compose_config(*overrides: str, root: str = "eval") -> RunConfig:
     """What an entry point would receive for these overrides."""
-    register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_typed(compose(root, list(overrides), return_hydra_config=False))
+    from tests.composer import as_typed
+
+    return as_typed(root, overrides)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from tests.composer import as_typed, by_hydra
 from tests.conftest import compose_config
 from vovnet.compose import config_hash
 from vovnet.errors import VoVNetError
@@ -72,6 +73,19 @@ def test_refusals_name_key_and_mend(override: str, sentence: str) -> None:
         compose_config(*override.split())
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("policy.lambda_cost=0.3", "eval.split=train", "dataset=mini_mmmu"),
+        ("training.backbone.lora.targets=[qkv]", "eval.batch_size=3", "name=other"),
+        ("dataset=jsonl", "dataset.path='/a folder, b'", "dataset.files.test=[a/*.jsonl]"),
+    ],
+)
+def test_what_other_tests_compose_is_what_hydra_composes(overrides: tuple[str, ...]) -> None:
+    assert as_typed("eval", overrides) == by_hydra("eval", overrides)
 
 
 def test_minus_zero_is_zero() -> None:

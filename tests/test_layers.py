@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def imports(root: Path) -> Graph:
     return found
 
 
+@cache
+def own() -> Graph:
+    """Of this package; tests change nothing of it."""
+    return imports(ROOT)
+
+
 def _name(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
@@ -90,15 +97,15 @@ def _layer(module: str) -> int:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    assert circle(imports(ROOT)) == []
+    assert circle(own()) == []
 
 
 def test_every_import_goes_to_the_same_layer_or_down() -> None:
-    assert upward(imports(ROOT)) == []
+    assert upward(own()) == []
 
 
 def test_every_module_has_a_layer() -> None:
-    modules = imports(ROOT).keys()
+    modules = own().keys()
     assert {name.split(".")[0] for name in modules} - {""} == {name for name in LAYER_OF if "." not in name}
     assert {name for name in LAYER_OF if "." in name} <= modules
 
@@ -129,8 +136,6 @@ def test_imports_are_seen_wherever_they_are(code: str, seen: set[str], tmp_path:
 
 def test_one_family_is_known_where_it_is_meant() -> None:
     """Of all that imports Qwen's package: the packaged model's recipe."""
-    users = {
-        name for name, targets in imports(ROOT).items() if any(target.startswith("vlm.qwen") for target in targets)
-    }
+    users = {name for name, targets in own().items() if any(target.startswith("vlm.qwen") for target in targets)}
     others = {name for name in users if not name.startswith("vlm.qwen")}
     assert others == set()

@@ -125,12 +125,12 @@ class StepModule(L.LightningModule):
 
     def configure_model(self) -> None:
         """Spread the weights where the strategy asks for it; the other strategies have no mesh."""
-        if self._device_mesh is not None and not self.is_sharded():
-            shard(self, self._device_mesh["data_parallel"])
+        if self.device_mesh is not None and not self.is_sharded():
+            shard(self, self.device_mesh["data_parallel"])
 
     def is_sharded(self) -> bool:
         """Whether weights are spread over the ranks. Asked in every step: without a mesh no weight is looked at."""
-        return self._device_mesh is not None and any(isinstance(parameter, DTensor) for parameter in self.parameters())
+        return self.device_mesh is not None and any(isinstance(parameter, DTensor) for parameter in self.parameters())
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -143,7 +143,7 @@ class StepModule(L.LightningModule):
 
     def log_now_and_then(self, name: str, value: torch.Tensor, batch_size: int) -> None:
         """Log a training metric in the steps that the loggers take; in the others logging costs as much as the step."""
-        if self._trainer is None:  # a step by itself has nobody to tell
+        if not self.loggers:  # a step by itself has nobody to tell
             return
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (self.global_step + 1) % every == 0:

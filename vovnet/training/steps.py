@@ -129,12 +129,10 @@ class NewestStep(ModelCheckpoint):
         self.plan = plan
         self.saved: list[int] = []
 
-    def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
-        self.saved.append(trainer.global_step)  # first: it is part of what is saved
-        super()._save_checkpoint(trainer, filepath)
-
     def state_dict(self) -> dict[str, Any]:
-        """With the steps that were saved."""
+        """With the steps that were saved; the one that is being saved is already the best model's."""
+        if self.best_model_path and (step := int(Path(self.best_model_path).stem.rpartition("=")[2])) not in self.saved:
+            self.saved.append(step)
         return super().state_dict() | {"saved": self.saved}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
