@@ -35,7 +35,7 @@ from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.sweep_batch import Batch, write_plain
 from vovnet.sweep_folder import USUAL, SweepFolder, check_sweep, refuse_nested, sweep_place
-from vovnet.sweep_jobs import Composition, task_overrides
+from vovnet.sweep_jobs import Composition, Job, task_overrides
 from vovnet.vlm.auto import settled
 
 log = logging.getLogger(__name__)
@@ -136,9 +136,11 @@ class Command:
         plain: Any = OmegaConf.to_container(batch.config, resolve=False, enum_to_str=True)
         write_plain(self.sweep_folder.path / "multirun.yaml", plain)
         self.idle = [] if len(batch.grids) > 1 else None
-        for number, job in enumerate(batch.jobs):
+        checked = [_checked(batch, job) for job in batch.jobs]
+        self.session.jobs = [one for one in checked if isinstance(one, RunConfig)]
+        for number, (job, found) in enumerate(zip(batch.jobs, checked, strict=True)):
             with batch.composed(job, number) as composition:
-                self._begin(batch, composition, number)
+                self._begin(batch, composition, number, found)
             if number == 0:
                 _settle_memory()
         configure_log(batch.config.hydra.hydra_logging, batch.config.hydra.verbose)  # closes the last job's log
@@ -180,23 +182,25 @@ class Command:
                 check_sweep(self.name, jobs, compose, grid)
         refuse_nested(batch)
 
-    def _begin(self, batch: Batch, composition: Composition, number: int) -> None:
-        """Begin a job of a sweep, here or as one that is to run elsewhere."""
+    def _begin(self, batch: Batch, composition: Composition, number: int, found: RunConfig | VoVNetError) -> None:
+        """Begin a job of a sweep, here or as one that is to run elsewhere.
+
+        Args:
+            found: its checked configuration, or why it is refused.
+        """
         assert self.sweep_folder is not None
-        config, refusal = composition.config, None
-        try:
-            self.config = typed = composition.typed()
-        except VoVNetError as error:
-            refusal = error
-        if refusal is None and composition.plain["hydra"]["sweep"]["subdir"] == USUAL:
-            folder = self.sweep_folder.path / job_name(typed)
+        config = composition.config
+        if isinstance(found, RunConfig):
+            self.config = found
+        if isinstance(found, RunConfig) and composition.plain["hydra"]["sweep"]["subdir"] == USUAL:
+            folder = self.sweep_folder.path / job_name(found)
         else:
             folder = self.sweep_folder.path / str(config.hydra.sweep.subdir)
 
         def checked() -> RunConfig:
-            if refusal is not None:
-                raise refusal
-            return typed
+            if isinstance(found, VoVNetError):
+                raise found
+            return found
 
         record = _record(composition.plain["hydra"]["overrides"]["task"], self.sweep_folder.token)
         with batch.begun(composition, folder) as ended:
@@ -293,6 +297,15 @@ class Command:
 def _record(overrides: Sequence[str], sweep: str | None) -> Record:
     """What is known of a job before it begins."""
     return {"overrides": list(overrides), "sweep": sweep}
+
+
+def _checked(batch: Batch, job: Job) -> RunConfig | VoVNetError:
+    """A job's configuration, or why it is refused."""
+    with batch.composed(job) as composition:
+        try:
+            return composition.typed()
+        except VoVNetError as error:
+            return error
 
 
 def _settle_memory() -> None:
