@@ -4,7 +4,6 @@ A job of a sweep that fails is recorded in its folder and the others go on; Hydr
 only and skip the end of the sweep.
 """
 
-import gc
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from vovnet.cluster.work import Prepared
 from vovnet.compose import check_launcher, job_name, refuse_secrets_in, to_typed
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import fail
+from vovnet.garbage import leave_alone
 from vovnet.jobs import Record, failure, note_folders, report_failure, run_recorded, write_record
 from vovnet.needs import refuse_problems
 from vovnet.no_effect import no_effect_lines
@@ -142,7 +142,7 @@ class Command:
             with batch.composed(job, number) as composition:
                 self._begin(batch, composition, number, found)
             if number == 0:
-                _settle_memory()
+                leave_alone()
         configure_log(batch.config.hydra.hydra_logging, batch.config.hydra.verbose)  # closes the last job's log
         for line in sorted(set.intersection(*self.idle)) if self.idle else ():
             log.warning("%s", line)
@@ -306,12 +306,3 @@ def _checked(batch: Batch, job: Job) -> RunConfig | VoVNetError:
             return composition.typed()
         except VoVNetError as error:
             return error
-
-
-def _settle_memory() -> None:
-    """Let the garbage collector leave alone what imports and the first job have left.
-
-    With torch that is half a million objects. It would go through them again and again, a tenth of a sweep's time.
-    """
-    gc.collect()
-    gc.freeze()

@@ -131,8 +131,7 @@ class Loop:
             embeds = embeds.masked_scatter(places[..., None], levels[0])
             images = {"visual_pos_masks": places, "deepstack_visual_embeds": list(levels[1:])}
         after = positions[:, :, -1:] + 1
-        ends, tokens = self.model.generation_config.eos_token_id, list[Tensor]()
-        done = torch.zeros(count, dtype=torch.bool)
+        end, tokens = self.tokenizer.eos_token_id, list[Tensor]()
         for step in range(NEW_TOKENS):
             out = language(
                 inputs_embeds=embeds,
@@ -143,18 +142,12 @@ class Loop:
                 **images,
             )
             tokens.append(self.model.lm_head(out.last_hidden_state[:, -1]).argmax(-1))
-            done |= torch.isin(tokens[-1], torch.tensor(ends))
-            if done.all():
+            if (torch.stack(tokens) == end).any(0).all():
                 break
             embeds, images, positions = self.model.get_input_embeddings()(tokens[-1][:, None]), {}, after + step
             mask = torch.cat([mask, mask.new_ones(count, 1)], dim=1)
-        return [self._text(row, ends) for row in torch.stack(tokens, dim=1).tolist()]
-
-    def _text(self, ids: list[int], ends: int | list[int]) -> str:
-        last = next(
-            (place for place, token in enumerate(ids) if token in ([ends] if isinstance(ends, int) else ends)), None
-        )
-        return str(self.tokenizer.decode(ids[:last])).strip()
+        rows = torch.stack(tokens, dim=1).tolist()
+        return self.tokenizer.batch_decode([row[: row.index(end)] if end in row else row for row in rows])
 
 
 def _size(picture: Image.Image, side: int, unit: int = 8) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
+from vovnet.garbage import uncollected
 from vovnet.outcomes.asked import Asked, Together, together
 from vovnet.outcomes.keys import imported_rows, table_keys
 from vovnet.outcomes.looks import branch_budget, pruning_of
@@ -143,7 +144,7 @@ def _fill(
         try:
             rows = _compute(asked.config, checkpoint, dataset, whole, count, session)
         except VoVNetError as error:
-            if whole == alone:
+            if whole.tables.keys() == alone.tables.keys():
                 raise
             log.warning("what this sweep needs is not collected at once, but job by job: %s", error)
             session.jobs, whole = (), alone
@@ -152,7 +153,8 @@ def _fill(
             if name in computed:
                 computed[name] += number
             else:
-                ahead[str(whole.tables[name].folder)] = number
+                folder = str(whole.tables[name].folder)
+                ahead[folder] = ahead.get(folder, 0) + number
     tables.judge(dataset, count)
 
 
@@ -160,7 +162,8 @@ def _compute(
     config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, wanted: Together, count: int, session: Session
 ) -> Mapping[str, int]:
     """Fill what is missing of some tables; how many rows were computed, by their names."""
-    from vovnet.outcomes.collect import Collector  # imports torch
+    with uncollected():
+        from vovnet.outcomes.collect import Collector  # imports torch
 
     collector = Collector(
         store=OutcomeStore(config.paths.store),
@@ -267,14 +270,16 @@ def shared_backbone(
     session: Session | None = None,
 ) -> "VLM":
     """The backbone, loaded once a session; the old one goes first, since two may not fit into the device's memory."""
-    from vovnet.vlm.loading import load_backbone
+    with uncollected():
+        from vovnet.vlm.loading import load_backbone
 
     session = session or Session()
 
     def load() -> "VLM":
         log.info("loading backbone %s", config.path or config.name)
         checkpoint = find_checkpoint(config, session=session)
-        loaded = load_backbone(config, budget, cache_reuse, pruning, checkpoint)
+        with uncollected():
+            loaded = load_backbone(config, budget, cache_reuse, pruning, checkpoint)
         remember_loaded(loaded, config, checkpoint)
         return loaded
 
