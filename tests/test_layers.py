@@ -14,7 +14,7 @@ ROOT = Path(vovnet.__file__).parent
 # Modules and packages of vovnet/, the lowest layer first; a module that is named itself may lie below its package. A
 # layer imports from itself and from those before it.
 LAYERS = (
-    "actions errors fingerprint files jobs locks options provenance rank_errors ranks registry secrets session "
+    "actions errors fingerprint files garbage jobs locks options provenance rank_errors ranks registry secrets session "
     "terminal",
     "schema",
     "arguments compose explain needs lightning_parts rank_launch sweep_batch sweep_jobs",

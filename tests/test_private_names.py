@@ -50,19 +50,11 @@ def _recompile_limit() -> None:
     assert callable(torch._dynamo.reset)
 
 
-def _copied_together() -> None:
-    """``_foreach_copy_`` copies tensors into views of others by one call."""
-    held = torch.zeros(2, 3)
-    torch._foreach_copy_(list(held.unbind()), [torch.ones(3), torch.full((3,), 2.0)])
-    assert held.tolist() == [[1, 1, 1], [2, 2, 2]]
-
-
 # At most five, each with what the product relies on.
 ALLOWED: dict[str, Callable[[], None]] = {
     "_attn_implementation": _chosen_attention,
     "_compiled_call_impl": _compilation_undone,
     "_dynamo": _recompile_limit,
-    "_foreach_copy_": _copied_together,
 }
 
 

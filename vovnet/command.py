@@ -4,7 +4,6 @@ A job of a sweep that fails is recorded in its folder and the others go on; Hydr
 only and skip the end of the sweep.
 """
 
-import gc
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from vovnet.cluster.work import Prepared
 from vovnet.compose import check_launcher, job_name, refuse_secrets_in, to_typed
 from vovnet.errors import VoVNetError, explained
 from vovnet.explain import fail
+from vovnet.garbage import leave_alone
 from vovnet.jobs import Record, failure, note_folders, report_failure, run_recorded, write_record
 from vovnet.needs import refuse_problems
 from vovnet.no_effect import no_effect_lines
@@ -35,7 +35,7 @@ from vovnet.schema import RunConfig
 from vovnet.session import Session
 from vovnet.sweep_batch import Batch, write_plain
 from vovnet.sweep_folder import USUAL, SweepFolder, check_sweep, refuse_nested, sweep_place
-from vovnet.sweep_jobs import Composition, task_overrides
+from vovnet.sweep_jobs import Composition, Job, task_overrides
 from vovnet.vlm.auto import settled
 
 log = logging.getLogger(__name__)
@@ -136,11 +136,13 @@ class Command:
         plain: Any = OmegaConf.to_container(batch.config, resolve=False, enum_to_str=True)
         write_plain(self.sweep_folder.path / "multirun.yaml", plain)
         self.idle = [] if len(batch.grids) > 1 else None
-        for number, job in enumerate(batch.jobs):
+        checked = [_checked(batch, job) for job in batch.jobs]
+        self.session.jobs = [one for one in checked if isinstance(one, RunConfig)]
+        for number, (job, found) in enumerate(zip(batch.jobs, checked, strict=True)):
             with batch.composed(job, number) as composition:
-                self._begin(batch, composition, number)
+                self._begin(batch, composition, number, found)
             if number == 0:
-                _settle_memory()
+                leave_alone()
         configure_log(batch.config.hydra.hydra_logging, batch.config.hydra.verbose)  # closes the last job's log
         for line in sorted(set.intersection(*self.idle)) if self.idle else ():
             log.warning("%s", line)
@@ -180,23 +182,25 @@ class Command:
                 check_sweep(self.name, jobs, compose, grid)
         refuse_nested(batch)
 
-    def _begin(self, batch: Batch, composition: Composition, number: int) -> None:
-        """Begin a job of a sweep, here or as one that is to run elsewhere."""
+    def _begin(self, batch: Batch, composition: Composition, number: int, found: RunConfig | VoVNetError) -> None:
+        """Begin a job of a sweep, here or as one that is to run elsewhere.
+
+        Args:
+            found: its checked configuration, or why it is refused.
+        """
         assert self.sweep_folder is not None
-        config, refusal = composition.config, None
-        try:
-            self.config = typed = composition.typed()
-        except VoVNetError as error:
-            refusal = error
-        if refusal is None and composition.plain["hydra"]["sweep"]["subdir"] == USUAL:
-            folder = self.sweep_folder.path / job_name(typed)
+        config = composition.config
+        if isinstance(found, RunConfig):
+            self.config = found
+        if isinstance(found, RunConfig) and composition.plain["hydra"]["sweep"]["subdir"] == USUAL:
+            folder = self.sweep_folder.path / job_name(found)
         else:
             folder = self.sweep_folder.path / str(config.hydra.sweep.subdir)
 
         def checked() -> RunConfig:
-            if refusal is not None:
-                raise refusal
-            return typed
+            if isinstance(found, VoVNetError):
+                raise found
+            return found
 
         record = _record(composition.plain["hydra"]["overrides"]["task"], self.sweep_folder.token)
         with batch.begun(composition, folder) as ended:
@@ -295,10 +299,10 @@ def _record(overrides: Sequence[str], sweep: str | None) -> Record:
     return {"overrides": list(overrides), "sweep": sweep}
 
 
-def _settle_memory() -> None:
-    """Let the garbage collector leave alone what imports and the first job have left.
-
-    With torch that is half a million objects. It would go through them again and again, a tenth of a sweep's time.
-    """
-    gc.collect()
-    gc.freeze()
+def _checked(batch: Batch, job: Job) -> RunConfig | VoVNetError:
+    """A job's configuration, or why it is refused."""
+    with batch.composed(job) as composition:
+        try:
+            return composition.typed()
+        except VoVNetError as error:
+            return error

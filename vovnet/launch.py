@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
+from vovnet.garbage import run_alone, uncollected
 from vovnet.ranks import PARENT, end_with_parent, is_main_rank, world_size
 from vovnet.terminal import say, show_warning
 
@@ -38,14 +39,16 @@ def launch(config_name: str, run: "Run", show: "Show", finish: "Finish | None") 
     if "hydra" not in sys.modules and parent is None and is_main_rank():
         say(f"{config_name}: loading Hydra and the configuration", file=sys.stderr)
 
-    import hydra
+    run_alone()
+    with uncollected():
+        import hydra
 
-    from vovnet.arguments import flags_first, refuse_arguments
-    from vovnet.command import BeforeWriting, Command, RefusedError
-    from vovnet.compose import register_resolvers
-    from vovnet.explain import exit_status_of
-    from vovnet.options import conf_dir
-    from vovnet.rank_launch import PATIENCE, join_ranks
+        from vovnet.arguments import flags_first, refuse_arguments
+        from vovnet.command import BeforeWriting, Command, RefusedError
+        from vovnet.compose import register_resolvers
+        from vovnet.explain import exit_status_of
+        from vovnet.options import conf_dir
+        from vovnet.rank_launch import PATIENCE, join_ranks
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)

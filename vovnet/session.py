@@ -1,7 +1,7 @@
 """What the jobs of one sweep share: each costly thing is made once and dropped with the session."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -12,9 +12,13 @@ class Session:
 
     A sweep owns one, or the caller of the Python interface. Nothing is kept for the whole process, so a new session
     sees files that have changed.
+
+    Attributes:
+        jobs: the configurations (``RunConfig``) of the sweep's jobs that may be run.
     """
 
     def __init__(self) -> None:
+        self.jobs: Sequence[Any] = ()
         self._kept: dict[str, OrderedDict[Hashable, Any]] = {}
 
     def once(self, kind: str, key: Hashable, make: Callable[[], T], keep: int = 1) -> T:

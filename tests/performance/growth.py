@@ -44,6 +44,7 @@ def measure(folder: str, data: str, count: int) -> dict[str, float]:
     from vovnet.compose import register_resolvers, to_typed
     from vovnet.data import load_dataset
     from vovnet.options import conf_dir
+    from vovnet.outcomes.asked import Asked
     from vovnet.outcomes.load import collect_outcomes
     from vovnet.vlm.files import find_checkpoint
 
@@ -52,9 +53,9 @@ def measure(folder: str, data: str, count: int) -> dict[str, float]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         warm, config = (to_typed(compose("eval", keys)) for keys in (asked, asked[:-1]))
     checkpoint, dataset = find_checkpoint(config.backbone), load_dataset(config.dataset, config.eval.split)
-    collect_outcomes(warm, checkpoint, dataset, USUAL, WARM)
+    collect_outcomes(Asked(warm, USUAL), checkpoint, dataset, WARM)
     begun = time.perf_counter()
-    collect_outcomes(config, checkpoint, dataset, USUAL, count + WARM)
+    collect_outcomes(Asked(config, USUAL), checkpoint, dataset, count + WARM)
     return {"seconds": time.perf_counter() - begun, "peak_mb": peak_mb()}
 
 

@@ -1,6 +1,6 @@
 """Between columns in memory and Arrow tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -21,29 +21,24 @@ def text_table(parts: Sequence[TextOutcomes], order: Sequence[int]) -> pa.Table:
     }
     hidden = np.concatenate([block for part in parts for block in part.hidden.blocks()])[place]
     given = {"hidden": matrix(hidden)} if hidden.shape[1] else {}  # a server gives none
-    return pa.table({**given, **{name: pa.array(column) for name, column in columns.items()}})
+    return pa.table({**given, **arrows(columns)})
 
 
 def branch_table(parts: Sequence[ModelOutcomes], order: Sequence[int]) -> pa.Table:
     """Join batches of one branch into one table, rows in the order of their indices: the answers alone."""
     place, whole = np.argsort(order), type(parts[0]).join(parts)
     own = {f.name for f in fields(ModelOutcomes)}.difference(BESIDE)
-    columns = {
-        name: pa.array(column[place], type=pa.string() if column.dtype == object else None)
-        for name, column in whole.columns().items()
-        if name in own
-    }
-    return pa.table(columns)
+    return pa.table(arrows({name: column[place] for name, column in whole.columns().items() if name in own}))
 
 
 def scores_table(scores: Scores) -> pa.Table:
     """Columns as they are."""
-    return pa.table({field.name: pa.array(getattr(scores, field.name)) for field in fields(Scores)})
+    return pa.table(arrows({field.name: getattr(scores, field.name) for field in fields(Scores)}))
 
 
 def nll_table(parts: Sequence[np.ndarray], order: Sequence[int]) -> pa.Table:
     """Batches of NLL as one table, rows in the order of their indices."""
-    return pa.table({"nll": np.concatenate(parts)[np.argsort(order)]})
+    return pa.table(arrows({"nll": np.concatenate(parts)[np.argsort(order)]}))
 
 
 def state_table(parts: Sequence[LookState], order: Sequence[int]) -> pa.Table:
@@ -51,7 +46,7 @@ def state_table(parts: Sequence[LookState], order: Sequence[int]) -> pa.Table:
     place = np.argsort(order)
     columns = {name: np.concatenate([getattr(part, name) for part in parts])[place] for name in ("entropy", "margin")}
     hidden = np.concatenate([block for part in parts for block in part.hidden.blocks()])[place]
-    return pa.table({"hidden": matrix(hidden), **columns})
+    return pa.table({"hidden": matrix(hidden), **arrows(columns)})
 
 
 def state_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows]) -> LookState:
@@ -69,9 +64,33 @@ def values_table(values: np.ndarray) -> pa.Table:
     return pa.table({"values": matrix(values)})
 
 
+def arrows(columns: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
+    """Columns by their names, each as ``arrow`` makes it."""
+    return {name: arrow(column) for name, column in columns.items()}
+
+
+def arrow(column: np.ndarray) -> pa.Array:
+    """Numbers, truth values, or texts and None as a column, [N]. ``pa.array`` does the same and imports pandas."""
+    size = len(column)
+    if column.dtype == bool:
+        return pa.Array.from_buffers(pa.bool_(), size, [None, _bits(column)])
+    if column.dtype != object:
+        content = pa.py_buffer(np.ascontiguousarray(column))
+        return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), size, [None, content])
+    texts = [None if text is None else text.encode() for text in column]
+    ends = np.cumsum([0, *(len(text or b"") for text in texts)], dtype=np.int32)
+    known = None if None not in texts else _bits(np.array([text is not None for text in texts]))
+    joined = pa.py_buffer(b"".join(text or b"" for text in texts))
+    return pa.Array.from_buffers(pa.string(), size, [known, pa.py_buffer(ends), joined])
+
+
+def _bits(truths: np.ndarray) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(truths, bitorder="little"))
+
+
 def matrix(rows: np.ndarray) -> pa.Array:
     """A [N, D] array as a column of fixed-size lists."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).reshape(-1)), rows.shape[1])
+    return pa.FixedSizeListArray.from_arrays(arrow(rows.reshape(-1)), rows.shape[1])
 
 
 def text_from_table(table: pa.Table, hidden: Sequence[np.ndarray | FileRows], keep: Keep | None = None) -> TextOutcomes:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
-from vovnet.outcomes.convert import column, matrix, scores_table
+from vovnet.outcomes.convert import arrow, column, matrix, scores_table
 from vovnet.outcomes.judge import make_judge
 from vovnet.outcomes.keys import Imported, imported_key, nll_key, scores_key, state_key
 from vovnet.outcomes.rows import Scores, scores_of
@@ -70,7 +70,9 @@ def write_look(store: OutcomeStore, found: Imported, dataset: VQADataset, one: T
                 if judge is None
                 else scores_of([judge(n, a) for n, a in enumerate(said, start)])
             )
-            scores.write(start, scores_table(judged).append_column(JUDGED, [table.rows(stop, start).checksums]), {})
+            scores.write(
+                start, scores_table(judged).append_column(JUDGED, arrow(table.rows(stop, start).checksums)), {}
+            )
         if "nll" in one.table.column_names and nll.missing((start, stop)):
             nll.write(start, pa.table({"nll": one.table["nll"].slice(start, BLOCK)}), {})
     beside = (

@@ -12,8 +12,10 @@ import numpy as np
 from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
+from vovnet.garbage import uncollected
+from vovnet.outcomes.asked import Asked, Together, together
 from vovnet.outcomes.keys import imported_rows, table_keys
-from vovnet.outcomes.looks import branch_budget, check_looks, looks_of, pruning_of
+from vovnet.outcomes.looks import branch_budget, pruning_of
 from vovnet.outcomes.parts import DamagedPart
 from vovnet.outcomes.rows import Outcomes
 from vovnet.outcomes.store import TEXT, OutcomeStore
@@ -55,6 +57,7 @@ def load_outcomes(
     any_price: bool = False,
     with_nll: bool = False,
     states: Collection[Action] = (),
+    others: Callable[[], Sequence[Asked]] = tuple,
 ) -> Loaded:
     """The first ``count`` samples' outcomes under ``actions``, and their text pass where it is needed.
 
@@ -62,9 +65,9 @@ def load_outcomes(
     tables give the same object. Answers that the configured scorer has not judged yet are judged, without a model.
 
     Args:
-        any_price: also where COARSE costs as much as FULL.
-        with_nll: also the references' NLL under each action.
-        states: actions of which a policy reads what the prefill yields.
+        any_price, with_nll, states: as ``Asked`` says.
+        others: what is collected in the same pass where rows are missing; its rows count as computed for the first
+            call of the session that asks for them.
 
     Raises:
         VoVNetError: a part of the store is damaged again and again, or cannot be read or written, or the model cannot
@@ -73,38 +76,36 @@ def load_outcomes(
     session = session or Session()
     if config.eval.shard is not None or config.eval.num_shards > 1:
         raise VoVNetError("eval.num_shards and eval.shard are experiments.collect's; leave them out here.")
-    check_looks(config, checkpoint, actions, any_price)
-    tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll, states)
-    computed = dict.fromkeys(tables.collected, 0)
+    asked = Asked(config, actions, with_text, with_nll, states, any_price)
+    asked.check(checkpoint)
+    tables, ahead = asked.tables(checkpoint, dataset), _collected_ahead(session)
+    computed = {name: ahead.pop(str(table.folder), 0) for name, table in tables.collected.items()}
 
     def collected() -> Outcomes:
-        _fill(config, checkpoint, dataset, tables, actions, count, computed, session)
+        _fill(asked, checkpoint, dataset, tables, count, computed, session, others)
         return tables.outcomes(actions, count, session)
 
-    asked = tables.ids, count
-    return Loaded(session.once("outcomes", asked, lambda: _with_repairs(collected), KEPT), computed)
+    outcomes = session.once("outcomes", (tables.ids, count), lambda: _with_repairs(collected), KEPT)
+    return Loaded(outcomes, computed)
+
+
+def _collected_ahead(session: Session) -> dict[str, int]:
+    """Rows by table that a call has had computed for others."""
+    return session.once("collected ahead", "", dict)
 
 
 def collect_outcomes(
-    config: RunConfig,
-    checkpoint: Checkpoint,
-    dataset: VQADataset,
-    actions: tuple[Action, ...],
-    count: int,
-    with_text: bool = True,
-    session: Session | None = None,
-    with_nll: bool = False,
-    states: Collection[Action] = (),
+    asked: Asked, checkpoint: Checkpoint, dataset: VQADataset, count: int, session: Session | None = None
 ) -> Mapping[str, int]:
     """Fill the store with what is missing of the first ``count`` samples, or of ``eval.shard`` of them, and judge it.
 
     Returns:
         How many rows were computed, per branch.
     """
-    check_looks(config, checkpoint, actions)
-    tables = _tables(config, checkpoint, dataset, actions, with_text, with_nll, states)
+    asked.check(checkpoint)
+    tables = asked.tables(checkpoint, dataset)
     computed = dict.fromkeys(tables.collected, 0)
-    _with_repairs(lambda: _fill(config, checkpoint, dataset, tables, actions, count, computed, session))
+    _with_repairs(lambda: _fill(asked, checkpoint, dataset, tables, count, computed, session or Session()))
     return computed
 
 
@@ -127,35 +128,58 @@ def _with_repairs(work: Callable[[], T]) -> T:
 
 
 def _fill(
-    config: RunConfig,
+    asked: Asked,
     checkpoint: Checkpoint,
     dataset: VQADataset,
     tables: Tables,
-    actions: tuple[Action, ...],
     count: int,
     computed: dict[str, int],
-    session: Session | None,
+    session: Session,
+    others: Callable[[], Sequence[Asked]] = tuple,
 ) -> None:
     """Compute and judge what is missing; adds what was computed to ``computed``."""
     refuse_lacking(checkpoint, dataset, tables, count)
     if any(table.missing((0, count)) for table in tables.collected.values()):
+        alone, ahead = Together(asked.looks, tables.collected), _collected_ahead(session)
+        whole = together(asked, others(), checkpoint, dataset)
+        try:
+            rows = _compute(asked.config, checkpoint, dataset, whole, count, session)
+        except VoVNetError as error:
+            if whole.tables.keys() == alone.tables.keys():
+                raise
+            log.warning("what this sweep needs is not collected at once, but job by job: %s", error)
+            session.jobs, whole = (), alone
+            rows = _compute(asked.config, checkpoint, dataset, whole, count, session)
+        for name, number in rows.items():
+            if name in computed:
+                computed[name] += number
+            else:
+                folder = str(whole.tables[name].folder)
+                ahead[folder] = ahead.get(folder, 0) + number
+    tables.judge(dataset, count)
+
+
+def _compute(
+    config: RunConfig, checkpoint: Checkpoint, dataset: VQADataset, wanted: Together, count: int, session: Session
+) -> Mapping[str, int]:
+    """Fill what is missing of some tables; how many rows were computed, by their names."""
+    with uncollected():
         from vovnet.outcomes.collect import Collector  # imports torch
 
-        collector = Collector(
-            store=OutcomeStore(config.paths.store),
-            tables=tables.collected,
-            looks=actions,
-            dataset=dataset,
-            options=config.eval,
-            backbone=lambda: branch_backbone(config, session),
-            note=_note(config.backbone, checkpoint),
-            subject=table_keys(config, checkpoint, dataset, ())[TEXT].id.removeprefix(f"{TEXT}-"),
-        )
-        if {*actions} - {Action.NO}:
-            log.info("%s: a question costs %s", dataset.name, in_tokens(config, checkpoint, dataset, actions, count))
-        for name, rows in collector.fill(count).computed.items():
-            computed[name] += rows
-    tables.judge(dataset, count)
+    collector = Collector(
+        store=OutcomeStore(config.paths.store),
+        tables=wanted.tables,
+        looks=wanted.looks,
+        dataset=dataset,
+        options=config.eval,
+        backbone=lambda: branch_backbone(config, session),
+        note=_note(config.backbone, checkpoint),
+        subject=table_keys(config, checkpoint, dataset, ())[TEXT].id.removeprefix(f"{TEXT}-"),
+    )
+    if {*wanted.looks} - {Action.NO}:
+        tokens = in_tokens(config, checkpoint, dataset, wanted.looks, count)
+        log.info("%s: a question costs %s", dataset.name, tokens)
+    return collector.fill(count).computed
 
 
 def refuse_lacking(checkpoint: Checkpoint, dataset: VQADataset, tables: Tables, count: int) -> None:
@@ -211,7 +235,7 @@ def missing_rows(
     with_text: bool = True,
 ) -> Mapping[str, int]:
     """How many of the first ``count`` samples the store lacks, per branch; computes nothing."""
-    tables = _tables(config, checkpoint, dataset, actions, with_text)
+    tables = Asked(config, actions, with_text).tables(checkpoint, dataset)
     gaps = {name: table.missing((0, count)) for name, table in tables.collected.items()}
     return {name: sum(stop - start for start, stop in spans) for name, spans in gaps.items()}
 
@@ -225,7 +249,7 @@ def stored_outcomes(
     session: Session | None = None,
 ) -> Outcomes | None:
     """The same from answers that the store holds already; None where a row is missing or damaged."""
-    tables = _tables(config, checkpoint, dataset, actions)
+    tables = Asked(config, actions).tables(checkpoint, dataset)
     if any(table.missing((0, count)) for table in tables.answers.values()):
         return None
     try:
@@ -234,20 +258,6 @@ def stored_outcomes(
     except DamagedPart as damage:
         log.warning("%s", damage)
         return None
-
-
-def _tables(
-    config: RunConfig,
-    checkpoint: Checkpoint,
-    dataset: VQADataset,
-    actions: tuple[Action, ...],
-    with_text: bool = True,
-    with_nll: bool = False,
-    states: Collection[Action] = (),
-) -> Tables:
-    keys = table_keys(config, checkpoint, dataset, looks_of(config, actions))
-    read = {action.label for action in states}
-    return Tables.of(OutcomeStore(config.paths.store), keys, dataset, with_text, with_nll, read)
 
 
 def branch_backbone(config: RunConfig, session: Session | None = None) -> "VLM":
@@ -263,14 +273,16 @@ def shared_backbone(
     session: Session | None = None,
 ) -> "VLM":
     """The backbone, loaded once a session; the old one goes first, since two may not fit into the device's memory."""
-    from vovnet.vlm.loading import load_backbone
+    with uncollected():
+        from vovnet.vlm.loading import load_backbone
 
     session = session or Session()
 
     def load() -> "VLM":
         log.info("loading backbone %s", config.path or config.name)
         checkpoint = find_checkpoint(config, session=session)
-        loaded = load_backbone(config, budget, cache_reuse, pruning, checkpoint)
+        with uncollected():
+            loaded = load_backbone(config, budget, cache_reuse, pruning, checkpoint)
         remember_loaded(loaded, config, checkpoint)
         return loaded
 

@@ -12,6 +12,7 @@ from vovnet.actions import Action
 from vovnet.data import VQADataset
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.convert import (
+    arrow,
     branch_from_table,
     column,
     scores_from_table,
@@ -114,7 +115,7 @@ class Tables:
         rows = self.answers[name].rows(stop, start)
         answers = column(rows.table["answer"])
         found = scores_of([judge(index, answer) for index, answer in enumerate(answers, start)])
-        self.scores[name].write(start, scores_table(found).append_column(JUDGED, [rows.checksums]), {})
+        self.scores[name].write(start, scores_table(found).append_column(JUDGED, arrow(rows.checksums)), {})
 
     def text(self, stop: int) -> TextOutcomes:
         """Rows [0, stop) of the text pass.

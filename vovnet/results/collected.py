@@ -9,9 +9,8 @@ from vovnet.data import load_dataset
 from vovnet.files import write_json, write_text
 from vovnet.outcomes.load import collect_outcomes
 from vovnet.outcomes.rescore import Rescored
-from vovnet.policy.protocol import TEXT
 from vovnet.provenance import SUMMARY, provenance
-from vovnet.results.setting import make_policy
+from vovnet.results.setting import asked_of
 from vovnet.results.write import json_line, without_formulas, write_rows
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -28,12 +27,7 @@ def collect(config: RunConfig, folder: Path, session: Session) -> dict[str, Any]
     checkpoint = find_checkpoint(config.backbone, session=session)
     dataset = load_dataset(config.dataset, config.eval.split, session=session)
     count = min(len(dataset), config.eval.max_samples or len(dataset))
-    actions, with_text, with_nll = config.menu, True, config.policy.objective.reads_nll
-    states = actions[1:-1] if config.policy.procedure == "sequential" else ()
-    if config.policy.baseline.name:
-        policy = make_policy(config, session)
-        actions, with_text, with_nll, states = policy.looks, TEXT in policy.needs, False, policy.states
-    computed = collect_outcomes(config, checkpoint, dataset, actions, count, with_text, session, with_nll, states)
+    computed = collect_outcomes(asked_of(config, session), checkpoint, dataset, count, session)
     summary = {
         "config": asdict(config),
         "dataset": {"name": dataset.name, "split": dataset.split, "fingerprint": dataset.fingerprint},

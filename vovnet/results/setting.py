@@ -4,13 +4,15 @@ A setting is made once a session: evaluations that differ in lambda, a threshold
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from vovnet.actions import named
 from vovnet.data import VQADataset, load_dataset
+from vovnet.errors import VoVNetError
+from vovnet.outcomes.asked import Asked
 from vovnet.outcomes.keys import imported_rows, reuses_cache
 from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.looks import full_pruning
@@ -18,11 +20,13 @@ from vovnet.outcomes.rows import Outcomes, known
 from vovnet.outcomes.units import Unit, paid_each, unit_of
 from vovnet.policy.fallback import Fallback
 from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
+from vovnet.registry import POLICIES
 from vovnet.results.columns import OWN_ENGINE
 from vovnet.results.matching import target_of
 from vovnet.results.split import SplitColumns, look_for_leaks, rule_of, split_columns
 from vovnet.schema import PruningMode, RunConfig, in_order
 from vovnet.session import Session
+from vovnet.vlm.auto import settled
 from vovnet.vlm.files import backbone_label, find_checkpoint
 from vovnet.vlm.reading import reading_facts
 
@@ -120,7 +124,15 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
     outcomes, costs = None, None
     if config.eval.mode != "live":
         loaded = load_outcomes(
-            config, checkpoint, dataset, policy.looks, count, TEXT in policy.needs, session, states=policy.states
+            config,
+            checkpoint,
+            dataset,
+            policy.looks,
+            count,
+            TEXT in policy.needs,
+            session,
+            states=policy.states,
+            others=lambda: _others(config, session),
         )
         outcomes = loaded.outcomes
         computed |= loaded.computed
@@ -157,6 +169,38 @@ def _setting(config: RunConfig, policy: Policy, session: Session, computed: dict
         costs=costs,
         branches=tuple(computed),
     )
+
+
+def asked_of(config: RunConfig, session: Session) -> Asked:
+    """What a configuration asks of the store, before any policy is trained: VoVNet's menu, or a baseline's looks.
+
+    Raises:
+        VoVNetError: a baseline that cannot be made.
+    """
+    if not config.policy.baseline.name:
+        states = config.menu[1:-1] if config.policy.procedure == "sequential" else ()
+        return Asked(config, config.menu, with_nll=config.policy.objective.reads_nll, states=states)
+    policy = make_policy(config, session)
+    return Asked(config, policy.looks, TEXT in policy.needs, states=policy.states)
+
+
+def _others(config: RunConfig, session: Session) -> list[Asked]:
+    """What the jobs of the same sweep ask about the same questions; code of the user's own waits for its job."""
+
+    def questions(one: RunConfig) -> Any:
+        return one.backbone, one.vision_budget, one.dataset, one.eval, one.paths, one.leaks
+
+    found = []
+    for given in session.jobs:
+        if given.policy.baseline.name not in POLICIES:
+            continue
+        try:
+            other = settled(given, session)
+            if questions(other) == questions(config):
+                found.append(replace(asked_of(other, session), with_nll=False))
+        except VoVNetError:
+            continue  # its job says so
+    return found
 
 
 def needed_samples(setting: Setting, policy: Policy) -> list[Any]:

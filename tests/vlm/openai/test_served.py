@@ -25,6 +25,7 @@ from tests.families import beside
 from vovnet.actions import USUAL
 from vovnet.data import load_dataset
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.asked import Asked
 from vovnet.outcomes.load import collect_outcomes, load_outcomes
 from vovnet.outcomes.rows import Outcomes
 from vovnet.schema import RunConfig
@@ -230,18 +231,18 @@ def test_what_is_stored_is_not_asked_again_and_failures_are_repeated(
 
 
 def test_a_server_that_stays_away_costs_the_rows_of_one_chunk(fake: Fake, easy_data: Path, tmp_path: Path) -> None:
-    full = USUAL[2:]
     once = ["eval.chunk_rows=5", "eval.batch_size=5", "backbone.concurrency=1", "backbone.retries=0"]
     config = settled(config_of(fake.address, easy_data, tmp_path, *once))
     checkpoint, data = find_checkpoint(config.backbone), load_dataset(config.dataset, "test")
-    collect_outcomes(config, checkpoint, data, full, 5, with_text=False)
+    asked = Asked(config, USUAL[2:], with_text=False)
+    collect_outcomes(asked, checkpoint, data, 5)
     fake.failures = [500]
     with pytest.raises(VoVNetError, match=r"does not answer .*: what is stored is not asked again"):
-        collect_outcomes(config, checkpoint, data, full, N, with_text=False)
+        collect_outcomes(asked, checkpoint, data, N)
     fake.failures = [400]
     with pytest.raises(VoVNetError, match=r"refuses sample .*failure 400"):
-        collect_outcomes(config, checkpoint, data, full, N, with_text=False)
-    assert collect_outcomes(config, checkpoint, data, full, N, with_text=False) == {"full": 5}
+        collect_outcomes(asked, checkpoint, data, N)
+    assert collect_outcomes(asked, checkpoint, data, N) == {"full": 5}
 
 
 def test_a_server_that_sizes_images_itself_is_refused(fake: Fake, easy_data: Path, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ class Pixels:
         cut: what makes patches of them.
         pruning: how their tokens are thinned out after the vision tower; None keeps all.
         around: per sample, ids of its text before, between and after its images; empty where these stand together.
+        seen: where looks show the same pictures and differ in their pruning, what the tower made of them for the first
+            look that asked; None for a look of its own.
     """
 
     levels: Tensor
@@ -45,6 +47,7 @@ class Pixels:
     cut: Cutter
     pruning: Pruning | None = None
     around: tuple[list[list[int]], ...] = ()
+    seen: list[Any] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -181,10 +184,16 @@ class InputBuilder:
         place = {reference: number for number, reference in enumerate(distinct)}
         rows = tuple(tuple(place[reference] for reference in references) for references in per_sample)
         seen = list(each(lambda reference: self._seen(reference, actions), distinct))
-        return {
-            action: Pixels.of([image[action] for image in seen], rows, self.cut, self.budget.pruning_of(action), around)
-            for action in actions
-        }
+        found: dict[Action, Pixels] = {}
+        shown = dict[tuple[int, ...], list[Action]]()
+        for action in actions:
+            shown.setdefault(tuple(id(image[action]) for image in seen), []).append(action)
+        for alike in shown.values():
+            pixels = Pixels.of([image[alike[0]] for image in seen], rows, self.cut, None, around)
+            if len(alike) > 1:
+                pixels = replace(pixels, seen=[])
+            found |= {action: replace(pixels, pruning=self.budget.pruning_of(action)) for action in alike}
+        return found
 
     def _seen(self, reference: ImageRef, actions: Sequence[Action]) -> dict[Action, np.ndarray]:
         known = {action: self.kept.get((reference, action)) for action in actions}
@@ -206,7 +215,8 @@ class InputBuilder:
         width, height = image.size
         sizes = {action: self.budget.target_size(width, height, action) for action in actions}
         resample = self.image_processor.resample
-        return {action: np.asarray(resized(image, size, resample)) for action, size in sizes.items()}
+        made = {size: np.asarray(resized(image, size, resample)) for size in set(sizes.values())}
+        return {action: made[size] for action, size in sizes.items()}
 
     @cached_property
     def cut(self) -> Cutter:

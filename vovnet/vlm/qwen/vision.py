@@ -66,8 +66,13 @@ class Encoded:
 
 def encode(visual: Any, pixels: Pixels, one_by_one: bool = False) -> Encoded:
     """Encode each distinct image once, all together or one after another, and thin it out once."""
-    pruning = pixels.pruning
-    features, deepstack, counts = _encode_distinct(visual, pixels, one_by_one)
+    pruning, seen = pixels.pruning, pixels.seen
+    if torch.is_grad_enabled() or not seen:
+        features, deepstack, counts = _encode_distinct(visual, pixels, one_by_one)
+        if seen is not None and not torch.is_grad_enabled():
+            seen.append((features, deepstack, counts))
+    else:
+        features, deepstack, counts = seen[0]
     if pruning is None:
         return Encoded(*_arrange(features, deepstack, counts, pixels), None)
     side = visual.spatial_merge_size
