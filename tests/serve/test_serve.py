@@ -96,7 +96,7 @@ def test_questions_at_several_lambdas_share_a_batch(policy: str, known: Known) -
     prices = [0.0, 0.02, 0.3, 9.0]
     engine = Engine(known.config(policy=policy), Session())
     questions = [
-        Question(one.question, (one.images[0].content(),), (), prices[place % 4], 4)
+        Question(one.question, (one.images[0].content(),), 64 * 64, (), prices[place % 4], 4)
         for place, one in enumerate(known.samples)
     ]
     mixed = engine.answer(questions)

@@ -4,10 +4,10 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -16,10 +16,13 @@ from starlette.exceptions import HTTPException
 from vovnet.api.router import Reply
 from vovnet.errors import VoVNetError
 from vovnet.schema import ServeConfig
-from vovnet.serve.asked import Question, RefusedError, body_of, most_bytes, question_of
+from vovnet.serve.asked import Question, RefusedError, body_of, check_images, most_bytes, question_of
 from vovnet.serve.batches import Batches, FullError
 from vovnet.serve.engine import Engine
 
+SMALL, FEW = 2**20, 2**17  # bytes and pixels of a request that a thread would take longer to get than to work on
+P = ParamSpec("P")
+T = TypeVar("T")
 GONE = 499  # nobody reads it: the client has closed the connection
 
 
@@ -72,8 +75,10 @@ class Endpoint:
             RefusedError: it cannot be answered.
         """
         self.admit(request)
-        body = body_of(await self.body(request), self.model)
-        question = await asyncio.to_thread(question_of, body, self.limits, self.most_tokens)
+        content = await self.body(request)
+        body = body_of(content, self.model)
+        question = await _apart(len(content) > SMALL, question_of, body, self.limits, self.most_tokens)
+        await _apart(question.pixels > FEW, check_images, question)
         price = self.engine.lambda_of(question)
         try:
             reply = await unless_gone(self.batches.submit(question), request)
@@ -87,6 +92,11 @@ class Endpoint:
         if question.stream:
             return StreamingResponse(said.chunks(), media_type="text/event-stream")
         return JSONResponse(said.whole())
+
+
+async def _apart(heavy: bool, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Do heavy work in a thread, so that other requests do not wait for it."""
+    return await asyncio.to_thread(work, *given, **named) if heavy else work(*given, **named)
 
 
 async def unless_gone(future: "Future[Reply]", request: Request) -> Reply | None:

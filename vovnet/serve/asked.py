@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -110,7 +112,8 @@ class Question:
     """What is to be answered.
 
     Attributes:
-        images: encoded; each has been decoded once.
+        images: encoded.
+        pixels: of all images.
         lambda_cost: asked for; None takes the server's.
         max_tokens: of the answer.
         with_usage: a stream ends with a chunk of token counts.
@@ -118,6 +121,7 @@ class Question:
 
     text: str
     images: tuple[bytes, ...]
+    pixels: int
     options: tuple[str, ...]
     lambda_cost: float | None
     max_tokens: int
@@ -151,10 +155,10 @@ def body_of(content: bytes, model: str) -> Body:
 
 
 def question_of(body: Body, limits: ServeConfig, most_tokens: int) -> Question:
-    """The question of a body, its images decoded once.
+    """The question of a body; of its images, the headers are read.
 
     Raises:
-        RefusedError: there is no text, or an image that is broken, too large or not in the request itself.
+        RefusedError: there is no text, or an image that is too large or not in the request itself.
     """
     (message,) = body.messages
     text = "\n".join(part.text for part in message.content if isinstance(part, TextPart))
@@ -165,10 +169,12 @@ def question_of(body: Body, limits: ServeConfig, most_tokens: int) -> Question:
         raise RefusedError(f"the question has {long} characters; send at most {limits.max_characters}.")
     if len(urls) > limits.max_images:
         raise RefusedError(f"the message holds {counted(len(urls), 'image')}; send at most {limits.max_images}.")
+    images = [_image(number, url, limits) for number, url in enumerate(urls, 1)]
     asked = [tokens for tokens in (body.max_tokens, body.max_completion_tokens) if tokens is not None]
     return Question(
         text=text,
-        images=tuple(_image(number, url, limits) for number, url in enumerate(urls, 1)),
+        images=tuple(content for content, _ in images),
+        pixels=sum(pixels for _, pixels in images),
         options=tuple(body.options),
         lambda_cost=body.lambda_cost,
         max_tokens=min([most_tokens, *asked]),
@@ -177,12 +183,33 @@ def question_of(body: Body, limits: ServeConfig, most_tokens: int) -> Question:
     )
 
 
+def check_images(question: Question) -> None:
+    """Decode each image once, before others share a batch with it.
+
+    Raises:
+        RefusedError: one is broken.
+    """
+    for number, content in enumerate(question.images, 1):
+        with _refused(number):
+            shown(content)
+
+
+@contextmanager
+def _refused(number: int) -> Iterator[None]:
+    """Say which image could not be read."""
+    try:
+        yield
+    except NoImageError as error:
+        raise RefusedError(f"image {number} {error}; send another one.") from error
+
+
 def most_bytes(limits: ServeConfig) -> int:
     """Of a request's body: its images in base64, and a megabyte of text."""
     return int(limits.max_images * limits.max_image_megabytes * MEGA * 4 / 3) + MEGA
 
 
-def _image(number: int, url: str, limits: ServeConfig) -> bytes:
+def _image(number: int, url: str, limits: ServeConfig) -> tuple[bytes, int]:
+    """The encoded image of a URL, and its pixels."""
     head, _, data = url.partition(",")
     if not (head.startswith("data:image/") and head.endswith(";base64")):
         raise RefusedError(
@@ -194,15 +221,12 @@ def _image(number: int, url: str, limits: ServeConfig) -> bytes:
         raise RefusedError(f"image {number} is no base64 ({error}); encode it again.") from error
     if len(content) > limits.max_image_megabytes * MEGA:
         raise RefusedError(f"image {number} is larger than {limits.max_image_megabytes:g} MB; send a smaller one.")
-    try:
+    with _refused(number):
         width, height = shown_size(content)  # from the header: a huge image is not decoded
-        if width * height > limits.max_megapixels * MEGA:
-            most = f"{limits.max_megapixels:g} megapixels"
-            raise RefusedError(f"image {number} has {width} x {height} pixels, more than {most}; send a smaller one.")
-        shown(content)
-    except NoImageError as error:
-        raise RefusedError(f"image {number} {error}; send another one.") from error
-    return content
+    if width * height > limits.max_megapixels * MEGA:
+        most = f"{limits.max_megapixels:g} megapixels"
+        raise RefusedError(f"image {number} has {width} x {height} pixels, more than {most}; send a smaller one.")
+    return content, width * height
 
 
 def _sentence(error: ValidationError) -> str:
