@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vovnet.data import image_checks
-from vovnet.data.image_checks import without_broken_images
-from vovnet.data.rows import RowErrors
+from vovnet.data import rows
+from vovnet.data.rows import RowErrors, without_broken_images
 from vovnet.data.sample import ImageRef, Sample
 
 
@@ -65,7 +64,7 @@ def test_other_images_or_rules_ask_anew(
 ) -> None:
     usable(samples)
     assert usable(samples[:3])[0] == ["0", "2"]
-    monkeypatch.setattr(image_checks, "RULES", image_checks.RULES + 1)
+    monkeypatch.setattr(rows, "RULES", rows.RULES + 1)
     usable(samples)
     assert len(decoded) == 4 + 3 + 4
 

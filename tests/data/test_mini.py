@@ -15,8 +15,8 @@ from experiments.tiny_backbone.vision import COLOR_NAMES, NAMES, token_labels
 from tests.conftest import compose_config
 from vovnet.data import VQADataset, load_dataset
 from vovnet.data.guard import compare
-from vovnet.data.mini import knowledge, scenes
-from vovnet.data.mini.compose import SUBJECTS, pair, with_options
+from vovnet.data.mini import scenes
+from vovnet.data.mini.compose import FAMILIES, SUBJECTS, odd_one_in, pair, with_options
 from vovnet.data.mini.generate import SETS
 from vovnet.errors import VoVNetError
 from vovnet.fingerprint import fingerprint_files
@@ -135,13 +135,13 @@ def test_some_questions_do_not_tell_what_they_need() -> None:
 
 
 def test_knowledge_needs_no_image() -> None:
-    for family in knowledge.FAMILIES:
+    for family in FAMILIES:
         questions = [family(np.random.default_rng(seed)) for seed in range(50)]
         assert all(q.need == "text" and q.answer not in q.others for q in questions)
         answers: dict[str, set[str]] = {}
         for q in questions:
             answers.setdefault(f"{q.hint}{q.text}", set()).add(q.answer)
-        if family is not knowledge.odd_one_in:  # there the options tell
+        if family is not odd_one_in:  # there the options tell
             assert all(len(found) == 1 for found in answers.values())
 
 

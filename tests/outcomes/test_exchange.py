@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vovnet.actions import Action
-from vovnet.outcomes.exchange import read_routed, write_routed
-from vovnet.outcomes.routed import Course, Piece, Routed, route
+from vovnet.outcomes.routed import Course, Piece, Routed, read_routed, route, write_routed
 from vovnet.outcomes.rows import BranchOutcomes, no_text
 from vovnet.outcomes.units import Tokens
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Configure, compose_config
-from tests.performance import growth, opening, store, sweeps, training
+from tests.performance import growth, opening, question, store, sweeps, training
 from vovnet.errors import VoVNetError
 
 measures = pytest.mark.skipif(
@@ -37,6 +37,15 @@ def test_sweeps_are_measured_by_the_commands_themselves(configure: Configure) ->
     assert [command[2:5] for command in ran].count(sweeps.FIFTY) == 2
     baselines, fallbacks, settings = (choice.count(",") + 1 for choice in sweeps.FIFTY)
     assert (baselines * fallbacks, settings) == (10, 5)
+
+
+@measures
+def test_the_question_gives_the_answers_of_a_loop_in_plain_transformers(tmp_path: Path) -> None:
+    unlike, cold, warm = question.question(compose_config(f"paths.runs={tmp_path}"), 1, count=16)
+    assert (unlike.value, unlike.detail) == (0, "of 16 questions under 6 looks")
+    assert cold.unit == "x"
+    assert 0 < warm.value < 30
+    assert list(tmp_path.iterdir()) == []
 
 
 @measures

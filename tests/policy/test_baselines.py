@@ -15,13 +15,12 @@ from vovnet.actions import USUAL, Action
 from vovnet.checks.baselines import draw_checks
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import BlockRows, BranchOutcomes, Outcomes, TextOutcomes, no_text
-from vovnet.policy.fallback import Fallback
 from vovnet.policy.fixed import Always
 from vovnet.policy.oracle import Oracle
 from vovnet.policy.protocol import SPLIT, TEXT, Seen, Target, View
 from vovnet.policy.random_matched import Draw, uniform
 from vovnet.policy.steps import chosen_of
-from vovnet.policy.uncertainty import Cascade, UncertaintyThreshold
+from vovnet.policy.uncertainty import Cascade, Fallback, UncertaintyThreshold
 from vovnet.results.columns import ResultRow, rates_of
 from vovnet.results.evaluate import evaluate
 from vovnet.results.matching import bucket_ratios

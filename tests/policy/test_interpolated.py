@@ -13,7 +13,7 @@ from vovnet.actions import USUAL, Action
 from vovnet.errors import VoVNetError
 from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.decide import choose
-from vovnet.policy.interpolated import Interpolated
+from vovnet.policy.trained import Interpolated
 from vovnet.policy.vovnet import ValueHead
 from vovnet.results.evaluate import evaluate
 from vovnet.schema import finer

@@ -16,10 +16,9 @@ from vovnet.outcomes.routed import Routed, route
 from vovnet.outcomes.rows import BlockRows, Outcomes, TextOutcomes
 from vovnet.outcomes.units import Tokens
 from vovnet.policy.decide import GRID, PRICES, best_plan, choose, integral, split_outputs
-from vovnet.policy.fallback import Fallback
 from vovnet.policy.protocol import Policy
 from vovnet.policy.steps import chosen_of
-from vovnet.policy.uncertainty import Cascade
+from vovnet.policy.uncertainty import Cascade, Fallback
 from vovnet.policy.vovnet import Sequential, VoVNet
 
 COSTS = {Action.NO: 0.0, Action.COARSE: 16 / 256, Action.FULL: 1.0}

@@ -8,7 +8,7 @@ import pytest
 from tests.outcomes.test_scores import said
 from vovnet.outcomes.routed import Routed
 from vovnet.outcomes.rows import scores_of, with_scores
-from vovnet.results.batch_agreement import batch_agreement
+from vovnet.results.live import batch_agreement
 from vovnet.scoring import Score
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.commands import WARM
 from vovnet.data import Sample
+from vovnet.policy.module import ScoreTable
 from vovnet.scoring.official import aggregate
 from vovnet.scoring.open_answers import score_plain, score_token_f1, token_f1
-from vovnet.scoring.table import ScoreTable
 
 
 def sample(number: int, circle: str, category: str = "", copy: bool = False, rotations: int = 1) -> Sample:

@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from vovnet.data.hub import hub_table
-from vovnet.data.image_checks import without_broken_images
 from vovnet.data.images import OpenFiles
-from vovnet.data.jsonl import read_jsonl
-from vovnet.data.llava import read_llava
+from vovnet.data.jsonl import read_jsonl, read_llava
 from vovnet.data.mmbench import read_mmbench
 from vovnet.data.mmmu import read_mmmu
-from vovnet.data.rows import RowErrors, files_under
+from vovnet.data.rows import RowErrors, files_under, without_broken_images
 from vovnet.data.sample import PlainSet, Sample
 from vovnet.data.tables import Row, table_rows
 from vovnet.data.textvqa import read_textvqa

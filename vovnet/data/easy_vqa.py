@@ -11,9 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vovnet.data.image_checks import without_broken_images
 from vovnet.data.images import ImagesBeside
-from vovnet.data.rows import RowErrors
+from vovnet.data.rows import RowErrors, without_broken_images
 from vovnet.data.sample import ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError
 from vovnet.files import open_file

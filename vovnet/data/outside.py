@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from vovnet.data.image_checks import without_broken_images
-from vovnet.data.rows import RowErrors
+from vovnet.data.rows import RowErrors, without_broken_images
 from vovnet.data.sample import ImageRef, PlainSet, Sample
 from vovnet.errors import VoVNetError, first_line
 from vovnet.fingerprint import fingerprint_files

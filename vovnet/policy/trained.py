@@ -1,28 +1,70 @@
-"""Options of policies that are not built in: one that was trained, one of the user's own package."""
+"""Policies that are not built in: one that was trained, also over a finer menu, and one of the user's own package."""
 
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from vovnet import registry
+from vovnet.actions import Action
 from vovnet.errors import VoVNetError
+from vovnet.outcomes.rows import TextOutcomes
 from vovnet.policy.checkpoint import open_policy
 from vovnet.policy.ddp_checkpoint import load_ddp_policy
 from vovnet.policy.find import find_policy
-from vovnet.policy.interpolated import Interpolated
-from vovnet.policy.protocol import Context, Policy, checked
+from vovnet.policy.protocol import Context, Policy, Value, checked
 from vovnet.policy.vovnet import Sequential, ValueHead, VoVNet
 from vovnet.schema import RunConfig, finer
 from vovnet.schema.code import Code, read_code
 from vovnet.schema.policy import PolicyOptions
 from vovnet.schema.ranges import STRICT
 
+LEAST = 1e-6  # of a maximal image; measured time may come to nothing
 HEADS = 4  # kept in a session: a seed or an objective each
+
+
+class Interpolated(VoVNet):
+    """Chooses among a finer menu than its head's, so that what is spent on a question is nearly continuous.
+
+    Between two looks of the head's menu, a value is linear in the logarithm of the cost: as an image grows by equal
+    factors, its value rises by equal steps, so that a size in between may be the best one (on a line over the cost
+    itself one of its ends always is). Like CARES (arXiv 2510.19496), which also learns a few sizes and serves all.
+
+    Args:
+        looks: cheapest first; every look of the head's menu among them.
+    """
+
+    def __init__(self, head: ValueHead, lambda_cost: float, looks: tuple[Action, ...]) -> None:
+        super().__init__(head, lambda_cost)
+        self.known = [looks.index(look) for look in self.looks]
+        self.looks = looks
+
+    def estimates(self, text: TextOutcomes, costs: np.ndarray) -> np.ndarray:
+        """The head's values, and those in between."""
+        values = np.empty(costs.shape)
+        values[:, self.known] = self.head.values(text)
+        for low, high in zip(self.known, self.known[1:], strict=False):
+            for look in range(low + 1, high):
+                share = _share(costs[:, low], costs[:, look], costs[:, high])
+                values[:, look] = values[:, low] + share * (values[:, high] - values[:, low])
+        return values
+
+    def columns(self) -> dict[str, Value]:
+        """The head's, and how many looks there are besides its own."""
+        return super().columns() | {"interpolated": len(self.looks) - len(self.known)}
+
+
+def _share(low: np.ndarray, cost: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """How far a cost is from one to another in its logarithm, 0 to 1, [N]; 0 where both are the same."""
+    start, here, end = (np.log(np.maximum(one, LEAST)) for one in (low, cost, high))
+    whole = end - start
+    share: np.ndarray = np.clip((here - start) / np.where(whole > 0, whole, 1.0), 0.0, 1.0)
+    return share
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,9 +1,13 @@
 """Live evaluation: Lightning's Trainer routes the questions, on one device or shared out to several.
 
+Some are answered again in batches of another size. In half precision a GPU sums in another order then, which moves
+logits in their last bits; where two tokens or two actions are about as good, it may choose the other one.
+
 ``python -m vovnet.results.live FOLDER`` is one of several ranks on this machine.
 """
 
 import itertools
+import logging
 import shutil
 import signal
 import sys
@@ -16,20 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from vovnet.data import Item, VQADataset, item, load_dataset
 from vovnet.errors import VoVNetError, first_line
 from vovnet.lightning_parts import environment, interruptible, quiet_lightning
-from vovnet.outcomes.exchange import read_routed, write_routed
 from vovnet.outcomes.limits import BatchLimit
-from vovnet.outcomes.routed import Routed
+from vovnet.outcomes.routed import Routed, join_routed, read_routed, write_routed
 from vovnet.policy.module import RoutingModule
 from vovnet.policy.protocol import Policy
 from vovnet.policy.route import Router, make_router
 from vovnet.rank_launch import launch_ranks, needs_launch, run_rank
 from vovnet.ranks import check_ranks, is_main_rank, rank, world_size
-from vovnet.results.batch_agreement import SAMPLE, batch_agreement, depends_on_batches
 from vovnet.results.setting import make_policy
 from vovnet.schema import RunConfig
 from vovnet.session import Session
@@ -37,6 +40,9 @@ from vovnet.terminal import Progress, progress
 
 RANKS = "ranks"  # folder of started ranks while they run
 ROUTED = "routed.npz"
+log = logging.getLogger(__name__)
+SAMPLE = 64  # questions
+WARN_ABOVE = 0.01  # share of them
 
 
 def route_live(
@@ -184,3 +190,29 @@ class Watch(L.Callback):
 if __name__ == "__main__":
     folder_of_rank = Path(sys.argv[1])
     run_rank(folder_of_rank, lambda config: _as_rank(config, folder_of_rank))
+
+
+def depends_on_batches(router: Router) -> bool:
+    """Whether the model's numbers may differ from batch size to batch size by more than float32's last bits."""
+    return router.backbone.device.type == "cuda" and router.backbone.model.dtype != torch.float32
+
+
+def batch_agreement(router: Router, items: Sequence[Item]) -> dict[str, Any]:
+    """Answer questions one by one and all at once; the shares whose action and whose answer differ. Warns of many."""
+    router = replace(router, threads=0)  # one question after another, nothing ahead
+    with torch.inference_mode():
+        alone, together = join_routed([router([one]) for one in items]), router(items)
+    differ = {
+        "actions_differ": float((alone.actions != together.actions).mean()),
+        "answers_differ": float((alone.chosen.prediction != together.chosen.prediction).mean()),
+    }
+    if max(differ.values()) > WARN_ABOVE:
+        log.warning(
+            "of %d questions, %.1f %% take another action and %.1f %% get another answer alone than in one batch "
+            "(half precision); single questions cannot be compared across batch sizes: backbone.dtype=float32 or "
+            "backbone.batch_invariant=true makes them alike",
+            len(items),
+            100 * differ["actions_differ"],
+            100 * differ["answers_differ"],
+        )
+    return {"questions": len(items), **differ}

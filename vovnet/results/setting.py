@@ -18,8 +18,8 @@ from vovnet.outcomes.load import load_outcomes
 from vovnet.outcomes.looks import full_pruning
 from vovnet.outcomes.rows import Outcomes, known
 from vovnet.outcomes.units import Unit, paid_each, unit_of
-from vovnet.policy.fallback import Fallback
 from vovnet.policy.protocol import SAMPLES, TEXT, Context, Policy
+from vovnet.policy.uncertainty import Fallback
 from vovnet.registry import POLICIES
 from vovnet.results.columns import OWN_ENGINE
 from vovnet.results.matching import target_of

@@ -14,9 +14,9 @@ from vovnet.outcomes.rows import Outcomes
 from vovnet.policy.decide import GRID, PRICES, Plans, best_plan, split_outputs
 from vovnet.policy.features import seen_features
 from vovnet.policy.head import MEMBERS, SequentialHead
+from vovnet.policy.module import ScoreTable
 from vovnet.policy.objective import OutcomeBatch
 from vovnet.schema import FeatureMode, PolicyConfig, PolicyTraining
-from vovnet.scoring.table import ScoreTable
 from vovnet.training.module import decision_metrics, decision_table
 from vovnet.training.step_module import StepModule, adamw
 

@@ -1,4 +1,4 @@
-"""Which scenes and questions each mini set is made of."""
+"""Which scenes and questions each mini set is made of, and the questions that the text alone answers."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -6,8 +6,47 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vovnet.data.mini import knowledge, scenes
+from vovnet.data.mini import scenes
 from vovnet.data.mini.scenes import Question, Scene
+from vovnet.data.mini.words import CLASSES, FACTS, SUMS
+
+
+def fact(rng: np.random.Generator) -> Question:
+    """General knowledge."""
+    text, answer, others = FACTS[rng.integers(len(FACTS))]
+    return Question(text, answer, others, "knowledge", "text")
+
+
+def arithmetic(rng: np.random.Generator) -> Question:
+    """A sum or difference in words."""
+    task = SUMS[rng.integers(len(SUMS))]
+    others = tuple(str(n) for n in range(1, 10) if n != task.result)
+    return Question(task.text, str(task.result), others, "arithmetic", "text")
+
+
+def odd_one_in(rng: np.random.Generator) -> Question:
+    """The options give it away: only one is of the class that is asked for."""
+    names = list(CLASSES)
+    name, *rest = (names[i] for i in rng.permutation(len(names)))
+    members = CLASSES[name]
+    others = tuple(CLASSES[other][rng.integers(len(CLASSES[other]))] for other in rest)
+    article = "an" if name[0] in "aeiou" else "a"
+    answer = members[rng.integers(len(members))]
+    return Question(f"Which of these is {article} {name}?", answer, others, "options", "text")
+
+
+def told(rng: np.random.Generator) -> Question:
+    """The hint says it."""
+    name = list(CLASSES)[rng.integers(len(CLASSES))]
+    order = rng.permutation(len(CLASSES[name]))
+    answer, *others = (CLASSES[name][i] for i in order)
+    return Question(
+        f"Which {name} does the note name?", answer, tuple(others), "hint", "text", hint=f"The note says {answer}."
+    )
+
+
+FAMILIES = (fact, arithmetic, odd_one_in, told)
+
 
 MakeScene = Callable[[np.random.Generator], Scene]
 OPTIONS = 4  # at most, where a question has so many wrong answers
@@ -83,7 +122,7 @@ def draw_questions(recipe: Recipe, scene: Scene, rng: np.random.Generator, hints
     """Different questions about a scene, or of plain knowledge; ``hints`` where the set has such a field."""
     order = [scene.questions[i] for i in rng.permutation(len(scene.questions))]
     drawn: list[Question] = []
-    families = knowledge.FAMILIES if hints else knowledge.FAMILIES[:-1]
+    families = FAMILIES if hints else FAMILIES[:-1]
     for _ in range(recipe.per_image):
         if rng.random() < recipe.text_share:
             drawn.append(families[rng.integers(len(families))](rng))
