@@ -13,11 +13,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
+from unittest.mock import patch
 
 from vovnet.ranks import PARENT
 
@@ -110,10 +112,8 @@ def _work(
     os.chdir(cwd)
     _take_over(environment)
     become(entry, arguments, output, errors)
-    if entry == "pipeline":
-        module: Any = importlib.import_module("experiments.pipeline")
-        module.subprocess = Stages()
-    run_main(entry)
+    with patch("vovnet.stages.subprocess", Stages()) if entry == "pipeline" else nullcontext():
+        run_main(entry)
 
 
 class Stages:

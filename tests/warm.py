@@ -16,7 +16,7 @@ os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks the driver's own libra
 MODULES = (
     "experiments.train", "experiments.eval", "experiments.pipeline", "experiments.report", "vovnet.policy.trained",
     "vovnet.report.frontier", "vovnet.report.report", "vovnet.report.table", "vovnet.results.sweep",
-    "vovnet.training.report", "vovnet.training.stages", "peft.tuners.lora",
+    "vovnet.stages", "vovnet.training.report", "vovnet.training.stages", "peft.tuners.lora",
     "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl", "transformers.models.qwen3_vl.modeling_qwen3_vl",
     "tests.commands",
 )  # fmt: skip

@@ -117,12 +117,12 @@ def _places(ranks: int) -> list[dict[str, str]]:
     return [common | {"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(ranks)]
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Until all ranks have ended; once one has failed, the others wait for it in vain and get a grace period."""
+def _wait(processes: Sequence[subprocess.Popen[bytes]], grace: float = GRACE) -> None:
+    """Until all ranks have ended; once one has failed, the others wait for it in vain and get so many seconds."""
     deadline: float | None = None
     while any(process.poll() is None for process in processes):
         if deadline is None and any(process.poll() for process in processes):
-            deadline = time.monotonic() + GRACE
+            deadline = time.monotonic() + grace
         if deadline is not None and time.monotonic() > deadline:
             return
         time.sleep(0.1)

@@ -13,7 +13,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 from tests.commands import command, last_line
 from tests.conftest import compose_config
 from tests.experiments.test_commands import base, rows  # noqa: F401
-from vovnet.cluster import slurm, work
+from vovnet.cluster import work
 from vovnet.cluster.run import LocalPool, _lost
 from vovnet.cluster.slurm import SlurmQueue, sbatch_parameters
 from vovnet.compose import config_hash
@@ -137,13 +137,12 @@ def test_what_sbatch_is_told() -> None:
 
 def test_how_squeue_tells_the_end_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "ASK_LAST", 0.0)  # every time, however slowly jobs were submitted
-    monkeypatch.setattr(slurm, "SETTLE", 0.0)
     program(tmp_path, "sbatch", "echo Submitted batch job 7")
     program(tmp_path, "srun", "exit 1")
     answer = tmp_path / "answer"
     program(tmp_path, "squeue", f"cat {answer}")
-    queue = SlurmQueue(launcher(), "eval", tmp_path, "token")
+    # Asked every time, however slowly jobs were submitted.
+    queue = SlurmQueue(launcher(), "eval", tmp_path, "token", settle=0.0, ask_last=0.0)
     folders = [tmp_path / name for name in "abcdefgh"]
     assert queue.submit(folders) == "8 jobs, Slurm job 7"
     for folder in folders[:6]:

@@ -15,7 +15,6 @@ from tests.cluster.test_launchers import launcher, program
 from tests.commands import Rank, Started, last_line, start
 from tests.conftest import compose_config
 from tests.experiments.test_commands import base, rows  # noqa: F401
-from vovnet.cluster import slurm
 from vovnet.cluster.run import Backend, NotSubmittedError, _wait, run_jobs
 from vovnet.cluster.slurm import SlurmQueue
 from vovnet.cluster.work import Prepared
@@ -189,12 +188,11 @@ def test_two_commands_of_one_sweep_run_one_after_the_other(
 def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], SlurmQueue]:
     """The queue of a command that is started again, and what squeue answers it."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "ASK_FIRST", 0.0)
     program(tmp_path, "sbatch", "exit 1")
 
     def make(answer: str) -> SlurmQueue:
         program(tmp_path, "squeue", answer)
-        return SlurmQueue(launcher(), "eval", tmp_path / "sweep", "new")
+        return SlurmQueue(launcher(), "eval", tmp_path / "sweep", "new", ask_first=0.0)
 
     return make
 

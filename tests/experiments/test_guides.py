@@ -106,7 +106,14 @@ SIZES = {
     "ask": (),
     "preflight": (),
 }
-SIZES_BESIDE = {"a0_two_stages": ("training.stage1_epochs=1",), "collapse": ("training.seed=0,1",)}
+ONE_LAMBDA = ("policy.lambda_cost=0.05",)
+SIZES_BESIDE = {
+    "a0_two_stages": ("training.stage1_epochs=1",),
+    "a2_seeds": ONE_LAMBDA,
+    "c1_generalization": ONE_LAMBDA,
+    "collapse": ("training.seed=0",),
+    "d2_mixture": ONE_LAMBDA,
+}
 # Files that must lie in the folder that a command names at its end.
 OUTPUTS = {
     "train": ("policy.safetensors", "summary.json"),
@@ -146,7 +153,7 @@ NOT_RUN |= {
 }
 NOT_RUN |= {command: "tests/slurm submits its like to a Slurm" for command in COMMANDS if "launcher=slurm" in command}
 if "VOVNET_GUIDES" not in os.environ:  # for the suite's time
-    LONG = "a0_two_stages d1_features d3_lambda d4_action_space e1_fallback".split()
+    LONG = "a0_two_stages b4_pruning d1_features d3_lambda d4_action_space e1_fallback".split()
     NOT_RUN |= {f"python -m experiments.pipeline +experiment={name}": "trains and sweeps as others do" for name in LONG}
 RUN = [command for command in COMMANDS if command not in NOT_RUN]
 

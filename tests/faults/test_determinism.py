@@ -83,7 +83,10 @@ def test_a_summary_holds_it(configure: Configure, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (("trainer=fsdp", "trainer.devices=3"), "is no multiple of micro_batch_size=8 times 3 devices"),
+        (
+            ("trainer=ddp", "training.backbone.micro_batch_size=16"),
+            "is no multiple of micro_batch_size=16 times 2 devices",
+        ),
         (("trainer.num_nodes=2",), "strategy=single runs on one device of one node"),
         (("trainer=ddp", "trainer.num_nodes=2"), "trainer.num_nodes > 1 needs launcher=slurm"),
         (("backbone.device=cuda",), "this machine has 0 CUDA devices; use cpu"),

@@ -1,7 +1,7 @@
 """What a model thinks before it answers is not its answer."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vovnet.data import Sample
@@ -46,6 +46,7 @@ def test_what_follows_the_reasoning_is_the_answer(text: str, answer: str | None)
 
 @pytest.mark.parametrize("name", sorted(SCORERS))
 @pytest.mark.parametrize("markers", KNOWN)
+@settings(max_examples=10)  # for each of more than a hundred pairs
 @given(thought=PLAIN, opened=st.booleans())
 def test_no_scorer_reads_the_reasoning(name: str, markers: tuple[str, str], thought: str, opened: bool) -> None:
     said = SAID[name.split("/")[0]]

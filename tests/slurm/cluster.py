@@ -159,7 +159,7 @@ def install() -> None:
     """Install Debian's packages unless the programs are here; only where the tests have to run.
 
     Raises:
-        NoCluster: not root, or not asked to, or no Debian, or no network.
+        NoCluster: not root, or no Debian, or no network.
     """
     path = f"{os.environ['PATH']}:/usr/sbin"
     if os.geteuid() != 0:
@@ -167,8 +167,6 @@ def install() -> None:
     with Claim(INSTALL_LOCK):
         if all(shutil.which(name, path=path) for name in PROGRAMS):
             return
-        if not REQUIRED:
-            raise NoCluster("it is not installed; VOVNET_SLURM=1 installs Debian's packages")
         if shutil.which("apt-get") is None:
             raise NoCluster("it is not installed, and there is no apt-get to install it")
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}

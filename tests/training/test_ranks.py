@@ -91,12 +91,11 @@ def test_a_rank_that_fails_is_said(configure: Configure, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("other", ["import time; time.sleep(60)", "raise SystemExit(1)"])
-def test_a_rank_that_a_signal_ends_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+def test_a_rank_that_a_signal_ends_is_said(tmp_path: Path, other: str) -> None:
     """And not the one that waited for it or lost its connection."""
-    monkeypatch.setattr(launch, "GRACE", 0.2)
     programs = [other, "import os; os.kill(os.getpid(), 11)"]
     ranks = [subprocess.Popen([sys.executable, "-c", program]) for program in programs]
-    launch._wait(ranks)
+    launch._wait(ranks, grace=0.2)
     statuses = [rank.poll() for rank in ranks]
     for rank in ranks:
         rank.kill()

@@ -63,6 +63,9 @@ class SlurmQueue:
     entry: str
     sweep: Path
     token: str
+    settle: float = SETTLE  # these three in seconds
+    ask_first: float = ASK_FIRST
+    ask_last: float = ASK_LAST
     jobs: dict[str, Path] = field(default_factory=dict)  # Slurm's id of a job: its folder
     logs: dict[Path, Path] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
@@ -140,7 +143,7 @@ class SlurmQueue:
                 self.out.pop(job, None)
                 self.ends.pop(job, None)
         for job, since in self.out.items():
-            if now - since >= SETTLE and job not in self.ends:
+            if now - since >= self.settle and job not in self.ends:
                 self.ends[job] = self._how(job, self.states.get(job, (GONE, ""))[0])
         return {self.jobs[job]: how for job, how in self.ends.items()}
 
@@ -203,13 +206,13 @@ class SlurmQueue:
                     "--signal=KILL %s` or ask whoever runs the cluster about their nodes",
                     ", ".join(ending), " ".join(ending),
                 )  # fmt: skip
-            time.sleep(ASK_FIRST)
+            time.sleep(self.ask_first)
         return {(name, job.partition("_")[2] or "0"): job for job, (state, name) in found.items() if state not in OVER}
 
     def _ask(self) -> None:
         """Ask squeue, if it was not asked just now; what cannot be learned leaves everything as it was."""
         now = time.monotonic()
-        if not self.jobs or now - self.asked < min(ASK_LAST, max(ASK_FIRST, 0.1 * (now - self.begun))):
+        if not self.jobs or now - self.asked < min(self.ask_last, max(self.ask_first, 0.1 * (now - self.begun))):
             return
         self.asked = now
         answer, problem = _squeue(f"--jobs={self._ids(',')}", "--format=%i|%T|%r")

@@ -90,7 +90,7 @@ def tail(groups: int, level: float = 0.95) -> float:
 
     The plain percentile interval is too narrow by about sqrt(1 - 1/G) and takes the normal distribution for
     Student's: it covers 0.84 to 0.87 at 6 groups and 0.93 at 30. The expanded one covers 0.93 and 0.94
-    (``tests/metrics/test_paired.py``).
+    (``tests/metrics/test_inference_paired.py``).
     """
     if groups < 2:
         return (1 - level) / 2
@@ -169,10 +169,10 @@ def crossed_bootstrap(gaps: np.ndarray, groups: np.ndarray, resamples: int = 2_0
     What few seeds allow: no crossed bootstrap is exact (McCullagh 2000). Three seeds are two degrees of freedom: where
     they make most of the difference the interval is 4.3 standard errors to either side and hardly anything is
     significant, and that it covers rests on seeds' effects being about normal, which three cannot show. In simulations
-    (``tests/metrics/test_crossed.py``) it covers 0.91 to 0.96 with two to five seeds, where an interval over images
-    alone covers 0.2 to 0.85. What a seed and an image do together is counted up to three times (Owen 2007): where that
-    is all there is, the interval is too wide and covers 0.99. With one seed nothing is known of others: the interval is
-    that of the images, given this policy.
+    (``tests/metrics/test_inference_crossed.py``) it covers 0.91 to 0.96 with two to five seeds, where an interval
+    over images alone covers 0.2 to 0.85. What a seed and an image do together is counted up to three times (Owen
+    2007): where that is all there is, the interval is too wide and covers 0.99. With one seed nothing is known of
+    others: the interval is that of the images, given this policy.
 
     Args:
         gaps: differences of scores, [N, S, K]: questions, seeds, comparisons, which share the resamples. They are

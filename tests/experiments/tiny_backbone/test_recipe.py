@@ -22,6 +22,8 @@ from vovnet.vlm.loading import load_backbone
 from vovnet.vlm.protocol import Batch
 
 SETS = ("mmbench", "mmmu", "textvqa")
+SMALL = {"num_layers": 1, "vision_depth": 1, "hidden_size": 48, "intermediate_size": 64}
+SMALL |= {"vision_hidden_size": 48, "vision_intermediate_size": 64}
 
 
 def test_the_same_seed_writes_the_same_checkpoint(tmp_path: Path) -> None:
@@ -46,9 +48,8 @@ def recipe(easy_data: Path, tmp_path: Path):
             f"{{steps: {steps - 4}, questions: all, branch_weights: [1, 1, 1], set_weights: {{}}}}]",
             "recipe.vision_steps=3",
             "recipe.vision_batch_size=4",
-            "recipe.architecture.num_layers=1",
+            *(f"recipe.architecture.{key}={value}" for key, value in SMALL.items()),
             "recipe.word_loss.layer=1",
-            "recipe.architecture.vision_depth=1",
         )
         return configured(given)
 
