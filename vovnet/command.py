@@ -136,7 +136,7 @@ class Command:
         plain: Any = OmegaConf.to_container(batch.config, resolve=False, enum_to_str=True)
         write_plain(self.sweep_folder.path / "multirun.yaml", plain)
         self.idle = [] if len(batch.grids) > 1 else None
-        checked = [_checked(batch, job) for job in batch.jobs]
+        checked = [_checked(batch, job, number) for number, job in enumerate(batch.jobs)]
         self.session.jobs = [one for one in checked if isinstance(one, RunConfig)]
         for number, (job, found) in enumerate(zip(batch.jobs, checked, strict=True)):
             with batch.composed(job, number) as composition:
@@ -299,9 +299,9 @@ def _record(overrides: Sequence[str], sweep: str | None) -> Record:
     return {"overrides": list(overrides), "sweep": sweep}
 
 
-def _checked(batch: Batch, job: Job) -> RunConfig | VoVNetError:
-    """A job's configuration, or why it is refused."""
-    with batch.composed(job) as composition:
+def _checked(batch: Batch, job: Job, number: int) -> RunConfig | VoVNetError:
+    """A job's configuration, which may read its number, or why it is refused."""
+    with batch.composed(job, number) as composition:
         try:
             return composition.typed()
         except VoVNetError as error:

@@ -254,6 +254,14 @@ def test_the_same_sweep_again_computes_nothing(base: list[str], tmp_path: Path) 
     assert computed == [0, 0]
 
 
+def test_a_job_may_read_its_number(base: list[str], tmp_path: Path) -> None:
+    label = "dataset.label='part-${hydra.job.num}'"
+    arguments = ["policy/baseline=no_vision,always_coarse", "eval.max_samples=4", "name=s"]
+    process = command("eval", "-m", *base, *arguments, label)
+    assert process.returncode == 0, process.stderr
+    assert sorted(row["dataset_label"] for row in rows(tmp_path / "runs/s/results.csv")) == ["part-0", "part-1"]
+
+
 def test_a_repeated_live_sweep_runs_only_what_failed(base: list[str], tmp_path: Path) -> None:
     arguments = ["-m", *base, "policy/baseline=no_vision", "eval.mode=live", "eval.max_samples=4,-1", "name=sweep"]
     folder = tmp_path / "runs/sweep"

@@ -64,14 +64,15 @@ def together(own: Asked, others: Sequence[Asked], checkpoint: Checkpoint, datase
     """
     looks, tables = list(own.looks), dict(own.tables(checkpoint, dataset).collected)
     for asked in others:
-        names = {action: _seen_from(own.config, asked.config, action) for action in asked.looks}
         try:
             asked.check(checkpoint)
+            names = {action: _seen_from(own.config, asked.config, action) for action in asked.looks}
+            if branch_budget(asked.config) != branch_budget(own.config) or None in names.values():
+                continue  # another budget is another way of preparing images
+            collected = asked.tables(checkpoint, dataset).collected
         except VoVNetError:
             continue  # its own job says so
-        if branch_budget(asked.config) != branch_budget(own.config) or None in names.values():
-            continue  # another budget is another way of preparing images
-        found = {_renamed(name, names): table for name, table in asked.tables(checkpoint, dataset).collected.items()}
+        found = {_renamed(name, names): table for name, table in collected.items()}
         if all(tables.get(name, table).folder == table.folder for name, table in found.items()):
             tables |= found
             looks += [action for action in names.values() if action is not None and action not in looks]

@@ -74,7 +74,7 @@ def arrow(column: np.ndarray) -> pa.Array:
     size = len(column)
     if column.dtype == bool:
         return pa.Array.from_buffers(pa.bool_(), size, [None, _bits(column)])
-    if column.dtype != object:
+    if column.dtype.kind not in "OU":
         content = pa.py_buffer(np.ascontiguousarray(column))
         return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), size, [None, content])
     texts = [None if text is None else text.encode() for text in column]
